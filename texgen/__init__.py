@@ -1,0 +1,45 @@
+"""texgen: a small material swatch becomes a large, seamless texture.
+
+Example:
+    >>> import texgen
+    >>> texgen.expand("swatch.png", size=(1024, 1024), seed=7).save("out.png")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from texgen.errors import InputError, LockedError, ModelError, OptionError, ResourceError, TexgenError
+
+if TYPE_CHECKING:
+    from texgen.models import Backbone, load
+    from texgen.tasks.expand import Result, expand
+
+__all__ = [
+    "Backbone",
+    "InputError",
+    "LockedError",
+    "ModelError",
+    "OptionError",
+    "ResourceError",
+    "Result",
+    "TexgenError",
+    "expand",
+    "load",
+]
+
+_LAZY = {
+    "Backbone": "texgen.models",
+    "load": "texgen.models",
+    "Result": "texgen.tasks.expand",
+    "expand": "texgen.tasks.expand",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch and diffusers only when a name that needs them is used."""
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'texgen' has no attribute {name!r}")

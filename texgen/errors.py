@@ -1,0 +1,49 @@
+"""Everything texgen raises on purpose.
+
+    TexgenError            1  something went wrong inside
+    +-- OptionError        2  an option or a combination of options makes no sense
+    +-- InputError         3  an input file or image cannot be used
+    +-- ModelError         4  a model is missing, broken or refused
+    +-- ResourceError      5  out of memory or disk
+    +-- LockedError        8  another run is writing the same output
+
+The number is the command line's exit code, and part of the interface.
+"""
+
+from __future__ import annotations
+
+
+class TexgenError(Exception):
+    """Base of all errors; the message says what, got, allowed and remedy in one line."""
+
+    exit_code = 1
+
+
+class OptionError(TexgenError, ValueError):
+    """An option or a combination of options makes no sense."""
+
+    exit_code = 2
+
+
+class InputError(TexgenError, ValueError):
+    """An input file or image cannot be used."""
+
+    exit_code = 3
+
+
+class ModelError(TexgenError):
+    """A model is missing, broken or refused."""
+
+    exit_code = 4
+
+
+class ResourceError(TexgenError):
+    """Out of memory or disk."""
+
+    exit_code = 5
+
+
+class LockedError(TexgenError):
+    """Another run is writing the same output."""
+
+    exit_code = 8

@@ -1,0 +1,182 @@
+"""Read swatches and prepare them: files or arrays in, (1, 3, H, W) in [0, 1] out."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from texgen.errors import InputError, OptionError
+
+MAX_PIXELS = 16384 * 16384
+MIN_SIDE = 64
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "TGA", "BMP")
+WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N", "I;16S")
+
+
+def read(source: str | Path | Image.Image | np.ndarray | Tensor) -> Tensor:
+    """Read any swatch.
+
+    Args:
+        source: A file (PNG, JPEG, WebP, TIFF, TGA, BMP; 8 bits a channel, no transparency), a Pillow image, a uint8
+            or float array (H, W, 3), or a float tensor (3, H, W) or (1, 3, H, W) in [0, 1]. EXIF rotation is applied,
+            an embedded ICC profile is converted to sRGB, an alpha channel that is opaque everywhere is dropped.
+
+    Returns:
+        (1, 3, H, W), float32, in [0, 1].
+
+    Raises:
+        InputError: Missing, empty, truncated, animated, too large, of an unknown format, or with content that 8-bit
+            RGB cannot hold (16 bits a channel, transparency).
+    """
+    if isinstance(source, Tensor):
+        return _checked(source if source.ndim == 4 else source[None])
+    if isinstance(source, np.ndarray):
+        if source.ndim != 3 or source.shape[2] != 3 or source.dtype == np.uint16:
+            raise InputError(f"array of shape {source.shape} and {source.dtype}; give (height, width, 3), uint8 or float in [0, 1].")
+        values = torch.from_numpy(np.ascontiguousarray(source)).permute(2, 0, 1)[None]
+        return _checked(values.float() / 255 if source.dtype == np.uint8 else values)
+    if isinstance(source, Image.Image):
+        return _from_pillow(source, "image")
+    return _read_file(Path(source))
+
+
+def _checked(values: Tensor) -> Tensor:
+    if values.ndim != 4 or values.shape[:2] != (1, 3) or not values.is_floating_point():
+        raise InputError(f"tensor of shape {tuple(values.shape)} and {values.dtype}; give a float (3, height, width) in [0, 1].")
+    if not bool(torch.isfinite(values).all()) or values.min() < 0 or values.max() > 1:
+        raise InputError("image values must be finite and in [0, 1].")
+    return values.detach().float().cpu()
+
+
+def _read_file(path: Path) -> Tensor:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file.") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    if not content:
+        raise InputError(f"{path}: the file is empty.")
+    return _from_bytes(content, str(path))
+
+
+def _from_bytes(content: bytes, name: str) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+            if isinstance(error, Image.DecompressionBombError):
+                raise InputError(f"{name}: too many pixels; at most {MAX_PIXELS} are read.") from error
+            raise InputError(f"{name}: not an image of a known format ({', '.join(FORMATS)}).") from error
+        return _from_pillow(image, name)
+
+
+def _from_pillow(image: Image.Image, name: str) -> Tensor:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{name}: {width}x{height} is too many pixels; at most {MAX_PIXELS} are read.")
+    if getattr(image, "n_frames", 1) > 1:
+        raise InputError(f"{name}: has {image.n_frames} frames; save the wanted frame as an image of its own.")
+    _refuse_wide(image, name)
+    try:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        rgb = _to_srgb(_opaque(upright, name))
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise InputError(f"{name}: broken or truncated ({error}).") from error
+    values = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None]
+    return values.float() / 255
+
+
+def _refuse_wide(image: Image.Image, name: str) -> None:
+    """Pillow cuts 16-bit RGB files to 8 bits on its own; the file's own header tells."""
+    bits: Any = 8
+    if image.format == "PNG":
+        header = image.fp.getvalue()[24:26] if isinstance(image.fp, io.BytesIO) else b""
+        bits = header[0] if header else 8
+    elif image.format == "TIFF":
+        bits = max(np.atleast_1d(image.tag_v2.get(258, 8)))  # type: ignore[attr-defined]
+    if image.mode in WIDE_MODES or bits > 8:
+        raise InputError(f"{name}: more than 8 bits a channel, which would be lost; save it with 8 bits a channel.")
+
+
+def _opaque(image: Image.Image, name: str) -> Image.Image:
+    if image.has_transparency_data:
+        alpha = image.convert("RGBA").getchannel("A")
+        if alpha.getextrema() != (255, 255):
+            raise InputError(f"{name}: has transparency, which would be lost; flatten it or take the alpha channel away.")
+    return image
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if profile and image.mode in ("RGB", "RGBA", "L", "CMYK"):
+        base = image.convert("RGB") if image.mode == "RGBA" else image
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(base, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except ImageCms.PyCMSError:
+            converted = None  # a profile for another colour space than the file's: ignored, as viewers do
+        if converted is not None:
+            return converted
+    return image.convert("RGB")
+
+
+def prepare(
+    image: Tensor,
+    *,
+    crop: Sequence[int] | None = None,
+    rotate: int = 0,
+    scale: float = 1.0,
+    size: int | None = None,
+    name: str = "swatch",
+) -> Tensor:
+    """Cut, turn and resize a swatch, in this order. Without options it keeps its pixels 1:1.
+
+    Args:
+        image: (1, 3, H, W) in [0, 1].
+        crop: (left, top, width, height) in pixels.
+        rotate: Degrees counterclockwise: 0, 90, 180 or 270.
+        scale: Larger makes the features larger in the result.
+        size: Resize the whole swatch to this side, as the published method does; changes its aspect ratio.
+        name: For messages.
+
+    Raises:
+        OptionError: A value out of its range.
+        InputError: The prepared swatch has a side under 64 px.
+    """
+    height, width = image.shape[-2:]
+    if crop is not None:
+        left, top, w, h = crop
+        if min(left, top) < 0 or min(w, h) < 1 or left + w > width or top + h > height:
+            raise OptionError(f"crop={left},{top},{w},{h} lies outside the {width}x{height} swatch.")
+        image = image[..., top : top + h, left : left + w]
+    if rotate % 90:
+        raise OptionError(f"rotate={rotate} must be 0, 90, 180 or 270.")
+    image = torch.rot90(image, rotate // 90, (2, 3))
+    if not 0.05 <= scale <= 20:
+        raise OptionError(f"exemplar_scale={scale} must be from 0.05 to 20.")
+    if size is not None and not MIN_SIDE <= size <= 8192:
+        raise OptionError(f"exemplar_size={size} must be from {MIN_SIDE} to 8192.")
+    target = (size, size) if size else tuple(round(side * scale) for side in image.shape[-2:])
+    if min(target) < MIN_SIDE:
+        raise InputError(f"{name}: {target[1]}x{target[0]} px is too small; at least {MIN_SIDE} px a side are needed.")
+    if target != tuple(image.shape[-2:]):
+        image = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return image.contiguous()
+
+
+def to_uint8(image: Tensor) -> np.ndarray:
+    """(1, 3, H, W) in [0, 1] to (H, W, 3), rounded."""
+    array: np.ndarray = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+    return array

@@ -1,0 +1,104 @@
+"""The bundled autoencoder: a linear 8x8 block code, decoded by a convolutional network without global statistics."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTinyOutput
+from diffusers.models.autoencoders.vae import DecoderOutput
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.Module):
+    """Divide each pixel by the root mean square of its own channels.
+
+    No statistic crosses a pixel border, so a network of convolutions and channel norms stays local: a tile
+    decoded with enough halo equals the same part of the whole.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = x.float().square().mean(1, keepdim=True).add(1e-5).rsqrt()
+        return x * (scale * self.weight[:, None, None]).to(x.dtype)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(act(norm(conv(act(norm(x)))))), both convolutions 3x3."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            ChannelNorm(channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            ChannelNorm(channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class TextureAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Autoencoder of downsampling factor 8, strictly local on both sides.
+
+    `encode` is a strided 8x8 convolution: the principal components of image blocks, scaled so that the latents'
+    spectrum falls like an image's. `decode` is the transposed convolution plus a convolutional residual that works at
+    an eighth and a quarter of the image resolution and takes away the block borders.
+
+    Args:
+        latent_channels: Channels of the latents.
+        fine_channels: Width at a quarter of the image resolution.
+        coarse_channels: Width at an eighth of the image resolution.
+        fine_blocks: Residual blocks at a quarter of the resolution.
+        coarse_blocks: Residual blocks at an eighth of the resolution.
+        scaling_factor: Always 1: the latents leave the encoder at unit mean square.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 16,
+        fine_channels: int = 96,
+        coarse_channels: int = 192,
+        fine_blocks: int = 2,
+        coarse_blocks: int = 2,
+        scaling_factor: float = 1.0,
+        block_size: int = 8,
+    ) -> None:
+        super().__init__()
+        fine, coarse = fine_channels, coarse_channels
+        self.block_encoder = nn.Conv2d(3, latent_channels, block_size, block_size)
+        self.block_decoder = nn.ConvTranspose2d(latent_channels, 3, block_size, block_size)
+        self.residual_decoder = nn.Sequential(
+            nn.Conv2d(latent_channels, coarse, 3, padding=1),
+            *(ResidualBlock(coarse) for _ in range(coarse_blocks)),
+            nn.Conv2d(coarse, 4 * fine, 3, padding=1),
+            nn.PixelShuffle(2),
+            *(ResidualBlock(fine) for _ in range(fine_blocks)),
+            ChannelNorm(fine),
+            nn.SiLU(),
+            nn.Conv2d(fine, 48, 3, padding=1),
+            nn.PixelShuffle(4),
+        )
+        nn.init.zeros_(self.residual_decoder[-2].weight)
+        nn.init.zeros_(self.residual_decoder[-2].bias)
+
+    @property
+    def halo(self) -> int:
+        """Latent pixels of context that the decoder reads around a tile; more changes nothing."""
+        fine_radius = 2 * self.config.fine_blocks + 1
+        return 2 + 2 * self.config.coarse_blocks + -(-fine_radius // 2)
+
+    def encode(self, image: Tensor) -> AutoencoderTinyOutput:
+        """Image (B, 3, H, W) in [-1, 1], H and W multiples of 8, to latents (B, C, H/8, W/8)."""
+        return AutoencoderTinyOutput(latents=self.block_encoder(image))
+
+    def decode(self, latents: Tensor) -> DecoderOutput:
+        """Latents (B, C, h, w) to an image (B, 3, 8h, 8w), nominally in [-1, 1]."""
+        return DecoderOutput(sample=self.block_decoder(latents) + self.residual_decoder(latents))

@@ -1,0 +1,72 @@
+"""The one table of presets, and the numbers of the published method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from texgen.attention import InjectionMode
+from texgen.errors import OptionError
+from tiling import ScheduleKind, WindowKind
+
+StartKind = Literal["noise", "quilt"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """How a texture is expanded.
+
+    Attributes:
+        start: `quilt` sews a canvas from the exemplar first; `noise` is the published start.
+        strength: How much noise goes on the start: 0 keeps it, 1 is the published method. A start of noise needs 1.
+        steps: Scheduler steps for strength 1; ceil(strength * steps) are run.
+        iterations: AD iterations (M) per step and tile.
+        lr: Adam's learning rate on the latents.
+        schedule: `rolled` moves a grid without overlap at random every step; `fixed` is MultiDiffusion's.
+        window: Weights of overlapping tiles.
+        tile_overlap: Overlap of neighbouring tiles of the fixed schedule, as a part of the tile.
+        inject: Exemplar keys and values in the noise prediction: `beside` its own, `replace`, or None.
+        detail: Whether detail of the exemplar is carried over the decoded result.
+    """
+
+    start: StartKind = "quilt"
+    strength: float = 0.0
+    steps: int = 50
+    iterations: int = 3
+    lr: float = 0.05
+    schedule: ScheduleKind = "rolled"
+    window: WindowKind = "hann"
+    tile_overlap: float = 0.25
+    inject: InjectionMode | None = None
+    detail: bool = True
+
+
+BUNDLED: dict[str, Preset] = {
+    "draft": Preset(strength=0.0, iterations=0),
+    "standard": Preset(strength=0.1, iterations=2, lr=0.02, inject="beside"),
+    "best": Preset(strength=0.2, iterations=3, lr=0.02, inject="beside"),
+}
+"""For the bundled model."""
+
+STABLE_DIFFUSION: dict[str, Preset] = {
+    "draft": Preset(strength=0.0, iterations=0),
+    "standard": Preset(strength=0.6, iterations=2, detail=False),
+    "best": Preset(start="noise", strength=1.0, iterations=3, schedule="fixed", tile_overlap=0.25, detail=False),
+}
+"""For Stable Diffusion checkpoints."""
+
+NAMES = tuple(BUNDLED)
+PUBLISHED = Preset(start="noise", strength=1.0, schedule="fixed", window="ones", tile_overlap=7 / 8, detail=False)
+"""The published expansion: pure noise, 50 steps, M = 3, stride of an eighth of the tile, weights 1."""
+
+
+def choose(name: str, bundled: bool, **overrides: Any) -> Preset:
+    """A preset with the given options replaced; options that are None keep the preset's value.
+
+    Raises:
+        OptionError: Unknown name.
+    """
+    table = BUNDLED if bundled else STABLE_DIFFUSION
+    if name not in table:
+        raise OptionError(f"preset={name!r} is not known; choose one of {', '.join(NAMES)}.")
+    return replace(table[name], **{key: value for key, value in overrides.items() if value is not None})

@@ -1,0 +1,391 @@
+"""Expand a swatch: a small exemplar becomes a texture of any size."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from texgen import image as images
+from texgen import models, presets, publish, recipe
+from texgen.attention import InjectionMode, choose_layers
+from texgen.decode import decode_uint8
+from texgen.detail import find_detail
+from texgen.errors import OptionError, ResourceError
+from texgen.exemplar import Exemplar, encode_exemplar
+from texgen.guidance.settings import Guidance
+from texgen.models import Backbone
+from texgen.presets import Preset, StartKind
+from texgen.sample import Step, noised, normal, sample, strength_timesteps
+from texgen.start import Start, noise_start, quilt_start
+from tiling import ScheduleKind, Size, Tile, WindowKind, Wrap, fixed_schedule, make_window, rolled_schedule, tile_size
+
+Tileable = Literal["both", "x", "y", "none"]
+ModelLike = str | Path | Backbone | Callable[[], Backbone]
+ImageLike = str | Path | Image.Image | np.ndarray | Tensor
+WRAPS = {"both": Wrap(True, True), "x": Wrap(False, True), "y": Wrap(True, False), "none": Wrap()}
+MIN_SIDE_PX = 128
+OVERLAPPED_STEPS = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """An expanded texture.
+
+    Attributes:
+        image: The picture, 8 bits RGB.
+        latents: The canvas it was decoded from, (1, C, h, w).
+        coordinates: (3, h, w), int64: exemplar number, y and x in exemplar pixels each canvas cell came from in the
+            quilted start; None without one.
+        recipe: Everything needed to make it again; equal for equal runs.
+        timings: Seconds per stage.
+    """
+
+    image: Image.Image
+    latents: Tensor
+    coordinates: Tensor | None
+    recipe: dict[str, Any]
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def save(self, path: str | Path, metadata: bool = True) -> None:
+        """Write the picture by suffix, the recipe inside it, and a JSON sidecar (`out.png.json`) with timings.
+
+        Raises:
+            OptionError: A suffix or place that cannot be written.
+            ResourceError: The disk is full.
+        """
+        path = Path(path)
+        publish.check_target(path, self.image.height, self.image.width)
+        publish.save_image(path, np.asarray(self.image), self.recipe if metadata else None)
+        if metadata:
+            publish.save_json(path.with_name(path.name + ".json"), {**self.recipe, "timings": self.timings})
+
+    def save_map(self, path: str | Path) -> None:
+        """Write `coordinates` as a float32 TIFF of three pages: exemplar number, y, x.
+
+        Raises:
+            OptionError: The canvas did not start from a quilt.
+        """
+        if self.coordinates is None:
+            raise OptionError("a start of noise has no coordinate map; use start='quilt'.")
+        publish.save_map(Path(path), self.coordinates.numpy())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """Everything decided before the first model call."""
+
+    size_px: Size
+    canvas: Size
+    tile: Size
+    stride: Size
+    wrap: Wrap
+    preset: Preset
+    guidance: Guidance
+    seed: int
+    tile_batch: int
+
+
+def expand(
+    image: ImageLike,
+    size: int | tuple[int, int] = 1024,
+    *,
+    model: ModelLike = "mini",
+    tileable: Tileable = "both",
+    preset: str = "standard",
+    seed: int | None = None,
+    exemplars: Sequence[ImageLike] = (),
+    crop: Sequence[int] | None = None,
+    rotate: int = 0,
+    exemplar_scale: float = 1.0,
+    exemplar_size: int | None = None,
+    start: StartKind | None = None,
+    strength: float | None = None,
+    steps: int | None = None,
+    iterations: int | None = None,
+    lr: float | None = None,
+    schedule: ScheduleKind | None = None,
+    window: WindowKind | None = None,
+    tile_overlap: int | None = None,
+    tile_batch: int = 1,
+    attn_scale: float = 1.0,
+    start_time: int | None = None,
+    adain: bool = False,
+    inject: InjectionMode | Literal["none"] | None = None,
+    layers: Sequence[int | str] | None = None,
+    detail: bool | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    callback: Callable[[Step], None] | None = None,
+) -> Result:
+    """Expand a swatch to a texture of `size`, with its detail at its own scale.
+
+    Args:
+        image: The swatch: a file, a Pillow image, an array (H, W, 3) or a tensor (3, H, W) in [0, 1].
+        size: (height, width) in pixels, or one number for both; at least 128.
+        model: `mini`, a diffusers folder, a `.safetensors` file, a hub id, a loaded `Backbone`, or a function that gives
+            one, called when all options and images are checked.
+        tileable: Axes along which the result repeats without a seam: `both`, `x`, `y`, `none`.
+        preset: `draft`, `standard` or `best`; the options below that are None take its values.
+        seed: Of all randomness; None draws one (it is in the recipe).
+        exemplars: More swatches of the same texture.
+        crop: (left, top, width, height) of the swatch to use, in pixels.
+        rotate: Of the swatch, 0, 90, 180 or 270 degrees counterclockwise.
+        exemplar_scale: Resize the swatch: larger gives larger features.
+        exemplar_size: Resize the whole swatch to this many pixels a side, as published.
+        start: `quilt` or `noise`.
+        strength: Noise put on the start, 0 to 1; larger departs further from the quilt.
+        steps: Scheduler steps at strength 1; ceil(strength * steps) are run.
+        iterations: AD iterations per step and tile.
+        lr: Adam's learning rate on the latents.
+        schedule: `rolled` or `fixed`.
+        window: `ones`, `hann` or `gaussian`.
+        tile_overlap: Overlap of neighbouring tiles of the fixed schedule, in pixels.
+        tile_batch: Tiles worked on at once.
+        attn_scale: Sharpness of the ideal attention.
+        start_time: AD acts at timesteps below this only.
+        adain: Match channel statistics of each tile to the exemplar's.
+        inject: Exemplar keys and values in the noise prediction: `beside`, `replace` or `none`.
+        layers: Attention layers of the loss by index or name; the last six by default.
+        detail: Carry over the detail that the autoencoder loses.
+        device: `auto`, `cpu`, `cuda`, ...
+        dtype: `auto`, `float32`, `float16`, `bfloat16`.
+        callback: Called with every `Step`, for progress and previews.
+
+    Returns:
+        The picture with its latents, coordinate map, recipe and timings.
+
+    Raises:
+        OptionError: Options that make no sense, found before any model call.
+        InputError: A swatch that cannot be used.
+        ModelError: A model that cannot be loaded.
+        ResourceError: Out of memory.
+
+    Example:
+        >>> result = expand("swatch.png", size=(1024, 2048), seed=7)  # doctest: +SKIP
+        >>> result.image.size  # doctest: +SKIP
+        (2048, 1024)
+    """
+    clock = _Clock()
+    _check_options(size, tileable, strength, steps, iterations, lr, tile_batch, attn_scale, seed)
+    sources = [image, *exemplars]
+    options = {"crop": crop, "rotate": rotate, "scale": exemplar_scale, "size": exemplar_size}
+    prepared = [_prepared(source, options if i == 0 else {**options, "crop": None}) for i, source in enumerate(sources)]
+    clock.lap("read")
+    backbone = _loaded(model, device, dtype)
+    chosen = presets.choose(
+        preset, backbone.bundled, start=start, strength=strength, steps=steps, iterations=iterations, lr=lr, schedule=schedule,
+        window=window, inject=inject, detail=detail,
+    )  # fmt: skip
+    plan = _plan(backbone, chosen, size, tileable, strength, seed, tile_batch, tile_overlap, Guidance(
+        iterations=chosen.iterations, lr=chosen.lr, attn_scale=attn_scale, start_time=start_time, adain=adain,
+        inject=None if chosen.inject in (None, "none") else chosen.inject, layers=None if layers is None else tuple(layers),
+    ))  # fmt: skip
+    choose_layers(backbone.attention_layers, plan.guidance.layers)
+    clock.lap("load")
+    try:
+        return _run(backbone, plan, sources, prepared, options, preset, tileable, callback, clock)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise ResourceError(f"out of memory with tile_batch={plan.tile_batch} at {plan.size_px}; use a smaller tile_batch, size or exemplar.") from error
+
+
+def _run(
+    backbone: Backbone,
+    plan: _Plan,
+    sources: Sequence[ImageLike],
+    prepared: Sequence[Tensor],
+    preparation: dict[str, Any],
+    preset: str,
+    tileable: str,
+    callback: Callable[[Step], None] | None,
+    clock: _Clock,
+) -> Result:
+    """Encode, start, run, decode, recipe."""
+    seeds = np.random.SeedSequence(plan.seed).generate_state(4).tolist()
+    exemplar = encode_exemplar(backbone, prepared)
+    clock.lap("encode")
+    begun = noise_start()
+    if plan.preset.start == "quilt":
+        begun = quilt_start(exemplar, plan.canvas, plan.wrap, _generator(seeds[0]))
+    clock.lap("start")
+    latents, history = _sampled(backbone, plan, exemplar, begun, seeds[1:], callback)
+    clock.lap("sample")
+    detail = find_detail(backbone, exemplar, latents, begun.coordinates, plan.wrap) if plan.preset.detail else None
+    clock.lap("detail")
+    pixels = decode_uint8(backbone, latents, plan.wrap, plan.size_px, detail)
+    clock.lap("decode")
+    record = {
+        "task": "expand",
+        **recipe.environment(backbone),
+        "seed": plan.seed,
+        "size": list(plan.size_px),
+        "tileable": tileable,
+        "preset": preset,
+        **{**asdict(plan.preset), "tile_overlap": list(plan.tile[i] - plan.stride[i] for i in (0, 1))},
+        "guidance": asdict(plan.guidance),
+        "exemplars": [recipe.exemplar_entry(s, p) for s, p in zip(sources, prepared, strict=True)],
+        "preparation": preparation,
+        "tile": list(plan.tile),
+        "tile_batch": plan.tile_batch,
+        **history,
+    }
+    return Result(
+        image=Image.fromarray(pixels), latents=latents, coordinates=begun.coordinates, recipe=record, timings=clock.laps
+    )
+
+
+def _sampled(
+    backbone: Backbone,
+    plan: _Plan,
+    exemplar: Exemplar,
+    begun: Start,
+    seeds: Sequence[int],
+    callback: Callable[[Step], None] | None,
+) -> tuple[Tensor, dict[str, Any]]:
+    """The finished canvas, and what was done: steps, tile steps, AD iterations."""
+    timesteps = strength_timesteps(backbone.scheduler, plan.preset.steps, plan.preset.strength)
+    noise = normal((1, backbone.latent_channels, *plan.canvas), _generator(seeds[0]))
+    latents = noise if begun.latents is None else begun.latents
+    if timesteps and begun.latents is not None:
+        latents = noised(backbone.scheduler, begun.latents, noise, timesteps[0])
+    done = {"steps_run": len(timesteps), "tile_steps": 0, "ad_iterations": 0}
+    steps = sample(
+        backbone,
+        latents,
+        exemplar.crops,
+        timesteps=timesteps,
+        plans=_schedule(plan, len(timesteps), seeds[1]),
+        window=make_window(plan.preset.window, plan.tile),
+        guidance=plan.guidance,
+        generator=_generator(seeds[2]),
+        tile_batch=plan.tile_batch,
+    )
+    for step in steps:
+        latents = step.latents
+        done["tile_steps"] += step.tiles
+        done["ad_iterations"] += step.tiles * step.iterations
+        if callback is not None:
+            callback(step)
+    return latents, done
+
+
+def _schedule(plan: _Plan, steps: int, seed: int) -> Sequence[Sequence[Tile]]:
+    if plan.preset.schedule == "fixed":
+        return list(fixed_schedule(plan.canvas, plan.tile, plan.stride, plan.wrap, steps))
+    return list(rolled_schedule(plan.canvas, plan.tile, plan.wrap, steps, seed, OVERLAPPED_STEPS))
+
+
+def _check_options(
+    size: Any, tileable: str, strength: float | None, steps: int | None, iterations: int | None, lr: float | None,
+    tile_batch: int, attn_scale: float, seed: int | None,
+) -> None:  # fmt: skip
+    """Ranges that need no model."""
+    height, width = size_of(size)
+    if min(height, width) < MIN_SIDE_PX:
+        raise OptionError(f"size={width}x{height} is too small; at least {MIN_SIDE_PX} px a side.")
+    if tileable not in WRAPS:
+        raise OptionError(f"tileable={tileable!r} is not known; choose one of {', '.join(WRAPS)}.")
+    limits = [
+        ("strength", strength, 0, 1),
+        ("steps", steps, 1, 1000),
+        ("iterations", iterations, 0, 1000),
+        ("lr", lr, 1e-6, 10),
+        ("tile_batch", tile_batch, 1, 4096),
+        ("attn_scale", attn_scale, 0.01, 100),
+        ("seed", seed, 0, 2**63 - 1),
+    ]
+    for name, value, low, high in limits:
+        if value is not None and not low <= value <= high:
+            raise OptionError(f"{name}={value} must be from {low} to {high}.")
+
+
+def size_of(size: int | Sequence[int]) -> Size:
+    """(height, width) of an integer or a pair.
+
+    Raises:
+        OptionError: Neither.
+    """
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(side, int | np.integer) for side in pair):
+        raise OptionError(f"size={size!r} must be one number of pixels or (height, width).")
+    return Size(int(pair[0]), int(pair[1]))
+
+
+def _loaded(model: ModelLike, device: str, dtype: str) -> Backbone:
+    if isinstance(model, str | Path):
+        return models.load(model, device, dtype)
+    return model if isinstance(model, Backbone) else model()
+
+
+def _prepared(source: ImageLike, options: dict[str, Any]) -> Tensor:
+    name = Path(source).name if isinstance(source, str | Path) else "swatch"
+    return images.prepare(images.read(source), name=name, **options)
+
+
+def _plan(
+    backbone: Backbone, preset: Preset, size: Any, tileable: Tileable, strength: float | None, seed: int | None,
+    tile_batch: int, tile_overlap: int | None, guidance: Guidance,
+) -> _Plan:  # fmt: skip
+    size_px, wrap, factor = size_of(size), WRAPS[tileable], backbone.factor
+    canvas = canvas_of(size_px, wrap, factor)
+    tile = tile_size(backbone.native_tile, canvas)
+    if preset.start == "noise":
+        if strength not in (None, 1, 1.0):
+            raise OptionError(f"strength={strength} needs start='quilt'; a start of noise is strength 1.")
+        preset = presets.replace(preset, strength=1.0)
+    if tile_overlap is not None and preset.schedule != "fixed":
+        raise OptionError("tile_overlap is for schedule='fixed'; the rolled schedule has none.")
+    parts = [round(side * preset.tile_overlap) if tile_overlap is None else tile_overlap // factor for side in tile]
+    if min(parts) < 0 or any(part >= side for part, side in zip(parts, tile, strict=True)):
+        raise OptionError(f"tile_overlap={tile_overlap} must be from 0 to less than the tile, {tile.scaled(factor)} px.")
+    if preset.schedule == "rolled":
+        parts = [0, 0]
+    return _Plan(
+        size_px=size_px,
+        canvas=canvas,
+        tile=tile,
+        stride=Size(tile.height - parts[0], tile.width - parts[1]),
+        wrap=wrap,
+        preset=preset,
+        guidance=guidance,
+        seed=secrets.randbits(32) if seed is None else seed,
+        tile_batch=tile_batch,
+    )
+
+
+def canvas_of(size_px: Size, wrap: Wrap, factor: int) -> Size:
+    """The canvas in latent pixels: rounded up, to be cropped, on axes that do not wrap.
+
+    Raises:
+        OptionError: A side that wraps is no multiple of `factor`; the message names the two nearest that are.
+    """
+    for name, side, ring in (("height", size_px.height, wrap.y), ("width", size_px.width, wrap.x)):
+        if ring and side % factor:
+            low = side - side % factor
+            raise OptionError(f"{name}={side} is no multiple of {factor}, which a tileable side must be; the nearest are {low} and {low + factor}.")
+    return Size(-(-size_px.height // factor), -(-size_px.width // factor))
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+class _Clock:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round(now - self._last, 3)
+        self._last = now

@@ -1,0 +1,66 @@
+"""Cut tiles out of a canvas and fuse overlapping tiles back, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tiling.geometry import Size, Tile
+
+
+def canvas_size(canvas: Tensor) -> Size:
+    """Size of the last two axes."""
+    return Size(canvas.shape[-2], canvas.shape[-1])
+
+
+def cut(canvas: Tensor, tile: Tile) -> Tensor:
+    """The tile's part of a canvas (..., H, W), wrapped where the tile passes the border. Differentiable."""
+    size = canvas_size(canvas)
+    rows = torch.from_numpy(tile.rows(size)).to(canvas.device)
+    columns = torch.from_numpy(tile.columns(size)).to(canvas.device)
+    return canvas[..., rows[:, None], columns]
+
+
+def cut_batch(canvas: Tensor, tiles: Sequence[Tile]) -> Tensor:
+    """Tiles of a canvas (1, C, H, W) as one batch (len(tiles), C, h, w)."""
+    return torch.cat([cut(canvas, tile) for tile in tiles])
+
+
+class Accumulator:
+    """Weighted mean of overlapping tiles (MultiDiffusion), summed in float32 whatever the tiles' dtype.
+
+    Args:
+        channels: Channels of the canvas.
+        canvas: Its size.
+        device: Where the sums live.
+
+    References:
+        Bar-Tal et al., "MultiDiffusion: Fusing Diffusion Paths for Controlled Image Generation", ICML 2023,
+        https://arxiv.org/abs/2302.08113, Eq. 5.
+    """
+
+    def __init__(self, channels: int, canvas: Size, device: torch.device | str = "cpu") -> None:
+        self.canvas = canvas
+        self.values = torch.zeros(1, channels, *canvas, device=device)
+        self.weights = torch.zeros(1, 1, *canvas, device=device)
+
+    def add(self, tile: Tile, values: Tensor, window: Tensor) -> None:
+        """Add a tile's values (1, C, h, w) with its window (h, w)."""
+        rows = torch.from_numpy(tile.rows(self.canvas)).to(self.values.device)[:, None]
+        columns = torch.from_numpy(tile.columns(self.canvas)).to(self.values.device)
+        window = window.to(self.values.device)
+        self.values[..., rows, columns] += values.to(self.values.device, torch.float32) * window
+        self.weights[..., rows, columns] += window
+
+    def mean(self) -> Tensor:
+        """The fused canvas (1, C, H, W), float32.
+
+        Raises:
+            ValueError: A cell was covered by no tile.
+        """
+        if not bool((self.weights > 0).all()):
+            bare = int((self.weights <= 0).sum())
+            raise ValueError(f"{bare} of {self.canvas.area} cells are covered by no tile; plan tiles that cover all.")
+        return self.values / self.weights
