@@ -153,15 +153,15 @@ class TappedUNet:
 
     def _forward(self, latents: Tensor, timestep: int) -> Any:
         batch = latents.shape[0]
-        condition = {name: _repeat(value, batch) for name, value in self.condition.items()}
+        condition = {name: _repeat(value, batch, self.unet.dtype) for name, value in self.condition.items()}
         sample = latents.to(self.unet.dtype).contiguous(memory_format=torch.channels_last)
         return self.unet(sample, timestep, **condition)
 
 
-def _repeat(value: Any, batch: int) -> Any:
+def _repeat(value: Any, batch: int, dtype: torch.dtype) -> Any:
     if isinstance(value, Mapping):
-        return {name: _repeat(inner, batch) for name, inner in value.items()}
-    return value.expand(batch, *value.shape[1:])
+        return {name: _repeat(inner, batch, dtype) for name, inner in value.items()}
+    return value.to(dtype).expand(batch, *value.shape[1:])
 
 
 @contextmanager

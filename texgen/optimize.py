@@ -78,7 +78,7 @@ def optimize(
                         kept = tap.features(cut_batch(content, batch).to(backbone.device), timestep, layers)
                     loss = loss + guidance.content_weight * content_loss(features, kept)
                 (gradient,) = torch.autograd.grad(loss, values)
-                total += float(loss)
+                total += float(loss.detach())
                 for tile, part in zip(batch, gradient, strict=True):
                     fused.add(tile, part[None], window)
             canvas.grad = fused.mean()

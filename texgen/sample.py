@@ -229,7 +229,7 @@ def distill(
             loss = loss + guidance.content_weight * content_loss(features, content_features)
         (latents.grad,) = torch.autograd.grad(loss, latents)
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     return latents.detach(), (losses[0], losses[-1])
 
 

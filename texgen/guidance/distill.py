@@ -33,7 +33,7 @@ def ad_loss(features: Features, exemplar: ExemplarKeyValues, attn_scale: float =
         layer = features[name]
         batch = layer.query.shape[0]
         with torch.no_grad():
-            key, value = (tensor.expand(batch, -1, -1, -1) for tensor in key_value)
+            key, value = (tensor.to(layer.query.dtype).expand(batch, -1, -1, -1) for tensor in key_value)
             ideal = F.scaled_dot_product_attention(layer.query * attn_scale, key, value)
         total = total + (layer.output.float() - ideal.float()).abs().flatten(1).mean(1).sum()
     return total

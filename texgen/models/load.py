@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ def load(model: str | Path = "mini", device: str = "auto", dtype: str = "auto") 
     components = _components(path, precision)
     components["unet"].to(target, memory_format=torch.channels_last)
     components["autoencoder"].to(target)
-    components["condition"] = _moved(components["condition"], target, precision)
+    components["condition"] = _moved(components["condition"], target)
     bundled = str(model) in BUNDLED
     name = str(model) if bundled or HUB_ID.fullmatch(str(model)) and not Path(model).exists() else path.name
     return Backbone(name=name, fingerprint=_fingerprint(path), bundled=bundled, **components)
@@ -74,7 +76,18 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
         raise OptionError(f"dtype={dtype!r} is not known; use auto, {', '.join(DTYPES)}.")
     if dtype == "float16" and device.type == "cpu":
         raise OptionError("dtype='float16' is not for a CPU; use float32 or bfloat16.")
+    if dtype == "bfloat16" and device.type == "cpu" and not _bfloat16_works():
+        raise OptionError(
+            "dtype='bfloat16' crashes on this CPU, which announces AMX units that cannot be used; set "
+            "ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16, or use float32."
+        )
     return DTYPES[dtype]
+
+
+def _bfloat16_works() -> bool:
+    """Try a bfloat16 product in a process of its own: where it is not usable the processor kills the process."""
+    probe = "import torch; torch.nn.Linear(64, 64, dtype=torch.bfloat16)(torch.ones(64, 64, dtype=torch.bfloat16))"
+    return subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode == 0
 
 
 def _locate(model: str) -> Path:
@@ -99,10 +112,10 @@ def _components(path: Path, dtype: torch.dtype) -> dict[str, Any]:
     return loader.load_components(path, dtype)
 
 
-def _moved(condition: Any, device: torch.device, dtype: torch.dtype) -> Any:
+def _moved(condition: Any, device: torch.device) -> Any:
     if isinstance(condition, dict):
-        return {name: _moved(value, device, dtype) for name, value in condition.items()}
-    return condition.to(device, dtype)
+        return {name: _moved(value, device) for name, value in condition.items()}
+    return condition.to(device)
 
 
 def _fingerprint(path: Path) -> str:

@@ -1,0 +1,104 @@
+"""Quality of expanded textures over a folder of swatches: a table and a contact sheet.
+
+    python benchmarks/quality.py examples/swatches --out out/quality --preset draft --preset standard
+
+Each `--preset` is a preset name, optionally with options: `standard:strength=0.3,iterations=0`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import metrics
+import torch
+from PIL import Image
+from sheet import contact_sheet
+
+import texgen
+from texgen import image as images
+
+SUFFIXES = {".png", ".jpg", ".jpeg"}
+HIDDEN = ("_nm",)
+
+
+def swatches(folder: Path) -> list[Path]:
+    """Colour swatches of a folder; normal maps are left out."""
+    return sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and not p.stem.endswith(HIDDEN))
+
+
+def parse(variant: str) -> tuple[str, dict[str, Any]]:
+    """`standard:strength=0.3,start=noise` to a preset name and options."""
+    name, _, rest = variant.partition(":")
+    pairs = [item.split("=", 1) for item in rest.split(",") if item]
+    return name, {key: _value(value) for key, value in pairs}
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def run(paths: list[Path], variant: str, size: int, seed: int, out: Path, backbone: texgen.Backbone) -> list[dict[str, float]]:
+    """Expand every swatch, write results and sheet, return the measures."""
+    preset, options = parse(variant)
+    rows, sheets = [], []
+    for path in paths:
+        started = time.perf_counter()
+        result = texgen.expand(path, size, model=backbone, preset=preset, seed=seed, **options)
+        seconds = time.perf_counter() - started
+        exemplar = images.read(path)
+        row = metrics.measure(images.read(result.image), exemplar)
+        rows.append({**row, "seconds": seconds})
+        print(f"{path.stem:15s} " + "  ".join(f"{name} {value:.2f}" for name, value in rows[-1].items()), flush=True)
+        name = variant.replace(":", "_").replace(",", "_")
+        result.image.save(out / f"{path.stem}_{name}.png")
+        with Image.open(path) as swatch:
+            sheets.append(contact_sheet(swatch, result.image))
+    sheet = Image.new("RGB", (sheets[0].width, sum(s.height + 8 for s in sheets)), "white")
+    for index, one in enumerate(sheets):
+        sheet.paste(one, (0, index * (one.height + 8)))
+    sheet.save(out / f"sheet_{name}.png")
+    return rows
+
+
+def table(paths: list[Path], rows: list[dict[str, float]]) -> str:
+    """Markdown, one row a swatch, medians last."""
+    names = list(rows[0])
+    lines = ["| swatch | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for path, row in zip(paths, rows, strict=True):
+        lines.append(f"| {path.stem} | " + " | ".join(f"{row[name]:.2f}" for name in names) + " |")
+    medians = [statistics.median(row[name] for row in rows) for name in names]
+    lines.append("| **median** | " + " | ".join(f"{value:.2f}" for value in medians) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("out/quality"))
+    parser.add_argument("--preset", action="append", help="preset[:option=value,...]; repeatable")
+    parser.add_argument("--size", type=int, default=1024)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--only", nargs="*", help="stems of swatches")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    paths = [p for p in swatches(arguments.folder) if not arguments.only or p.stem in arguments.only]
+    backbone = texgen.load(arguments.model)
+    parts = []
+    for variant in arguments.preset or ["draft", "standard"]:
+        rows = run(paths, variant, arguments.size, arguments.seed, arguments.out, backbone)
+        parts.append(f"### {variant}, {arguments.size} px, {torch.get_num_threads()} threads\n\n{table(paths, rows)}\n")
+        print("\n" + parts[-1], flush=True)
+    (arguments.out / "table.md").write_text("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()

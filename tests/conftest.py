@@ -1,0 +1,57 @@
+"""Shared pieces: the bundled model, tiny models in every layout, a swatch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")  # AMX is announced but traps on some virtual machines
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from texgen import models
+from texgen.models import Backbone
+
+
+@pytest.fixture(scope="session")
+def mini() -> Backbone:
+    return models.load("mini", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def sd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_folder(tmp_path_factory.mktemp("models") / "tiny-sd")
+
+
+@pytest.fixture(scope="session")
+def sd(sd_folder: Path) -> Backbone:
+    """A tiny Stable Diffusion 1.x: native tile 16 latents, factor 8, four channels."""
+    return models.load(sd_folder, device="cpu")
+
+
+@pytest.fixture
+def swatch() -> Path:
+    return Path(__file__).parent.parent / "examples" / "swatches" / "roof_shingles.jpg"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A 64 px swatch of smooth noise."""
+    random = np.random.default_rng(0)
+    coarse = torch.from_numpy(random.random((1, 3, 16, 16)))
+    fine = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="bicubic").clamp(0, 1)[0]
+    path = tmp_path / "small.png"
+    Image.fromarray((fine.permute(1, 2, 0).numpy() * 255).astype(np.uint8)).save(path)
+    return path
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
