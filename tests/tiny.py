@@ -32,7 +32,7 @@ def unet(family: str = "sd1", sample_size: int = 16) -> UNet2DConditionModel:
             use_linear_projection=True,
             addition_embed_type="text_time",
             addition_time_embed_dim=256,
-            projection_class_embeddings_input_dim=6 * 256 + 16,
+            projection_class_embeddings_input_dim=6 * 256 + 20,
             **common,
         )
     else:
@@ -95,8 +95,8 @@ def save_xl_folder(folder: Path) -> Path:
     """Stable Diffusion XL in diffusers' layout."""
     unet("sdxl").save_pretrained(folder / "unet")
     autoencoder().save_pretrained(folder / "vae")
-    text_encoder(16).save_pretrained(folder / "text_encoder")
-    text_encoder(16, projected=True, act="gelu").save_pretrained(folder / "text_encoder_2")
+    text_encoder(12).save_pretrained(folder / "text_encoder")
+    text_encoder(20, projected=True, act="gelu").save_pretrained(folder / "text_encoder_2")
     for name in ("tokenizer", "tokenizer_2"):
         save_tokenizer(folder / name)
     DDIMScheduler(**SD_SCHEDULER).save_pretrained(folder / "scheduler")
@@ -112,11 +112,11 @@ def save_single_file(path: Path, family: str) -> Path:
     clip, open_clip = "cond_stage_model.transformer.text_model.", "cond_stage_model.model."
     if family == "sdxl":
         clip, open_clip = "conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."
-        tensors |= _open_clip(text_encoder(16, projected=True, act="gelu"), open_clip)
+        tensors |= _open_clip(text_encoder(20, projected=True, act="gelu"), open_clip)
     if family == "sd2":
         tensors |= _open_clip(text_encoder(act="gelu"), open_clip, unused_layer=True)
     else:
-        state = text_encoder(16 if family == "sdxl" else 32).state_dict()
+        state = text_encoder(12 if family == "sdxl" else 32).state_dict()
         tensors |= {clip + name.removeprefix("text_model."): tensor for name, tensor in state.items()}
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
     return path

@@ -188,7 +188,7 @@ def self_attention_layers(unet: UNet2DConditionModel, condition: Mapping[str, An
 
     The registry's order is not the order of execution: diffusers registers `mid_block` after `up_blocks`.
     """
-    side = 2 ** (len(unet.config.block_out_channels) - 1)
+    side = 2 ** len(unet.config.block_out_channels)
     order: list[str] = []
 
     class Recorder(dict[str, LayerFeatures]):

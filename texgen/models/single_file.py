@@ -94,6 +94,7 @@ def unet_configuration(weights: Weights, family: str) -> dict[str, Any]:
         "_class_name": "UNet2DConditionModel",
         "in_channels": weights[f"{UNET}input_blocks.0.0.weight"].shape[1],
         "out_channels": weights[f"{UNET}out.2.weight"].shape[0],
+        "layers_per_block": 2,
         "block_out_channels": widths,
         "down_block_types": down,
         "up_block_types": [name.replace("Down", "Up") for name in reversed(down)],

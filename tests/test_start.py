@@ -1,0 +1,151 @@
+"""Quilts, their maps, detail transfer, and decoding round the wrap."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import generator
+
+from texgen import image as images
+from texgen.decode import decode, decode_uint8
+from texgen.detail import find_detail
+from texgen.exemplar import encode_exemplar
+from texgen.quilt import quilt
+from tiling import Size, Wrap
+
+TORUS = Wrap(True, True)
+
+
+@pytest.fixture(scope="module")
+def exemplar(mini):
+    from pathlib import Path
+
+    path = Path(__file__).parent.parent / "examples" / "swatches" / "roof_shingles.jpg"
+    return encode_exemplar(mini, [images.read(path)])
+
+
+def sewn(exemplar, canvas=Size(40, 56), wrap=TORUS, seed=0, **options):
+    return quilt(exemplar.sources, canvas, wrap, factor=8, generator=generator(seed), **options)
+
+
+def looked_up(exemplar, coordinates):
+    """Latents at the map's coordinates."""
+    result = torch.zeros(exemplar.sources[0].latents.shape[1], *coordinates.shape[1:])
+    for source in exemplar.sources:
+        rows, columns = (coordinates[1] - source.top_px), (coordinates[2] - source.left_px)
+        mine = (rows % 8 == 0) & (columns % 8 == 0) & (coordinates[0] == source.exemplar)
+        result[:, mine] = source.latents[0][:, rows[mine] // 8, columns[mine] // 8]
+    return result
+
+
+@pytest.mark.parametrize("wrap", [TORUS, Wrap(), Wrap(True, False), Wrap(False, True)])
+@pytest.mark.parametrize("canvas", [Size(16, 16), Size(17, 33), Size(40, 56)])
+def test_every_cell_of_a_quilt_comes_from_where_the_map_says(exemplar, wrap, canvas):
+    result = sewn(exemplar, canvas, wrap)
+    assert result.latents.shape[-2:] == canvas == result.coordinates.shape[1:]
+    difference = (result.latents[0] - looked_up(exemplar, result.coordinates)).abs().amax(0)
+    share = float((difference < 1e-5).float().mean())
+    assert share > 0.6, f"{share:.2f} of the cells are exact copies (cells on a cut are blends), allowed 0.6"
+
+
+def test_quilts_are_seeded(exemplar):
+    assert torch.equal(sewn(exemplar, seed=1).latents, sewn(exemplar, seed=1).latents)
+    assert not torch.equal(sewn(exemplar, seed=1).latents, sewn(exemplar, seed=2).latents)
+
+
+def seam_jump(latents: torch.Tensor) -> float:
+    """Mean difference across the wrap over the mean difference of neighbours inside."""
+    across = (latents[..., 0] - latents[..., -1]).abs().mean()
+    return float(across / latents.diff(dim=-1).abs().mean())
+
+
+def test_a_torus_closes_and_an_open_canvas_need_not(exemplar):
+    closed = np.mean([seam_jump(sewn(exemplar, seed=s).latents) for s in range(4)])
+    opened = np.mean([seam_jump(sewn(exemplar, wrap=Wrap(), seed=s).latents) for s in range(4)])
+    assert closed < 1.3, f"{closed:.2f}, allowed 1.3"
+    assert closed < opened
+
+
+def test_the_cost_of_a_quilt_is_linear_in_its_area(exemplar):
+    def seconds(side: int) -> float:
+        started = time.process_time()
+        sewn(exemplar, Size(side, side))
+        return time.process_time() - started
+
+    seconds(32)
+    ratio = seconds(128) / seconds(64)
+    assert ratio < 8, f"{ratio:.1f} times the time for 4 times the area, allowed 8"
+
+
+def test_reuse_is_spread_over_the_exemplar(exemplar):
+    def used(reuse: float) -> float:
+        cells = sewn(exemplar, Size(64, 64), reuse=reuse).coordinates
+        return len(torch.unique((cells[1] // 8) * 1000 + cells[2] // 8)) / 1024
+
+    assert used(0.5) >= used(0.0)
+
+
+def test_decoding_a_rolled_canvas_rolls_the_decoded_one(mini, exemplar):
+    latents = sewn(exemplar).latents
+    whole = decode(mini, latents, TORUS)
+    rolled = decode(mini, latents.roll((7, 19), (2, 3)), TORUS)
+    torch.testing.assert_close(rolled, whole.roll((56, 152), (2, 3)), atol=1e-5, rtol=0)
+
+
+def test_decoding_in_tiles_equals_decoding_whole(mini):
+    latents = torch.randn(1, 16, 70, 130, generator=generator()) * 0.5
+    torch.testing.assert_close(decode(mini, latents, Wrap()), mini.decode(latents).clamp(0, 1), atol=1e-5, rtol=0)
+
+
+def test_a_stable_diffusion_canvas_decodes_with_a_wrapped_margin(sd):
+    latents = torch.randn(1, 4, 16, 24, generator=generator())
+    assert decode(sd, latents, TORUS).shape == (1, 3, 128, 192)
+
+
+def test_decode_to_8_bits_rounds_and_crops(mini, exemplar):
+    latents = sewn(exemplar, Size(17, 20)).latents
+    pixels = decode_uint8(mini, latents, TORUS, Size(130, 155))
+    expected = (decode(mini, latents, TORUS)[0, :, :130, :155] * 255).round()
+    assert pixels.shape == (130, 155, 3)
+    assert np.abs(pixels.transpose(2, 0, 1).astype(float) - expected.numpy()).max() <= 1
+
+
+def test_detail_gives_the_exemplar_back_where_the_canvas_is_the_exemplar(mini, exemplar):
+    source = exemplar.sources[0]
+    rows, columns = (8 * torch.arange(n) for n in source.latents.shape[-2:])
+    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+    coordinates = torch.cat([torch.zeros_like(grid[:1]), grid])
+    detail = find_detail(mini, exemplar, source.latents, coordinates, Wrap())
+    assert torch.equal(detail.coordinates, coordinates)
+    with_detail = decode(mini, source.latents, Wrap(), detail)
+    without = decode(mini, source.latents, Wrap())
+    psnr = [float(-10 * (i - exemplar.images[0]).square().mean().log10()) for i in (with_detail, without)]
+    assert psnr[0] > 45 and psnr[0] > psnr[1] + 8, f"PSNR with and without: {psnr}"
+
+
+def test_detail_restores_sharpness_of_a_quilt(mini, exemplar):
+    result = sewn(exemplar)
+    detail = find_detail(mini, exemplar, result.latents, result.coordinates, TORUS)
+
+    def sharpness(image):
+        return float(image.diff(dim=-1).abs().mean())
+
+    original = sharpness(exemplar.images[0])
+    before, after = (sharpness(decode(mini, result.latents, TORUS, d)) / original for d in (None, detail))
+    assert before < after and 0.85 < after < 1.15, f"{before:.2f} to {after:.2f}, allowed 0.85 to 1.15"
+
+
+def test_detail_is_found_without_a_map_and_fades_where_nothing_matches(mini, exemplar):
+    known = find_detail(mini, exemplar, sewn(exemplar).latents, None, TORUS)
+    strange = find_detail(mini, exemplar, torch.randn(1, 16, 16, 16, generator=generator()) * 5, None, TORUS)
+    assert known.weight.mean() > 0.8 > 0.2 > strange.weight.mean()
+
+
+def test_large_swatches_give_at_most_four_native_crops(mini):
+    whole = encode_exemplar(mini, [torch.rand(1, 3, 256, 200)])
+    assert [tuple(c.shape[-2:]) for c in whole.crops] == [(32, 25)]
+    four = encode_exemplar(mini, [torch.rand(1, 3, 800, 1000)])
+    assert [tuple(c.shape[-2:]) for c in four.crops] == [(64, 64)] * 4
