@@ -97,6 +97,7 @@ SYNTHESIS_OPTIONS: list[Callable[..., Any]] = [
     click.option("--inject", type=click.Choice(["none", "beside", "replace"]), help="Exemplar keys and values in the noise prediction."),
     click.option("--layers", type=LayerType(), help="Attention layers of the loss, by index or name."),
     click.option("--detail/--no-detail", default=None, help="Carry over detail that the autoencoder loses."),
+    click.option("--anchor/--no-anchor", default=None, help="Pull the result to the swatch's cells it matches."),
 ]  # fmt: skip
 
 

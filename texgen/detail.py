@@ -18,6 +18,7 @@ TRUST = 0.5
 COHERENCE = 0.5
 CHUNK = 2048
 RADIUS = 1
+FLAT = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Detail:
     Attributes:
         coordinates: (3, h, w), int64: exemplar number, y and x in exemplar pixels.
         weight: (h, w) in [0, 1].
+        matched: Latents of the exemplar cells at `coordinates`, (1, C, h, w).
         residuals: Per exemplar and pixel phase, image - D(E(image)), each (3, H, W).
         factor: Image pixels per latent pixel.
         wrap: Axes of the canvas that close to a ring.
@@ -34,9 +36,17 @@ class Detail:
 
     coordinates: Tensor
     weight: Tensor
+    matched: Tensor
     residuals: tuple[Tensor, ...]
     factor: int
     wrap: Wrap
+
+    def anchored(self, latents: Tensor) -> Tensor:
+        """Latents (1, C, h, w) pulled to the exemplar cells they match, as far as they match them.
+
+        A network's own grain and speckle go; where nothing in the exemplar fits, its picture stays.
+        """
+        return latents + self.weight * (self.matched.to(latents) - latents)
 
     def region(self, tile: Tile) -> Tensor:
         """Detail of a tile given in latent pixels, (1, 3, factor * height, factor * width), to be added to it.
@@ -129,6 +139,7 @@ def find_detail(
     return Detail(
         coordinates=table.coordinates(best, exemplar.factor).view(3, *canvas),
         weight=torch.exp(-0.5 * (relative / TRUST) ** 2).view(*canvas),
+        matched=table.latents(best).view(1, -1, *canvas),
         residuals=exemplar_residuals(backbone, exemplar),
         factor=exemplar.factor,
         wrap=wrap,
@@ -155,7 +166,8 @@ class _Table:
         self.sizes = [canvas_size(s.latents) for s in sources]
         areas = torch.tensor([0] + [size.area for size in self.sizes])
         self.offsets = areas.cumsum(0)
-        self.variance = float(self.described.var(0).sum())
+        self.variance = max(float(self.described.var(0).sum()), FLAT)
+        self.cells = torch.cat([s.latents[0].flatten(1) for s in sources], 1)
         self._widths = torch.tensor([size.width for size in self.sizes])
         self._heights = torch.tensor([size.height for size in self.sizes])
 
@@ -189,6 +201,10 @@ class _Table:
         number, row, column = self.split(index)
         exemplar, top, left = torch.tensor([s[1:] for s in self.sources]).T
         return torch.stack([exemplar[number], top[number] + row * factor, left[number] + column * factor])
+
+    def latents(self, index: Tensor) -> Tensor:
+        """Latents of the cells, (C, n)."""
+        return self.cells[:, index]
 
     def lookup(self, coordinates: Tensor, factor: int) -> Tensor:
         """The inverse of `coordinates`."""

@@ -42,7 +42,7 @@ def read(source: str | Path | Image.Image | np.ndarray | Tensor) -> Tensor:
     if isinstance(source, np.ndarray):
         if source.ndim != 3 or source.shape[2] != 3 or source.dtype == np.uint16:
             raise InputError(f"array of shape {source.shape} and {source.dtype}; give (height, width, 3), uint8 or float in [0, 1].")
-        values = torch.from_numpy(np.ascontiguousarray(source)).permute(2, 0, 1)[None]
+        values = torch.from_numpy(np.array(source)).permute(2, 0, 1)[None]
         return _checked(values.float() / 255 if source.dtype == np.uint8 else values)
     if isinstance(source, Image.Image):
         return _from_pillow(source, "image")

@@ -27,6 +27,7 @@ class Preset:
         tile_overlap: Overlap of neighbouring tiles of the fixed schedule, as a part of the tile.
         inject: Exemplar keys and values in the noise prediction: `beside` its own, `replace`, or None.
         detail: Whether detail of the exemplar is carried over the decoded result.
+        anchor: Whether the finished latents are pulled to the exemplar cells they match: a weak network's grain goes.
     """
 
     start: StartKind = "quilt"
@@ -37,14 +38,15 @@ class Preset:
     schedule: ScheduleKind = "rolled"
     window: WindowKind = "hann"
     tile_overlap: float = 0.25
-    inject: InjectionMode | None = None
+    inject: InjectionMode | Literal["none"] | None = None
     detail: bool = True
+    anchor: bool = False
 
 
 BUNDLED: dict[str, Preset] = {
     "draft": Preset(strength=0.0, iterations=0),
-    "standard": Preset(strength=0.1, iterations=2, lr=0.02, inject="beside"),
-    "best": Preset(strength=0.2, iterations=3, lr=0.02, inject="beside"),
+    "standard": Preset(strength=0.12, iterations=2, lr=0.02, inject="beside", anchor=True),
+    "best": Preset(strength=0.16, steps=75, iterations=3, lr=0.02, inject="beside", anchor=True),
 }
 """For the bundled model."""
 

@@ -15,6 +15,7 @@ from tiling import Size, Tile, Wrap, cut, plan_tiles
 
 MAX_BLOCK, MIN_BLOCK = 16, 4
 REUSE_RADIUS = 4.0
+FLAT = 1e-6
 
 
 class Quilt(NamedTuple):
@@ -104,7 +105,7 @@ def quilt(
     result = Quilt(torch.zeros(1, channels, *canvas), torch.zeros(3, *canvas, dtype=torch.long))
     filled = torch.zeros(canvas, dtype=torch.bool)
     energies = [source.latents.square().sum(1, keepdim=True) for source in sources]
-    spread = 2 * float(torch.cat([s.latents.flatten(2) for s in sources], 2).var(2).sum())
+    spread = 2 * max(float(torch.cat([s.latents.flatten(2) for s in sources], 2).var(2).sum()), FLAT)
     placed = _Placed(canvas, wrap)
     for tile in plan_tiles(canvas, Size(side, side), Size(stride, stride), wrap):
         current, known = cut(result.latents, tile), cut(filled, tile)

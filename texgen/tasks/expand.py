@@ -122,6 +122,7 @@ def expand(
     inject: InjectionMode | Literal["none"] | None = None,
     layers: Sequence[int | str] | None = None,
     detail: bool | None = None,
+    anchor: bool | None = None,
     device: str = "auto",
     dtype: str = "auto",
     callback: Callable[[Step], None] | None = None,
@@ -156,6 +157,7 @@ def expand(
         inject: Exemplar keys and values in the noise prediction: `beside`, `replace` or `none`.
         layers: Attention layers of the loss by index or name; the last six by default.
         detail: Carry over the detail that the autoencoder loses.
+        anchor: Pull the finished latents to the exemplar cells they match, as far as they match.
         device: `auto`, `cpu`, `cuda`, ...
         dtype: `auto`, `float32`, `float16`, `bfloat16`.
         callback: Called with every `Step`, for progress and previews.
@@ -183,7 +185,7 @@ def expand(
     backbone = _loaded(model, device, dtype)
     chosen = presets.choose(
         preset, backbone.bundled, start=start, strength=strength, steps=steps, iterations=iterations, lr=lr, schedule=schedule,
-        window=window, inject=inject, detail=detail,
+        window=window, inject=inject, detail=detail, anchor=anchor,
     )  # fmt: skip
     plan = _plan(backbone, chosen, size, tileable, strength, seed, tile_batch, tile_overlap, Guidance(
         iterations=chosen.iterations, lr=chosen.lr, attn_scale=attn_scale, start_time=start_time, adain=adain,
@@ -218,7 +220,11 @@ def _run(
     clock.lap("start")
     latents, history = _sampled(backbone, plan, exemplar, begun, seeds[1:], callback)
     clock.lap("sample")
-    detail = find_detail(backbone, exemplar, latents, begun.coordinates, plan.wrap) if plan.preset.detail else None
+    detail = None
+    if plan.preset.detail or plan.preset.anchor:
+        detail = find_detail(backbone, exemplar, latents, begun.coordinates, plan.wrap)
+        latents = detail.anchored(latents) if plan.preset.anchor else latents
+        detail = detail if plan.preset.detail else None
     clock.lap("detail")
     pixels = decode_uint8(backbone, latents, plan.wrap, plan.size_px, detail)
     clock.lap("decode")

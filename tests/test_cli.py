@@ -1,0 +1,156 @@
+"""The command line: files in, files out, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_image import bad_files
+
+from texgen import cli, publish
+from texgen.errors import LockedError, ResourceError
+
+
+def run(capsys, *args) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr of a call in this process."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(a) for a in args])
+    captured = capsys.readouterr()
+    return int(stop.value.code or 0), captured.out, captured.err
+
+
+def test_a_run_writes_a_picture_a_sidecar_and_prints_the_seed(capsys, swatch, tmp_path):
+    out = tmp_path / "out.png"
+    code, stdout, stderr = run(capsys, "expand", swatch, "-o", out, "--size", "160x128", "--preset", "draft", "--save-map", tmp_path / "map.tif")
+    assert (code, stdout) == (0, "")
+    with Image.open(out) as image:
+        assert image.size == (160, 128)
+    recipe = json.loads((tmp_path / "out.png.json").read_text())
+    assert f"seed {recipe['seed']}" in stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["map.tif", "out.png", "out.png.json"]
+
+
+def test_the_same_seed_writes_the_same_bytes_in_two_processes(swatch, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        command = [sys.executable, "-m", "texgen", "expand", swatch, "-o", tmp_path / name / "o.png", "--size", "128", "--seed", "7"]
+        subprocess.run([*command, "--steps", "25"], check=True, capture_output=True)
+    assert (tmp_path / "a" / "o.png").read_bytes() == (tmp_path / "b" / "o.png").read_bytes()
+
+
+def test_variations_are_numbered_and_their_seeds_count_up(capsys, swatch, tmp_path):
+    code, _, stderr = run(capsys, "expand", swatch, "-o", tmp_path / "v.png", "--size", "128", "--preset", "draft", "--seed", "4", "--variations", "2", "--no-metadata")
+    assert code == 0 and "v-1.png: seed 4" in stderr and "v-2.png: seed 5" in stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["v-1.png", "v-2.png"]
+    assert (tmp_path / "v-1.png").read_bytes() != (tmp_path / "v-2.png").read_bytes()
+
+
+def test_progress_as_json_is_one_event_a_line(capsys, swatch, tmp_path):
+    _, _, stderr = run(capsys, "expand", swatch, "-o", tmp_path / "o.png", "--size", "128", "--steps", "25", "--seed", "1", "--iterations", "0", "--progress", "json")
+    events = [json.loads(line) for line in stderr.splitlines()]
+    assert [e["event"] for e in events] == ["begin", "step", "step", "step", "done"]
+
+
+def test_a_model_folder_runs_from_the_command_line(capsys, swatch, sd_folder, tmp_path):
+    code, _, _ = run(capsys, "expand", swatch, "-o", tmp_path / "o.tif", "--size", "128", "--model", sd_folder, "--steps", "4", "--crop", "0,0,128,128")
+    assert code == 0 and (tmp_path / "o.tif").exists()
+
+
+def test_bad_inputs_give_one_line_and_exit_code_3(capsys, tmp_path):
+    for message, path in bad_files(tmp_path).items():
+        code, stdout, stderr = run(capsys, "expand", path, "-o", tmp_path / "o.png", "--size", "128", "--seed", "1")
+        line = stderr.splitlines()[-1]
+        assert (code, stdout) == (3, ""), f"{path.name}: {stderr}"
+        assert line.startswith("texgen: error: ") and message in line and "Traceback" not in stderr
+    assert not (tmp_path / "o.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["--size", "0"], 2, "size=0x0 is too small"),
+        (["--size", "abc"], 2, "'abc' is neither a number of pixels nor WIDTHxHEIGHT"),
+        (["--size", "130"], 2, "the nearest are 128 and 136"),
+        (["--crop", "1,2"], 2, "is not LEFT,TOP,WIDTH,HEIGHT"),
+        (["--preset", "superb"], 2, "not one of"),
+        (["--model", "nonsense"], 4, "no such model"),
+        (["--model", "evil.ckpt"], 4, "pickled checkpoints"),
+        (["--device", "gpu9"], 2, "not available"),
+        (["--save-map", "map.png"], 2, "suffix must be one of .tif"),
+        (["--save-map", "map.tif", "--start", "noise"], 2, "has no map"),
+        (["--out", "x.gif"], 2, "suffix must be one of"),
+    ],
+)
+def test_bad_options_give_one_line_and_their_exit_code(args, code, message, capsys, swatch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    got, stdout, stderr = run(capsys, "expand", swatch, "--out", "o.png", "--size", "128", "--seed", "1", *args)
+    assert (got, stdout) == (code, "")
+    assert message in stderr.splitlines()[-1] and "Traceback" not in stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_imports_no_torch_and_the_package_no_diffusers():
+    probe = "import sys; from texgen import cli\ntry: cli.main(['expand', '--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.endswith("False\n")
+    probe = "import sys, texgen; print('diffusers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_models_and_doctor_answer(capsys):
+    code, stdout, _ = run(capsys, "models")
+    assert code == 0 and stdout.startswith("mini\tbundled")
+    code, stdout, _ = run(capsys, "doctor")
+    assert code == 0 and "mini ok" in stdout
+
+
+def test_an_unexpected_failure_is_one_line_and_exit_code_1(capsys, swatch, tmp_path, monkeypatch):
+    monkeypatch.setattr("texgen.models.load", lambda *_: 1 / 0)
+    code, _, stderr = run(capsys, "expand", swatch, "-o", tmp_path / "o.png", "--size", "128")
+    assert code == 1 and "internal error: ZeroDivisionError" in stderr.splitlines()[-1]
+
+
+def test_an_interrupt_exits_with_130_and_leaves_nothing(swatch, tmp_path):
+    command = [sys.executable, "-m", "texgen", "expand", str(swatch), "-o", str(tmp_path / "o.png"), "--size", "1024", "--preset", "best", "--progress", "json"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "begin" in process.stderr.readline()
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1] == "texgen: error: interrupted; nothing was written."
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_run_on_the_same_output_is_refused(tmp_path):
+    out = tmp_path / "o.png"
+    with publish.locked(out), pytest.raises(LockedError, match="another run is writing this output"), publish.locked(out):
+        pass
+    with publish.locked(out):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    out = tmp_path / "o.png"
+    publish.publish(out, b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ResourceError, match="the disk is full"):
+        publish.publish(out, b"new")
+    assert out.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["o.png"]
+
+
+def test_a_side_the_format_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match="WEBP holds at most 16383 px"):
+        publish.check_target(Path("o.webp"), 128, 20000)

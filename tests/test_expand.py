@@ -1,0 +1,220 @@
+"""The verb as users meet it: sizes, seeds, seams, recipes, and checks before work."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from conftest import generator
+from PIL import Image
+
+import texgen
+from texgen import presets
+from texgen.errors import InputError, OptionError
+from texgen.tasks.expand import canvas_of, size_of
+from tiling import Size, Wrap
+
+QUICK = {"preset": "standard", "steps": 25, "strength": 0.08, "iterations": 1}
+
+
+def line_percentile(pixels: np.ndarray, axis: int) -> float:
+    """Where the gradient across the wrap ranks among those of the lines inside, 0 to 100."""
+    values = pixels.astype(float)
+    other = (1 - axis, 2)
+    across = np.abs(values.take(0, axis) - values.take(-1, axis)).mean()
+    inside = np.abs(np.diff(values, axis=axis)).mean(other)
+    return float((inside < across).mean() * 100)
+
+
+def test_a_standard_run_has_the_size_the_seams_and_the_recipe(mini, swatch):
+    states = []
+    result = texgen.expand(swatch, (192, 256), model=mini, seed=7, callback=states.append, **QUICK)
+    pixels = np.asarray(result.image)
+    assert result.image.size == (256, 192) and pixels.std() > 10
+    percentiles = [line_percentile(pixels, axis) for axis in (0, 1)]
+    assert all(5 <= p <= 99 for p in percentiles), f"{percentiles}, allowed 5 to 99"
+    recipe = result.recipe
+    assert recipe["seed"] == 7 and recipe["size"] == [192, 256] and recipe["tileable"] == "both"
+    assert recipe["steps_run"] == 2 == len(states)
+    assert recipe["ad_iterations"] == recipe["tile_steps"] == sum(s.tiles for s in states) > 0
+    assert all(np.isfinite(s.losses).all() and len(s.losses) == 2 for s in states)
+    assert result.latents.shape == (1, 16, 24, 32) and result.coordinates.shape == (3, 24, 32)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_presets_differ(mini, swatch, tmp_path):
+    one, two = (texgen.expand(swatch, 128, model=mini, seed=3, **QUICK) for _ in range(2))
+    draft = texgen.expand(swatch, 128, model=mini, seed=3, preset="draft")
+    for name, result in (("one", one), ("two", two), ("draft", draft)):
+        result.save(tmp_path / f"{name}.png")
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    assert (tmp_path / "one.png").read_bytes() != (tmp_path / "draft.png").read_bytes()
+    assert draft.recipe["ad_iterations"] == 0 and draft.recipe["steps_run"] == 0
+    difference = np.abs(np.asarray(one.image).astype(int) - np.asarray(draft.image))
+    assert (difference > 0).mean() > 0.1
+
+
+def test_sizes_that_are_no_multiple_are_cropped_where_they_do_not_wrap(mini, swatch):
+    result = texgen.expand(swatch, (131, 203), model=mini, tileable="none", preset="draft", seed=1)
+    assert result.image.size == (203, 131)
+
+
+@pytest.mark.parametrize("tileable", ["both", "x", "y"])
+def test_draft_seams_lie_within_the_interior(mini, swatch, tileable):
+    axes = {"both": (0, 1), "x": (1,), "y": (0,)}[tileable]
+    for seed in (0, 1):
+        pixels = np.asarray(texgen.expand(swatch, 256, model=mini, tileable=tileable, preset="draft", seed=seed).image)
+        for axis in axes:
+            percentile = line_percentile(pixels, axis)
+            assert 5 <= percentile <= 99, f"{tileable} axis {axis} seed {seed}: {percentile}, allowed 5 to 99"
+
+
+def test_a_start_of_noise_is_the_published_way(sd, small):
+    result = texgen.expand(small, 160, model=sd, seed=1, start="noise", schedule="fixed", window="ones", tile_overlap=112, steps=2, iterations=2)
+    assert result.recipe["strength"] == 1.0 and result.recipe["steps_run"] == 2 and result.coordinates is None
+    assert result.recipe["tile_overlap"] == [14, 14]
+    assert result.recipe["tile_steps"] == 2 * 10 * 10
+    assert result.image.size == (160, 160)
+
+
+def test_a_stable_diffusion_model_runs_the_same_path(sd, small):
+    result = texgen.expand(small, (128, 144), model=sd, seed=1, steps=5, strength=0.4, iterations=1, inject="beside")
+    assert result.recipe["model"] == "tiny-sd" and result.recipe["ad_iterations"] == result.recipe["tile_steps"] > 0
+
+
+def test_several_exemplars_and_a_prepared_one(mini, swatch, small):
+    result = texgen.expand(
+        swatch, 128, model=mini, seed=1, exemplars=[small], crop=(0, 0, 96, 128), rotate=90, exemplar_scale=1.0, **QUICK
+    )
+    first, second = result.recipe["exemplars"]
+    assert (first["name"], first["width"], first["height"]) == ("roof_shingles.jpg", 128, 96)
+    assert (second["name"], second["width"]) == ("small.png", 64)
+    assert set(result.coordinates[0].unique().tolist()) <= {0, 1}
+
+
+def test_the_smallest_swatch_works(mini, small):
+    assert texgen.expand(small, 128, model=mini, preset="draft", seed=0).image.size == (128, 128)
+
+
+def test_a_swatch_of_one_colour_works(mini):
+    flat = torch.full((3, 80, 80), 0.3)
+    pixels = np.asarray(texgen.expand(flat, 128, model=mini, preset="draft", seed=0).image)
+    assert np.abs(pixels.astype(int) - 76).max() <= 8
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp"])
+def test_every_format_holds_picture_and_recipe(mini, swatch, tmp_path, suffix):
+    result = texgen.expand(swatch, 128, model=mini, preset="draft", seed=5)
+    path = tmp_path / f"out{suffix}"
+    result.save(path)
+    with Image.open(path) as image:
+        assert image.size == (128, 128)
+        if suffix != ".jpg":
+            np.testing.assert_array_equal(np.asarray(image), np.asarray(result.image))
+        text = image.info.get("texgen") or image.getexif().get(0x010E) or image.tag_v2[270]
+    assert json.loads(text) == json.loads(json.dumps(result.recipe))
+    sidecar = json.loads(path.with_name(path.name + ".json").read_text())
+    assert sidecar["seed"] == 5 and sidecar["timings"]
+    assert str(tmp_path) not in text
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_metadata_can_be_left_out(mini, swatch, tmp_path):
+    texgen.expand(swatch, 128, model=mini, preset="draft", seed=5).save(tmp_path / "out.png", metadata=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
+    with Image.open(tmp_path / "out.png") as image:
+        assert "texgen" not in image.info
+
+
+def test_the_map_is_saved_as_tiff(mini, swatch, tmp_path):
+    result = texgen.expand(swatch, 128, model=mini, preset="draft", seed=5)
+    result.save_map(tmp_path / "map.tif")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "map.tif"), result.coordinates.numpy())
+
+
+def never(*_):
+    raise AssertionError("the model was called")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 0}, "size=0x0 is too small; at least 128"),
+        ({"size": (512, 100)}, "size=100x512 is too small"),
+        ({"size": "abc"}, "size='abc' must be one number"),
+        ({"tileable": "z"}, "tileable='z' is not known"),
+        ({"strength": 1.5}, "strength=1.5 must be from 0 to 1"),
+        ({"steps": 0}, "steps=0 must be from 1"),
+        ({"iterations": -1}, "iterations=-1 must be"),
+        ({"lr": 0}, "lr=0 must be"),
+        ({"tile_batch": 0}, "tile_batch=0 must be"),
+        ({"seed": -1}, "seed=-1 must be"),
+    ],
+)
+def test_bad_options_are_refused_before_the_model_is_loaded(options, message, swatch):
+    with pytest.raises(OptionError, match=message):
+        texgen.expand(swatch, **{"model": never, **options})
+
+
+def test_a_bad_swatch_is_refused_before_the_model_is_loaded(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        texgen.expand(tmp_path / "absent.png", model=never)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 130}, "height=130 is no multiple of 8, which a tileable side must be; the nearest are 128 and 136"),
+        ({"preset": "superb"}, "preset='superb' is not known"),
+        ({"start": "noise", "strength": 0.5}, "strength=0.5 needs start='quilt'"),
+        ({"tile_overlap": 64}, "tile_overlap is for schedule='fixed'"),
+        ({"tile_overlap": 512, "schedule": "fixed"}, "tile_overlap=512 must be from 0 to less than the tile"),
+        ({"layers": (99,)}, "layer 99 is not in this UNet"),
+    ],
+)
+def test_options_that_need_the_model_are_refused_before_it_runs(options, message, swatch, mini):
+    with pytest.raises(OptionError, match=message):
+        texgen.expand(swatch, **{"size": 512, "model": mini, **options})
+
+
+def test_a_result_without_a_map_says_so(tmp_path):
+    result = texgen.Result(image=Image.new("RGB", (8, 8)), latents=torch.zeros(1), coordinates=None, recipe={})
+    with pytest.raises(OptionError, match="no coordinate map"):
+        result.save_map(tmp_path / "map.tif")
+
+
+def test_targets_that_cannot_be_written_are_refused(tmp_path):
+    result = texgen.Result(image=Image.new("RGB", (8, 8)), latents=torch.zeros(1), coordinates=None, recipe={})
+    with pytest.raises(OptionError, match="suffix must be one of"):
+        result.save(tmp_path / "out.gif")
+    with pytest.raises(OptionError, match="no such folder"):
+        result.save(tmp_path / "absent" / "out.png")
+
+
+def test_canvas_rounds_up_only_where_it_does_not_wrap():
+    assert canvas_of(Size(130, 136), Wrap(False, True), 8) == Size(17, 17)
+    assert size_of(512) == size_of((512, 512)) == Size(512, 512)
+
+
+def test_presets_are_one_table_and_none_keeps_its_values():
+    assert presets.choose("standard", True, steps=None) == presets.BUNDLED["standard"]
+    assert presets.choose("best", False, steps=7).steps == 7
+    assert presets.PUBLISHED.steps == 50 and presets.PUBLISHED.iterations == 3 and presets.PUBLISHED.lr == 0.05
+    assert set(presets.BUNDLED) == set(presets.STABLE_DIFFUSION)
+
+
+def test_anchoring_pulls_matched_cells_and_leaves_strange_ones(mini, swatch):
+    from texgen import image as images
+    from texgen.detail import find_detail
+    from texgen.exemplar import encode_exemplar
+
+    exemplar = encode_exemplar(mini, [images.read(swatch)])
+    clean = exemplar.sources[0].latents
+    noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator())
+    near = find_detail(mini, exemplar, noisy, None, Wrap()).anchored(noisy)
+    assert (near - clean).abs().mean() < 0.5 * (noisy - clean).abs().mean()
+    strange = clean + 20
+    far = find_detail(mini, exemplar, strange, None, Wrap()).anchored(strange)
+    torch.testing.assert_close(far, strange, atol=1e-2, rtol=0)
