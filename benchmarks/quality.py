@@ -45,7 +45,9 @@ def _value(text: str) -> Any:
         return text
 
 
-def run(paths: list[Path], variant: str, size: int, seed: int, out: Path, backbone: texgen.Backbone) -> list[dict[str, float]]:
+def run(
+    paths: list[Path], variant: str, size: int, seed: int, out: Path, backbone: texgen.Backbone
+) -> list[dict[str, float]]:
     """Expand every swatch, write results and sheet, return the measures."""
     preset, options = parse(variant)
     rows, sheets = [], []

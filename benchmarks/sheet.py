@@ -1,6 +1,6 @@
 """Contact sheet of one result: swatch, result, 2x2 repeat, 4x4 repeat at a quarter, and a 100 % crop across the wrap.
 
-    python benchmarks/sheet.py SWATCH RESULT -o SHEET.png
+python benchmarks/sheet.py SWATCH RESULT -o SHEET.png
 """
 
 from __future__ import annotations

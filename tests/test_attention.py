@@ -107,7 +107,10 @@ def random_features(batch=3, seed=0):
 @pytest.mark.parametrize("scale", [1.0, 1.7])
 def test_the_ad_loss_equals_the_formula_in_float64(scale):
     features, g = random_features(), generator(9)
-    exemplar = {n: KeyValue(*(torch.randn(1, f.query.shape[1], 11, f.query.shape[3], generator=g) for _ in range(2))) for n, f in features.items()}
+    exemplar = {
+        n: KeyValue(*(torch.randn(1, f.query.shape[1], 11, f.query.shape[3], generator=g) for _ in range(2)))
+        for n, f in features.items()
+    }
     expected = 0.0
     for name, layer in features.items():
         key, value = (tensor.double() for tensor in exemplar[name])
@@ -119,14 +122,21 @@ def test_the_ad_loss_equals_the_formula_in_float64(scale):
 
 def test_the_loss_of_a_batch_is_the_sum_over_its_tiles():
     features, g = random_features(), generator(9)
-    exemplar = {n: KeyValue(*(torch.randn(1, f.query.shape[1], 7, f.query.shape[3], generator=g) for _ in range(2))) for n, f in features.items()}
-    singles = [ad_loss({n: LayerFeatures(*(x[i : i + 1] for x in f)) for n, f in features.items()}, exemplar) for i in range(3)]
+    exemplar = {
+        n: KeyValue(*(torch.randn(1, f.query.shape[1], 7, f.query.shape[3], generator=g) for _ in range(2)))
+        for n, f in features.items()
+    }
+    singles = [
+        ad_loss({n: LayerFeatures(*(x[i : i + 1] for x in f)) for n, f in features.items()}, exemplar) for i in range(3)
+    ]
     torch.testing.assert_close(ad_loss(features, exemplar), torch.stack(singles).sum())
 
 
 def test_the_content_loss_equals_the_formula_in_float64():
     features, content = random_features(), random_features(seed=4)
-    expected = sum(float((features[n].query.double() - content[n].query.double()).abs().mean((1, 2, 3)).sum()) for n in features)
+    expected = sum(
+        float((features[n].query.double() - content[n].query.double()).abs().mean((1, 2, 3)).sum()) for n in features
+    )
     assert float(content_loss(features, content)) == pytest.approx(expected, rel=1e-5)
     assert float(content_loss(features, features)) == 0
 

@@ -28,7 +28,19 @@ def run(capsys, *args) -> tuple[int, str, str]:
 
 def test_a_run_writes_a_picture_a_sidecar_and_prints_the_seed(capsys, swatch, tmp_path):
     out = tmp_path / "out.png"
-    code, stdout, stderr = run(capsys, "expand", swatch, "-o", out, "--size", "160x128", "--preset", "draft", "--save-map", tmp_path / "map.tif")
+    code, stdout, stderr = run(
+        capsys,
+        "expand",
+        swatch,
+        "-o",
+        out,
+        "--size",
+        "160x128",
+        "--preset",
+        "draft",
+        "--save-map",
+        tmp_path / "map.tif",
+    )
     assert (code, stdout) == (0, "")
     with Image.open(out) as image:
         assert image.size == (160, 128)
@@ -40,26 +52,83 @@ def test_a_run_writes_a_picture_a_sidecar_and_prints_the_seed(capsys, swatch, tm
 def test_the_same_seed_writes_the_same_bytes_in_two_processes(swatch, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        command = [sys.executable, "-m", "texgen", "expand", swatch, "-o", tmp_path / name / "o.png", "--size", "128", "--seed", "7"]
+        command = [
+            sys.executable,
+            "-m",
+            "texgen",
+            "expand",
+            swatch,
+            "-o",
+            tmp_path / name / "o.png",
+            "--size",
+            "128",
+            "--seed",
+            "7",
+        ]
         subprocess.run([*command, "--steps", "25"], check=True, capture_output=True)
     assert (tmp_path / "a" / "o.png").read_bytes() == (tmp_path / "b" / "o.png").read_bytes()
 
 
 def test_variations_are_numbered_and_their_seeds_count_up(capsys, swatch, tmp_path):
-    code, _, stderr = run(capsys, "expand", swatch, "-o", tmp_path / "v.png", "--size", "128", "--preset", "draft", "--seed", "4", "--variations", "2", "--no-metadata")
+    code, _, stderr = run(
+        capsys,
+        "expand",
+        swatch,
+        "-o",
+        tmp_path / "v.png",
+        "--size",
+        "128",
+        "--preset",
+        "draft",
+        "--seed",
+        "4",
+        "--variations",
+        "2",
+        "--no-metadata",
+    )
     assert code == 0 and "v-1.png: seed 4" in stderr and "v-2.png: seed 5" in stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["v-1.png", "v-2.png"]
     assert (tmp_path / "v-1.png").read_bytes() != (tmp_path / "v-2.png").read_bytes()
 
 
 def test_progress_as_json_is_one_event_a_line(capsys, swatch, tmp_path):
-    _, _, stderr = run(capsys, "expand", swatch, "-o", tmp_path / "o.png", "--size", "128", "--steps", "25", "--seed", "1", "--iterations", "0", "--progress", "json")
+    _, _, stderr = run(
+        capsys,
+        "expand",
+        swatch,
+        "-o",
+        tmp_path / "o.png",
+        "--size",
+        "128",
+        "--steps",
+        "25",
+        "--seed",
+        "1",
+        "--iterations",
+        "0",
+        "--progress",
+        "json",
+    )
     events = [json.loads(line) for line in stderr.splitlines()]
     assert [e["event"] for e in events] == ["begin", "step", "step", "step", "done"]
 
 
 def test_a_model_folder_runs_from_the_command_line(capsys, swatch, sd_folder, tmp_path):
-    code, _, _ = run(capsys, "expand", swatch, "-o", tmp_path / "o.tif", "--size", "128", "--model", sd_folder, "--steps", "4", "--crop", "0,0,128,128")
+    code, _, _ = run(
+        capsys,
+        "expand",
+        swatch,
+        "-o",
+        tmp_path / "o.tif",
+        "--size",
+        "128",
+        "--model",
+        sd_folder,
+        "--steps",
+        "4",
+        "--crop",
+        "0,0,128,128",
+    )
     assert code == 0 and (tmp_path / "o.tif").exists()
 
 
@@ -98,7 +167,9 @@ def test_bad_options_give_one_line_and_their_exit_code(args, code, message, caps
 
 def test_help_imports_no_torch_and_the_package_no_diffusers():
     probe = "import sys; from texgen import cli\ntry: cli.main(['expand', '--help'])\nexcept SystemExit: print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.endswith("False\n")
+    assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.endswith(
+        "False\n"
+    )
     probe = "import sys, texgen; print('diffusers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "False\n"
 
@@ -117,7 +188,21 @@ def test_an_unexpected_failure_is_one_line_and_exit_code_1(capsys, swatch, tmp_p
 
 
 def test_an_interrupt_exits_with_130_and_leaves_nothing(swatch, tmp_path):
-    command = [sys.executable, "-m", "texgen", "expand", str(swatch), "-o", str(tmp_path / "o.png"), "--size", "1024", "--preset", "best", "--progress", "json"]
+    command = [
+        sys.executable,
+        "-m",
+        "texgen",
+        "expand",
+        str(swatch),
+        "-o",
+        str(tmp_path / "o.png"),
+        "--size",
+        "1024",
+        "--preset",
+        "best",
+        "--progress",
+        "json",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert "begin" in process.stderr.readline()
@@ -131,7 +216,11 @@ def test_an_interrupt_exits_with_130_and_leaves_nothing(swatch, tmp_path):
 
 def test_a_second_run_on_the_same_output_is_refused(tmp_path):
     out = tmp_path / "o.png"
-    with publish.locked(out), pytest.raises(LockedError, match="another run is writing this output"), publish.locked(out):
+    with (
+        publish.locked(out),
+        pytest.raises(LockedError, match="another run is writing this output"),
+        publish.locked(out),
+    ):
         pass
     with publish.locked(out):
         pass

@@ -14,7 +14,7 @@ from PIL import Image
 import texgen
 from texgen import presets
 from texgen.errors import InputError, OptionError
-from texgen.tasks.expand import canvas_of, size_of
+from texgen.tasks.request import canvas_of, size_of
 from tiling import Size, Wrap
 
 QUICK = {"preset": "standard", "steps": 25, "strength": 0.08, "iterations": 1}
@@ -72,7 +72,18 @@ def test_draft_seams_lie_within_the_interior(mini, swatch, tileable):
 
 
 def test_a_start_of_noise_is_the_published_way(sd, small):
-    result = texgen.expand(small, 160, model=sd, seed=1, start="noise", schedule="fixed", window="ones", tile_overlap=112, steps=2, iterations=2)
+    result = texgen.expand(
+        small,
+        160,
+        model=sd,
+        seed=1,
+        start="noise",
+        schedule="fixed",
+        window="ones",
+        tile_overlap=112,
+        steps=2,
+        iterations=2,
+    )
     assert result.recipe["strength"] == 1.0 and result.recipe["steps_run"] == 2 and result.coordinates is None
     assert result.recipe["tile_overlap"] == [14, 14]
     assert result.recipe["tile_steps"] == 2 * 10 * 10

@@ -96,7 +96,9 @@ def test_the_bundled_model_needs_no_network_and_is_small(mini):
 
 
 def test_the_bundled_autoencoder_reconstructs(mini):
-    image = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8, generator=generator()), scale_factor=16, mode="bicubic").clamp(0, 1)
+    image = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 8, 8, generator=generator()), scale_factor=16, mode="bicubic"
+    ).clamp(0, 1)
     error = (mini.decode(mini.encode(image)) - image).square().mean()
     psnr = float(-10 * error.log10())
     assert psnr > 30, f"PSNR {psnr:.1f} dB, allowed 30"

@@ -20,13 +20,17 @@ def canvas(backbone, height=16, width=16, seed=0):
     return torch.randn(1, backbone.latent_channels, height, width, generator=generator(seed))
 
 
-def run(backbone, latents, *, guidance, steps=4, strength=1.0, tile_batch=1, seed=1, plans=None, window="hann", **options):
+def run(
+    backbone, latents, *, guidance, steps=4, strength=1.0, tile_batch=1, seed=1, plans=None, window="hann", **options
+):
     timesteps = strength_timesteps(backbone.scheduler, steps, strength)
     tile = backbone.native_tile
     plans = plans or fixed_schedule(Size(*latents.shape[-2:]), tile, Size(12, 12), Wrap(True, True), len(timesteps))
     exemplar = canvas(backbone, 16, 16, seed=42) * 0.5
     settings = {"timesteps": timesteps, "plans": plans, "window": make_window(window, tile), "guidance": guidance}
-    return list(sample(backbone, latents, [exemplar], generator=generator(seed), tile_batch=tile_batch, **settings, **options))
+    return list(
+        sample(backbone, latents, [exemplar], generator=generator(seed), tile_batch=tile_batch, **settings, **options)
+    )
 
 
 @pytest.mark.parametrize("steps", [3, 10])
@@ -46,7 +50,9 @@ def test_without_iterations_one_tile_equals_diffusers_ddim(sd, steps):
 @pytest.mark.parametrize("inject", [None, "beside"])
 def test_another_tile_batch_gives_the_same_latents_after_a_step(sd, inject):
     z = canvas(sd, 24, 40)
-    results = [run(sd, z, guidance=Guidance(iterations=1, inject=inject), steps=4, tile_batch=b)[0].latents for b in (1, 2, 4)]
+    results = [
+        run(sd, z, guidance=Guidance(iterations=1, inject=inject), steps=4, tile_batch=b)[0].latents for b in (1, 2, 4)
+    ]
     for other in results[1:]:
         difference = (results[0] - other).abs()
         # Adam's first update is lr * sign(gradient): where a gradient is zero but for rounding, its sign is chance.
@@ -156,7 +162,9 @@ def test_optimisation_lowers_the_loss_and_keeps_one_optimiser(sd):
 
     def loss(latents):
         whole = [[Tile(0, 0, 16, 16)]]
-        return next(optimize(sd, latents[..., :16, :16], exemplars, plans=whole, **{**settings, "timesteps": timesteps[-1:]})).losses[0]
+        return next(
+            optimize(sd, latents[..., :16, :16], exemplars, plans=whole, **{**settings, "timesteps": timesteps[-1:]})
+        ).losses[0]
 
     states = list(optimize(sd, z, exemplars, plans=plans, **settings))
     assert len(states) == 20 and len(layers) == 6
@@ -166,6 +174,10 @@ def test_optimisation_lowers_the_loss_and_keeps_one_optimiser(sd):
 
 def test_optimisation_does_not_depend_on_the_tile_batch(sd):
     z, plans = canvas(sd, 24, 40), list(fixed_schedule(Size(24, 40), Size(16, 16), Size(12, 12), Wrap(), 1))
-    settings = {"timesteps": linear_timesteps(sd, 50)[25:26], "window": make_window("hann", Size(16, 16)), "guidance": Guidance(lr=0.05)}
+    settings = {
+        "timesteps": linear_timesteps(sd, 50)[25:26],
+        "window": make_window("hann", Size(16, 16)),
+        "guidance": Guidance(lr=0.05),
+    }
     one, four = (next(optimize(sd, z, [canvas(sd, seed=4)], plans=plans, tile_batch=b, **settings)) for b in (1, 4))
     assert one.losses[0] == pytest.approx(four.losses[0], rel=1e-4)

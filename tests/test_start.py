@@ -27,7 +27,10 @@ def exemplar(mini):
     return encode_exemplar(mini, [images.read(path)])
 
 
-def sewn(exemplar, canvas=Size(40, 56), wrap=TORUS, seed=0, **options):
+CANVAS = Size(40, 56)
+
+
+def sewn(exemplar, canvas=CANVAS, wrap=TORUS, seed=0, **options):
     return quilt(exemplar.sources, canvas, wrap, factor=8, generator=generator(seed), **options)
 
 

@@ -21,7 +21,12 @@ WIDTHS = (32, 32, 64, 64)
 def unet(family: str = "sd1", sample_size: int = 16) -> UNet2DConditionModel:
     """Four levels (three for XL) like Stable Diffusion's, 32 to 64 channels."""
     torch.manual_seed(0)
-    common: dict[str, Any] = {"sample_size": sample_size, "in_channels": 4, "out_channels": 4, "cross_attention_dim": 32}
+    common: dict[str, Any] = {
+        "sample_size": sample_size,
+        "in_channels": 4,
+        "out_channels": 4,
+        "cross_attention_dim": 32,
+    }
     if family == "sdxl":
         model = UNet2DConditionModel(
             block_out_channels=WIDTHS[:3],
@@ -72,8 +77,15 @@ def save_tokenizer(folder: Path) -> None:
     vocabulary = {"a": 0, "<|startoftext|>": END - 1, "<|endoftext|>": END}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, **special}))
+    special = {
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+    }
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, **special})
+    )
 
 
 def save_folder(folder: Path, variant: str | None = None) -> Path:
@@ -86,7 +98,11 @@ def save_folder(folder: Path, variant: str | None = None) -> Path:
         weights.rename(weights.with_name(f"model.{variant}.safetensors"))
     save_tokenizer(folder / "tokenizer")
     PNDMScheduler(**SD_SCHEDULER).save_pretrained(folder / "scheduler")
-    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
 
@@ -100,7 +116,11 @@ def save_xl_folder(folder: Path) -> Path:
     for name in ("tokenizer", "tokenizer_2"):
         save_tokenizer(folder / name)
     DDIMScheduler(**SD_SCHEDULER).save_pretrained(folder / "scheduler")
-    index = {"_class_name": "StableDiffusionXLPipeline", "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
+    index = {
+        "_class_name": "StableDiffusionXLPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
 
@@ -133,7 +153,9 @@ def _unet_name(name: str) -> str:
     part, *rest = name.split(".")
     if part == "mid_block":
         kind, index, *tail = rest
-        block = {"resnets0": "middle_block.0", "attentions0": "middle_block.1", "resnets1": "middle_block.2"}[kind + index]
+        block = {"resnets0": "middle_block.0", "attentions0": "middle_block.1", "resnets1": "middle_block.2"}[
+            kind + index
+        ]
         return f"{block}.{_inner(kind, tail)}"
     level, kind, index, *tail = rest
     if part == "down_blocks":
@@ -163,7 +185,14 @@ def _vae_name(name: str) -> str:
     if rest[0] == "mid_block":
         kind, index, *tail = rest[1:]
         block = {"resnets0": "block_1", "attentions0": "attn_1", "resnets1": "block_2"}[kind + index]
-        swaps = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out": "proj_out", "conv_shortcut": "nin_shortcut"}
+        swaps = {
+            "group_norm": "norm",
+            "to_q": "q",
+            "to_k": "k",
+            "to_v": "v",
+            "to_out": "proj_out",
+            "conv_shortcut": "nin_shortcut",
+        }
         tail = [swaps.get(t, t) for t in tail if not (kind == "attentions" and t == "0")]
         return f"{part}.mid.{block}.{'.'.join(tail)}"
     level = int(rest[1])
@@ -185,13 +214,23 @@ def _open_clip(model: Any, prefix: str, unused_layer: bool = False) -> dict[str,
         f"{prefix}positional_embedding": state["embeddings.position_embedding.weight"],
         f"{prefix}ln_final.weight": state["final_layer_norm.weight"],
         f"{prefix}ln_final.bias": state["final_layer_norm.bias"],
-        f"{prefix}text_projection": state.get("text_projection.weight", torch.eye(len(state["final_layer_norm.bias"]))).T,
+        f"{prefix}text_projection": state.get(
+            "text_projection.weight", torch.eye(len(state["final_layer_norm.bias"]))
+        ).T,
     }
     for layer in range(3 if unused_layer else 2):
         theirs, ours = f"{prefix}transformer.resblocks.{layer}.", f"encoder.layers.{min(layer, 1)}."
-        names = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2", "attn.out_proj": "self_attn.out_proj"}
+        names = {
+            "ln_1": "layer_norm1",
+            "ln_2": "layer_norm2",
+            "mlp.c_fc": "mlp.fc1",
+            "mlp.c_proj": "mlp.fc2",
+            "attn.out_proj": "self_attn.out_proj",
+        }
         for kind in ("weight", "bias"):
             for a, b in names.items():
                 found[f"{theirs}{a}.{kind}"] = state[f"{ours}{b}.{kind}"]
-            found[f"{theirs}attn.in_proj_{kind}"] = torch.cat([state[f"{ours}self_attn.{p}_proj.{kind}"] for p in "qkv"])
+            found[f"{theirs}attn.in_proj_{kind}"] = torch.cat(
+                [state[f"{ours}self_attn.{p}_proj.{kind}"] for p in "qkv"]
+            )
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -71,7 +71,7 @@ class _TappedProcessor:
         **_kwargs: Any,
     ) -> Tensor:
         def heads(projected: Tensor) -> Tensor:
-            return projected.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            return projected.view(*projected.shape[:2], attn.heads, -1).transpose(1, 2)
 
         query = heads(attn.to_q(hidden_states))
         key, value = heads(attn.to_k(hidden_states)), heads(attn.to_v(hidden_states))
@@ -129,11 +129,8 @@ class TappedUNet:
             layers: Names as `self_attention_layers` gives them, in order of execution.
         """
         tap = _Tap(wanted=frozenset(layers), stop_after=layers[-1])
-        with self._set(tap):
-            try:
-                self._forward(latents, timestep)
-            except _LastLayerReached:
-                pass
+        with self._set(tap), suppress(_LastLayerReached):
+            self._forward(latents, timestep)
         return tap.captured
 
     @contextmanager
@@ -222,7 +219,9 @@ def choose_layers(order: Sequence[str], wanted: Sequence[int | str] | None = Non
         elif item in order:
             chosen.add(str(item))
         else:
-            raise OptionError(f"layer {item!r} is not in this UNet; it has {len(order)} self-attention layers, 0 to {len(order) - 1}.")
+            raise OptionError(
+                f"layer {item!r} is not in this UNet; it has {len(order)} self-attention layers, 0 to {len(order) - 1}."
+            )
     if not chosen:
         raise OptionError("no layer is chosen; give at least one index or name.")
     return [name for name in order if name in chosen]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 INTERNAL, INTERRUPTED = 1, 130
 
 
-class SizeType(click.ParamType):
+class SizeType(click.ParamType):  # type: ignore[type-arg]
     """`1024` or `WIDTHxHEIGHT`, to (height, width)."""
 
     name = "N|WxH"
@@ -32,7 +32,7 @@ class SizeType(click.ParamType):
         return height, width
 
 
-class CropType(click.ParamType):
+class CropType(click.ParamType):  # type: ignore[type-arg]
     """`LEFT,TOP,WIDTH,HEIGHT` in pixels."""
 
     name = "L,T,W,H"
@@ -44,7 +44,7 @@ class CropType(click.ParamType):
         return tuple(int(part) for part in parts)
 
 
-class LayerType(click.ParamType):
+class LayerType(click.ParamType):  # type: ignore[type-arg]
     """Indices or names, separated by commas."""
 
     name = "I,J,..."
@@ -116,8 +116,16 @@ def _with(options: list[Callable[..., Any]]) -> Callable[[Callable[..., Any]], C
 @_with(SYNTHESIS_OPTIONS)
 @_with(SWATCH_OPTIONS)
 @_with(MODEL_OPTIONS)
-@click.option("--variations", type=click.IntRange(1, 1000), default=1, show_default=True, help="Write OUT-1 ... OUT-N, seeds counting up.")
-@click.option("--save-map", type=click.Path(path_type=Path), help="TIFF of where each canvas cell came from in the swatch.")
+@click.option(
+    "--variations",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Write OUT-1 ... OUT-N, seeds counting up.",
+)
+@click.option(
+    "--save-map", type=click.Path(path_type=Path), help="TIFF of where each canvas cell came from in the swatch."
+)
 @click.option("--no-metadata", is_flag=True, help="No recipe in the picture and no JSON beside it.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto", show_default=True)
 def expand(
@@ -132,7 +140,13 @@ def expand(
     from texgen.tasks.expand import expand as run
 
     targets = [out] if variations == 1 else [_numbered(out, i) for i in range(1, variations + 1)]
-    maps = [] if save_map is None else [save_map] if variations == 1 else [_numbered(save_map, i) for i in range(1, variations + 1)]
+    maps = (
+        []
+        if save_map is None
+        else [save_map]
+        if variations == 1
+        else [_numbered(save_map, i) for i in range(1, variations + 1)]
+    )
     seed = _drawn_seed() if seed is None else seed
     if maps and options["start"] == "noise":
         raise OptionError("--save-map needs --start quilt; a start of noise has no map.")

@@ -17,7 +17,9 @@ CORE = 64
 WRAP_MARGIN = 16
 
 
-def decode_tiles(backbone: Backbone, latents: Tensor, wrap: Wrap, detail: Detail | None = None) -> Iterator[tuple[Tile, Tensor]]:
+def decode_tiles(
+    backbone: Backbone, latents: Tensor, wrap: Wrap, detail: Detail | None = None
+) -> Iterator[tuple[Tile, Tensor]]:
     """Decode a canvas in pieces.
 
     A local decoder (one with a `halo`) decodes tiles of 64 latents with that much context around, which gives exactly
@@ -55,7 +57,9 @@ def decode(backbone: Backbone, latents: Tensor, wrap: Wrap, detail: Detail | Non
     return image
 
 
-def decode_uint8(backbone: Backbone, latents: Tensor, wrap: Wrap, size_px: Size, detail: Detail | None = None) -> np.ndarray:
+def decode_uint8(
+    backbone: Backbone, latents: Tensor, wrap: Wrap, size_px: Size, detail: Detail | None = None
+) -> np.ndarray:
     """The canvas cropped to `size_px`, (height, width, 3), 8 bits; floats are held for one tile at a time."""
     image = np.empty((*canvas_size(latents).scaled(backbone.factor), 3), np.uint8)
     for tile, values in decode_tiles(backbone, latents, wrap, detail):

@@ -96,7 +96,11 @@ def exemplar_residuals(backbone: Backbone, exemplar: Exemplar) -> tuple[Tensor, 
     for source in exemplar.sources:
         image = exemplar.images[source.exemplar]
         decoded = backbone.decode(source.latents).cpu()
-        area = (..., slice(source.top_px, source.top_px + decoded.shape[-2]), slice(source.left_px, source.left_px + decoded.shape[-1]))
+        area = (
+            ...,
+            slice(source.top_px, source.top_px + decoded.shape[-2]),
+            slice(source.left_px, source.left_px + decoded.shape[-1]),
+        )
         residual = torch.zeros_like(image)
         residual[area] = image[area] - decoded
         residuals.append(residual[0])
@@ -174,13 +178,13 @@ class _Table:
     def nearest(self, described: Tensor) -> tuple[Tensor, Tensor]:
         """Index of and squared distance to the nearest exemplar cell, (n,) each."""
         energy = self.described.square().sum(1)
-        found = [torch.min(energy - 2 * part @ self.described.T, 1) for part in described.split(CHUNK)]
+        found = [torch.min(energy - 2 * part @ self.described.T, 1) for part in torch.split(described, CHUNK)]
         index = torch.cat([f.indices for f in found])
         return index, torch.cat([f.values for f in found]).add(described.square().sum(1)).clamp_min(0)
 
     def cost(self, described: Tensor, index: Tensor) -> Tensor:
         """Squared distance of each cell to the exemplar cell it is matched with, (n,)."""
-        parts = zip(described.split(CHUNK), index.split(CHUNK), strict=True)
+        parts = zip(torch.split(described, CHUNK), torch.split(index, CHUNK), strict=True)
         return torch.cat([(part - self.described[where]).square().sum(1) for part, where in parts])
 
     def split(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:

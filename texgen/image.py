@@ -41,7 +41,9 @@ def read(source: str | Path | Image.Image | np.ndarray | Tensor) -> Tensor:
         return _checked(source if source.ndim == 4 else source[None])
     if isinstance(source, np.ndarray):
         if source.ndim != 3 or source.shape[2] != 3 or source.dtype == np.uint16:
-            raise InputError(f"array of shape {source.shape} and {source.dtype}; give (height, width, 3), uint8 or float in [0, 1].")
+            raise InputError(
+                f"array of shape {source.shape} and {source.dtype}; give (height, width, 3), uint8 or float in [0, 1]."
+            )
         values = torch.from_numpy(np.array(source)).permute(2, 0, 1)[None]
         return _checked(values.float() / 255 if source.dtype == np.uint8 else values)
     if isinstance(source, Image.Image):
@@ -51,7 +53,9 @@ def read(source: str | Path | Image.Image | np.ndarray | Tensor) -> Tensor:
 
 def _checked(values: Tensor) -> Tensor:
     if values.ndim != 4 or values.shape[:2] != (1, 3) or not values.is_floating_point():
-        raise InputError(f"tensor of shape {tuple(values.shape)} and {values.dtype}; give a float (3, height, width) in [0, 1].")
+        raise InputError(
+            f"tensor of shape {tuple(values.shape)} and {values.dtype}; give a float (3, height, width) in [0, 1]."
+        )
     if not bool(torch.isfinite(values).all()) or values.min() < 0 or values.max() > 1:
         raise InputError("image values must be finite and in [0, 1].")
     return values.detach().float().cpu()
@@ -86,7 +90,9 @@ def _from_pillow(image: Image.Image, name: str) -> Tensor:
     if width * height > MAX_PIXELS:
         raise InputError(f"{name}: {width}x{height} is too many pixels; at most {MAX_PIXELS} are read.")
     if getattr(image, "n_frames", 1) > 1:
-        raise InputError(f"{name}: has {image.n_frames} frames; save the wanted frame as an image of its own.")
+        raise InputError(
+            f"{name}: has {getattr(image, 'n_frames', 1)} frames; save the wanted frame as an image of its own."
+        )
     _refuse_wide(image, name)
     try:
         image.load()
@@ -102,8 +108,8 @@ def _refuse_wide(image: Image.Image, name: str) -> None:
     """Pillow cuts 16-bit RGB files to 8 bits on its own; the file's own header tells."""
     bits: Any = 8
     if image.format == "PNG":
-        header = image.fp.getvalue()[24:26] if isinstance(image.fp, io.BytesIO) else b""
-        bits = header[0] if header else 8
+        source = getattr(image, "fp", None)
+        bits = source.getbuffer()[24] if isinstance(source, io.BytesIO) else 8
     elif image.format == "TIFF":
         bits = max(np.atleast_1d(image.tag_v2.get(258, 8)))  # type: ignore[attr-defined]
     if image.mode in WIDE_MODES or bits > 8:
@@ -114,7 +120,9 @@ def _opaque(image: Image.Image, name: str) -> Image.Image:
     if image.has_transparency_data:
         alpha = image.convert("RGBA").getchannel("A")
         if alpha.getextrema() != (255, 255):
-            raise InputError(f"{name}: has transparency, which would be lost; flatten it or take the alpha channel away.")
+            raise InputError(
+                f"{name}: has transparency, which would be lost; flatten it or take the alpha channel away."
+            )
     return image
 
 

@@ -40,7 +40,9 @@ def check_target(path: Path, height: int, width: int, suffixes: Sequence[str] = 
         raise OptionError(f"{path.parent}: not writable.")
     limit = MAX_SIDE.get(kind or "")
     if limit and max(height, width) > limit:
-        raise OptionError(f"{path.name}: {kind} holds at most {limit} px a side, the result has {width}x{height}; use .tif.")
+        raise OptionError(
+            f"{path.name}: {kind} holds at most {limit} px a side, the result has {width}x{height}; use .tif."
+        )
 
 
 def save_image(path: Path, image: np.ndarray, recipe: dict[str, Any] | None) -> None:
@@ -77,8 +79,8 @@ def publish(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, path)
+            Path(name).chmod(0o666 & ~_umask())
+            Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
@@ -101,11 +103,13 @@ def locked(path: Path) -> Iterator[None]:
     except ImportError:  # no advisory locks on this system: the rename still keeps outputs whole
         yield
         return
-    with open(lock, "w") as file:
+    with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise LockedError(f"{path}: another run is writing this output; wait for it or choose another name.") from error
+            raise LockedError(
+                f"{path}: another run is writing this output; wait for it or choose another name."
+            ) from error
         try:
             yield
         finally:
@@ -117,7 +121,9 @@ def _encode(path: Path, image: np.ndarray, recipe: str | None) -> bytes:
     buffer = io.BytesIO()
     if kind == "TIFF":
         big = image.nbytes > 2**31
-        tifffile.imwrite(buffer, image, photometric="rgb", compression="zlib", bigtiff=big, description=recipe, metadata=None)
+        tifffile.imwrite(
+            buffer, image, photometric="rgb", compression="zlib", bigtiff=big, description=recipe, metadata=None
+        )
         return buffer.getvalue()
     picture = Image.fromarray(image)
     if kind == "PNG":

@@ -187,7 +187,9 @@ class _TileJob:
             with _in_float32(self.tap):
                 values, losses = self._step(latents, content)
         if not bool(torch.isfinite(values).all()):
-            raise TexgenError(f"the model gave NaN or Inf at timestep {self.timestep} in tiles {list(tiles)}; try --dtype float32 or a smaller --lr.")
+            raise TexgenError(
+                f"the model gave NaN or Inf at timestep {self.timestep} in tiles {list(tiles)}; try --dtype float32 or a smaller --lr."
+            )
         return values, losses
 
     def _step(self, latents: Tensor, content: Tensor | None) -> tuple[Tensor, tuple[float, ...]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tiling.geometry import Size, Tile, Wrap
 
+ORIGIN = Size(0, 0)
+
 
 def axis_starts(length: int, tile: int, stride: int, wrap: bool, offset: int = 0) -> list[int]:
     """Starts of tiles that cover one axis, spread evenly, at most `stride` apart.
@@ -39,7 +41,7 @@ def axis_starts(length: int, tile: int, stride: int, wrap: bool, offset: int = 0
     return sorted({min(max(start, 0), length - tile) for start in range(first, length, stride)})
 
 
-def plan_tiles(canvas: Size, tile: Size, stride: Size, wrap: Wrap, offset: Size = Size(0, 0)) -> list[Tile]:
+def plan_tiles(canvas: Size, tile: Size, stride: Size, wrap: Wrap, offset: Size = ORIGIN) -> list[Tile]:
     """Tiles that together cover every cell of the canvas, row by row.
 
     Args:

@@ -60,7 +60,7 @@ class TextureAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         scaling_factor: Always 1: the latents leave the encoder at unit mean square.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         latent_channels: int = 16,
@@ -86,8 +86,8 @@ class TextureAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.Conv2d(fine, 48, 3, padding=1),
             nn.PixelShuffle(4),
         )
-        nn.init.zeros_(self.residual_decoder[-2].weight)
-        nn.init.zeros_(self.residual_decoder[-2].bias)
+        for parameter in self.residual_decoder[-2].parameters():
+            nn.init.zeros_(parameter)
 
     @property
     def halo(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from texgen.attention import self_attention_layers
 from tiling import Size
@@ -31,7 +31,7 @@ class Backbone:
 
     name: str
     unet: UNet2DConditionModel
-    autoencoder: nn.Module
+    autoencoder: Any
     scheduler: DDIMScheduler
     condition: Mapping[str, Any]
     fingerprint: str

@@ -60,7 +60,9 @@ def _read_index(folder: Path) -> dict[str, Any]:
 def _autoencoder_class(index: dict[str, Any], folder: Path) -> Any:
     name = (index.get("vae") or [None, None])[-1]
     if name not in AUTOENCODERS:
-        raise ModelError(f"{folder.name}: autoencoder class {name!r} is not known; known are {', '.join(AUTOENCODERS)}.")
+        raise ModelError(
+            f"{folder.name}: autoencoder class {name!r} is not known; known are {', '.join(AUTOENCODERS)}."
+        )
     return AUTOENCODERS[name]
 
 

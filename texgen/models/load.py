@@ -44,7 +44,7 @@ def load(model: str | Path = "mini", device: str = "auto", dtype: str = "auto") 
     components["autoencoder"].to(target)
     components["condition"] = _moved(components["condition"], target)
     bundled = str(model) in BUNDLED
-    name = str(model) if bundled or HUB_ID.fullmatch(str(model)) and not Path(model).exists() else path.name
+    name = str(model) if bundled or (HUB_ID.fullmatch(str(model)) and not Path(model).exists()) else path.name
     return Backbone(name=name, fingerprint=_fingerprint(path), bundled=bundled, **components)
 
 
@@ -100,10 +100,14 @@ def _locate(model: str) -> Path:
         return path
     if path.is_file():
         if path.suffix.lower() != ".safetensors":
-            raise ModelError(f"{model}: not a .safetensors file; give a bundled name, a folder, a .safetensors file or a hub id.")
+            raise ModelError(
+                f"{model}: not a .safetensors file; give a bundled name, a folder, a .safetensors file or a hub id."
+            )
         return path
     if path.suffix == ".safetensors" or not HUB_ID.fullmatch(model):
-        raise ModelError(f"{model}: no such model; give {', '.join(BUNDLED)}, a diffusers folder, a .safetensors file or a hub id.")
+        raise ModelError(
+            f"{model}: no such model; give {', '.join(BUNDLED)}, a diffusers folder, a .safetensors file or a hub id."
+        )
     return download(model)
 
 

@@ -59,7 +59,9 @@ def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None 
         raise ModelError(f"{path}: not a readable safetensors file ({error}); download it again.") from error
     family = next((name for name, marker in MARKERS.items() if marker in weights), None)
     if family is None or f"{UNET}input_blocks.0.0.weight" not in weights:
-        raise ModelError(f"{path}: no whole Stable Diffusion 1.x, 2.x or XL checkpoint; LoRA, VAE or UNet files alone do not do.")
+        raise ModelError(
+            f"{path}: no whole Stable Diffusion 1.x, 2.x or XL checkpoint; LoRA, VAE or UNet files alone do not do."
+        )
     try:
         return _convert(weights, family, dtype, prediction_type)
     except Exception as error:
@@ -76,7 +78,9 @@ def _convert(weights: Weights, family: str, dtype: torch.dtype, prediction_type:
         source = {"config": str(root), "local_files_only": True}
         unet = UNet2DConditionModel.from_single_file(dict(weights), subfolder="unet", torch_dtype=dtype, **source)
         vae = AutoencoderKL.from_single_file(dict(weights), subfolder="vae", torch_dtype=torch.float32, **source)
-        condition = _condition(weights, family, root, unet_config["sample_size"] * 2 ** (len(vae.config.block_out_channels) - 1))
+        condition = _condition(
+            weights, family, root, unet_config["sample_size"] * 2 ** (len(vae.config.block_out_channels) - 1)
+        )
     prediction_type = prediction_type or _prediction_type(weights, family)
     scheduler = deterministic_scheduler({**SCHEDULER, "prediction_type": prediction_type})
     return {"unet": unet, "autoencoder": vae, "scheduler": scheduler, "condition": condition}
@@ -84,11 +88,15 @@ def _convert(weights: Weights, family: str, dtype: torch.dtype, prediction_type:
 
 def unet_configuration(weights: Weights, family: str) -> dict[str, Any]:
     """The UNet's diffusers configuration, widths and depths read from the tensors."""
-    widths = []
+    widths: list[int] = []
     while (name := f"{UNET}input_blocks.{1 + 3 * len(widths)}.0.out_layers.3.weight") in weights:
         widths.append(weights[name].shape[0])
-    depths = [_count(weights, f"{UNET}input_blocks.{1 + 3 * level}.1.transformer_blocks.") for level in range(len(widths))]
-    cross = next(w.shape[1] for name, w in weights.items() if name.startswith(UNET) and name.endswith("attn2.to_k.weight"))
+    depths = [
+        _count(weights, f"{UNET}input_blocks.{1 + 3 * level}.1.transformer_blocks.") for level in range(len(widths))
+    ]
+    cross = next(
+        w.shape[1] for name, w in weights.items() if name.startswith(UNET) and name.endswith("attn2.to_k.weight")
+    )
     down = ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths]
     config = {
         "_class_name": "UNet2DConditionModel",
@@ -115,7 +123,7 @@ def unet_configuration(weights: Weights, family: str) -> dict[str, Any]:
 
 def vae_configuration(weights: Weights, family: str) -> dict[str, Any]:
     """The autoencoder's diffusers configuration, widths read from the tensors."""
-    widths = []
+    widths: list[int] = []
     while (name := f"{VAE}encoder.down.{len(widths)}.block.0.conv2.weight") in weights:
         widths.append(weights[name].shape[0])
     return {

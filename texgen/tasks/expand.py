@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,16 +21,14 @@ from texgen.errors import OptionError, ResourceError
 from texgen.exemplar import Exemplar, encode_exemplar
 from texgen.guidance.settings import Guidance
 from texgen.models import Backbone
-from texgen.presets import Preset, StartKind
+from texgen.presets import StartKind
 from texgen.sample import Step, noised, normal, sample, strength_timesteps
 from texgen.start import Start, noise_start, quilt_start
-from tiling import ScheduleKind, Size, Tile, WindowKind, Wrap, fixed_schedule, make_window, rolled_schedule, tile_size
+from texgen.tasks.request import Clock, Plan, Tileable, check_ranges, make_plan
+from tiling import ScheduleKind, Tile, WindowKind, fixed_schedule, make_window, rolled_schedule
 
-Tileable = Literal["both", "x", "y", "none"]
 ModelLike = str | Path | Backbone | Callable[[], Backbone]
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
-WRAPS = {"both": Wrap(True, True), "x": Wrap(False, True), "y": Wrap(True, False), "none": Wrap()}
-MIN_SIDE_PX = 128
 OVERLAPPED_STEPS = 1
 
 
@@ -77,21 +73,6 @@ class Result:
         if self.coordinates is None:
             raise OptionError("a start of noise has no coordinate map; use start='quilt'.")
         publish.save_map(Path(path), self.coordinates.numpy())
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """Everything decided before the first model call."""
-
-    size_px: Size
-    canvas: Size
-    tile: Size
-    stride: Size
-    wrap: Wrap
-    preset: Preset
-    guidance: Guidance
-    seed: int
-    tile_batch: int
 
 
 def expand(
@@ -176,8 +157,8 @@ def expand(
         >>> result.image.size  # doctest: +SKIP
         (2048, 1024)
     """
-    clock = _Clock()
-    _check_options(size, tileable, strength, steps, iterations, lr, tile_batch, attn_scale, seed)
+    clock = Clock()
+    check_ranges(size, tileable, strength, steps, iterations, lr, tile_batch, attn_scale, seed)
     sources = [image, *exemplars]
     options = {"crop": crop, "rotate": rotate, "scale": exemplar_scale, "size": exemplar_size}
     prepared = [_prepared(source, options if i == 0 else {**options, "crop": None}) for i, source in enumerate(sources)]
@@ -187,28 +168,30 @@ def expand(
         preset, backbone.bundled, start=start, strength=strength, steps=steps, iterations=iterations, lr=lr, schedule=schedule,
         window=window, inject=inject, detail=detail, anchor=anchor,
     )  # fmt: skip
-    plan = _plan(backbone, chosen, size, tileable, strength, seed, tile_batch, tile_overlap, Guidance(
+    plan = make_plan(backbone, chosen, size, tileable, strength, seed, tile_batch, tile_overlap, Guidance(
         iterations=chosen.iterations, lr=chosen.lr, attn_scale=attn_scale, start_time=start_time, adain=adain,
-        inject=None if chosen.inject in (None, "none") else chosen.inject, layers=None if layers is None else tuple(layers),
+        inject=None if chosen.inject == "none" else chosen.inject, layers=None if layers is None else tuple(layers),
     ))  # fmt: skip
     choose_layers(backbone.attention_layers, plan.guidance.layers)
     clock.lap("load")
     try:
         return _run(backbone, plan, sources, prepared, options, preset, tileable, callback, clock)
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise ResourceError(f"out of memory with tile_batch={plan.tile_batch} at {plan.size_px}; use a smaller tile_batch, size or exemplar.") from error
+        raise ResourceError(
+            f"out of memory with tile_batch={plan.tile_batch} at {plan.size_px}; use a smaller tile_batch, size or exemplar."
+        ) from error
 
 
 def _run(
     backbone: Backbone,
-    plan: _Plan,
+    plan: Plan,
     sources: Sequence[ImageLike],
     prepared: Sequence[Tensor],
     preparation: dict[str, Any],
     preset: str,
     tileable: str,
     callback: Callable[[Step], None] | None,
-    clock: _Clock,
+    clock: Clock,
 ) -> Result:
     """Encode, start, run, decode, recipe."""
     seeds = np.random.SeedSequence(plan.seed).generate_state(4).tolist()
@@ -235,7 +218,8 @@ def _run(
         "size": list(plan.size_px),
         "tileable": tileable,
         "preset": preset,
-        **{**asdict(plan.preset), "tile_overlap": list(plan.tile[i] - plan.stride[i] for i in (0, 1))},
+        **asdict(plan.preset),
+        "tile_overlap": [plan.tile[i] - plan.stride[i] for i in (0, 1)],
         "guidance": asdict(plan.guidance),
         "exemplars": [recipe.exemplar_entry(s, p) for s, p in zip(sources, prepared, strict=True)],
         "preparation": preparation,
@@ -250,7 +234,7 @@ def _run(
 
 def _sampled(
     backbone: Backbone,
-    plan: _Plan,
+    plan: Plan,
     exemplar: Exemplar,
     begun: Start,
     seeds: Sequence[int],
@@ -283,46 +267,10 @@ def _sampled(
     return latents, done
 
 
-def _schedule(plan: _Plan, steps: int, seed: int) -> Sequence[Sequence[Tile]]:
+def _schedule(plan: Plan, steps: int, seed: int) -> Sequence[Sequence[Tile]]:
     if plan.preset.schedule == "fixed":
         return list(fixed_schedule(plan.canvas, plan.tile, plan.stride, plan.wrap, steps))
     return list(rolled_schedule(plan.canvas, plan.tile, plan.wrap, steps, seed, OVERLAPPED_STEPS))
-
-
-def _check_options(
-    size: Any, tileable: str, strength: float | None, steps: int | None, iterations: int | None, lr: float | None,
-    tile_batch: int, attn_scale: float, seed: int | None,
-) -> None:  # fmt: skip
-    """Ranges that need no model."""
-    height, width = size_of(size)
-    if min(height, width) < MIN_SIDE_PX:
-        raise OptionError(f"size={width}x{height} is too small; at least {MIN_SIDE_PX} px a side.")
-    if tileable not in WRAPS:
-        raise OptionError(f"tileable={tileable!r} is not known; choose one of {', '.join(WRAPS)}.")
-    limits = [
-        ("strength", strength, 0, 1),
-        ("steps", steps, 1, 1000),
-        ("iterations", iterations, 0, 1000),
-        ("lr", lr, 1e-6, 10),
-        ("tile_batch", tile_batch, 1, 4096),
-        ("attn_scale", attn_scale, 0.01, 100),
-        ("seed", seed, 0, 2**63 - 1),
-    ]
-    for name, value, low, high in limits:
-        if value is not None and not low <= value <= high:
-            raise OptionError(f"{name}={value} must be from {low} to {high}.")
-
-
-def size_of(size: int | Sequence[int]) -> Size:
-    """(height, width) of an integer or a pair.
-
-    Raises:
-        OptionError: Neither.
-    """
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or not all(isinstance(side, int | np.integer) for side in pair):
-        raise OptionError(f"size={size!r} must be one number of pixels or (height, width).")
-    return Size(int(pair[0]), int(pair[1]))
 
 
 def _loaded(model: ModelLike, device: str, dtype: str) -> Backbone:
@@ -336,62 +284,5 @@ def _prepared(source: ImageLike, options: dict[str, Any]) -> Tensor:
     return images.prepare(images.read(source), name=name, **options)
 
 
-def _plan(
-    backbone: Backbone, preset: Preset, size: Any, tileable: Tileable, strength: float | None, seed: int | None,
-    tile_batch: int, tile_overlap: int | None, guidance: Guidance,
-) -> _Plan:  # fmt: skip
-    size_px, wrap, factor = size_of(size), WRAPS[tileable], backbone.factor
-    canvas = canvas_of(size_px, wrap, factor)
-    tile = tile_size(backbone.native_tile, canvas)
-    if preset.start == "noise":
-        if strength not in (None, 1, 1.0):
-            raise OptionError(f"strength={strength} needs start='quilt'; a start of noise is strength 1.")
-        preset = presets.replace(preset, strength=1.0)
-    if tile_overlap is not None and preset.schedule != "fixed":
-        raise OptionError("tile_overlap is for schedule='fixed'; the rolled schedule has none.")
-    parts = [round(side * preset.tile_overlap) if tile_overlap is None else tile_overlap // factor for side in tile]
-    if min(parts) < 0 or any(part >= side for part, side in zip(parts, tile, strict=True)):
-        raise OptionError(f"tile_overlap={tile_overlap} must be from 0 to less than the tile, {tile.scaled(factor)} px.")
-    if preset.schedule == "rolled":
-        parts = [0, 0]
-    return _Plan(
-        size_px=size_px,
-        canvas=canvas,
-        tile=tile,
-        stride=Size(tile.height - parts[0], tile.width - parts[1]),
-        wrap=wrap,
-        preset=preset,
-        guidance=guidance,
-        seed=secrets.randbits(32) if seed is None else seed,
-        tile_batch=tile_batch,
-    )
-
-
-def canvas_of(size_px: Size, wrap: Wrap, factor: int) -> Size:
-    """The canvas in latent pixels: rounded up, to be cropped, on axes that do not wrap.
-
-    Raises:
-        OptionError: A side that wraps is no multiple of `factor`; the message names the two nearest that are.
-    """
-    for name, side, ring in (("height", size_px.height, wrap.y), ("width", size_px.width, wrap.x)):
-        if ring and side % factor:
-            low = side - side % factor
-            raise OptionError(f"{name}={side} is no multiple of {factor}, which a tileable side must be; the nearest are {low} and {low + factor}.")
-    return Size(-(-size_px.height // factor), -(-size_px.width // factor))
-
-
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-class _Clock:
-    """Seconds per stage."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = round(now - self._last, 3)
-        self._last = now

@@ -1,0 +1,132 @@
+"""Speed and memory: seconds per tile step and per megapixel, against the published schedule in the same run.
+
+    python benchmarks/speed.py [--size 768] [--sd15]
+
+The baseline is the published expansion run by the same code: stride of an eighth of the tile, weights of one, exemplar
+features computed anew for every tile. Ratios count; seconds depend on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+
+import texgen
+from texgen import image as images
+from texgen.attention import choose_layers, exemplar_key_values, tapped
+from texgen.exemplar import encode_exemplar
+from texgen.guidance.settings import Guidance
+from texgen.sample import distill, normal, sample, strength_timesteps
+from tiling import Size, Wrap, fixed_schedule, make_window, rolled_schedule
+
+SWATCH = Path(__file__).parent.parent / "examples" / "swatches" / "stone_wall.jpg"
+TORUS = Wrap(True, True)
+
+
+def seconds(work: Callable[[], object], repeats: int = 3) -> float:
+    """Median time of `work` after one warm-up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return sorted(times)[len(times) // 2]
+
+
+def peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def tile_costs(backbone: texgen.Backbone, repeats: int = 3) -> tuple[float, float]:
+    """Seconds of one noise prediction and of one AD iteration on one native tile."""
+    latents = normal((1, backbone.latent_channels, *backbone.native_tile), torch.Generator().manual_seed(0))
+    layers = choose_layers(backbone.attention_layers)
+    with tapped(backbone.unet, backbone.condition) as tap:
+        ideal = exemplar_key_values(tap, [latents], 100, layers)
+        with torch.no_grad():
+            forward = seconds(lambda: tap(latents, 100), repeats)
+        iteration = seconds(lambda: distill(tap, latents, 100, ideal, Guidance(iterations=1)), repeats)
+    return forward, iteration
+
+
+def against_published(backbone: texgen.Backbone, side_px: int) -> None:
+    """One scheduler step with one AD iteration of a whole canvas, both ways."""
+    canvas = Size(side_px // backbone.factor, side_px // backbone.factor)
+    tile = Size(*(min(t, c) for t, c in zip(backbone.native_tile, canvas, strict=True)))
+    exemplar = encode_exemplar(backbone, [images.read(SWATCH)])
+    latents = normal((1, backbone.latent_channels, *canvas), torch.Generator().manual_seed(0))
+    timesteps = strength_timesteps(backbone.scheduler, 50, 0.02)
+    stride = Size(*(side // 8 for side in tile))
+    plans = {
+        "rolled": list(rolled_schedule(canvas, tile, TORUS, 1, 0)),
+        "published": list(fixed_schedule(canvas, tile, stride, TORUS, 1)),
+    }
+    found = {}
+    for name, plan in plans.items():
+        started = time.perf_counter()
+        kind = "ones" if name == "published" else "hann"
+        steps = sample(
+            backbone, latents, exemplar.crops, timesteps=timesteps, plans=plan, window=make_window(kind, tile),
+            guidance=Guidance(iterations=1), generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        for _ in steps:
+            pass
+        if name == "published":
+            with tapped(backbone.unet, backbone.condition) as tap:
+                for _ in plan[0][1:]:
+                    exemplar_key_values(tap, exemplar.crops, timesteps[0], choose_layers(backbone.attention_layers))
+        found[name] = time.perf_counter() - started
+        megapixels = side_px**2 / 1e6
+        print(
+            f"{name}: {len(plan[0])} tiles, {found[name]:.2f} s a step, {found[name] / megapixels:.2f} s per megapixel and step"
+        )
+    print(f"ratio published / rolled at {side_px}x{side_px}: {found['published'] / found['rolled']:.1f}")
+
+
+def sd15() -> texgen.Backbone:
+    """The full Stable Diffusion 1.5 network with random weights."""
+    return texgen.Backbone(
+        name="sd15-random",
+        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768).to(memory_format=torch.channels_last),
+        autoencoder=AutoencoderKL(),
+        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
+        condition={"encoder_hidden_states": torch.zeros(1, 77, 768)},
+        fingerprint="random",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=768)
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--sd15", action="store_true", help="also time the SD 1.5 architecture with random weights")
+    arguments = parser.parse_args()
+    backbone = texgen.load(arguments.model)
+    forward, iteration = tile_costs(backbone)
+    print(
+        f"{backbone.name}, {torch.get_num_threads()} threads, {backbone.unet.dtype}: native tile {backbone.native_tile.scaled(backbone.factor)} px"
+    )
+    print(f"noise prediction {forward:.3f} s, AD iteration {iteration:.3f} s a tile")
+    against_published(backbone, arguments.size)
+    for preset in ("draft", "standard"):
+        started = time.perf_counter()
+        result = texgen.expand(SWATCH, 1024, model=backbone, preset=preset, seed=7)
+        taken = time.perf_counter() - started
+        print(f"{preset} 1024x1024: {taken:.1f} s, {taken / 1.048576:.1f} s per megapixel, stages {result.timings}")
+    print(f"peak memory {peak_gib():.2f} GiB")
+    if arguments.sd15:
+        forward, iteration = tile_costs(sd15(), repeats=1)
+        print(
+            f"SD 1.5 architecture, random weights: noise prediction {forward:.2f} s, AD iteration {iteration:.2f} s a tile, peak {peak_gib():.2f} GiB"
+        )
+
+
+if __name__ == "__main__":
+    main()

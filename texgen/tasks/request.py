@@ -1,0 +1,133 @@
+"""What was asked for, checked: ranges, sizes, tiles. No model is called here."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from texgen.errors import OptionError
+from texgen.guidance.settings import Guidance
+from texgen.models import Backbone
+from texgen.presets import Preset
+from tiling import Size, Wrap, tile_size
+
+Tileable = Literal["both", "x", "y", "none"]
+WRAPS = {"both": Wrap(True, True), "x": Wrap(False, True), "y": Wrap(True, False), "none": Wrap()}
+MIN_SIDE_PX = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything decided before the first model call."""
+
+    size_px: Size
+    canvas: Size
+    tile: Size
+    stride: Size
+    wrap: Wrap
+    preset: Preset
+    guidance: Guidance
+    seed: int
+    tile_batch: int
+
+
+def check_ranges(
+    size: Any, tileable: str, strength: float | None, steps: int | None, iterations: int | None, lr: float | None,
+    tile_batch: int, attn_scale: float, seed: int | None,
+) -> None:  # fmt: skip
+    """Ranges that need no model."""
+    height, width = size_of(size)
+    if min(height, width) < MIN_SIDE_PX:
+        raise OptionError(f"size={width}x{height} is too small; at least {MIN_SIDE_PX} px a side.")
+    if tileable not in WRAPS:
+        raise OptionError(f"tileable={tileable!r} is not known; choose one of {', '.join(WRAPS)}.")
+    limits = [
+        ("strength", strength, 0, 1),
+        ("steps", steps, 1, 1000),
+        ("iterations", iterations, 0, 1000),
+        ("lr", lr, 1e-6, 10),
+        ("tile_batch", tile_batch, 1, 4096),
+        ("attn_scale", attn_scale, 0.01, 100),
+        ("seed", seed, 0, 2**63 - 1),
+    ]
+    for name, value, low, high in limits:
+        if value is not None and not low <= value <= high:
+            raise OptionError(f"{name}={value} must be from {low} to {high}.")
+
+
+def size_of(size: int | Sequence[int]) -> Size:
+    """(height, width) of an integer or a pair.
+
+    Raises:
+        OptionError: Neither.
+    """
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(side, int | np.integer) for side in pair):
+        raise OptionError(f"size={size!r} must be one number of pixels or (height, width).")
+    return Size(int(pair[0]), int(pair[1]))
+
+
+def make_plan(
+    backbone: Backbone, preset: Preset, size: Any, tileable: Tileable, strength: float | None, seed: int | None,
+    tile_batch: int, tile_overlap: int | None, guidance: Guidance,
+) -> Plan:  # fmt: skip
+    size_px, wrap, factor = size_of(size), WRAPS[tileable], backbone.factor
+    canvas = canvas_of(size_px, wrap, factor)
+    tile = tile_size(backbone.native_tile, canvas)
+    if preset.start == "noise":
+        if strength not in (None, 1, 1.0):
+            raise OptionError(f"strength={strength} needs start='quilt'; a start of noise is strength 1.")
+        preset = replace(preset, strength=1.0)
+    if tile_overlap is not None and preset.schedule != "fixed":
+        raise OptionError("tile_overlap is for schedule='fixed'; the rolled schedule has none.")
+    parts = [round(side * preset.tile_overlap) if tile_overlap is None else tile_overlap // factor for side in tile]
+    if min(parts) < 0 or any(part >= side for part, side in zip(parts, tile, strict=True)):
+        raise OptionError(
+            f"tile_overlap={tile_overlap} must be from 0 to less than the tile, {tile.scaled(factor)} px."
+        )
+    if preset.schedule == "rolled":
+        parts = [0, 0]
+    return Plan(
+        size_px=size_px,
+        canvas=canvas,
+        tile=tile,
+        stride=Size(tile.height - parts[0], tile.width - parts[1]),
+        wrap=wrap,
+        preset=preset,
+        guidance=guidance,
+        seed=secrets.randbits(32) if seed is None else seed,
+        tile_batch=tile_batch,
+    )
+
+
+def canvas_of(size_px: Size, wrap: Wrap, factor: int) -> Size:
+    """The canvas in latent pixels: rounded up, to be cropped, on axes that do not wrap.
+
+    Raises:
+        OptionError: A side that wraps is no multiple of `factor`; the message names the two nearest that are.
+    """
+    for name, side, ring in (("height", size_px.height, wrap.y), ("width", size_px.width, wrap.x)):
+        if ring and side % factor:
+            low = side - side % factor
+            raise OptionError(
+                f"{name}={side} is no multiple of {factor}, which a tileable side must be; the nearest are {low} and {low + factor}."
+            )
+    return Size(-(-size_px.height // factor), -(-size_px.width // factor))
+
+
+class Clock:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round(now - self._last, 3)
+        self._last = now
