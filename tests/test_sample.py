@@ -147,6 +147,23 @@ def test_bfloat16_stays_near_float32(sd):
     assert (rough - exact).square().mean() < 0.01 * exact.square().mean()
 
 
+def test_a_tile_that_overflows_in_half_precision_is_done_again_in_float32(sd):
+    exact = run(sd, canvas(sd), guidance=Guidance(iterations=1, inject="beside"), steps=1)[-1].latents
+
+    def overflow(_module, _inputs, output):
+        return output * float("inf") if output.dtype == torch.bfloat16 else output
+
+    hook = sd.unet.conv_out.register_forward_hook(overflow)
+    sd.unet.to(torch.bfloat16)
+    try:
+        rescued = run(sd, canvas(sd), guidance=Guidance(iterations=1, inject="beside"), steps=1)[-1].latents
+        assert sd.unet.dtype == torch.bfloat16
+    finally:
+        hook.remove()
+        sd.unet.to(torch.float32)
+    assert (rescued - exact).square().mean() < 0.01 * exact.square().mean()
+
+
 def test_a_tile_of_nan_is_an_error_that_names_it(sd):
     with pytest.raises(TexgenError, match=r"NaN or Inf at timestep .*Tile\(top=0"):
         run(sd, canvas(sd) * float("nan"), guidance=NONE, steps=2)

@@ -90,7 +90,7 @@ class _TappedProcessor:
         if extra is None:
             return KeyValue(key, value)
         batch = key.shape[0]
-        extra = KeyValue(*(tensor.expand(batch, -1, -1, -1) for tensor in extra))
+        extra = KeyValue(*(tensor.to(key.dtype).expand(batch, -1, -1, -1) for tensor in extra))
         if self.tap.mode == "replace":
             return extra
         return KeyValue(torch.cat([key, extra.key], 2), torch.cat([value, extra.value], 2))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from diffusers import DDIMScheduler
@@ -111,38 +112,25 @@ def sample(
         https://arxiv.org/abs/2302.08113.
     """
     scheduler, canvas = backbone.scheduler, canvas_size(latents)
-    order = backbone.attention_layers
-    layers = choose_layers(order, guidance.layers)
-    wanted = order if guidance.inject else layers
+    layers = choose_layers(backbone.attention_layers, guidance.layers)
     latents = latents.float()
-    key_values: ExemplarKeyValues | None = None
     with tapped(backbone.unet, backbone.condition) as tap:
+        wanted = backbone.attention_layers if guidance.inject else layers if guidance.iterations else []
+        reader = _ExemplarReader(tap, scheduler, exemplars, wanted, generator)
+        before = reader.read(timesteps[0]) if guidance.inject and timesteps else None
         for index, (timestep, tiles) in enumerate(zip(timesteps, plans, strict=False)):
             after = previous_timestep(scheduler, timestep)
-            if guidance.inject and key_values is None:
-                key_values = _noised_key_values(tap, scheduler, exemplars, timestep, wanted, generator)
-            injected = key_values
             active = guidance.iterations > 0 and (guidance.start_time is None or after < guidance.start_time)
-            noise = [normal(exemplar.shape, generator) for exemplar in exemplars]
-            noisy = [noised(scheduler, e, n, after) for e, n in zip(exemplars, noise, strict=True)]
-            if active or guidance.inject:
-                key_values = exemplar_key_values(tap, [n.to(backbone.device) for n in noisy], after, wanted)
-            ideal = {name: key_values[name] for name in layers} if active and key_values else {}
-            noisy_content = None
+            here = reader.read(after)
+            ideal = {name: here.key_values[name] for name in layers} if active else {}
+            held = None
             if content is not None and guidance.content_weight > 0:
-                noisy_content = noised(scheduler, content.cpu(), normal(content.shape, generator), after)
-            fused = Accumulator(latents.shape[1], canvas, latents.device)
-            losses: list[tuple[float, ...]] = []
-            for start in range(0, len(tiles), tile_batch):
-                batch = tiles[start : start + tile_batch]
-                job = _TileJob(tap, scheduler, timestep, after, guidance, injected, ideal, noisy)
-                tile_content = None if noisy_content is None else cut_batch(noisy_content, batch).to(backbone.device)
-                values, loss = job.run(cut_batch(latents, batch).to(backbone.device), tile_content, batch)
-                losses.append(loss)
-                for tile, value in zip(batch, values, strict=True):
-                    fused.add(tile, value[None], window)
-            latents = fused.mean()
-            means = tuple(sum(values) / len(tiles) for values in zip(*losses, strict=True))
+                held = noised(scheduler, content.cpu(), normal(content.shape, generator), after)
+            job = _TileJob(tap, scheduler, timestep, after, guidance, before, ideal, here.noisy)
+            latents, losses = _fused(
+                job, latents, held, tiles, tile_batch, Accumulator(latents.shape[1], canvas, latents.device), window
+            )
+            before = here
             yield Step(
                 index=index,
                 total=len(timesteps),
@@ -150,21 +138,55 @@ def sample(
                 latents=latents,
                 tiles=len(tiles),
                 iterations=guidance.iterations if active else 0,
-                losses=means,
+                losses=losses,
             )
 
 
-def _noised_key_values(
-    tap: TappedUNet,
-    scheduler: DDIMScheduler,
-    exemplars: Sequence[Tensor],
-    timestep: int,
-    layers: Sequence[str],
-    generator: torch.Generator,
-) -> ExemplarKeyValues:
-    device = tap.unet.device
-    noisy = [noised(scheduler, e, normal(e.shape, generator), timestep).to(device) for e in exemplars]
-    return exemplar_key_values(tap, noisy, timestep, layers)
+def _fused(
+    job: _TileJob,
+    latents: Tensor,
+    content: Tensor | None,
+    tiles: Sequence[Tile],
+    tile_batch: int,
+    fused: Accumulator,
+    window: Tensor,
+) -> tuple[Tensor, tuple[float, ...]]:
+    """One step of the whole canvas in batches of tiles: the fused canvas and the mean losses per tile."""
+    device = job.tap.unet.device
+    losses: list[tuple[float, ...]] = []
+    for start in range(0, len(tiles), tile_batch):
+        batch = tiles[start : start + tile_batch]
+        held = None if content is None else cut_batch(content, batch).to(device)
+        values, loss = job.run(cut_batch(latents, batch).to(device), held, batch)
+        losses.append(loss)
+        for tile, value in zip(batch, values, strict=True):
+            fused.add(tile, value[None], window)
+    return fused.mean(), tuple(sum(values) / len(tiles) for values in zip(*losses, strict=True))
+
+
+class _Reading(NamedTuple):
+    """The exemplars noised to a timestep, and their keys and values there."""
+
+    noisy: Sequence[Tensor]
+    key_values: ExemplarKeyValues
+
+
+@dataclass(frozen=True)
+class _ExemplarReader:
+    """Noises the exemplars once a step and reads their keys and values, for all tiles."""
+
+    tap: TappedUNet
+    scheduler: DDIMScheduler
+    exemplars: Sequence[Tensor]
+    layers: Sequence[str]
+    generator: torch.Generator
+
+    def read(self, timestep: int) -> _Reading:
+        noisy = [noised(self.scheduler, e, normal(e.shape, self.generator), timestep) for e in self.exemplars]
+        if not self.layers:
+            return _Reading(noisy, {})
+        on_device = [e.to(self.tap.unet.device) for e in noisy]
+        return _Reading(noisy, exemplar_key_values(self.tap, on_device, timestep, self.layers))
 
 
 @dataclass(frozen=True)
@@ -176,7 +198,7 @@ class _TileJob:
     timestep: int
     after: int
     guidance: Guidance
-    injected: ExemplarKeyValues | None
+    injected: _Reading | None
     ideal: ExemplarKeyValues
     exemplars: Sequence[Tensor]
 
@@ -193,8 +215,9 @@ class _TileJob:
         return values, losses
 
     def _step(self, latents: Tensor, content: Tensor | None) -> tuple[Tensor, tuple[float, ...]]:
-        guided = self.guidance.inject and self.injected
-        scope = self.tap.injecting(self.injected, self.guidance.inject) if guided else nullcontext()  # type: ignore[arg-type]
+        scope: AbstractContextManager[None] = nullcontext()
+        if self.guidance.inject is not None and self.injected is not None:
+            scope = self.tap.injecting(self.injected.key_values, self.guidance.inject)
         with torch.no_grad(), scope:
             prediction = self.tap(latents, self.timestep)
             latents = self.scheduler.step(prediction, self.timestep, latents).prev_sample
