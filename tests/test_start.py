@@ -116,12 +116,13 @@ def test_decode_to_8_bits_rounds_and_crops(mini, exemplar):
     assert np.abs(pixels.transpose(2, 0, 1).astype(float) - expected.numpy()).max() <= 1
 
 
-def test_detail_gives_the_exemplar_back_where_the_canvas_is_the_exemplar(mini, exemplar):
+@pytest.mark.parametrize("replacing", [False, True])
+def test_detail_gives_the_exemplar_back_where_the_canvas_is_the_exemplar(mini, exemplar, replacing):
     source = exemplar.sources[0]
     rows, columns = (8 * torch.arange(n) for n in source.latents.shape[-2:])
     grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
     coordinates = torch.cat([torch.zeros_like(grid[:1]), grid])
-    detail = find_detail(mini, exemplar, source.latents, coordinates, Wrap())
+    detail = find_detail(mini, exemplar, source.latents, coordinates, Wrap(), replacing)
     assert torch.equal(detail.coordinates, coordinates)
     with_detail = decode(mini, source.latents, Wrap(), detail)
     without = decode(mini, source.latents, Wrap())
@@ -145,6 +146,23 @@ def test_detail_is_found_without_a_map_and_fades_where_nothing_matches(mini, exe
     known = find_detail(mini, exemplar, sewn(exemplar).latents, None, TORUS)
     strange = find_detail(mini, exemplar, torch.randn(1, 16, 16, 16, generator=generator()) * 5, None, TORUS)
     assert known.weight.mean() > 0.8 > 0.2 > strange.weight.mean()
+
+
+def test_carrying_pixels_takes_grain_away_and_leaves_what_matches_nothing(mini, exemplar):
+    clean = sewn(exemplar)
+    noisy = clean.latents + 0.1 * torch.randn(clean.latents.shape, generator=generator())
+    target = decode(
+        mini, clean.latents, TORUS, find_detail(mini, exemplar, clean.latents, clean.coordinates, TORUS, True)
+    )
+
+    def error(replacing):
+        detail = find_detail(mini, exemplar, noisy, clean.coordinates, TORUS, replacing)
+        return float((decode(mini, noisy, TORUS, detail) - target).abs().mean())
+
+    assert error(True) < 0.5 * error(False)
+    strange = torch.randn(1, 16, 16, 16, generator=generator()) * 5
+    detail = find_detail(mini, exemplar, strange, None, TORUS, True)
+    torch.testing.assert_close(decode(mini, strange, TORUS, detail), decode(mini, strange, TORUS), atol=0.1, rtol=0)
 
 
 def test_large_swatches_give_at_most_four_native_crops(mini):

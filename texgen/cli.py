@@ -96,8 +96,7 @@ SYNTHESIS_OPTIONS: list[Callable[..., Any]] = [
     click.option("--adain", is_flag=True, help="Match channel statistics of each tile to the exemplar's."),
     click.option("--inject", type=click.Choice(["none", "beside", "replace"]), help="Exemplar keys and values in the noise prediction."),
     click.option("--layers", type=LayerType(), help="Attention layers of the loss, by index or name."),
-    click.option("--detail/--no-detail", default=None, help="Carry over detail that the autoencoder loses."),
-    click.option("--anchor/--no-anchor", default=None, help="Pull the result to the swatch's cells it matches."),
+    click.option("--detail", type=click.Choice(["residual", "pixels", "none"]), help="What is carried over from the swatch."),
 ]  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def decode_tiles(
         backbone: Its autoencoder decodes.
         latents: (1, C, h, w).
         wrap: Axes that close to a ring.
-        detail: Added to the pixels.
+        detail: Carried over to the pixels.
 
     Yields:
         A tile in image pixels and its values (1, 3, height, width), clamped to [0, 1].
@@ -44,7 +44,7 @@ def decode_tiles(
         size = core.size.scaled(factor)
         image = image[..., top : top + size.height, left : left + size.width]
         if detail is not None:
-            image = image + detail.region(core)
+            image = detail.apply(image, core)
         yield core.scaled(factor), image.clamp(0, 1)
 
 

@@ -14,7 +14,7 @@ from texgen.models import Backbone
 from tiling import Size, Tile, Wrap, canvas_size, cut
 
 FEATHER_PX = 2
-TRUST = 0.5
+TRUST = 0.8
 COHERENCE = 0.5
 CHUNK = 2048
 RADIUS = 1
@@ -28,59 +28,60 @@ class Detail:
     Attributes:
         coordinates: (3, h, w), int64: exemplar number, y and x in exemplar pixels.
         weight: (h, w) in [0, 1].
-        matched: Latents of the exemplar cells at `coordinates`, (1, C, h, w).
-        residuals: Per exemplar and pixel phase, image - D(E(image)), each (3, H, W).
+        images: Per exemplar and pixel phase, what is carried over, (3, H, W) each.
+        replacing: Whether `images` are the exemplars themselves, which replace the picture by `weight`, or what the
+            autoencoder loses on them, which is added to it.
         factor: Image pixels per latent pixel.
         wrap: Axes of the canvas that close to a ring.
     """
 
     coordinates: Tensor
     weight: Tensor
-    matched: Tensor
-    residuals: tuple[Tensor, ...]
+    images: tuple[Tensor, ...]
+    replacing: bool
     factor: int
     wrap: Wrap
 
-    def anchored(self, latents: Tensor) -> Tensor:
-        """Latents (1, C, h, w) pulled to the exemplar cells they match, as far as they match them.
+    def apply(self, image: Tensor, tile: Tile) -> Tensor:
+        """The decoded picture (1, 3, factor * height, factor * width) of a tile in latent pixels, with its detail.
 
-        A network's own grain and speckle go; where nothing in the exemplar fits, its picture stays.
+        Each cell brings its own part of the exemplar and `FEATHER_PX` more on every side, cross-faded with its
+        neighbours: where neighbours come from neighbouring places it arrives unchanged.
         """
-        return latents + self.weight * (self.matched.to(latents) - latents)
-
-    def region(self, tile: Tile) -> Tensor:
-        """Detail of a tile given in latent pixels, (1, 3, factor * height, factor * width), to be added to it.
-
-        Each cell brings its own part of the exemplar's residual and `FEATHER_PX` more on every side, cross-faded with
-        its neighbours: where neighbours come from neighbouring places the residual arrives unchanged.
-        """
-        canvas = Size(*self.weight.shape)
-        grown = tile.grown(1, canvas, self.wrap)
-        cells = cut(self.coordinates, grown).flatten(1)
-        patches = self._patches(cells) * cut(self.weight, grown).flatten()
+        grown = tile.grown(1, Size(*self.weight.shape), self.wrap)
+        patches, weight = self._patches(cut(self.coordinates, grown).flatten(1)), cut(self.weight, grown).flatten()
         profile = _feathered(self.factor, FEATHER_PX)
-        window = (profile[:, None] * profile).flatten()[None, :, None]
-        size = grown.size.scaled(self.factor)
-        side = self.factor + 2 * FEATHER_PX
-        fold = {"kernel_size": side, "stride": self.factor, "padding": FEATHER_PX}
-        values = F.fold((patches * window).flatten(0, 1)[None], tuple(size), **fold)  # type: ignore[arg-type]
-        total = F.fold(window.expand(1, -1, cells.shape[1]), tuple(size), **fold)  # type: ignore[arg-type]
+        window = (profile[:, None] * profile).flatten()[:, None].expand(-1, weight.numel())
+        total = self._folded(window[None], grown)
+        inside = (..., *self._inside(tile, grown))
+        carried = (self._folded(patches * weight * window, grown) / total)[inside]
+        if not self.replacing:
+            return image + carried
+        kept = 1 - (self._folded((weight * window)[None], grown) / total)[inside]
+        return image * kept + carried
+
+    def _folded(self, patches: Tensor, grown: Tile) -> Tensor:
+        """Sum of patches (C, side * side, n), one a cell, each reaching `FEATHER_PX` beyond its cell, (1, C, H, W)."""
+        size, side = grown.size.scaled(self.factor), self.factor + 2 * FEATHER_PX
+        return F.fold(patches.flatten(0, 1)[None], tuple(size), side, stride=self.factor, padding=FEATHER_PX)
+
+    def _inside(self, tile: Tile, grown: Tile) -> tuple[slice, slice]:
         top, left = (tile.top - grown.top) * self.factor, (tile.left - grown.left) * self.factor
-        inner = tile.size.scaled(self.factor)
-        return (values / total)[..., top : top + inner.height, left : left + inner.width]
+        height, width = tile.size.scaled(self.factor)
+        return slice(top, top + height), slice(left, left + width)
 
     def _patches(self, cells: Tensor) -> Tensor:
-        """Residual around each cell, (3, side * side, n)."""
+        """The exemplar's part around each cell, (3, side * side, n)."""
         side = self.factor + 2 * FEATHER_PX
         patches = torch.zeros(3, side * side, cells.shape[1])
         reach = torch.arange(side) - FEATHER_PX
         step = self.factor // PHASES
         number = cells[0] * PHASES**2 + (cells[1] % self.factor // step) * PHASES + cells[2] % self.factor // step
-        for index, residual in enumerate(self.residuals):
+        for index, image in enumerate(self.images):
             mine = (number == index).nonzero()[:, 0]
-            rows = (cells[1, mine][:, None] + reach).clamp(0, residual.shape[1] - 1)
-            columns = (cells[2, mine][:, None] + reach).clamp(0, residual.shape[2] - 1)
-            patches[:, :, mine] = residual[:, rows[:, :, None], columns[:, None, :]].flatten(2).transpose(1, 2)
+            rows = (cells[1, mine][:, None] + reach).clamp(0, image.shape[1] - 1)
+            columns = (cells[2, mine][:, None] + reach).clamp(0, image.shape[2] - 1)
+            patches[:, :, mine] = image[:, rows[:, :, None], columns[:, None, :]].flatten(2).transpose(1, 2)
         return patches
 
 
@@ -107,8 +108,17 @@ def exemplar_residuals(backbone: Backbone, exemplar: Exemplar) -> tuple[Tensor, 
     return tuple(residuals)
 
 
+def _by_source(exemplar: Exemplar) -> tuple[Tensor, ...]:
+    return tuple(exemplar.images[source.exemplar][0] for source in exemplar.sources)
+
+
 def find_detail(
-    backbone: Backbone, exemplar: Exemplar, latents: Tensor, coordinates: Tensor | None, wrap: Wrap
+    backbone: Backbone,
+    exemplar: Exemplar,
+    latents: Tensor,
+    coordinates: Tensor | None,
+    wrap: Wrap,
+    replacing: bool = False,
 ) -> Detail:
     """Match every canvas cell to an exemplar cell and take the detail from there.
 
@@ -122,6 +132,8 @@ def find_detail(
         latents: The finished canvas (1, C, h, w).
         coordinates: The quilt's map (3, h, w), or None for a canvas that began as noise.
         wrap: Axes of the canvas that close to a ring.
+        replacing: Carry the exemplar itself instead of what the autoencoder loses on it: takes a weak network's grain
+            away, and with it what the network changed in well matched cells.
     """
     canvas = canvas_size(latents)
     described = _describe(_bordered(latents.cpu(), wrap))
@@ -143,8 +155,8 @@ def find_detail(
     return Detail(
         coordinates=table.coordinates(best, exemplar.factor).view(3, *canvas),
         weight=torch.exp(-0.5 * (relative / TRUST) ** 2).view(*canvas),
-        matched=table.latents(best).view(1, -1, *canvas),
-        residuals=exemplar_residuals(backbone, exemplar),
+        images=_by_source(exemplar) if replacing else exemplar_residuals(backbone, exemplar),
+        replacing=replacing,
         factor=exemplar.factor,
         wrap=wrap,
     )
@@ -171,7 +183,6 @@ class _Table:
         areas = torch.tensor([0] + [size.area for size in self.sizes])
         self.offsets = areas.cumsum(0)
         self.variance = max(float(self.described.var(0).sum()), FLAT)
-        self.cells = torch.cat([s.latents[0].flatten(1) for s in sources], 1)
         self._widths = torch.tensor([size.width for size in self.sizes])
         self._heights = torch.tensor([size.height for size in self.sizes])
 
@@ -205,10 +216,6 @@ class _Table:
         number, row, column = self.split(index)
         exemplar, top, left = torch.tensor([s[1:] for s in self.sources]).T
         return torch.stack([exemplar[number], top[number] + row * factor, left[number] + column * factor])
-
-    def latents(self, index: Tensor) -> Tensor:
-        """Latents of the cells, (C, n)."""
-        return self.cells[:, index]
 
     def lookup(self, coordinates: Tensor, factor: int) -> Tensor:
         """The inverse of `coordinates`."""

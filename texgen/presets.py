@@ -10,6 +10,7 @@ from texgen.errors import OptionError
 from tiling import ScheduleKind, WindowKind
 
 StartKind = Literal["noise", "quilt"]
+DetailKind = Literal["residual", "pixels", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,9 @@ class Preset:
         window: Weights of overlapping tiles.
         tile_overlap: Overlap of neighbouring tiles of the fixed schedule, as a part of the tile.
         inject: Exemplar keys and values in the noise prediction: `beside` its own, `replace`, or None.
-        detail: Whether detail of the exemplar is carried over the decoded result.
-        anchor: Whether the finished latents are pulled to the exemplar cells they match: a weak network's grain goes.
+        detail: What of the exemplar is carried over the decoded result, where cells match: `residual` (what the
+            autoencoder loses), `pixels` (the exemplar itself: a weak network's grain goes, and so do its small
+            changes), or `none`.
     """
 
     start: StartKind = "quilt"
@@ -39,26 +41,25 @@ class Preset:
     window: WindowKind = "hann"
     tile_overlap: float = 0.25
     inject: InjectionMode | Literal["none"] | None = None
-    detail: bool = True
-    anchor: bool = False
+    detail: DetailKind = "pixels"
 
 
 BUNDLED: dict[str, Preset] = {
     "draft": Preset(strength=0.0, iterations=0),
-    "standard": Preset(strength=0.12, iterations=2, lr=0.02, inject="beside", anchor=True),
-    "best": Preset(strength=0.16, steps=75, iterations=3, lr=0.02, inject="beside", anchor=True),
+    "standard": Preset(strength=0.12, iterations=2, lr=0.02, inject="beside"),
+    "best": Preset(strength=0.16, steps=75, iterations=3, lr=0.02, inject="beside"),
 }
 """For the bundled model."""
 
 STABLE_DIFFUSION: dict[str, Preset] = {
     "draft": Preset(strength=0.0, iterations=0),
-    "standard": Preset(strength=0.6, iterations=2, detail=False),
-    "best": Preset(start="noise", strength=1.0, iterations=3, schedule="fixed", tile_overlap=0.25, detail=False),
+    "standard": Preset(strength=0.6, iterations=2, detail="none"),
+    "best": Preset(start="noise", strength=1.0, iterations=3, schedule="fixed", tile_overlap=0.25, detail="none"),
 }
 """For Stable Diffusion checkpoints."""
 
 NAMES = tuple(BUNDLED)
-PUBLISHED = Preset(start="noise", strength=1.0, schedule="fixed", window="ones", tile_overlap=7 / 8, detail=False)
+PUBLISHED = Preset(start="noise", strength=1.0, schedule="fixed", window="ones", tile_overlap=7 / 8, detail="none")
 """The published expansion: pure noise, 50 steps, M = 3, stride of an eighth of the tile, weights 1."""
 
 

@@ -21,7 +21,7 @@ from texgen.errors import OptionError, ResourceError
 from texgen.exemplar import Exemplar, encode_exemplar
 from texgen.guidance.settings import Guidance
 from texgen.models import Backbone
-from texgen.presets import StartKind
+from texgen.presets import DetailKind, StartKind
 from texgen.sample import Step, noised, normal, sample, strength_timesteps
 from texgen.start import Start, noise_start, quilt_start
 from texgen.tasks.request import Clock, Plan, Tileable, check_ranges, make_plan
@@ -102,8 +102,7 @@ def expand(
     adain: bool = False,
     inject: InjectionMode | Literal["none"] | None = None,
     layers: Sequence[int | str] | None = None,
-    detail: bool | None = None,
-    anchor: bool | None = None,
+    detail: DetailKind | None = None,
     device: str = "auto",
     dtype: str = "auto",
     callback: Callable[[Step], None] | None = None,
@@ -137,8 +136,8 @@ def expand(
         adain: Match channel statistics of each tile to the exemplar's.
         inject: Exemplar keys and values in the noise prediction: `beside`, `replace` or `none`.
         layers: Attention layers of the loss by index or name; the last six by default.
-        detail: Carry over the detail that the autoencoder loses.
-        anchor: Pull the finished latents to the exemplar cells they match, as far as they match.
+        detail: What is carried over from matching cells of the swatch: `residual` (what the autoencoder loses),
+            `pixels` (the swatch itself) or `none`.
         device: `auto`, `cpu`, `cuda`, ...
         dtype: `auto`, `float32`, `float16`, `bfloat16`.
         callback: Called with every `Step`, for progress and previews.
@@ -166,7 +165,7 @@ def expand(
     backbone = _loaded(model, device, dtype)
     chosen = presets.choose(
         preset, backbone.bundled, start=start, strength=strength, steps=steps, iterations=iterations, lr=lr, schedule=schedule,
-        window=window, inject=inject, detail=detail, anchor=anchor,
+        window=window, inject=inject, detail=detail,
     )  # fmt: skip
     plan = make_plan(backbone, chosen, size, tileable, strength, seed, tile_batch, tile_overlap, Guidance(
         iterations=chosen.iterations, lr=chosen.lr, attn_scale=attn_scale, start_time=start_time, adain=adain,
@@ -204,10 +203,9 @@ def _run(
     latents, history = _sampled(backbone, plan, exemplar, begun, seeds[1:], callback)
     clock.lap("sample")
     detail = None
-    if plan.preset.detail or plan.preset.anchor:
-        detail = find_detail(backbone, exemplar, latents, begun.coordinates, plan.wrap)
-        latents = detail.anchored(latents) if plan.preset.anchor else latents
-        detail = detail if plan.preset.detail else None
+    if plan.preset.detail != "none":
+        replacing = plan.preset.detail == "pixels"
+        detail = find_detail(backbone, exemplar, latents, begun.coordinates, plan.wrap, replacing)
     clock.lap("detail")
     pixels = decode_uint8(backbone, latents, plan.wrap, plan.size_px, detail)
     clock.lap("decode")
