@@ -74,7 +74,7 @@ def quilt(
     generator: torch.Generator,
     block: int | None = None,
     tolerance: float = 0.1,
-    reuse: float = 0.3,
+    reuse: float = 0.1,
 ) -> Quilt:
     """Sew a canvas from exemplar blocks.
 
