@@ -12,7 +12,7 @@ from PIL import Image
 
 import texgen
 from texgen import presets
-from texgen.errors import InputError, OptionError
+from texgen.errors import InputError, OptionError, ResourceError
 from texgen.tasks.request import canvas_of, size_of
 from tiling import Size, Wrap
 
@@ -187,6 +187,15 @@ def test_a_bad_swatch_is_refused_before_the_model_is_loaded(tmp_path):
 def test_options_that_need_the_model_are_refused_before_it_runs(options, message, swatch, mini):
     with pytest.raises(OptionError, match=message):
         texgen.expand(swatch, **{"size": 512, "model": mini, **options})
+
+
+def test_running_out_of_memory_says_what_to_change(mini, swatch, monkeypatch):
+    def starve(*_args, **_options):
+        return torch.empty(2**50)  # a real refusal of the allocator
+
+    monkeypatch.setattr("texgen.tasks.expand.encode_exemplar", starve)
+    with pytest.raises(ResourceError, match="out of memory with tile_batch=1 at 128x128; use a smaller"):
+        texgen.expand(swatch, 128, model=mini, preset="draft")
 
 
 def test_a_result_without_a_map_says_so(tmp_path):

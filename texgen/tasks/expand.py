@@ -29,7 +29,7 @@ from tiling import ScheduleKind, Tile, WindowKind, fixed_schedule, make_window, 
 
 ModelLike = str | Path | Backbone | Callable[[], Backbone]
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
-OVERLAPPED_STEPS = 1
+OVERLAPPED_STEPS = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,9 @@ def expand(
     clock.lap("load")
     try:
         return _run(backbone, plan, sources, prepared, options, preset, tileable, callback, clock)
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
         raise ResourceError(
             f"out of memory with tile_batch={plan.tile_batch} at {plan.size_px}; use a smaller tile_batch, size or exemplar."
         ) from error
@@ -269,6 +271,11 @@ def _schedule(plan: Plan, steps: int, seed: int) -> Sequence[Sequence[Tile]]:
     if plan.preset.schedule == "fixed":
         return list(fixed_schedule(plan.canvas, plan.tile, plan.stride, plan.wrap, steps))
     return list(rolled_schedule(plan.canvas, plan.tile, plan.wrap, steps, seed, OVERLAPPED_STEPS))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """On a CPU torch raises a plain RuntimeError from its allocator."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _loaded(model: ModelLike, device: str, dtype: str) -> Backbone:
