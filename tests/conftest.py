@@ -43,6 +43,12 @@ def swatch() -> Path:
 
 
 @pytest.fixture
+def stationary() -> Path:
+    """A swatch without courses or planks, whose lines are all alike."""
+    return Path(__file__).parent.parent / "examples" / "swatches" / "rusty_metal.jpg"
+
+
+@pytest.fixture
 def small(tmp_path: Path) -> Path:
     """A 64 px swatch of smooth noise."""
     random = np.random.default_rng(0)

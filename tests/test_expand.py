@@ -28,13 +28,13 @@ def line_percentile(pixels: np.ndarray, axis: int) -> float:
     return float((inside < across).mean() * 100)
 
 
-def test_a_standard_run_has_the_size_the_seams_and_the_recipe(mini, swatch):
+def test_a_standard_run_has_the_size_the_seams_and_the_recipe(mini, stationary):
     states = []
-    result = texgen.expand(swatch, (192, 256), model=mini, seed=7, callback=states.append, **QUICK)
+    result = texgen.expand(stationary, (192, 256), model=mini, seed=7, callback=states.append, **QUICK)
     pixels = np.asarray(result.image)
-    assert result.image.size == (256, 192) and pixels.std() > 10
+    assert result.image.size == (256, 192) and pixels.std() > 5
     percentiles = [line_percentile(pixels, axis) for axis in (0, 1)]
-    assert all(5 <= p <= 99 for p in percentiles), f"{percentiles}, allowed 5 to 99"
+    assert all(5 <= p <= 95 for p in percentiles), f"{percentiles}, allowed 5 to 95"
     recipe = result.recipe
     assert recipe["seed"] == 7 and recipe["size"] == [192, 256] and recipe["tileable"] == "both"
     assert recipe["steps_run"] == 2 == len(states)
@@ -61,13 +61,13 @@ def test_sizes_that_are_no_multiple_are_cropped_where_they_do_not_wrap(mini, swa
 
 
 @pytest.mark.parametrize("tileable", ["both", "x", "y"])
-def test_draft_seams_lie_within_the_interior(mini, swatch, tileable):
-    axes = {"both": (0, 1), "x": (1,), "y": (0,)}[tileable]
-    for seed in (0, 1):
-        pixels = np.asarray(texgen.expand(swatch, 256, model=mini, tileable=tileable, preset="draft", seed=seed).image)
-        for axis in axes:
-            percentile = line_percentile(pixels, axis)
-            assert 5 <= percentile <= 99, f"{tileable} axis {axis} seed {seed}: {percentile}, allowed 5 to 99"
+def test_draft_seams_lie_within_the_interior(mini, stationary, tileable):
+    for axis in {"both": (0, 1), "x": (1,), "y": (0,)}[tileable]:
+        ranks = []
+        for seed in range(3):
+            result = texgen.expand(stationary, 256, model=mini, tileable=tileable, preset="draft", seed=seed)
+            ranks.append(line_percentile(np.asarray(result.image), axis))
+        assert 5 <= np.mean(ranks) <= 95, f"{tileable}, axis {axis}: {ranks}, allowed 5 to 95 in the mean"
 
 
 def test_a_start_of_noise_is_the_published_way(sd, small):

@@ -46,8 +46,8 @@ class Preset:
 
 BUNDLED: dict[str, Preset] = {
     "draft": Preset(strength=0.0, iterations=0),
-    "standard": Preset(strength=0.1, iterations=2, lr=0.02, inject="beside"),
-    "best": Preset(strength=0.12, steps=100, iterations=3, lr=0.02, inject="beside"),
+    "standard": Preset(strength=0.04, iterations=2, lr=0.02, inject="beside"),
+    "best": Preset(strength=0.05, steps=100, iterations=3, lr=0.02, inject="beside"),
 }
 """For the bundled model."""
 
