@@ -101,7 +101,7 @@ def test_progress_as_json_is_one_event_a_line(capsys, swatch, tmp_path):
         "--size",
         "128",
         "--steps",
-        "25",
+        "75",
         "--seed",
         "1",
         "--iterations",
