@@ -75,13 +75,38 @@ def sharpness(image: Tensor) -> float:
     return float(image.diff(dim=-1).abs().mean() + image.diff(dim=-2).abs().mean())
 
 
-def wrap_percentile(image: Tensor) -> float:
-    """Where the gradient across the border ranks among all lines' gradients, 0 to 100; the worse of both axes."""
+def line_percentile(image: Tensor, period: int | None = None) -> float:
+    """Where the gradient across certain lines ranks among all lines' gradients, 0 to 100; the worst line of both axes.
+
+    Without `period` it is the border, where the picture meets itself; with it, the lines at its multiples inside.
+    """
     worst = 0.0
     for axis in (-1, -2):
         lines = (image - image.roll(1, axis)).abs().mean((0, 1, -2 if axis == -1 else -1))
-        worst = max(worst, float((lines[1:] < lines[0]).float().mean()) * 100)
+        chosen = lines[:1] if period is None else lines[period::period]
+        for line in chosen:
+            worst = max(worst, float((lines[1:] < line).float().mean()) * 100)
     return worst
+
+
+def seam_ratio(image: Tensor, coordinates: Tensor, factor: int = 8) -> float:
+    """Gradient across borders of cells that come from different places of the exemplar, over that across all others.
+
+    Args:
+        image: The result.
+        coordinates: (3, h, w) map of the quilt it began with: exemplar number, y, x in exemplar pixels.
+        factor: Pixels of a cell.
+    """
+    torn, gradients = [], []
+    for picture, where in ((image, coordinates), (image.transpose(-1, -2), coordinates[[0, 2, 1]].transpose(1, 2))):
+        height, width = where.shape[1:]
+        picture = picture[..., : height * factor, : width * factor]
+        step = torch.tensor([0, 0, factor])[:, None, None]
+        torn.append(((where - where.roll(1, 2) - step) != 0).any(0)[:, 1:].flatten())
+        across = (picture - picture.roll(1, -1)).abs().mean((0, 1))[:, ::factor]
+        gradients.append(across.unflatten(0, (-1, factor)).mean(1)[:, 1:].flatten())
+    seam, gradient = torch.cat(torn), torch.cat(gradients)
+    return float(gradient[seam].mean() / gradient[~seam].mean())
 
 
 def grid_ratio(image: Tensor, period: int = 8) -> float:
@@ -154,23 +179,33 @@ def verbatim_fraction(image: Tensor, exemplars: list[Tensor]) -> float:
 
 
 def worst_window(image: Tensor, exemplar: Tensor) -> float:
-    """Distance of the most deviant 128 px window's mean colour from the exemplar's, over the median window's."""
-    side = min(WINDOW, *exemplar.shape[-2:])
-    means = F.avg_pool2d(image, side, side // 2)[0].flatten(1)
-    distance = (means - exemplar.mean((2, 3))[0][:, None]).norm(dim=0)
-    return float(distance.max() / distance.median().clamp_min(1 / 255))
+    """Patch distance to the exemplar of the most deviant 128 px window over that of the median window."""
+    generator = torch.Generator().manual_seed(2)
+    filters = torch.randn(32, 3, PATCH, PATCH, generator=generator)
+    filters = filters / filters.flatten(1).norm(dim=1)[:, None, None, None]
+    levels = torch.linspace(0, 1, 65)
+    projected = [F.conv2d(x, filters)[0] for x in (image, exemplar)]
+    wanted = torch.quantile(_thinned(projected[1][None]), levels, dim=1)
+    side = min(WINDOW, *projected[0].shape[-2:])
+    windows = projected[0].unfold(1, side, side // 2).unfold(2, side, side // 2).flatten(1, 2).flatten(2)
+    distances = (torch.quantile(windows[..., ::4], levels, dim=2) - wanted[..., None]).abs().mean((0, 1))
+    return float(distances.max() / distances.median())
 
 
-def measure(image: Tensor, exemplar: Tensor, tileable: bool = True) -> dict[str, float]:
-    """All measures of one result."""
+def measure(
+    image: Tensor, exemplar: Tensor, tileable: bool = True, coordinates: Tensor | None = None, tile_px: int = 512
+) -> dict[str, float]:
+    """All measures of one result; `coordinates` is the quilt's map, where there is one."""
     return {
         "patch": patch_distance(image, exemplar) / own_distance(exemplar),
         "colour": colour_distance(image, exemplar),
         "saturation": saturation(image) / max(saturation(exemplar), 1e-6),
         "sharpness": sharpness(image) / sharpness(exemplar),
-        "wrap": wrap_percentile(image) if tileable else math.nan,
+        "wrap": line_percentile(image) if tileable else math.nan,
+        "tiles": line_percentile(image, tile_px) if min(image.shape[-2:]) > tile_px else math.nan,
         "grid": grid_ratio(image),
         "grid_own": grid_ratio(exemplar),
+        "seams": math.nan if coordinates is None else seam_ratio(image, coordinates),
         "repeat": repetition_peak(image, tileable),
         "repeat_own": repetition_peak(exemplar, False),
         "verbatim": verbatim_fraction(image, [exemplar]),

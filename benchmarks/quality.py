@@ -2,7 +2,8 @@
 
     python benchmarks/quality.py examples/swatches --out out/quality --preset draft --preset standard
 
-Each `--preset` is a preset name, optionally with options: `standard:strength=0.3,iterations=0`.
+Each `--preset` is a preset name, optionally with options: `standard:strength=0.3,iterations=0`; or a baseline:
+`pixel-quilt`, `patches:seconds=20`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import baselines
 import metrics
 import torch
 from PIL import Image
 from sheet import contact_sheet
+from torch import Tensor
 
 import texgen
 from texgen import image as images
+from tiling import Size
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 HIDDEN = ("_nm",)
@@ -45,6 +49,17 @@ def _value(text: str) -> Any:
         return text
 
 
+def made(
+    path: Path, exemplar: Tensor, preset: str, size: int, seed: int, backbone: texgen.Backbone, options: dict[str, Any]
+) -> tuple[Image.Image, Tensor | None]:
+    """A texture by a preset or a baseline, and the quilt's map where there is one."""
+    if preset in baselines.ALL:
+        values = baselines.ALL[preset](exemplar, Size(size, size), seed, **options)
+        return Image.fromarray(images.to_uint8(values)), None
+    result = texgen.expand(path, size, model=backbone, preset=preset, seed=seed, **options)
+    return result.image, result.coordinates
+
+
 def run(
     paths: list[Path], variant: str, size: int, seed: int, out: Path, backbone: texgen.Backbone
 ) -> list[dict[str, float]]:
@@ -53,16 +68,16 @@ def run(
     rows, sheets = [], []
     for path in paths:
         started = time.perf_counter()
-        result = texgen.expand(path, size, model=backbone, preset=preset, seed=seed, **options)
-        seconds = time.perf_counter() - started
         exemplar = images.read(path)
-        row = metrics.measure(images.read(result.image), exemplar)
+        picture, coordinates = made(path, exemplar, preset, size, seed, backbone, options)
+        seconds = time.perf_counter() - started
+        row = metrics.measure(images.read(picture), exemplar, coordinates=coordinates)
         rows.append({**row, "seconds": seconds})
         print(f"{path.stem:15s} " + "  ".join(f"{name} {value:.2f}" for name, value in rows[-1].items()), flush=True)
         name = variant.replace(":", "_").replace(",", "_")
-        result.image.save(out / f"{path.stem}_{name}.png")
+        picture.save(out / f"{path.stem}_{name}.png")
         with Image.open(path) as swatch:
-            sheets.append(contact_sheet(swatch, result.image))
+            sheets.append(contact_sheet(swatch, picture))
     sheet = Image.new("RGB", (sheets[0].width, sum(s.height + 8 for s in sheets)), "white")
     for index, one in enumerate(sheets):
         sheet.paste(one, (0, index * (one.height + 8)))
@@ -76,7 +91,7 @@ def table(paths: list[Path], rows: list[dict[str, float]]) -> str:
     lines = ["| swatch | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for path, row in zip(paths, rows, strict=True):
         lines.append(f"| {path.stem} | " + " | ".join(f"{row[name]:.2f}" for name in names) + " |")
-    medians = [statistics.median(row[name] for row in rows) for name in names]
+    medians = [statistics.median(sorted(row[name] for row in rows)) for name in names]
     lines.append("| **median** | " + " | ".join(f"{value:.2f}" for value in medians) + " |")
     return "\n".join(lines)
 

@@ -90,7 +90,7 @@ def test_a_hub_model_in_the_cache_loads_offline(sd, sd_folder, tmp_path, monkeyp
 def test_the_bundled_model_needs_no_network_and_is_small(mini):
     files = list(Path(models.BUNDLED["mini"]).rglob("*.safetensors"))
     assert sum(f.stat().st_size for f in files) < 60e6
-    assert mini.bundled and mini.factor == 8 and mini.halo and mini.native_tile == (64, 64)
+    assert mini.trained_on_pairs and mini.factor == 8 and mini.halo and mini.native_tile == (64, 64)
     assert mini.scheduler.config.prediction_type == "v_prediction"
     assert len(models.load("mini").fingerprint) == 16 and models.load("mini").fingerprint == mini.fingerprint
 
@@ -206,3 +206,15 @@ def test_bfloat16_is_refused_where_the_processor_kills_the_probe(monkeypatch):
     monkeypatch.setattr("sys.executable", shutil.which("false"))
     with pytest.raises(OptionError, match="crashes on this CPU"):
         choose_dtype("bfloat16", torch.device("cpu"))
+
+
+def test_a_folder_with_a_weight_missing_is_refused_not_filled_up(sd_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = copied(sd_folder, tmp_path / "m")
+    path = next((folder / "unet").glob("*.safetensors"))
+    weights = load_file(path)
+    del weights["conv_in.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"unet: 1 weights are missing \(conv_in.weight"):
+        models.load(folder)

@@ -16,6 +16,7 @@ from torch import Tensor
 from texgen.errors import OptionError
 
 InjectionMode = Literal["replace", "beside"]
+PairMode = Literal["self", "replace", "beside"]
 
 
 class KeyValue(NamedTuple):
@@ -51,6 +52,7 @@ class _Tap:
     captured: Features = field(default_factory=dict)
     injected: ExemplarKeyValues = field(default_factory=dict)
     mode: InjectionMode = "beside"
+    pairs: PairMode | None = None
 
 
 class _TappedProcessor:
@@ -75,8 +77,7 @@ class _TappedProcessor:
 
         query = heads(attn.to_q(hidden_states))
         key, value = heads(attn.to_k(hidden_states)), heads(attn.to_v(hidden_states))
-        attended_key, attended_value = self._attended(key, value)
-        output = F.scaled_dot_product_attention(query, attended_key, attended_value)
+        output = self._attend(query, key, value)
         if self.name in self.tap.wanted:
             self.tap.captured[self.name] = LayerFeatures(query, key, value, output)
         if self.name == self.tap.stop_after:
@@ -84,6 +85,17 @@ class _TappedProcessor:
         projection, dropout = attn.to_out
         result: Tensor = dropout(projection(output.transpose(1, 2).flatten(2).to(hidden_states.dtype)))
         return result
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        if self.tap.pairs in (None, "self"):
+            return F.scaled_dot_product_attention(query, *self._attended(key, value))
+        half = len(query) // 2
+        target, exemplar = KeyValue(key[:half], value[:half]), KeyValue(key[half:], value[half:])
+        read = exemplar if self.tap.pairs == "replace" else _joined(target, exemplar)
+        return torch.cat([
+            F.scaled_dot_product_attention(query[:half], *read),
+            F.scaled_dot_product_attention(query[half:], *exemplar),
+        ])  # fmt: skip
 
     def _attended(self, key: Tensor, value: Tensor) -> KeyValue:
         extra = self.tap.injected.get(self.name)
@@ -93,7 +105,11 @@ class _TappedProcessor:
         extra = KeyValue(*(tensor.to(key.dtype).expand(batch, -1, -1, -1) for tensor in extra))
         if self.tap.mode == "replace":
             return extra
-        return KeyValue(torch.cat([key, extra.key], 2), torch.cat([value, extra.value], 2))
+        return _joined(KeyValue(key, value), extra)
+
+
+def _joined(first: KeyValue, second: KeyValue) -> KeyValue:
+    return KeyValue(torch.cat([first.key, second.key], 2), torch.cat([first.value, second.value], 2))
 
 
 def _is_self_attention(unet: UNet2DConditionModel, processor_name: str) -> bool:
@@ -114,9 +130,9 @@ class TappedUNet:
         self.condition = condition
         self._tap = tap
 
-    def __call__(self, latents: Tensor, timestep: int) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: int | Tensor) -> Tensor:
         """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside."""
-        with self._set(_Tap(injected=self._tap.injected, mode=self._tap.mode)):
+        with self._set(_Tap(injected=self._tap.injected, mode=self._tap.mode, pairs=self._tap.pairs)):
             prediction: Tensor = self._forward(latents, timestep).sample
         return prediction.float()
 
@@ -140,6 +156,13 @@ class TappedUNet:
             yield
 
     @contextmanager
+    def pairing(self, mode: PairMode) -> Iterator[None]:
+        """Within, the second half of a batch are exemplars of the first: those attend to themselves, the first half to
+        its own keys and values (`self`), the exemplars' (`replace`) or both (`beside`). Gradients reach both halves."""
+        with self._set(_Tap(pairs=mode)):
+            yield
+
+    @contextmanager
     def _set(self, tap: _Tap) -> Iterator[None]:
         before = dict(vars(self._tap))
         vars(self._tap).update(vars(tap))
@@ -148,7 +171,7 @@ class TappedUNet:
         finally:
             vars(self._tap).update(before)
 
-    def _forward(self, latents: Tensor, timestep: int) -> Any:
+    def _forward(self, latents: Tensor, timestep: int | Tensor) -> Any:
         batch = latents.shape[0]
         condition = {name: _repeat(value, batch, self.unet.dtype) for name, value in self.condition.items()}
         sample = latents.to(self.unet.dtype).contiguous(memory_format=torch.channels_last)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from texgen.errors import OptionError, TexgenError
+from texgen.train.command import train
 
 if TYPE_CHECKING:
     from texgen.sample import Step
@@ -92,9 +93,13 @@ SYNTHESIS_OPTIONS: list[Callable[..., Any]] = [
     click.option("--tile-overlap", type=int, metavar="PX", help="Overlap of tiles of the fixed schedule."),
     click.option("--tile-batch", type=int, default=1, show_default=True, help="Tiles worked on at once."),
     click.option("--attn-scale", type=float, default=1.0, show_default=True, help="Sharpness of the ideal attention."),
+    click.option("--relative-lr/--absolute-lr", default=None, help="Measure --lr in deviations of the swatch's latent channels."),
+    click.option("--end-time", type=int, help="AD acts at timesteps of at least this only."),
     click.option("--start-time", type=int, help="AD acts at timesteps below this only."),
     click.option("--adain", is_flag=True, help="Match channel statistics of each tile to the exemplar's."),
     click.option("--inject", type=click.Choice(["none", "beside", "replace"]), help="Exemplar keys and values in the noise prediction."),
+    click.option("--exemplar-noise", type=click.Choice(["same", "none"]), help="On the swatch whose keys and values are injected."),
+    click.option("--adapt", type=click.IntRange(0), help="Training steps on the swatch itself before synthesis."),
     click.option("--layers", type=LayerType(), help="Attention layers of the loss, by index or name."),
     click.option("--detail", type=click.Choice(["residual", "pixels", "none"]), help="What is carried over from the swatch."),
 ]  # fmt: skip
@@ -200,6 +205,9 @@ def doctor() -> None:
     if not finite or len(backbone.attention_layers) < 6:
         raise TexgenError("the bundled model does not work here; reinstall texgen.")
     click.echo(f"mini ok, {time.perf_counter() - started:.1f} s")
+
+
+cli.add_command(train)
 
 
 class _Reporter:

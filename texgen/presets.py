@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from texgen.attention import InjectionMode
 from texgen.errors import OptionError
+from texgen.guidance.settings import ExemplarNoise
 from tiling import ScheduleKind, WindowKind
 
 StartKind = Literal["noise", "quilt"]
@@ -23,10 +24,14 @@ class Preset:
         steps: Scheduler steps for strength 1; ceil(strength * steps) are run.
         iterations: AD iterations (M) per step and tile.
         lr: Adam's learning rate on the latents.
+        relative_lr: Measure `lr` in the deviations of the exemplar's channels.
+        end_time: AD acts at timesteps of at least this only.
         schedule: `rolled` moves a grid without overlap at random every step; `fixed` is MultiDiffusion's.
         window: Weights of overlapping tiles.
         tile_overlap: Overlap of neighbouring tiles of the fixed schedule, as a part of the tile.
         inject: Exemplar keys and values in the noise prediction: `beside` its own, `replace`, or None.
+        exemplar_noise: Noise on the exemplars injected: `same` as the canvas, or `none`.
+        adapt: Training steps on the exemplar's own crops before synthesis, on a copy of the UNet.
         detail: What of the exemplar is carried over the decoded result, where cells match: `residual` (what the
             autoencoder loses), `pixels` (the exemplar itself: a weak network's grain goes, and so do its small
             changes), or `none`.
@@ -37,10 +42,14 @@ class Preset:
     steps: int = 50
     iterations: int = 3
     lr: float = 0.05
+    relative_lr: bool = False
+    end_time: int = 0
     schedule: ScheduleKind = "rolled"
     window: WindowKind = "hann"
     tile_overlap: float = 0.25
     inject: InjectionMode | Literal["none"] | None = None
+    exemplar_noise: ExemplarNoise = "same"
+    adapt: int = 0
     detail: DetailKind = "pixels"
 
 
@@ -49,7 +58,7 @@ BUNDLED: dict[str, Preset] = {
     "standard": Preset(strength=0.04, iterations=2, lr=0.02, inject="beside"),
     "best": Preset(strength=0.05, steps=100, iterations=3, lr=0.02, inject="beside"),
 }
-"""For the bundled model."""
+"""For the bundled model and bases trained like it."""
 
 STABLE_DIFFUSION: dict[str, Preset] = {
     "draft": Preset(strength=0.0, iterations=0),
@@ -63,13 +72,13 @@ PUBLISHED = Preset(start="noise", strength=1.0, schedule="fixed", window="ones",
 """The published expansion: pure noise, 50 steps, M = 3, stride of an eighth of the tile, weights 1."""
 
 
-def choose(name: str, bundled: bool, **overrides: Any) -> Preset:
+def choose(name: str, trained_on_pairs: bool, **overrides: Any) -> Preset:
     """A preset with the given options replaced; options that are None keep the preset's value.
 
     Raises:
         OptionError: Unknown name.
     """
-    table = BUNDLED if bundled else STABLE_DIFFUSION
+    table = BUNDLED if trained_on_pairs else STABLE_DIFFUSION
     if name not in table:
         raise OptionError(f"preset={name!r} is not known; choose one of {', '.join(NAMES)}.")
     return replace(table[name], **{key: value for key, value in overrides.items() if value is not None})

@@ -117,16 +117,18 @@ def sample(
     with tapped(backbone.unet, backbone.condition) as tap:
         wanted = backbone.attention_layers if guidance.inject else layers if guidance.iterations else []
         reader = _ExemplarReader(tap, scheduler, exemplars, wanted, generator)
-        before = reader.read(timesteps[0]) if guidance.inject and timesteps else None
+        clean = reader.read_clean() if guidance.inject and guidance.exemplar_noise == "none" else None
+        deviation = channel_deviation(exemplars) if guidance.relative_lr else None
+        before = reader.read(timesteps[0]) if guidance.inject and timesteps and clean is None else None
         for index, (timestep, tiles) in enumerate(zip(timesteps, plans, strict=False)):
             after = previous_timestep(scheduler, timestep)
-            active = guidance.iterations > 0 and (guidance.start_time is None or after < guidance.start_time)
+            active = guidance.iterations > 0 and guidance.acts_at(after)
             here = reader.read(after)
             ideal = {name: here.key_values[name] for name in layers} if active else {}
             held = None
             if content is not None and guidance.content_weight > 0:
                 held = noised(scheduler, content.cpu(), normal(content.shape, generator), after)
-            job = _TileJob(tap, scheduler, timestep, after, guidance, before, ideal, here.noisy)
+            job = _TileJob(tap, scheduler, timestep, after, guidance, clean or before, ideal, here.noisy, deviation)
             latents, losses = _fused(
                 job, latents, held, tiles, tile_batch, Accumulator(latents.shape[1], canvas, latents.device), window
             )
@@ -188,6 +190,10 @@ class _ExemplarReader:
         on_device = [e.to(self.tap.unet.device) for e in noisy]
         return _Reading(noisy, exemplar_key_values(self.tap, on_device, timestep, self.layers))
 
+    def read_clean(self) -> _Reading:
+        on_device = [e.to(self.tap.unet.device) for e in self.exemplars]
+        return _Reading(self.exemplars, exemplar_key_values(self.tap, on_device, 0, self.layers))
+
 
 @dataclass(frozen=True)
 class _TileJob:
@@ -201,6 +207,7 @@ class _TileJob:
     injected: _Reading | None
     ideal: ExemplarKeyValues
     exemplars: Sequence[Tensor]
+    deviation: Tensor | None
 
     def run(self, latents: Tensor, content: Tensor | None, tiles: Sequence[Tile]) -> tuple[Tensor, tuple[float, ...]]:
         """The tiles after the step, (B, C, h, w), and their summed losses (first, last)."""
@@ -225,7 +232,7 @@ class _TileJob:
             latents = adain(latents, self.exemplars)
         if not self.ideal:
             return latents, ()
-        return distill(self.tap, latents, self.after, self.ideal, self.guidance, content)
+        return distill(self.tap, latents, self.after, self.ideal, self.guidance, content, self.deviation)
 
 
 def distill(
@@ -235,27 +242,36 @@ def distill(
     ideal: ExemplarKeyValues,
     guidance: Guidance,
     content: Tensor | None = None,
+    deviation: Tensor | None = None,
 ) -> tuple[Tensor, tuple[float, ...]]:
     """`iterations` steps of a fresh Adam on latents (B, C, h, w) against the AD loss, in float32.
+
+    With `deviation` (1, C, 1, 1) the steps are measured in it: Adam sees latents / deviation.
 
     Returns:
         The moved latents, and the summed loss over tiles at the first and last iteration.
     """
-    latents = latents.detach().clone().requires_grad_(True)
+    scale = torch.ones(()) if deviation is None else deviation.to(latents.device)
+    moved = (latents.detach() / scale).requires_grad_(True)
     layers = list(ideal)
-    optimizer = torch.optim.Adam([latents], lr=guidance.lr)
+    optimizer = torch.optim.Adam([moved], lr=guidance.lr)
     losses: list[float] = []
     with torch.no_grad():
         content_features = None if content is None else tap.features(content, timestep, layers)
     for _ in range(guidance.iterations):
-        features = tap.features(latents, timestep, layers)
+        features = tap.features(moved * scale, timestep, layers)
         loss = ad_loss(features, ideal, guidance.attn_scale)
         if content_features is not None:
             loss = loss + guidance.content_weight * content_loss(features, content_features)
-        (latents.grad,) = torch.autograd.grad(loss, latents)
+        (moved.grad,) = torch.autograd.grad(loss, moved)
         optimizer.step()
         losses.append(float(loss.detach()))
-    return latents.detach(), (losses[0], losses[-1])
+    return (moved * scale).detach(), (losses[0], losses[-1])
+
+
+def channel_deviation(exemplars: Sequence[Tensor]) -> Tensor:
+    """Standard deviation of each channel of clean exemplars, (1, C, 1, 1)."""
+    return torch.cat([e.flatten(2) for e in exemplars], 2).std(2)[..., None, None].clamp_min(1e-3)
 
 
 def adain(latents: Tensor, exemplars: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The bundled autoencoder: a linear 8x8 block code, decoded by a convolutional network without global statistics."""
+"""The bundled autoencoder: a linear 8x8 block code with convolutional residuals on both sides, no global statistics."""
 
 from __future__ import annotations
 
@@ -47,12 +47,14 @@ class ResidualBlock(nn.Module):
 class TextureAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Autoencoder of downsampling factor 8, strictly local on both sides.
 
-    `encode` is a strided 8x8 convolution: the principal components of image blocks, scaled so that the latents'
-    spectrum falls like an image's. `decode` is the transposed convolution plus a convolutional residual that works at
-    an eighth and a quarter of the image resolution and takes away the block borders.
+    `encode` is a strided 8x8 convolution, the principal components of image blocks scaled so that the latents' spectrum
+    falls like an image's, plus a convolutional residual. `decode` is the transposed convolution plus a convolutional
+    residual. Both residuals work at a quarter and an eighth of the image resolution.
 
     Args:
         latent_channels: Channels of the latents.
+        encoder_channels: Width of the residual encoder at a quarter of the resolution, twice that at an eighth; 0 leaves it
+            out, and the code linear.
         fine_channels: Width at a quarter of the image resolution.
         coarse_channels: Width at an eighth of the image resolution.
         fine_blocks: Residual blocks at a quarter of the resolution.
@@ -64,6 +66,7 @@ class TextureAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def __init__(
         self,
         latent_channels: int = 16,
+        encoder_channels: int = 0,
         fine_channels: int = 96,
         coarse_channels: int = 192,
         fine_blocks: int = 2,
@@ -75,6 +78,7 @@ class TextureAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         fine, coarse = fine_channels, coarse_channels
         self.block_encoder = nn.Conv2d(3, latent_channels, block_size, block_size)
         self.block_decoder = nn.ConvTranspose2d(latent_channels, 3, block_size, block_size)
+        self.residual_encoder = _residual_encoder(latent_channels, encoder_channels) if encoder_channels else None
         self.residual_decoder = nn.Sequential(
             nn.Conv2d(latent_channels, coarse, 3, padding=1),
             *(ResidualBlock(coarse) for _ in range(coarse_blocks)),
@@ -86,8 +90,7 @@ class TextureAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.Conv2d(fine, 48, 3, padding=1),
             nn.PixelShuffle(4),
         )
-        for parameter in self.residual_decoder[-2].parameters():
-            nn.init.zeros_(parameter)
+        _zero(self.residual_decoder[-2])
 
     @property
     def halo(self) -> int:
@@ -97,8 +100,32 @@ class TextureAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def encode(self, image: Tensor) -> AutoencoderTinyOutput:
         """Image (B, 3, H, W) in [-1, 1], H and W multiples of 8, to latents (B, C, H/8, W/8)."""
-        return AutoencoderTinyOutput(latents=self.block_encoder(image))
+        latents = self.block_encoder(image)
+        if self.residual_encoder is not None:
+            latents = latents + self.residual_encoder(image)
+        return AutoencoderTinyOutput(latents=latents)
 
     def decode(self, latents: Tensor) -> DecoderOutput:
         """Latents (B, C, h, w) to an image (B, 3, 8h, 8w), nominally in [-1, 1]."""
         return DecoderOutput(sample=self.block_decoder(latents) + self.residual_decoder(latents))
+
+
+def _residual_encoder(latent_channels: int, width: int) -> nn.Sequential:
+    last = nn.Conv2d(2 * width, latent_channels, 3, padding=1)
+    _zero(last)
+    return nn.Sequential(
+        nn.PixelUnshuffle(4),
+        nn.Conv2d(48, width, 3, padding=1),
+        ResidualBlock(width),
+        nn.PixelUnshuffle(2),
+        nn.Conv2d(4 * width, 2 * width, 1),
+        ResidualBlock(2 * width),
+        ChannelNorm(2 * width),
+        nn.SiLU(),
+        last,
+    )
+
+
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)

@@ -12,6 +12,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from texgen.attention import self_attention_layers
+from texgen.models.autoencoder import TextureAutoencoder
 from tiling import Size
 
 
@@ -26,7 +27,6 @@ class Backbone:
         scheduler: Deterministic DDIM with the model's own noise schedule and prediction type.
         condition: Keyword arguments of every UNet call, batch 1: the encoded empty prompt.
         fingerprint: Hash of the weight files, or of their names and sizes where those are large.
-        bundled: Whether the model came with the package.
     """
 
     name: str
@@ -35,11 +35,15 @@ class Backbone:
     scheduler: DDIMScheduler
     condition: Mapping[str, Any]
     fingerprint: str
-    bundled: bool = False
 
     def __post_init__(self) -> None:
         for module in (self.unet, self.autoencoder):
             module.requires_grad_(False).eval()
+
+    @property
+    def trained_on_pairs(self) -> bool:
+        """Whether the model is of the bundled kind, trained by texgen to read an exemplar's keys and values."""
+        return isinstance(self.autoencoder, TextureAutoencoder)
 
     @property
     def device(self) -> torch.device:

@@ -29,8 +29,8 @@ def load_components(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
         ModelError: Something is missing, is a pickle, or is no model of a known kind; the message names the part.
     """
     index = _read_index(folder)
-    unet = _component(UNet2DConditionModel, folder, "unet", torch_dtype=dtype)
-    autoencoder = _component(_autoencoder_class(index, folder), folder, "vae", torch_dtype=torch.float32)
+    unet = component(UNet2DConditionModel, folder, "unet", torch_dtype=dtype)
+    autoencoder = component(_autoencoder_class(index, folder), folder, "vae", torch_dtype=torch.float32)
     if unet.config.in_channels != autoencoder.config.latent_channels:
         raise ModelError(
             f"{folder.name}: the UNet takes {unet.config.in_channels} channels, the autoencoder gives "
@@ -66,8 +66,12 @@ def _autoencoder_class(index: dict[str, Any], folder: Path) -> Any:
     return AUTOENCODERS[name]
 
 
-def _component(cls: Any, folder: Path, part: str, **options: Any) -> Any:
-    """One part, from safetensors only."""
+def component(cls: Any, folder: Path, part: str, **options: Any) -> Any:
+    """One part, from safetensors only, whole.
+
+    Raises:
+        ModelError: No safetensors, unreadable, or weights missing, which the libraries would fill with random numbers.
+    """
     where = folder / part
     weights = sorted(where.glob("*.safetensors"))
     if not weights:
@@ -77,9 +81,15 @@ def _component(cls: Any, folder: Path, part: str, **options: Any) -> Any:
         raise ModelError(f"{where}: no .safetensors weights; the folder is incomplete, download the model again.")
     variant = None if any("fp16" not in path.name for path in weights) else "fp16"
     try:
-        return cls.from_pretrained(where, use_safetensors=True, local_files_only=True, variant=variant, **options)
+        model, loaded = cls.from_pretrained(
+            where, use_safetensors=True, local_files_only=True, variant=variant, output_loading_info=True, **options
+        )
     except Exception as error:  # the libraries raise many kinds; all mean that this part cannot be used
         raise ModelError(f"{where}: cannot be loaded ({_first_line(error)}); download the model again.") from error
+    if loaded["missing_keys"]:
+        missing = sorted(loaded["missing_keys"])
+        raise ModelError(f"{where}: {len(missing)} weights are missing ({missing[0]}, ...); download the model again.")
+    return model
 
 
 def _scheduler(folder: Path) -> DDIMScheduler:
@@ -103,11 +113,11 @@ def _condition(folder: Path, unet: UNet2DConditionModel, autoencoder: Any) -> di
         first_ids = text.tokenized_empty_prompt(folder / "tokenizer") if has_first else None
     except Exception as error:
         raise ModelError(f"{folder / 'tokenizer'}: cannot be loaded ({_first_line(error)}).") from error
-    first = _component(CLIPTextModel, folder, "text_encoder", torch_dtype=torch.float32) if has_first else None
+    first = component(CLIPTextModel, folder, "text_encoder", torch_dtype=torch.float32) if has_first else None
     if not has_second:
         assert first is not None and first_ids is not None
         return text.stable_diffusion_condition(first, first_ids)
-    second = _component(CLIPTextModelWithProjection, folder, "text_encoder_2", torch_dtype=torch.float32)
+    second = component(CLIPTextModelWithProjection, folder, "text_encoder_2", torch_dtype=torch.float32)
     second_ids = text.tokenized_empty_prompt(folder / "tokenizer_2")
     side_px = unet.config.sample_size * 2 ** (len(autoencoder.config.block_out_channels) - 1)
     return text.stable_diffusion_xl_condition((first, second), (first_ids, second_ids), side_px)

@@ -43,9 +43,8 @@ def load(model: str | Path = "mini", device: str = "auto", dtype: str = "auto") 
     components["unet"].to(target, memory_format=torch.channels_last)
     components["autoencoder"].to(target)
     components["condition"] = _moved(components["condition"], target)
-    bundled = str(model) in BUNDLED
-    name = str(model) if bundled or (HUB_ID.fullmatch(str(model)) and not Path(model).exists()) else path.name
-    return Backbone(name=name, fingerprint=_fingerprint(path), bundled=bundled, **components)
+    by_name = str(model) in BUNDLED or (HUB_ID.fullmatch(str(model)) and not Path(model).exists())
+    return Backbone(name=str(model) if by_name else path.name, fingerprint=_fingerprint(path), **components)
 
 
 def choose_device(device: str) -> torch.device:

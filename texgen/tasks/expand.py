@@ -14,12 +14,13 @@ from torch import Tensor
 
 from texgen import image as images
 from texgen import models, presets, publish, recipe
+from texgen.adapt import adapted
 from texgen.attention import InjectionMode, choose_layers
 from texgen.decode import decode_uint8
 from texgen.detail import find_detail
 from texgen.errors import OptionError, ResourceError
 from texgen.exemplar import Exemplar, encode_exemplar
-from texgen.guidance.settings import Guidance
+from texgen.guidance.settings import ExemplarNoise, Guidance
 from texgen.models import Backbone
 from texgen.presets import DetailKind, StartKind
 from texgen.sample import Step, noised, normal, sample, strength_timesteps
@@ -98,10 +99,14 @@ def expand(
     tile_overlap: int | None = None,
     tile_batch: int = 1,
     attn_scale: float = 1.0,
+    relative_lr: bool | None = None,
     start_time: int | None = None,
+    end_time: int | None = None,
     adain: bool = False,
     inject: InjectionMode | Literal["none"] | None = None,
     layers: Sequence[int | str] | None = None,
+    exemplar_noise: ExemplarNoise | None = None,
+    adapt: int | None = None,
     detail: DetailKind | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -132,9 +137,13 @@ def expand(
         tile_overlap: Overlap of neighbouring tiles of the fixed schedule, in pixels.
         tile_batch: Tiles worked on at once.
         attn_scale: Sharpness of the ideal attention.
+        relative_lr: Measure `lr` in standard deviations of the swatch's own latent channels.
         start_time: AD acts at timesteps below this only.
+        end_time: AD acts at timesteps of at least this only.
         adain: Match channel statistics of each tile to the exemplar's.
         inject: Exemplar keys and values in the noise prediction: `beside`, `replace` or `none`.
+        exemplar_noise: Noise on the exemplars injected: `same` as the canvas, or `none`.
+        adapt: Tune a copy of the UNet to the swatch first, by so many training steps on its own crops; 0 does not.
         layers: Attention layers of the loss by index or name; the last six by default.
         detail: What is carried over from matching cells of the swatch: `residual` (what the autoencoder loses),
             `pixels` (the swatch itself) or `none`.
@@ -157,19 +166,20 @@ def expand(
         (2048, 1024)
     """
     clock = Clock()
-    check_ranges(size, tileable, strength, steps, iterations, lr, tile_batch, attn_scale, seed)
+    check_ranges(size, tileable, strength, steps, iterations, lr, tile_batch, attn_scale, seed, adapt)
     sources = [image, *exemplars]
     options = {"crop": crop, "rotate": rotate, "scale": exemplar_scale, "size": exemplar_size}
     prepared = [_prepared(source, options if i == 0 else {**options, "crop": None}) for i, source in enumerate(sources)]
     clock.lap("read")
     backbone = _loaded(model, device, dtype)
     chosen = presets.choose(
-        preset, backbone.bundled, start=start, strength=strength, steps=steps, iterations=iterations, lr=lr, schedule=schedule,
-        window=window, inject=inject, detail=detail,
+        preset, backbone.trained_on_pairs, start=start, strength=strength, steps=steps, iterations=iterations, lr=lr, relative_lr=relative_lr, end_time=end_time, schedule=schedule,
+        window=window, inject=inject, exemplar_noise=exemplar_noise, adapt=adapt, detail=detail,
     )  # fmt: skip
     plan = make_plan(backbone, chosen, size, tileable, strength, seed, tile_batch, tile_overlap, Guidance(
         iterations=chosen.iterations, lr=chosen.lr, attn_scale=attn_scale, start_time=start_time, adain=adain,
         inject=None if chosen.inject == "none" else chosen.inject, layers=None if layers is None else tuple(layers),
+        exemplar_noise=chosen.exemplar_noise, relative_lr=chosen.relative_lr, end_time=chosen.end_time,
     ))  # fmt: skip
     choose_layers(backbone.attention_layers, plan.guidance.layers)
     clock.lap("load")
@@ -195,14 +205,21 @@ def _run(
     clock: Clock,
 ) -> Result:
     """Encode, start, run, decode, recipe."""
-    seeds = np.random.SeedSequence(plan.seed).generate_state(4).tolist()
+    seeds = np.random.SeedSequence(plan.seed).generate_state(5).tolist()
     exemplar = encode_exemplar(backbone, prepared)
     clock.lap("encode")
     begun = noise_start()
     if plan.preset.start == "quilt":
         begun = quilt_start(exemplar, plan.canvas, plan.wrap, _generator(seeds[0]))
     clock.lap("start")
-    latents, history = _sampled(backbone, plan, exemplar, begun, seeds[1:], callback)
+    timesteps = strength_timesteps(backbone.scheduler, plan.preset.steps, plan.preset.strength)
+    if plan.preset.adapt and timesteps:
+        backbone = adapted(
+            backbone, exemplar.sources, steps=plan.preset.adapt, below=timesteps[0], generator=_generator(seeds[4]),
+            exemplar_noise=plan.preset.exemplar_noise,
+        )  # fmt: skip
+    clock.lap("adapt")
+    latents, history = _sampled(backbone, plan, exemplar, begun, timesteps, seeds[1:4], callback)
     clock.lap("sample")
     detail = None
     if plan.preset.detail != "none":
@@ -237,11 +254,11 @@ def _sampled(
     plan: Plan,
     exemplar: Exemplar,
     begun: Start,
+    timesteps: Sequence[int],
     seeds: Sequence[int],
     callback: Callable[[Step], None] | None,
 ) -> tuple[Tensor, dict[str, Any]]:
     """The finished canvas, and what was done: steps, tile steps, AD iterations."""
-    timesteps = strength_timesteps(backbone.scheduler, plan.preset.steps, plan.preset.strength)
     noise = normal((1, backbone.latent_channels, *plan.canvas), _generator(seeds[0]))
     latents = noise if begun.latents is None else begun.latents
     if timesteps and begun.latents is not None:

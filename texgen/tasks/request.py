@@ -38,7 +38,7 @@ class Plan:
 
 def check_ranges(
     size: Any, tileable: str, strength: float | None, steps: int | None, iterations: int | None, lr: float | None,
-    tile_batch: int, attn_scale: float, seed: int | None,
+    tile_batch: int, attn_scale: float, seed: int | None, adapt: int | None,
 ) -> None:  # fmt: skip
     """Ranges that need no model."""
     height, width = size_of(size)
@@ -54,6 +54,7 @@ def check_ranges(
         ("tile_batch", tile_batch, 1, 4096),
         ("attn_scale", attn_scale, 0.01, 100),
         ("seed", seed, 0, 2**63 - 1),
+        ("adapt", adapt, 0, 100_000),
     ]
     for name, value, low, high in limits:
         if value is not None and not low <= value <= high:

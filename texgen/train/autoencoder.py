@@ -1,0 +1,218 @@
+"""Train the autoencoder: from the linear code of principal components, first L1, then the statistics of patches."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.models.modeling_utils import ModelMixin
+from PIL import Image
+from torch import Tensor, nn
+
+from texgen.models.autoencoder import TextureAutoencoder
+from texgen.train.crops import Crops, crop, generator_of
+
+SPECTRUM = 0.6
+"""Channel c of the code gets its own standard deviation to this power: 0 would whiten it, which does not learn."""
+LATENT_NOISE = 0.15
+"""Largest standard deviation of the noise on latents in the second stage: what a sampler leaves must not become speckle."""
+ENCODER_CHANNELS = 64
+SQUARES, EDGES = 4.0, 0.1
+"""Weights of the squared error and of the differences of neighbours, next to L1."""
+DEPARTURE = 0.02
+"""Weight of the squared distance of the latents from the linear code: keeps their scale and spectrum."""
+
+
+def principal_components(blocks: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The linear code of 8x8 image blocks.
+
+    Args:
+        blocks: (N, D), values in [-1, 1].
+        channels: Number of components kept.
+
+    Returns:
+        Mean (D), encoder (channels, D) and decoder (D, channels). `encoder @ (block - mean)` has unit mean square over
+        all channels, and channel c a standard deviation proportional to (its own) ** SPECTRUM.
+    """
+    mean = blocks.mean(0)
+    values, vectors = np.linalg.eigh(np.cov(blocks - mean, rowvar=False))
+    values, vectors = values[::-1][:channels], vectors[:, ::-1][:, :channels]
+    deviation = np.sqrt(np.maximum(values, 1e-12))
+    wanted = deviation**SPECTRUM
+    wanted /= np.sqrt((wanted**2).mean())
+    return mean, (vectors * (wanted / deviation)).T, vectors * (deviation / wanted)
+
+
+def set_linear_code(model: TextureAutoencoder, images: Tensor) -> None:
+    """Make the block encoder and decoder the principal components of `images` (B, 3, H, W) in [-1, 1]."""
+    size = model.config.block_size
+    blocks = F.unfold(images, size, stride=size).transpose(1, 2).flatten(0, 1).double().numpy()
+    mean, encoder, decoder = principal_components(blocks, model.config.latent_channels)
+    shape = (-1, 3, size, size)
+    offset = mean.reshape(3, -1).mean(1)  # the means of the places in a block hardly differ
+    code = {
+        "block_encoder.weight": torch.from_numpy(encoder).view(shape),
+        "block_encoder.bias": torch.from_numpy(-encoder @ mean),
+        "block_decoder.weight": torch.from_numpy(decoder.T.copy()).view(shape),
+        "block_decoder.bias": torch.from_numpy(offset),
+    }
+    model.load_state_dict({**model.state_dict(), **code})
+
+
+def new_autoencoder(crops: Crops, channels: int, seed: int) -> TextureAutoencoder:
+    """An autoencoder that is the linear code of the crops, its residuals still zero."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = TextureAutoencoder(latent_channels=channels, encoder_channels=ENCODER_CHANNELS)
+    set_linear_code(model, torch.cat([crops.windows(seed, step, 16, 128, 1) for step in range(64)]))
+    return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderSettings:
+    """What the autoencoder is trained for.
+
+    Attributes:
+        batch: Crops in a step.
+        side: Of a crop, in pixels.
+        patches: Weight of the statistics of patches; 0 is the first stage (L1 alone), which trains the encoder too.
+            Above 0 the encoder stays as it is, so that latents keep their meaning.
+    """
+
+    batch: int = 8
+    side: int = 128
+    patches: float = 0.0
+
+
+class AutoencoderObjective:
+    """The autoencoder's training, as `texgen.train.loop` sees it."""
+
+    def __init__(
+        self, crops: Crops, model: TextureAutoencoder, settings: AutoencoderSettings, seed: int, device: torch.device
+    ) -> None:
+        self.crops, self.settings, self.seed = crops, settings, seed
+        self.module = model.to(device, memory_format=torch.channels_last)
+        frozen: list[nn.Module] = [model.block_encoder, model.block_decoder]
+        if settings.patches and model.residual_encoder is not None:
+            frozen.append(model.residual_encoder)
+        for module in frozen:
+            module.requires_grad_(False)
+        self._held_out = torch.cat([crop(crops.pixels(c), 256, 0.5) for c in crops.samples(48)])
+
+    def batch(self, step: int) -> Tensor:
+        return self.crops.windows(self.seed, step, self.settings.batch, self.settings.side, 1)
+
+    def loss(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, float]]:
+        """L1 of pixels and of their differences at three scales, plus `patches` times the distance of patches."""
+        generator = generator_of(self.seed, step)
+        model = self.module
+        image = batch.to(model.device)
+        latents = model.encode(image).latents.float()
+        if self.settings.patches:
+            level = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1, generator=generator)
+            level = level * (torch.rand(len(latents), 1, 1, 1, generator=generator) < 0.5)
+            latents = latents + (level * torch.randn(latents.shape, generator=generator)).to(latents.device)
+        decoded = model.decode(latents).sample.float()
+        pixels = (decoded - image).abs().mean()
+        edges = difference_loss(decoded, image)
+        loss = pixels + SQUARES * (decoded - image).square().mean() + EDGES * edges
+        logged = {"loss/L1": float(pixels.detach()), "loss/differences": float(edges.detach())}
+        if self.settings.patches:
+            patches = patch_distance(decoded, image, generator)
+            loss = loss + self.settings.patches * patches
+            logged["loss/patches"] = float(patches.detach())
+        else:
+            with torch.no_grad():
+                linear = model.block_encoder(image).float()
+            departure = (latents - linear).square().mean()
+            loss = loss + DEPARTURE * departure
+            logged["latents/departure from the linear code"] = float(departure.detach())
+        return loss, logged
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Mean PSNR (dB) of the autoencoder and of its linear code alone, and the ratio of gradients."""
+        sums = {"PSNR/autoencoder": 0.0, "PSNR/linear code": 0.0, "sharpness/autoencoder": 0.0}
+        for single in torch.split(self._held_out, 1):
+            image = single.to(self.module.device)
+            decoded = self.module.decode(self.module.encode(image).latents).sample.clamp(-1, 1)
+            linear = linear_code(self.module, image).clamp(-1, 1)
+            sums["PSNR/autoencoder"] += psnr(decoded, image)
+            sums["PSNR/linear code"] += psnr(linear, image)
+            sums["sharpness/autoencoder"] += sharpness(decoded, image)
+        return {name: value / len(self._held_out) for name, value in sums.items()}
+
+    @torch.no_grad()
+    def sheet(self) -> Image.Image:
+        """Held-out crops above, decoded below."""
+        images = self._held_out[:8].to(self.module.device)
+        decoded = self.module.decode(self.module.encode(images).latents).sample
+        return as_sheet([images, decoded])
+
+    def save(self, folder: Path) -> None:
+        save_half(self.module, folder / "vae")
+
+
+def save_half(module: ModelMixin, folder: Path) -> None:
+    """Write a part of a model in float16, half the size and precise enough to load."""
+    copy.deepcopy(module).half().save_pretrained(folder)
+
+
+def linear_code(model: TextureAutoencoder, images: Tensor) -> Tensor:
+    """Images through the block code alone, without the residuals."""
+    decoded: Tensor = model.block_decoder(model.block_encoder(images))
+    return decoded
+
+
+def difference_loss(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute error of horizontal and vertical differences, summed over three scales."""
+    total = a.new_zeros(())
+    for _ in range(3):
+        error = a - b
+        total = total + error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+    return total
+
+
+def patch_distance(
+    a: Tensor, b: Tensor, generator: torch.Generator, projections: int = 48, samples: int = 1536
+) -> Tensor:
+    """Sliced Wasserstein distance between the patches of each image of `a` and of `b`, at two scales.
+
+    5x5 patches are projected on random directions of zero mean; the sorted projections of the same places are compared.
+    It asks for grain of the right strength and shape, not for each grain in its place.
+    """
+    total = a.new_zeros(())
+    for scale in range(2):
+        if scale:
+            a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+        filters = torch.randn(projections, 3, 5, 5, generator=generator)
+        filters = filters - filters.mean((1, 2, 3), keepdim=True)
+        filters = (filters / filters.flatten(1).norm(dim=1)[:, None, None, None]).to(a.device, a.dtype)
+        with torch.autocast(a.device.type, enabled=False):
+            first, second = (F.conv2d(x, filters).flatten(2) for x in (a, b))
+        places = torch.randint(first.shape[2], (min(samples, first.shape[2]),), generator=generator).to(a.device)
+        total = total + (first[..., places].sort(-1).values - second[..., places].sort(-1).values).abs().mean()
+    return total
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Of images in [-1, 1], in dB."""
+    return float(-10 * ((a - b) / 2).square().mean().clamp_min(1e-8).log10())
+
+
+def sharpness(a: Tensor, b: Tensor) -> float:
+    """Mean absolute difference of neighbouring pixels of `a` over that of `b`."""
+    strength = [float(x.diff(dim=-1).abs().mean() + x.diff(dim=-2).abs().mean()) for x in (a, b)]
+    return strength[0] / max(strength[1], 1e-6)
+
+
+def as_sheet(rows: list[Tensor]) -> Image.Image:
+    """Rows of images (B, 3, S, S) in [-1, 1] as one picture."""
+    strips = [torch.cat(list(row.float().cpu().clamp(-1, 1)), 2) for row in rows]
+    values = (torch.cat(strips, 1) / 2 + 0.5) * 255
+    return Image.fromarray(values.round().byte().permute(1, 2, 0).numpy())

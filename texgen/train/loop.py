@@ -1,0 +1,303 @@
+"""The training loop, written once: resumable, logged as CSV and PNG, with a moving average of the weights."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import signal
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from diffusers.training_utils import EMAModel
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from texgen.errors import InputError, OptionError
+from texgen.publish import publish
+
+STATE = "state.pt"
+LOG_EVERY = 25
+GRADIENT_NORM = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How long and how fast.
+
+    Attributes:
+        steps: Length of the whole training; the learning rate falls to nearly nothing over it.
+        minutes: Stop after this time, to be resumed later; None runs to the end.
+        lr: Peak learning rate of AdamW.
+        warmup: Steps over which the rate rises.
+        look_every: Steps between checkpoints, validation and contact sheets.
+        device: Where to train.
+        dtype: float32, or bfloat16 for autocast (weights stay float32).
+        workers: Processes that prepare batches; 0 prepares them between steps.
+        seed: Of batches and noise.
+    """
+
+    steps: int
+    minutes: float | None = None
+    lr: float = 4e-4
+    warmup: int = 100
+    look_every: int = 250
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    workers: int = 0
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """Linear rise over `warmup`, then a cosine fall to a hundredth."""
+        done = min(step / max(self.steps, 1), 1.0)
+        return (
+            self.lr * min(1.0, (step + 1) / max(self.warmup, 1)) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+        )
+
+
+class Objective(Protocol):
+    """What is trained: the loop knows no more of it than this."""
+
+    module: nn.Module
+
+    def batch(self, step: int) -> Any:
+        """Tensors of a step, from the step's number alone; may run in another process."""
+
+    def loss(self, batch: Any, step: int) -> tuple[Tensor, dict[str, float]]:
+        """The loss and what to log of it."""
+
+    def validate(self) -> dict[str, float]:
+        """Measures on held-out textures, always the same."""
+
+    def sheet(self) -> Image.Image:
+        """A contact sheet of held-out textures, always the same."""
+
+    def save(self, folder: Path) -> None:
+        """Write what the package loads."""
+
+
+class Row(NamedTuple):
+    """One line of the log."""
+
+    step: int
+    seconds: float
+    name: str
+    value: float
+
+
+def train(
+    objective: Objective, out: Path, settings: Settings, *, resume: bool, log: Callable[[str], None] = print
+) -> list[Row]:
+    """Train to `settings.steps` or for `settings.minutes`.
+
+    In `out` stand `state.pt` (weights, moving average, optimiser, log: a resumed run goes on to the same state as an
+    unbroken one), `log.csv`, `log.png`, `sheet.png`, and `model/` with the averaged weights. Each is replaced whole.
+
+    Raises:
+        OptionError: `out` holds a training and `resume` is false.
+        InputError: Its state is of another network.
+        KeyboardInterrupt: Interrupted or terminated; the state is saved.
+    """
+    _matplotlib()
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / STATE).exists() and not resume:
+        raise OptionError(f"{out}: holds a training already; add --resume to go on with it, or choose another folder.")
+    state = _State(objective.module, settings)
+    if (out / STATE).exists():
+        state.load(out / STATE)
+        log(f"resumed at step {state.step}")
+    started, deadline = time.perf_counter(), math.inf if settings.minutes is None else settings.minutes * 60
+    earlier = state.seconds
+    recent: dict[str, list[float]] = defaultdict(list)
+    objective.module.train()
+    with _StopSignals() as stop:
+        for batch in _batches(objective, state.step, settings):
+            for group in state.optimizer.param_groups:
+                group["lr"] = settings.rate(state.step)
+            with torch.autocast(settings.device.type, settings.dtype, enabled=settings.dtype != torch.float32):
+                loss, values = objective.loss(batch, state.step)
+            state.advance(loss)
+            state.seconds = earlier + time.perf_counter() - started
+            for name, value in values.items():
+                recent[name].append(value)
+            if state.step % LOG_EVERY == 0:
+                state.record({name: statistics.fmean(v) for name, v in recent.items()})
+                recent.clear()
+            if state.step % settings.look_every == 0:
+                _look(objective, out, state, log)
+            if stop.asked or time.perf_counter() - started > deadline:
+                break
+    if stop.asked:
+        state.save(out / STATE)
+        raise KeyboardInterrupt
+    _look(objective, out, state, log)
+    return state.rows
+
+
+def _look(objective: Objective, out: Path, state: _State, log: Callable[[str], None]) -> None:
+    """Checkpoint, validate, draw."""
+    with state.averaged():
+        measures = objective.validate()
+        sheet = objective.sheet()
+        objective.save(out / "model")
+    state.record(measures)
+    state.save(out / STATE)
+    publish_image(out / "sheet.png", sheet)
+    _write_log(out / "log.csv", state.rows)
+    publish_image(out / "log.png", curves(state.rows))
+    log(f"step {state.step}, {state.seconds / 60:.1f} min: " + ", ".join(f"{n} {v:.4f}" for n, v in measures.items()))
+
+
+class _State:
+    """Everything a resumed run needs."""
+
+    def __init__(self, module: nn.Module, settings: Settings) -> None:
+        self.module = module
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, settings.lr, betas=(0.9, 0.98), weight_decay=0.01)
+        self.average = EMAModel(self.parameters, decay=0.999, use_ema_warmup=True, power=0.75)
+        self.step = 0
+        self.seconds = 0.0
+        self.rows: list[Row] = []
+
+    def advance(self, loss: Tensor) -> None:
+        """One step of the optimiser."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.parameters, GRADIENT_NORM)
+        self.optimizer.step()
+        self.average.step(self.parameters)
+        self.step += 1
+
+    def record(self, values: dict[str, float]) -> None:
+        self.rows += [Row(self.step, round(self.seconds, 1), name, value) for name, value in values.items()]
+
+    def averaged(self) -> _Averaged:
+        return _Averaged(self)
+
+    def save(self, path: Path) -> None:
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "module": self.module.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "seconds": self.seconds,
+                "rows": [tuple(row) for row in self.rows],
+            },
+            buffer,
+        )
+        publish(path, buffer.getvalue())
+
+    def load(self, path: Path) -> None:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            self.module.load_state_dict(state["module"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.average.load_state_dict(state["average"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise InputError(f"{path}: is the state of another network; choose another folder.") from error
+        self.average.to(self.parameters[0].device)
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.rows = [Row(*row) for row in state["rows"]]
+
+
+class _Averaged:
+    """Within, the module carries the moving average of its weights."""
+
+    def __init__(self, state: _State) -> None:
+        self.state = state
+
+    def __enter__(self) -> None:
+        self.state.average.store(self.state.parameters)
+        self.state.average.copy_to(self.state.parameters)
+        self.state.module.eval()
+
+    def __exit__(self, *_: object) -> None:
+        self.state.average.restore(self.state.parameters)
+        self.state.module.train()
+
+
+class _StopSignals:
+    """Within, an interrupt or a termination only asks to stop: a step is finished and saved whole."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> _StopSignals:
+        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+
+class _Steps(Dataset[Any]):
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+
+    def __getitem__(self, step: int) -> Any:
+        return self.objective.batch(step)
+
+
+def _batches(objective: Objective, first: int, settings: Settings) -> Iterator[Any]:
+    steps = range(first, settings.steps)
+    return iter(DataLoader(_Steps(objective), sampler=steps, batch_size=None, num_workers=settings.workers))
+
+
+def _write_log(path: Path, rows: list[Row]) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(Row._fields)
+    table.writerows((row.step, row.seconds, row.name, f"{row.value:.5f}") for row in rows)
+    publish(path, text.getvalue().encode())
+
+
+def publish_image(path: Path, picture: Image.Image) -> None:
+    """Write a PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    publish(path, buffer.getvalue())
+
+
+def curves(rows: list[Row]) -> Image.Image:
+    """Every logged value against the step, one panel for each group of names (the part before `/`)."""
+    canvas, figure_class = _matplotlib()
+    series: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for row in rows:
+        series[row.name].append((row.step, row.value))
+    groups = sorted({name.partition("/")[0] for name in series})
+    figure = figure_class(figsize=(8, 3 * max(len(groups), 1)), layout="constrained")
+    canvas(figure)
+    for panel, group in zip(figure.subplots(max(len(groups), 1), squeeze=False)[:, 0], groups, strict=False):
+        for name in sorted(n for n in series if n.partition("/")[0] == group):
+            steps, values = zip(*series[name], strict=True)
+            panel.plot(steps, values, label=name.partition("/")[2] or name, linewidth=1)
+        panel.set_title(group, loc="left")
+        panel.set_xlabel("step")
+        panel.legend(fontsize="small", ncols=3)
+        panel.grid(alpha=0.3)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return Image.open(buffer).convert("RGB")
+
+
+def _matplotlib() -> tuple[Any, Any]:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise OptionError("training draws its curves with matplotlib; install texgen[train].") from error
+    return FigureCanvasAgg, Figure

@@ -1,0 +1,198 @@
+"""Train the UNet on pairs: a target and an exemplar of the same texture, noised alike, the target's self-attention
+reading the exemplar's keys and values."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor
+
+from texgen.attention import PairMode, tapped
+from texgen.models.autoencoder import TextureAutoencoder
+from texgen.pairs import pair_errors
+from texgen.publish import publish
+from texgen.train.autoencoder import as_sheet, save_half
+from texgen.train.crops import Crops, crop, generator_of
+
+CONDITION_WIDTH = 64
+VALIDATION_TIMESTEPS = (20, 60, 120, 250, 500)
+VALIDATION_PAIRS = 16
+SHEET_TIMESTEPS = (250, 190, 130, 80, 40, 10)
+MODES: tuple[PairMode, ...] = get_args(PairMode)
+
+
+def new_scheduler() -> DDIMScheduler:
+    """The noise schedule of a base trained here: Stable Diffusion's, with v-prediction."""
+    return DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        steps_offset=1, prediction_type="v_prediction",
+    )  # fmt: skip
+
+
+def new_unet(channels: int, widths: tuple[int, ...] = (64, 128, 256), seed: int = 0) -> UNet2DConditionModel:
+    """A small UNet with self-attention at three scales, for tiles of 64x64 latents.
+
+    Args:
+        channels: Of the latents.
+        widths: Channels at each scale; multiples of 32.
+        seed: Of the weights.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return UNet2DConditionModel(
+            sample_size=64, in_channels=channels, out_channels=channels, block_out_channels=widths, layers_per_block=1,
+            down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * (len(widths) - 1)),
+            up_block_types=("CrossAttnUpBlock2D",) * len(widths),
+            cross_attention_dim=CONDITION_WIDTH, attention_head_dim=tuple(width // 32 for width in widths), norm_num_groups=16,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetSettings:
+    """What the UNet is trained for.
+
+    Attributes:
+        batch: Pairs in a step at the small tile; the large tile gets a quarter.
+        side: Small tile, in pixels.
+        large_share: Share of steps on tiles of twice the side, the size used for synthesis.
+        modes: Shares of steps in which the target reads its own keys and values, the exemplar's, or both.
+        focus: Timesteps below this get `focus_share` of the pairs, the others come from the whole range.
+        focus_share: See `focus`.
+        clean_share: Share of steps whose exemplar is not noised at all (its timestep is 0); in the others it is noised
+            to the target's timestep.
+        exemplar_weight: Of the exemplar half's own loss.
+    """
+
+    batch: int = 8
+    side: int = 256
+    large_share: float = 0.15
+    modes: tuple[float, float, float] = (0.15, 0.3, 0.55)
+    focus: int = 300
+    focus_share: float = 0.85
+    clean_share: float = 0.0
+    exemplar_weight: float = 0.3
+
+
+class UNetObjective:
+    """The UNet's training, as `texgen.train.loop` sees it: v-prediction on both halves of every pair."""
+
+    def __init__(
+        self,
+        crops: Crops,
+        unet: UNet2DConditionModel,
+        autoencoder: TextureAutoencoder,
+        settings: UNetSettings,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.crops, self.settings, self.seed = crops, settings, seed
+        self.module = unet.to(device, memory_format=torch.channels_last)
+        self.autoencoder = autoencoder.to(device).requires_grad_(False).eval()
+        self.scheduler = new_scheduler()
+        self.condition = {"encoder_hidden_states": torch.zeros(1, 1, unet.config.cross_attention_dim, device=device)}
+        held_out = [crops.pixels(c) for c in crops.samples(VALIDATION_PAIRS)]
+        pairs = [(crop(p, settings.side, 0.0), crop(p, settings.side, 1.0)) for p in held_out]
+        self._held_out = torch.cat([torch.cat(half) for half in zip(*pairs, strict=True)])
+
+    def batch(self, step: int) -> Tensor:
+        """Targets, then exemplars: (2 * pairs, 3, side, side)."""
+        chosen = self.settings
+        large = bool(torch.rand((), generator=generator_of(self.seed + 1, step)) < chosen.large_share)
+        side, pairs = (2 * chosen.side, max(1, chosen.batch // 4)) if large else (chosen.side, chosen.batch)
+        return self.crops.windows(self.seed, step, pairs, side, 2)
+
+    def loss(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Mean squared error of the predicted velocity, the exemplar half weighted less."""
+        chosen, generator = self.settings, generator_of(self.seed, step)
+        pairs = len(batch) // 2
+        share = torch.tensor(chosen.modes)
+        mode = MODES[int(torch.multinomial(share / share.sum(), 1, generator=generator))]
+        total = self.scheduler.config.num_train_timesteps
+        timesteps = torch.randint(total, (pairs,), generator=generator)
+        focused = torch.rand(pairs, generator=generator) < chosen.focus_share
+        timesteps = torch.where(focused, timesteps * chosen.focus // total, timesteps).clamp_min(1)
+        clean = bool(torch.rand((), generator=generator) < chosen.clean_share)
+        errors = self._errors(
+            self._encoded(batch), timesteps, torch.zeros_like(timesteps) if clean else timesteps, mode, generator
+        )
+        loss = errors[:pairs].mean() + (0 if clean else chosen.exemplar_weight) * errors[pairs:].mean()
+        name = f"loss/{mode}{', clean exemplar' if clean else ''}"
+        return loss, {name: float(errors[:pairs].detach().mean())}
+
+    def _errors(
+        self, latents: Tensor, timesteps: Tensor, exemplar_timesteps: Tensor, mode: PairMode, generator: torch.Generator
+    ) -> Tensor:
+        with tapped(self.module, self.condition) as tap:
+            return pair_errors(tap, self.scheduler, latents, timesteps, exemplar_timesteps, mode, generator)
+
+    @torch.no_grad()
+    def _encoded(self, images: Tensor) -> Tensor:
+        with torch.autocast(self.module.device.type, enabled=False):
+            return self.autoencoder.encode(images.to(self.module.device)).latents.float()
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """The target's error on held-out pairs, per timestep and way of reading; noise and pairs always the same."""
+        latents = self._encoded(self._held_out)
+        pairs, measures = len(latents) // 2, {}
+        for mode in MODES:
+            for clean in (False, True) if mode != "self" and self.settings.clean_share else (False,):
+                for timestep in VALIDATION_TIMESTEPS:
+                    steps = torch.full((pairs,), timestep)
+                    errors = self._errors(
+                        latents, steps, 0 * steps if clean else steps, mode, generator_of(1, timestep)
+                    )
+                    name = f"held out {mode}{', clean exemplar' if clean else ''}"
+                    measures[f"{name}/t {timestep}"] = float(errors[:pairs].mean())
+        return measures
+
+    @torch.no_grad()
+    def sheet(self) -> Image.Image:
+        """Held-out exemplars; targets noised to the first of `SHEET_TIMESTEPS`; denoised reading them; the targets."""
+        count, pairs = 6, len(self._held_out) // 2
+        latents = self._encoded(torch.cat([self._held_out[:count], self._held_out[pairs : pairs + count]]))
+        noise = torch.randn(latents.shape, generator=generator_of(2, 0)).to(latents.device)
+        current, noisy = latents[:count], None
+        with tapped(self.module, self.condition) as tap, tap.pairing("beside"):
+            for timestep, after in zip(SHEET_TIMESTEPS, (*SHEET_TIMESTEPS[1:], None), strict=True):
+                now = torch.full((2 * count,), timestep)
+                exemplar = self.scheduler.add_noise(latents[count:], noise[count:], now[count:])
+                if noisy is None:
+                    noisy = current = self.scheduler.add_noise(current, noise[:count], now[:count])
+                velocity = tap(torch.cat([current, exemplar]), timestep)[:count]
+                current = self._moved(current, velocity, timestep, after)
+        decode = self.autoencoder.decode
+        return as_sheet(
+            [self._held_out[pairs : pairs + count], *(decode(x).sample for x in (noisy, current, latents[:count]))]
+        )
+
+    def _moved(self, latents: Tensor, velocity: Tensor, timestep: int, after: int | None) -> Tensor:
+        """One DDIM step from `timestep` to `after`, or to the clean latents."""
+        kept = self.scheduler.alphas_cumprod.to(latents.device)
+        alpha, sigma = kept[timestep].sqrt(), (1 - kept[timestep]).sqrt()
+        clean, noise = alpha * latents - sigma * velocity, sigma * latents + alpha * velocity
+        return clean if after is None else kept[after].sqrt() * clean + (1 - kept[after]).sqrt() * noise
+
+    def save(self, folder: Path) -> None:
+        save_model(folder, self.module, self.autoencoder)
+
+
+def save_model(folder: Path, unet: UNet2DConditionModel, autoencoder: TextureAutoencoder) -> None:
+    """A whole model folder in diffusers' layout, as `--model` takes it; weights in float16."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_half(unet, folder / "unet")
+    save_half(autoencoder, folder / "vae")
+    new_scheduler().save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "TexgenPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["texgen", "TextureAutoencoder"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+    }
+    publish(folder / "model_index.json", json.dumps(index, indent=2).encode())
