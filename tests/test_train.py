@@ -32,8 +32,10 @@ from texgen.train.autoencoder import (
     set_linear_code,
 )
 from texgen.train.crops import Crops, augmented_windows, generator_of
-from texgen.train.gather import Crop, cuts, gather, read_manifest, tiles, unsuitable
+from texgen.train.gather import gather
 from texgen.train.loop import Settings, train
+from texgen.train.manifest import Crop, read_manifest
+from texgen.train.suitable import cuts, tiles, unsuitable
 from texgen.train.unet import UNetObjective, UNetSettings, new_unet
 
 
@@ -275,7 +277,7 @@ def objective(library: Path, kind: str) -> AutoencoderObjective | UNetObjective:
     codec = TextureAutoencoder(4, 8, 8, 8, 1, 1)
     if kind == "autoencoder":
         return AutoencoderObjective(crops, codec, AutoencoderSettings(batch=2, side=64), 0, cpu)
-    settings = UNetSettings(batch=1, side=64, large_share=0.3, clean_share=0.5)
+    settings = UNetSettings(batch=1, side=64, large_share=0.3)
     return UNetObjective(crops, new_unet(4, (32, 32)), codec, settings, 0, cpu)
 
 

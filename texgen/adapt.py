@@ -11,12 +11,11 @@ from torch import Tensor
 
 from texgen.attention import PairMode, tapped
 from texgen.exemplar import Source
-from texgen.guidance.settings import ExemplarNoise
 from texgen.models import Backbone
 from texgen.pairs import pair_errors
 from tiling import canvas_size
 
-PAIRS = 4
+PAIRS = 2
 SIDE = 32
 """Latent pixels of a window, half a native tile: four times as many windows in the same time."""
 MODES: tuple[PairMode, ...] = ("beside", "beside", "replace", "self")
@@ -29,7 +28,6 @@ def adapted(
     steps: int,
     below: int,
     generator: torch.Generator,
-    exemplar_noise: ExemplarNoise = "same",
     lr: float = 3e-4,
 ) -> Backbone:
     """A backbone whose UNet is a copy, trained on windows of the exemplar; the given one stays as it is.
@@ -40,33 +38,30 @@ def adapted(
         steps: Of AdamW, the rate falling linearly to 0; more follow the exemplar closer.
         below: Timesteps trained on, those the canvas will go through.
         generator: CPU generator of windows, timesteps and noise.
-        exemplar_noise: As it will be at synthesis.
         lr: Peak learning rate.
     """
-    unet = copy.deepcopy(backbone.unet).float().requires_grad_(True)
+    unet, dtype = copy.deepcopy(backbone.unet).requires_grad_(True), backbone.unet.dtype
+    if dtype != torch.float32:
+        unet.to(torch.float32)
     optimizer = torch.optim.AdamW(unet.parameters(), lr, betas=(0.9, 0.98), weight_decay=0.0)
     with tapped(unet, backbone.condition) as tap:
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = lr * (1 - step / steps)
             latents = torch.cat([_windows(sources, PAIRS, generator) for _ in range(2)]).to(unet.device)
             timesteps = torch.randint(1, below + 1, (PAIRS,), generator=generator)
-            clean = exemplar_noise == "none"
             mode = MODES[step % len(MODES)]
-            errors = pair_errors(
-                tap, backbone.scheduler, latents, timesteps, 0 * timesteps if clean else timesteps, mode, generator
-            )
-            loss = errors[:PAIRS].mean() if clean else errors.mean()
+            with torch.autocast(unet.device.type, torch.bfloat16, enabled=dtype != torch.float32):
+                errors = pair_errors(tap, backbone.scheduler, latents, timesteps, mode, generator)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            errors.mean().backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
             optimizer.step()
-    return replace(backbone, unet=unet.to(backbone.unet.dtype))
+    return replace(backbone, unet=unet if dtype == torch.float32 else unet.to(dtype))
 
 
 def _windows(sources: Sequence[Source], count: int, generator: torch.Generator) -> Tensor:
     """Random windows (count, C, side, side) of the sources, all of one source's side at least."""
     side = min(SIDE, *(min(canvas_size(source.latents)) for source in sources))
-    side -= side % 8
     windows = []
     for _ in range(count):
         latents = sources[int(torch.randint(len(sources), (), generator=generator))].latents

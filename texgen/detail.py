@@ -11,7 +11,7 @@ from torch import Tensor
 
 from texgen.exemplar import PHASES, Exemplar, Source
 from texgen.models import Backbone
-from tiling import Size, Tile, Wrap, canvas_size, cut
+from tiling import Size, Tile, Wrap, bordered, canvas_size, cut
 
 FEATHER_PX = 2
 TRUST = 0.8
@@ -138,7 +138,7 @@ def find_detail(
             away, and with it what the network changed in well matched cells.
     """
     canvas = canvas_size(latents)
-    described = _describe(_bordered(latents.cpu(), wrap))
+    described = _describe(bordered(latents.cpu(), RADIUS, wrap))
     table = _Table(exemplar.sources)
     nearest, nearest_cost = table.nearest(described)
     if coordinates is None:
@@ -164,12 +164,6 @@ def find_detail(
     )
 
 
-def _bordered(latents: Tensor, wrap: Wrap) -> Tensor:
-    """One cell more on every side: wrapped, or the border repeated."""
-    latents = F.pad(latents, (RADIUS, RADIUS, 0, 0), mode="circular" if wrap.x else "replicate")
-    return F.pad(latents, (0, 0, RADIUS, RADIUS), mode="circular" if wrap.y else "replicate")
-
-
 def _describe(bordered: Tensor) -> Tensor:
     """Each cell with its neighbours, (n, C * 9)."""
     return F.unfold(bordered, 2 * RADIUS + 1)[0].T.contiguous()
@@ -180,7 +174,7 @@ class _Table:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = sources
-        self.described = torch.cat([_describe(_bordered(s.latents, Wrap())) for s in sources])
+        self.described = torch.cat([_describe(bordered(s.latents, RADIUS, Wrap())) for s in sources])
         self.sizes = [canvas_size(s.latents) for s in sources]
         areas = torch.tensor([0] + [size.area for size in self.sizes])
         self.offsets = areas.cumsum(0)

@@ -14,7 +14,6 @@ def pair_errors(
     scheduler: DDIMScheduler,
     latents: Tensor,
     timesteps: Tensor,
-    exemplar_timesteps: Tensor,
     mode: PairMode,
     generator: torch.Generator,
 ) -> Tensor:
@@ -27,19 +26,16 @@ def pair_errors(
         tap: The tapped UNet; gradients reach its weights.
         scheduler: The noise schedule and prediction type.
         latents: (2 B, C, h, w): clean targets, then their exemplars.
-        timesteps: (B,) of the targets.
-        exemplar_timesteps: (B,) of the exemplars; 0 leaves an exemplar clean.
+        timesteps: (B,) of the pairs.
         mode: Whose keys and values the targets read.
         generator: CPU generator of the noise.
 
     Returns:
         (2 B,), targets first.
     """
-    both = torch.cat([timesteps, exemplar_timesteps]).to(latents.device)
+    both = torch.cat([timesteps, timesteps]).to(latents.device)
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     noisy = scheduler.add_noise(latents, noise, both)
-    clean = (both == 0)[:, None, None, None]
-    noisy = torch.where(clean, latents, noisy)
     wanted = noise
     if scheduler.config.prediction_type == "v_prediction":
         wanted = scheduler.get_velocity(latents, noise, both)

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from texgen.attention import InjectionMode
 from texgen.errors import OptionError
-from texgen.guidance.settings import ExemplarNoise
 from tiling import ScheduleKind, WindowKind
 
 StartKind = Literal["noise", "quilt"]
@@ -24,14 +23,12 @@ class Preset:
         steps: Scheduler steps for strength 1; ceil(strength * steps) are run.
         iterations: AD iterations (M) per step and tile.
         lr: Adam's learning rate on the latents.
-        relative_lr: Measure `lr` in the deviations of the exemplar's channels.
-        end_time: AD acts at timesteps of at least this only.
         schedule: `rolled` moves a grid without overlap at random every step; `fixed` is MultiDiffusion's.
         window: Weights of overlapping tiles.
         tile_overlap: Overlap of neighbouring tiles of the fixed schedule, as a part of the tile.
         inject: Exemplar keys and values in the noise prediction: `beside` its own, `replace`, or None.
-        exemplar_noise: Noise on the exemplars injected: `same` as the canvas, or `none`.
         adapt: Training steps on the exemplar's own crops before synthesis, on a copy of the UNet.
+        match_spectrum: Give the canvas the exemplar's mean and cross-spectrum after every step, see `texgen.spectrum`.
         detail: What of the exemplar is carried over the decoded result, where cells match: `residual` (what the
             autoencoder loses), `pixels` (the exemplar itself: a weak network's grain goes, and so do its small
             changes), or `none`.
@@ -42,14 +39,12 @@ class Preset:
     steps: int = 50
     iterations: int = 3
     lr: float = 0.05
-    relative_lr: bool = False
-    end_time: int = 0
     schedule: ScheduleKind = "rolled"
     window: WindowKind = "hann"
     tile_overlap: float = 0.25
     inject: InjectionMode | Literal["none"] | None = None
-    exemplar_noise: ExemplarNoise = "same"
     adapt: int = 0
+    match_spectrum: bool = False
     detail: DetailKind = "pixels"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -84,6 +84,7 @@ def sample(
     generator: torch.Generator,
     tile_batch: int = 1,
     content: Tensor | None = None,
+    match: Callable[[Tensor, int], Tensor] | None = None,
 ) -> Iterator[Step]:
     """Denoise a canvas tile by tile, each tile pulled to the exemplar after every scheduler step.
 
@@ -103,6 +104,7 @@ def sample(
         generator: CPU generator of the exemplar noise.
         tile_batch: Tiles worked on at once; larger needs more memory.
         content: Clean latents (1, C, h, w) that the content loss holds on to.
+        match: Takes the fused canvas and its timestep after every step and gives it the exemplar's statistics.
 
     Yields:
         The canvas after each step.
@@ -117,21 +119,21 @@ def sample(
     with tapped(backbone.unet, backbone.condition) as tap:
         wanted = backbone.attention_layers if guidance.inject else layers if guidance.iterations else []
         reader = _ExemplarReader(tap, scheduler, exemplars, wanted, generator)
-        clean = reader.read_clean() if guidance.inject and guidance.exemplar_noise == "none" else None
-        deviation = channel_deviation(exemplars) if guidance.relative_lr else None
-        before = reader.read(timesteps[0]) if guidance.inject and timesteps and clean is None else None
+        before = reader.read(timesteps[0]) if guidance.inject and timesteps else None
         for index, (timestep, tiles) in enumerate(zip(timesteps, plans, strict=False)):
             after = previous_timestep(scheduler, timestep)
-            active = guidance.iterations > 0 and guidance.acts_at(after)
+            active = guidance.iterations > 0 and (guidance.start_time is None or after < guidance.start_time)
             here = reader.read(after)
             ideal = {name: here.key_values[name] for name in layers} if active else {}
             held = None
             if content is not None and guidance.content_weight > 0:
                 held = noised(scheduler, content.cpu(), normal(content.shape, generator), after)
-            job = _TileJob(tap, scheduler, timestep, after, guidance, clean or before, ideal, here.noisy, deviation)
+            job = _TileJob(tap, scheduler, timestep, after, guidance, before, ideal, here.noisy)
             latents, losses = _fused(
                 job, latents, held, tiles, tile_batch, Accumulator(latents.shape[1], canvas, latents.device), window
             )
+            if match is not None:
+                latents = match(latents, after)
             before = here
             yield Step(
                 index=index,
@@ -190,10 +192,6 @@ class _ExemplarReader:
         on_device = [e.to(self.tap.unet.device) for e in noisy]
         return _Reading(noisy, exemplar_key_values(self.tap, on_device, timestep, self.layers))
 
-    def read_clean(self) -> _Reading:
-        on_device = [e.to(self.tap.unet.device) for e in self.exemplars]
-        return _Reading(self.exemplars, exemplar_key_values(self.tap, on_device, 0, self.layers))
-
 
 @dataclass(frozen=True)
 class _TileJob:
@@ -207,7 +205,6 @@ class _TileJob:
     injected: _Reading | None
     ideal: ExemplarKeyValues
     exemplars: Sequence[Tensor]
-    deviation: Tensor | None
 
     def run(self, latents: Tensor, content: Tensor | None, tiles: Sequence[Tile]) -> tuple[Tensor, tuple[float, ...]]:
         """The tiles after the step, (B, C, h, w), and their summed losses (first, last)."""
@@ -232,7 +229,7 @@ class _TileJob:
             latents = adain(latents, self.exemplars)
         if not self.ideal:
             return latents, ()
-        return distill(self.tap, latents, self.after, self.ideal, self.guidance, content, self.deviation)
+        return distill(self.tap, latents, self.after, self.ideal, self.guidance, content)
 
 
 def distill(
@@ -242,36 +239,27 @@ def distill(
     ideal: ExemplarKeyValues,
     guidance: Guidance,
     content: Tensor | None = None,
-    deviation: Tensor | None = None,
 ) -> tuple[Tensor, tuple[float, ...]]:
     """`iterations` steps of a fresh Adam on latents (B, C, h, w) against the AD loss, in float32.
-
-    With `deviation` (1, C, 1, 1) the steps are measured in it: Adam sees latents / deviation.
 
     Returns:
         The moved latents, and the summed loss over tiles at the first and last iteration.
     """
-    scale = torch.ones(()) if deviation is None else deviation.to(latents.device)
-    moved = (latents.detach() / scale).requires_grad_(True)
+    latents = latents.detach().clone().requires_grad_(True)
     layers = list(ideal)
-    optimizer = torch.optim.Adam([moved], lr=guidance.lr)
+    optimizer = torch.optim.Adam([latents], lr=guidance.lr)
     losses: list[float] = []
     with torch.no_grad():
         content_features = None if content is None else tap.features(content, timestep, layers)
     for _ in range(guidance.iterations):
-        features = tap.features(moved * scale, timestep, layers)
+        features = tap.features(latents, timestep, layers)
         loss = ad_loss(features, ideal, guidance.attn_scale)
         if content_features is not None:
             loss = loss + guidance.content_weight * content_loss(features, content_features)
-        (moved.grad,) = torch.autograd.grad(loss, moved)
+        (latents.grad,) = torch.autograd.grad(loss, latents)
         optimizer.step()
         losses.append(float(loss.detach()))
-    return (moved * scale).detach(), (losses[0], losses[-1])
-
-
-def channel_deviation(exemplars: Sequence[Tensor]) -> Tensor:
-    """Standard deviation of each channel of clean exemplars, (1, C, 1, 1)."""
-    return torch.cat([e.flatten(2) for e in exemplars], 2).std(2)[..., None, None].clamp_min(1e-3)
+    return latents.detach(), (losses[0], losses[-1])
 
 
 def adain(latents: Tensor, exemplars: Sequence[Tensor]) -> Tensor:

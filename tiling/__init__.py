@@ -1,6 +1,6 @@
 """Tiles over large canvases: plans, windows, fusing and schedules. Knows numbers and tensors, never models."""
 
-from tiling.fuse import Accumulator, canvas_size, cut, cut_batch
+from tiling.fuse import Accumulator, bordered, canvas_size, cut, cut_batch
 from tiling.geometry import Size, Tile, Wrap
 from tiling.plan import axis_starts, plan_cores, plan_tiles, spread_tiles, tile_size
 from tiling.schedule import ScheduleKind, fixed_schedule, rolled_schedule
@@ -15,6 +15,7 @@ __all__ = [
     "Wrap",
     "axis_starts",
     "axis_window",
+    "bordered",
     "canvas_size",
     "cut",
     "cut_batch",

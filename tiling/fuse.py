@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from tiling.geometry import Size, Tile
+from tiling.geometry import Size, Tile, Wrap
 
 
 def canvas_size(canvas: Tensor) -> Size:
@@ -26,6 +27,12 @@ def cut(canvas: Tensor, tile: Tile) -> Tensor:
 def cut_batch(canvas: Tensor, tiles: Sequence[Tile]) -> Tensor:
     """Tiles of a canvas (1, C, H, W) as one batch (len(tiles), C, h, w)."""
     return torch.cat([cut(canvas, tile) for tile in tiles])
+
+
+def bordered(canvas: Tensor, margin: int, wrap: Wrap) -> Tensor:
+    """A canvas (B, C, H, W) with `margin` more on every side: wrapped, or the border repeated."""
+    canvas = F.pad(canvas, (margin, margin, 0, 0), mode="circular" if wrap.x else "replicate")
+    return F.pad(canvas, (0, 0, margin, margin), mode="circular" if wrap.y else "replicate")
 
 
 class Accumulator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,10 +21,11 @@ from texgen.decode import decode_uint8
 from texgen.detail import find_detail
 from texgen.errors import OptionError, ResourceError
 from texgen.exemplar import Exemplar, encode_exemplar
-from texgen.guidance.settings import ExemplarNoise, Guidance
+from texgen.guidance.settings import Guidance
 from texgen.models import Backbone
 from texgen.presets import DetailKind, StartKind
 from texgen.sample import Step, noised, normal, sample, strength_timesteps
+from texgen.spectrum import spectrum_matcher
 from texgen.start import Start, noise_start, quilt_start
 from texgen.tasks.request import Clock, Plan, Tileable, check_ranges, make_plan
 from tiling import ScheduleKind, Tile, WindowKind, fixed_schedule, make_window, rolled_schedule
@@ -99,14 +101,12 @@ def expand(
     tile_overlap: int | None = None,
     tile_batch: int = 1,
     attn_scale: float = 1.0,
-    relative_lr: bool | None = None,
     start_time: int | None = None,
-    end_time: int | None = None,
     adain: bool = False,
     inject: InjectionMode | Literal["none"] | None = None,
     layers: Sequence[int | str] | None = None,
-    exemplar_noise: ExemplarNoise | None = None,
     adapt: int | None = None,
+    match_spectrum: bool | None = None,
     detail: DetailKind | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -137,13 +137,11 @@ def expand(
         tile_overlap: Overlap of neighbouring tiles of the fixed schedule, in pixels.
         tile_batch: Tiles worked on at once.
         attn_scale: Sharpness of the ideal attention.
-        relative_lr: Measure `lr` in standard deviations of the swatch's own latent channels.
         start_time: AD acts at timesteps below this only.
-        end_time: AD acts at timesteps of at least this only.
         adain: Match channel statistics of each tile to the exemplar's.
         inject: Exemplar keys and values in the noise prediction: `beside`, `replace` or `none`.
-        exemplar_noise: Noise on the exemplars injected: `same` as the canvas, or `none`.
         adapt: Tune a copy of the UNet to the swatch first, by so many training steps on its own crops; 0 does not.
+        match_spectrum: Give the canvas the swatch's mean and cross-spectrum after every step.
         layers: Attention layers of the loss by index or name; the last six by default.
         detail: What is carried over from matching cells of the swatch: `residual` (what the autoencoder loses),
             `pixels` (the swatch itself) or `none`.
@@ -173,13 +171,13 @@ def expand(
     clock.lap("read")
     backbone = _loaded(model, device, dtype)
     chosen = presets.choose(
-        preset, backbone.trained_on_pairs, start=start, strength=strength, steps=steps, iterations=iterations, lr=lr, relative_lr=relative_lr, end_time=end_time, schedule=schedule,
-        window=window, inject=inject, exemplar_noise=exemplar_noise, adapt=adapt, detail=detail,
+        preset, backbone.trained_on_pairs, start=start, strength=strength, steps=steps, iterations=iterations, lr=lr, schedule=schedule,
+        window=window, inject=inject, adapt=adapt, match_spectrum=match_spectrum,
+        detail=detail,
     )  # fmt: skip
     plan = make_plan(backbone, chosen, size, tileable, strength, seed, tile_batch, tile_overlap, Guidance(
         iterations=chosen.iterations, lr=chosen.lr, attn_scale=attn_scale, start_time=start_time, adain=adain,
         inject=None if chosen.inject == "none" else chosen.inject, layers=None if layers is None else tuple(layers),
-        exemplar_noise=chosen.exemplar_noise, relative_lr=chosen.relative_lr, end_time=chosen.end_time,
     ))  # fmt: skip
     choose_layers(backbone.attention_layers, plan.guidance.layers)
     clock.lap("load")
@@ -216,7 +214,6 @@ def _run(
     if plan.preset.adapt and timesteps:
         backbone = adapted(
             backbone, exemplar.sources, steps=plan.preset.adapt, below=timesteps[0], generator=_generator(seeds[4]),
-            exemplar_noise=plan.preset.exemplar_noise,
         )  # fmt: skip
     clock.lap("adapt")
     latents, history = _sampled(backbone, plan, exemplar, begun, timesteps, seeds[1:4], callback)
@@ -264,6 +261,9 @@ def _sampled(
     if timesteps and begun.latents is not None:
         latents = noised(backbone.scheduler, begun.latents, noise, timesteps[0])
     done = {"steps_run": len(timesteps), "tile_steps": 0, "ad_iterations": 0}
+    matcher = None
+    if plan.preset.match_spectrum:
+        matcher = spectrum_matcher([source.latents for source in exemplar.sources], backbone.scheduler)
     steps = sample(
         backbone,
         latents,
@@ -274,6 +274,7 @@ def _sampled(
         guidance=plan.guidance,
         generator=_generator(seeds[2]),
         tile_batch=plan.tile_batch,
+        match=None if matcher is None else partial(matcher, wrap=plan.wrap),
     )
     for step in steps:
         latents = step.latents

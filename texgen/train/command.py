@@ -113,18 +113,11 @@ def autoencoder(
     "--focus", type=click.IntRange(1, 1000), default=300, show_default=True, help="Timesteps below this come first."
 )
 @click.option("--focus-share", type=click.FloatRange(0, 1), default=0.85, show_default=True)
-@click.option(
-    "--clean-share",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
-    help="Share of steps with a clean exemplar.",
-)
 @click.option("--steps", type=click.IntRange(1), default=20000, show_default=True)
 @click.option("--lr", type=float, default=4e-4, show_default=True)
 def unet(
     data: Path, out: Path, autoencoder: str, init: str | None, widths: str, batch: int, side: int, large_share: float,
-    modes: str, focus: int, focus_share: float, clean_share: float, **run: Any,
+    modes: str, focus: int, focus_share: float, **run: Any,
 ) -> None:  # fmt: skip
     """Train the UNet on pairs of crops of the same texture."""
     from texgen.train.crops import Crops
@@ -141,7 +134,7 @@ def unet(
         network = new_unet(codec.config.latent_channels, tuple(int(w) for w in _numbers("widths", widths)), run["seed"])
     settings = UNetSettings(
         batch=batch, side=side, large_share=large_share, modes=(shares[0], shares[1], shares[2]), focus=focus,
-        focus_share=focus_share, clean_share=clean_share,
+        focus_share=focus_share,
     )  # fmt: skip
     _train(UNetObjective(crops, network, codec, settings, run["seed"], device), out, device, run)
 

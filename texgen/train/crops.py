@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from texgen.errors import InputError
-from texgen.train.gather import Crop, read_manifest
+from texgen.train.manifest import Crop, read_manifest
 
 CACHE_BYTES = 5 * 2**30
 PERIODIC_SHARE = 0.25

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import signal
@@ -12,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -22,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from texgen.errors import InputError, OptionError
 from texgen.publish import publish
+from texgen.train.record import Row, curves, matplotlib_classes, publish_image, write_log
 
 STATE = "state.pt"
 LOG_EVERY = 25
@@ -83,15 +83,6 @@ class Objective(Protocol):
         """Write what the package loads."""
 
 
-class Row(NamedTuple):
-    """One line of the log."""
-
-    step: int
-    seconds: float
-    name: str
-    value: float
-
-
 def train(
     objective: Objective, out: Path, settings: Settings, *, resume: bool, log: Callable[[str], None] = print
 ) -> list[Row]:
@@ -105,7 +96,7 @@ def train(
         InputError: Its state is of another network.
         KeyboardInterrupt: Interrupted or terminated; the state is saved.
     """
-    _matplotlib()
+    matplotlib_classes()
     out.mkdir(parents=True, exist_ok=True)
     if (out / STATE).exists() and not resume:
         raise OptionError(f"{out}: holds a training already; add --resume to go on with it, or choose another folder.")
@@ -150,7 +141,7 @@ def _look(objective: Objective, out: Path, state: _State, log: Callable[[str], N
     state.record(measures)
     state.save(out / STATE)
     publish_image(out / "sheet.png", sheet)
-    _write_log(out / "log.csv", state.rows)
+    write_log(out / "log.csv", state.rows)
     publish_image(out / "log.png", curves(state.rows))
     log(f"step {state.step}, {state.seconds / 60:.1f} min: " + ", ".join(f"{n} {v:.4f}" for n, v in measures.items()))
 
@@ -255,49 +246,3 @@ class _Steps(Dataset[Any]):
 def _batches(objective: Objective, first: int, settings: Settings) -> Iterator[Any]:
     steps = range(first, settings.steps)
     return iter(DataLoader(_Steps(objective), sampler=steps, batch_size=None, num_workers=settings.workers))
-
-
-def _write_log(path: Path, rows: list[Row]) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(Row._fields)
-    table.writerows((row.step, row.seconds, row.name, f"{row.value:.5f}") for row in rows)
-    publish(path, text.getvalue().encode())
-
-
-def publish_image(path: Path, picture: Image.Image) -> None:
-    """Write a PNG, whole or not at all."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    publish(path, buffer.getvalue())
-
-
-def curves(rows: list[Row]) -> Image.Image:
-    """Every logged value against the step, one panel for each group of names (the part before `/`)."""
-    canvas, figure_class = _matplotlib()
-    series: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for row in rows:
-        series[row.name].append((row.step, row.value))
-    groups = sorted({name.partition("/")[0] for name in series})
-    figure = figure_class(figsize=(8, 3 * max(len(groups), 1)), layout="constrained")
-    canvas(figure)
-    for panel, group in zip(figure.subplots(max(len(groups), 1), squeeze=False)[:, 0], groups, strict=False):
-        for name in sorted(n for n in series if n.partition("/")[0] == group):
-            steps, values = zip(*series[name], strict=True)
-            panel.plot(steps, values, label=name.partition("/")[2] or name, linewidth=1)
-        panel.set_title(group, loc="left")
-        panel.set_xlabel("step")
-        panel.legend(fontsize="small", ncols=3)
-        panel.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return Image.open(buffer).convert("RGB")
-
-
-def _matplotlib() -> tuple[Any, Any]:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise OptionError("training draws its curves with matplotlib; install texgen[train].") from error
-    return FigureCanvasAgg, Figure

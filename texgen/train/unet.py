@@ -64,9 +64,6 @@ class UNetSettings:
         modes: Shares of steps in which the target reads its own keys and values, the exemplar's, or both.
         focus: Timesteps below this get `focus_share` of the pairs, the others come from the whole range.
         focus_share: See `focus`.
-        clean_share: Share of steps whose exemplar is not noised at all (its timestep is 0); in the others it is noised
-            to the target's timestep.
-        exemplar_weight: Of the exemplar half's own loss.
     """
 
     batch: int = 8
@@ -75,8 +72,6 @@ class UNetSettings:
     modes: tuple[float, float, float] = (0.15, 0.3, 0.55)
     focus: int = 300
     focus_share: float = 0.85
-    clean_share: float = 0.0
-    exemplar_weight: float = 0.3
 
 
 class UNetObjective:
@@ -108,7 +103,7 @@ class UNetObjective:
         return self.crops.windows(self.seed, step, pairs, side, 2)
 
     def loss(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Mean squared error of the predicted velocity, the exemplar half weighted less."""
+        """Mean squared error of the predicted velocity, of targets and exemplars alike; logged of the targets."""
         chosen, generator = self.settings, generator_of(self.seed, step)
         pairs = len(batch) // 2
         share = torch.tensor(chosen.modes)
@@ -117,19 +112,12 @@ class UNetObjective:
         timesteps = torch.randint(total, (pairs,), generator=generator)
         focused = torch.rand(pairs, generator=generator) < chosen.focus_share
         timesteps = torch.where(focused, timesteps * chosen.focus // total, timesteps).clamp_min(1)
-        clean = bool(torch.rand((), generator=generator) < chosen.clean_share)
-        errors = self._errors(
-            self._encoded(batch), timesteps, torch.zeros_like(timesteps) if clean else timesteps, mode, generator
-        )
-        loss = errors[:pairs].mean() + (0 if clean else chosen.exemplar_weight) * errors[pairs:].mean()
-        name = f"loss/{mode}{', clean exemplar' if clean else ''}"
-        return loss, {name: float(errors[:pairs].detach().mean())}
+        errors = self._errors(self._encoded(batch), timesteps, mode, generator)
+        return errors.mean(), {f"loss/{mode}": float(errors[:pairs].detach().mean())}
 
-    def _errors(
-        self, latents: Tensor, timesteps: Tensor, exemplar_timesteps: Tensor, mode: PairMode, generator: torch.Generator
-    ) -> Tensor:
+    def _errors(self, latents: Tensor, timesteps: Tensor, mode: PairMode, generator: torch.Generator) -> Tensor:
         with tapped(self.module, self.condition) as tap:
-            return pair_errors(tap, self.scheduler, latents, timesteps, exemplar_timesteps, mode, generator)
+            return pair_errors(tap, self.scheduler, latents, timesteps, mode, generator)
 
     @torch.no_grad()
     def _encoded(self, images: Tensor) -> Tensor:
@@ -142,14 +130,9 @@ class UNetObjective:
         latents = self._encoded(self._held_out)
         pairs, measures = len(latents) // 2, {}
         for mode in MODES:
-            for clean in (False, True) if mode != "self" and self.settings.clean_share else (False,):
-                for timestep in VALIDATION_TIMESTEPS:
-                    steps = torch.full((pairs,), timestep)
-                    errors = self._errors(
-                        latents, steps, 0 * steps if clean else steps, mode, generator_of(1, timestep)
-                    )
-                    name = f"held out {mode}{', clean exemplar' if clean else ''}"
-                    measures[f"{name}/t {timestep}"] = float(errors[:pairs].mean())
+            for timestep in VALIDATION_TIMESTEPS:
+                errors = self._errors(latents, torch.full((pairs,), timestep), mode, generator_of(1, timestep))
+                measures[f"held out {mode}/t {timestep}"] = float(errors[:pairs].mean())
         return measures
 
     @torch.no_grad()

@@ -1,0 +1,118 @@
+"""Give a canvas the exemplar's second-order statistics: the covariance of its channels at every frequency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from tiling import Wrap, bordered, canvas_size
+
+BLOCK = 16
+"""Latent pixels a side of the blocks that spectra are averaged over: correlations up to half of it are matched."""
+RIDGE = 1e-3
+FLOOR = 1e-8
+
+
+@dataclass(frozen=True)
+class SpectrumMatcher:
+    """Transports a canvas to the exemplar's mean and cross-spectrum, linearly and as little as possible.
+
+    Latents are taken as a stationary Gaussian field. Between two such fields with cross-spectra A(f) (canvas) and B(f)
+    (exemplar), C x C matrices at each frequency f, the optimal transport is the filter
+    T(f) = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2. What a weak network leaves, speckle in channels that should be calm and
+    grain on the latent grid, is excess power at some f and goes; edges, which live in the phases, stay.
+
+    Attributes:
+        mean: The exemplar's, (1, C, 1, 1).
+        spectrum: The exemplar's, (BLOCK, BLOCK, C, C), complex.
+        scheduler: Its noise schedule says what noise adds: abar B(f) + (1 - abar) I.
+
+    References:
+        Xia, Ferradans, Peyré, Aujol, "Synthesizing and Mixing Stationary Gaussian Texture Models", SIAM Journal on
+        Imaging Sciences 7(1), 2014, https://doi.org/10.1137/130918010, section 3.
+    """
+
+    mean: Tensor
+    spectrum: Tensor
+    scheduler: DDIMScheduler
+
+    def __call__(self, latents: Tensor, timestep: int, wrap: Wrap) -> Tensor:
+        """The canvas (1, C, h, w) at a timestep, float32, matched; unchanged where it is too small to have a spectrum.
+
+        Args:
+            latents: (1, C, h, w).
+            timestep: Whose share of noise the canvas has.
+            wrap: Axes that close to a ring.
+        """
+        have = cross_spectrum([latents], wrap)
+        if have is None:
+            return latents
+        kept = float(self.scheduler.alphas_cumprod[timestep])
+        wanted = kept * self.spectrum + (1 - kept) * torch.eye(latents.shape[1])
+        spread = latents - latents.mean((2, 3), keepdim=True)
+        kernel = _kernel(transport(have, wanted)).to(latents.device)
+        moved = F.conv2d(bordered(spread, BLOCK // 2, wrap)[..., 1:, 1:], kernel)
+        return moved + (kept**0.5 * self.mean).to(latents.device)
+
+
+def spectrum_matcher(exemplars: Sequence[Tensor], scheduler: DDIMScheduler) -> SpectrumMatcher | None:
+    """A matcher to clean exemplars (1, C, h, w); None where they are too small to have a spectrum."""
+    spectrum = cross_spectrum(exemplars, Wrap())
+    if spectrum is None:
+        return None
+    mean = torch.cat([e.flatten(2) for e in exemplars], 2).mean(2)[..., None, None]
+    return SpectrumMatcher(mean, spectrum, scheduler)
+
+
+def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap) -> Tensor | None:
+    """Covariance of the channels at each frequency (BLOCK, BLOCK, C, C), averaged over Hann-windowed blocks.
+
+    White noise of unit variance gives the identity everywhere. None where there are fewer than 2 C blocks.
+
+    Args:
+        fields: (1, C, h, w) each.
+        wrap: Axes on which blocks reach across the border.
+    """
+    profile = torch.hann_window(BLOCK)
+    window = profile[:, None] * profile
+    total, count = torch.zeros(()), 0
+    for field in fields:
+        spread = (field - field.mean((2, 3), keepdim=True)).float().cpu()
+        if min(canvas_size(field)) < BLOCK:
+            continue
+        around = (0, BLOCK // 2 if wrap.x else 0, 0, BLOCK // 2 if wrap.y else 0)
+        spread = F.pad(spread, around, mode="circular")
+        for rows in torch.split(spread.unfold(2, BLOCK, BLOCK // 2)[0], 8, 1):
+            blocks = rows.unfold(2, BLOCK, BLOCK // 2)
+            transformed = torch.fft.fft2(blocks * window).flatten(1, 2)
+            total = total + torch.einsum("ckyx,dkyx->yxcd", transformed, transformed.conj())
+            count += transformed.shape[1]
+    return total / (count * window.square().sum()) if count >= 2 * fields[0].shape[1] else None
+
+
+def transport(have: Tensor, want: Tensor) -> Tensor:
+    """The Hermitian matrices T (..., C, C) with T have T* = want, both lifted by a little of their mean power."""
+    have, want = (m.to(torch.complex128) for m in (have, want))
+    have, want = (m + RIDGE * _power_of(m) * torch.eye(m.shape[-1]) for m in (have, want))
+    root, inverse = _power(have, 0.5), _power(have, -0.5)
+    return inverse @ _power(root @ want @ root, 0.5) @ inverse
+
+
+def _power_of(matrices: Tensor) -> Tensor:
+    return matrices.diagonal(dim1=-2, dim2=-1).real.mean(-1)[..., None, None]
+
+
+def _power(matrices: Tensor, exponent: float) -> Tensor:
+    values, vectors = torch.linalg.eigh((matrices + matrices.mH) / 2)
+    return (vectors * values.clamp_min(FLOOR).pow(exponent)[..., None, :]) @ vectors.mH
+
+
+def _kernel(response: Tensor) -> Tensor:
+    """The filter (C, C, BLOCK, BLOCK) of a frequency response, for `conv2d`."""
+    taps = torch.fft.ifft2(response.permute(2, 3, 0, 1)).real.float()
+    return torch.fft.fftshift(taps, dim=(-2, -1)).flip(-1, -2).contiguous()

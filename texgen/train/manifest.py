@@ -1,0 +1,48 @@
+"""The manifest of a folder of crops: where each comes from."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from texgen.publish import publish
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One row of the manifest."""
+
+    file: str
+    source: str
+    version: str
+    licence: str
+    path: str
+    left: int
+    top: int
+    side: int
+    scale: float
+    """Of the crop against the original image: 1, 0.5 or 0.25."""
+    period: int
+    """Pixels after which the crop repeats exactly (a small image laid side by side); 0: it does not."""
+
+
+def write_manifest(path: Path, rows: list[Crop]) -> None:
+    """Write rows as CSV, whole or not at all."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(Crop.__dataclass_fields__), lineterminator="\n")
+    table.writeheader()
+    table.writerows(asdict(row) for row in rows)
+    publish(path, text.getvalue().encode())
+
+
+def read_manifest(path: Path) -> list[Crop]:
+    """Read what `write_manifest` wrote."""
+    kinds: dict[str, Callable[[str], Any]] = {"left": int, "top": int, "side": int, "scale": float, "period": int}
+    with path.open(newline="") as file:
+        return [
+            Crop(**{name: kinds.get(name, str)(text) for name, text in row.items()}) for row in csv.DictReader(file)
+        ]
