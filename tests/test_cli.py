@@ -100,6 +100,8 @@ def test_progress_as_json_is_one_event_a_line(capsys, swatch, tmp_path):
         tmp_path / "o.png",
         "--size",
         "128",
+        "--strength",
+        "0.04",
         "--steps",
         "75",
         "--seed",

@@ -97,6 +97,7 @@ SYNTHESIS_OPTIONS: list[Callable[..., Any]] = [
     click.option("--adain", is_flag=True, help="Match channel statistics of each tile to the exemplar's."),
     click.option("--inject", type=click.Choice(["none", "beside", "replace"]), help="Exemplar keys and values in the noise prediction."),
     click.option("--adapt", type=click.IntRange(0), help="Training steps on the swatch itself before synthesis."),
+    click.option("--raise-contrast/--no-raise-contrast", default=None, help="Sample a calm swatch's latents at unit power."),
     click.option("--match-spectrum/--no-match-spectrum", default=None, help="Give the canvas the swatch's spectrum after every step."),
     click.option("--layers", type=LayerType(), help="Attention layers of the loss, by index or name."),
     click.option("--detail", type=click.Choice(["residual", "pixels", "none"]), help="What is carried over from the swatch."),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from texgen.models import Backbone
@@ -13,6 +14,8 @@ from tiling import Size, canvas_size, cut, spread_tiles, tile_size
 
 PHASES = 2
 MAX_CROPS = 4
+MAX_GAIN = 16.0
+FLAT = 1e-6
 
 
 class Source(NamedTuple):
@@ -40,6 +43,42 @@ class Exemplar:
     sources: tuple[Source, ...]
     crops: tuple[Tensor, ...]
     factor: int
+
+    def raised(self, level: Contrast) -> Exemplar:
+        """The same with all latents raised to `level`."""
+        return replace(
+            self,
+            sources=tuple(s._replace(latents=level.raised(s.latents)) for s in self.sources),
+            crops=tuple(level.raised(c) for c in self.crops),
+        )
+
+
+class Contrast(NamedTuple):
+    """Calm swatches have latents far below the noise they are sampled with; raised, they are like any other.
+
+    Attributes:
+        mean: Of the exemplar's latents, (1, C, 1, 1).
+        gain: What brings them to unit mean square around it; 1 to `MAX_GAIN`, never less.
+    """
+
+    mean: Tensor
+    gain: float
+
+    def raised(self, latents: Tensor) -> Tensor:
+        """mean + gain (latents - mean)."""
+        return self.mean + self.gain * (latents - self.mean)
+
+    def lowered(self, latents: Tensor) -> Tensor:
+        """The inverse of `raised`."""
+        return self.mean + (latents - self.mean) / self.gain
+
+
+def contrast(sources: Sequence[Source]) -> Contrast:
+    """The contrast of an exemplar."""
+    pooled = torch.cat([source.latents.flatten(2) for source in sources], 2)
+    mean = pooled.mean(2, keepdim=True)
+    power = float((pooled - mean).square().mean())
+    return Contrast(mean[..., None], min(max(power, FLAT) ** -0.5, MAX_GAIN) if power < 1 else 1.0)
 
 
 def encode_exemplar(backbone: Backbone, images: Sequence[Tensor]) -> Exemplar:

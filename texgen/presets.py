@@ -28,6 +28,7 @@ class Preset:
         tile_overlap: Overlap of neighbouring tiles of the fixed schedule, as a part of the tile.
         inject: Exemplar keys and values in the noise prediction: `beside` its own, `replace`, or None.
         adapt: Training steps on the exemplar's own crops before synthesis, on a copy of the UNet.
+        raise_contrast: Sample a calm exemplar's latents at unit power, so that the noise does not drown them.
         match_spectrum: Give the canvas the exemplar's mean and cross-spectrum after every step, see `texgen.spectrum`.
         detail: What of the exemplar is carried over the decoded result, where cells match: `residual` (what the
             autoencoder loses), `pixels` (the exemplar itself: a weak network's grain goes, and so do its small
@@ -44,14 +45,32 @@ class Preset:
     tile_overlap: float = 0.25
     inject: InjectionMode | Literal["none"] | None = None
     adapt: int = 0
+    raise_contrast: bool = False
     match_spectrum: bool = False
     detail: DetailKind = "pixels"
 
 
 BUNDLED: dict[str, Preset] = {
     "draft": Preset(strength=0.0, iterations=0),
-    "standard": Preset(strength=0.04, iterations=2, lr=0.02, inject="beside"),
-    "best": Preset(strength=0.05, steps=100, iterations=3, lr=0.02, inject="beside"),
+    "standard": Preset(
+        strength=0.06,
+        iterations=2,
+        lr=0.02,
+        inject="beside",
+        raise_contrast=True,
+        match_spectrum=True,
+        detail="residual",
+    ),
+    "best": Preset(
+        strength=0.1,
+        iterations=3,
+        lr=0.02,
+        inject="beside",
+        adapt=80,
+        raise_contrast=True,
+        match_spectrum=True,
+        detail="residual",
+    ),
 }
 """For the bundled model and bases trained like it."""
 

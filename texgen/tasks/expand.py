@@ -20,7 +20,7 @@ from texgen.attention import InjectionMode, choose_layers
 from texgen.decode import decode_uint8
 from texgen.detail import find_detail
 from texgen.errors import OptionError, ResourceError
-from texgen.exemplar import Exemplar, encode_exemplar
+from texgen.exemplar import Exemplar, contrast, encode_exemplar
 from texgen.guidance.settings import Guidance
 from texgen.models import Backbone
 from texgen.presets import DetailKind, StartKind
@@ -106,6 +106,7 @@ def expand(
     inject: InjectionMode | Literal["none"] | None = None,
     layers: Sequence[int | str] | None = None,
     adapt: int | None = None,
+    raise_contrast: bool | None = None,
     match_spectrum: bool | None = None,
     detail: DetailKind | None = None,
     device: str = "auto",
@@ -141,6 +142,7 @@ def expand(
         adain: Match channel statistics of each tile to the exemplar's.
         inject: Exemplar keys and values in the noise prediction: `beside`, `replace` or `none`.
         adapt: Tune a copy of the UNet to the swatch first, by so many training steps on its own crops; 0 does not.
+        raise_contrast: Sample a calm swatch's latents at unit power, so that the noise does not drown them.
         match_spectrum: Give the canvas the swatch's mean and cross-spectrum after every step.
         layers: Attention layers of the loss by index or name; the last six by default.
         detail: What is carried over from matching cells of the swatch: `residual` (what the autoencoder loses),
@@ -172,7 +174,7 @@ def expand(
     backbone = _loaded(model, device, dtype)
     chosen = presets.choose(
         preset, backbone.trained_on_pairs, start=start, strength=strength, steps=steps, iterations=iterations, lr=lr, schedule=schedule,
-        window=window, inject=inject, adapt=adapt, match_spectrum=match_spectrum,
+        window=window, inject=inject, adapt=adapt, raise_contrast=raise_contrast, match_spectrum=match_spectrum,
         detail=detail,
     )  # fmt: skip
     plan = make_plan(backbone, chosen, size, tileable, strength, seed, tile_batch, tile_overlap, Guidance(
@@ -211,12 +213,19 @@ def _run(
         begun = quilt_start(exemplar, plan.canvas, plan.wrap, _generator(seeds[0]))
     clock.lap("start")
     timesteps = strength_timesteps(backbone.scheduler, plan.preset.steps, plan.preset.strength)
+    level = contrast(exemplar.sources) if plan.preset.raise_contrast else None
+    raised = exemplar if level is None else exemplar.raised(level)
+    sampler = backbone
     if plan.preset.adapt and timesteps:
-        backbone = adapted(
-            backbone, exemplar.sources, steps=plan.preset.adapt, below=timesteps[0], generator=_generator(seeds[4]),
-        )  # fmt: skip
+        sampler = adapted(
+            backbone, raised.sources, steps=plan.preset.adapt, below=timesteps[0], generator=_generator(seeds[4])
+        )
     clock.lap("adapt")
-    latents, history = _sampled(backbone, plan, exemplar, begun, timesteps, seeds[1:4], callback)
+    if level is not None and begun.latents is not None:
+        begun = begun._replace(latents=level.raised(begun.latents))
+    latents, history = _sampled(sampler, plan, raised, begun, timesteps, seeds[1:4], callback)
+    if level is not None:
+        latents = level.lowered(latents)
     clock.lap("sample")
     detail = None
     if plan.preset.detail != "none":

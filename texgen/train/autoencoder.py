@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from texgen.models.autoencoder import TextureAutoencoder
+from texgen.publish import publish
 from texgen.train.crops import Crops, crop, generator_of
 
 SPECTRUM = 0.6
@@ -158,8 +160,11 @@ class AutoencoderObjective:
 
 
 def save_half(module: ModelMixin, folder: Path) -> None:
-    """Write a part of a model in float16, half the size and precise enough to load."""
+    """Write a part of a model in float16, half the size and precise enough to load, without the path it came from."""
     copy.deepcopy(module).half().save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("_name_or_path", None)
+    publish(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
 
 
 def linear_code(model: TextureAutoencoder, images: Tensor) -> Tensor:

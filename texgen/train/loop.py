@@ -128,7 +128,8 @@ def train(
     if stop.asked:
         state.save(out / STATE)
         raise KeyboardInterrupt
-    _look(objective, out, state, log)
+    if state.looked != state.step:
+        _look(objective, out, state, log)
     return state.rows
 
 
@@ -139,6 +140,7 @@ def _look(objective: Objective, out: Path, state: _State, log: Callable[[str], N
         sheet = objective.sheet()
         objective.save(out / "model")
     state.record(measures)
+    state.looked = state.step
     state.save(out / STATE)
     publish_image(out / "sheet.png", sheet)
     write_log(out / "log.csv", state.rows)
@@ -155,6 +157,7 @@ class _State:
         self.optimizer = torch.optim.AdamW(self.parameters, settings.lr, betas=(0.9, 0.98), weight_decay=0.01)
         self.average = EMAModel(self.parameters, decay=0.999, use_ema_warmup=True, power=0.75)
         self.step = 0
+        self.looked = 0
         self.seconds = 0.0
         self.rows: list[Row] = []
 
