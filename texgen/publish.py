@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,15 @@ def save_image(path: Path, image: np.ndarray, recipe: dict[str, Any] | None) -> 
 def save_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file."""
     publish(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+
+
+def save_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file with a header line."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows(rows)
+    publish(path, text.getvalue().encode())
 
 
 def save_map(path: Path, coordinates: np.ndarray) -> None:

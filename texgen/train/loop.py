@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
 from PIL import Image
@@ -20,8 +21,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from texgen.errors import InputError, OptionError
-from texgen.publish import publish
-from texgen.train.record import Row, curves, matplotlib_classes, publish_image, write_log
+from texgen.publish import publish, save_image
+from texgen.train.record import Row, curves, matplotlib_classes, write_log
 
 STATE = "state.pt"
 LOG_EVERY = 25
@@ -142,9 +143,9 @@ def _look(objective: Objective, out: Path, state: _State, log: Callable[[str], N
     state.record(measures)
     state.looked = state.step
     state.save(out / STATE)
-    publish_image(out / "sheet.png", sheet)
+    save_image(out / "sheet.png", np.asarray(sheet), None)
     write_log(out / "log.csv", state.rows)
-    publish_image(out / "log.png", curves(state.rows))
+    save_image(out / "log.png", np.asarray(curves(state.rows)), None)
     log(f"step {state.step}, {state.seconds / 60:.1f} min: " + ", ".join(f"{n} {v:.4f}" for n, v in measures.items()))
 
 

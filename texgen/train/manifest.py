@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from texgen.publish import publish
+from texgen.publish import save_csv
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,7 @@ class Crop:
 
 def write_manifest(path: Path, rows: list[Crop]) -> None:
     """Write rows as CSV, whole or not at all."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(Crop.__dataclass_fields__), lineterminator="\n")
-    table.writeheader()
-    table.writerows(asdict(row) for row in rows)
-    publish(path, text.getvalue().encode())
+    save_csv(path, list(Crop.__dataclass_fields__), (astuple(row) for row in rows))
 
 
 def read_manifest(path: Path) -> list[Crop]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections import defaultdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from texgen.errors import OptionError
-from texgen.publish import publish
+from texgen.publish import save_csv
 
 
 class Row(NamedTuple):
@@ -24,18 +23,7 @@ class Row(NamedTuple):
 
 
 def write_log(path: Path, rows: list[Row]) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(Row._fields)
-    table.writerows((row.step, row.seconds, row.name, f"{row.value:.5f}") for row in rows)
-    publish(path, text.getvalue().encode())
-
-
-def publish_image(path: Path, picture: Image.Image) -> None:
-    """Write a PNG, whole or not at all."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    publish(path, buffer.getvalue())
+    save_csv(path, Row._fields, ((*row[:3], f"{row.value:.5f}") for row in rows))
 
 
 def curves(rows: list[Row]) -> Image.Image:
