@@ -14,6 +14,7 @@ from tiling import Wrap, bordered, canvas_size
 
 BLOCK = 16
 """Latent pixels a side of the blocks that spectra are averaged over: correlations up to half of it are matched."""
+HOP = BLOCK // 4
 RIDGE = 1e-3
 FLOOR = 1e-8
 
@@ -85,10 +86,10 @@ def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap) -> Tensor | None:
         spread = (field - field.mean((2, 3), keepdim=True)).float().cpu()
         if min(canvas_size(field)) < BLOCK:
             continue
-        around = (0, BLOCK // 2 if wrap.x else 0, 0, BLOCK // 2 if wrap.y else 0)
+        around = (0, BLOCK - HOP if wrap.x else 0, 0, BLOCK - HOP if wrap.y else 0)
         spread = F.pad(spread, around, mode="circular")
-        for rows in torch.split(spread.unfold(2, BLOCK, BLOCK // 2)[0], 8, 1):
-            blocks = rows.unfold(2, BLOCK, BLOCK // 2)
+        for rows in torch.split(spread.unfold(2, BLOCK, HOP)[0], 8, 1):
+            blocks = rows.unfold(2, BLOCK, HOP)
             transformed = torch.fft.fft2(blocks * window).flatten(1, 2)
             total = total + torch.einsum("ckyx,dkyx->yxcd", transformed, transformed.conj())
             count += transformed.shape[1]

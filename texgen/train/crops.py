@@ -4,7 +4,6 @@ of (seed, i) alone, so a resumed run sees what an unbroken one would have seen."
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import OrderedDict
 from pathlib import Path
 
@@ -28,17 +27,19 @@ class Crops:
     Args:
         folder: With `manifest.csv`.
         held_out: Share of original images whose crops are for validation only.
+        zoom: Half of the windows are zoomed by up to this factor, in or out; 1 leaves all at their own scale.
 
     Raises:
         InputError: No manifest, or too few crops.
     """
 
-    def __init__(self, folder: Path, held_out: float = 0.03) -> None:
+    def __init__(self, folder: Path, held_out: float = 0.03, zoom: float = 1.5) -> None:
         manifest = folder / "manifest.csv"
         if not manifest.is_file():
             raise InputError(f"{folder}: no manifest.csv; make the folder with `texgen train data`.")
         rows = [row for row in read_manifest(manifest) if (folder / row.file).is_file()]
         self.folder = folder
+        self.zoom = zoom
         self.validation = [row for row in rows if _fraction(row) < held_out]
         training = [row for row in rows if _fraction(row) >= held_out]
         self._plain = [row for row in training if not row.period]
@@ -74,7 +75,7 @@ class Crops:
         """
         rng = np.random.default_rng((seed, step))
         chosen = [self._drawn(rng, side) for _ in range(batch)]
-        groups = [augmented_windows(self.pixels(row), side, count, rng) for row in chosen]
+        groups = [augmented_windows(self.pixels(row), side, count, rng, self.zoom) for row in chosen]
         return torch.stack(groups, 1).flatten(0, 1)
 
     def _drawn(self, rng: np.random.Generator, side: int) -> Crop:
@@ -94,13 +95,13 @@ def crop(image: np.ndarray, side: int, place: float) -> Tensor:
     return values.permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
-def augmented_windows(image: np.ndarray, side: int, count: int, rng: np.random.Generator) -> Tensor:
+def augmented_windows(image: np.ndarray, side: int, count: int, rng: np.random.Generator, most: float = 1.5) -> Tensor:
     """`count` windows (count, 3, side, side) in [-1, 1] of one image (S, S, 3), all changed alike.
 
-    Half the time at the image's own scale, else zoomed by 0.67 to 1.5 as far as its size allows; turned and flipped at
+    Half the time at the image's own scale, else zoomed by 1 / `most` to `most` as far as its size allows; turned and flipped at
     random; channels permuted and tone changed now and then.
     """
-    zoom = 1.0 if rng.random() < 0.5 else float(np.exp(rng.uniform(math.log(0.67), math.log(1.5))))
+    zoom = 1.0 if rng.random() < 0.5 else most ** float(rng.uniform(-1, 1))
     read = min(round(side / zoom), *image.shape[:2])
     windows = []
     for _ in range(count):

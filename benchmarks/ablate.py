@@ -1,0 +1,120 @@
+"""What matters in training the UNet: short runs from the same random start, one thing changed in each.
+
+    python benchmarks/ablate.py --data CROPS --minutes 4 [--out out/ablate]
+
+Every run gets the same processor time on the same data, and the bundled autoencoder; the table is the held-out error of the target, reading
+both its own and the exemplar's keys and values, at the windows' own scale and on windows zoomed by 1.5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+
+import texgen
+from texgen.attention import PairMode
+from texgen.publish import save_csv
+from texgen.train.crops import Crops, generator_of
+from texgen.train.loop import Settings, train
+from texgen.train.unet import UNetObjective, UNetSettings, new_unet
+
+TIMESTEPS = (20, 60, 120, 250)
+MIXED = (0.1, 0.25, 0.65)
+BASE = (64, 128, 256)
+PROBES = 5
+VARIANTS = {
+    "base": {},
+    "narrow (48, 96, 192)": {"widths": (48, 96, 192)},
+    "wide (96, 192, 384)": {"widths": (96, 192, 384)},
+    "no attention at the finest scale": {"coarse": True},
+    "no zoom": {"zoom": 1.0},
+    "exemplar never read": {"modes": (1.0, 0.0, 0.0)},
+}
+
+
+def network(widths: tuple[int, ...], coarse: bool, channels: int) -> UNet2DConditionModel:
+    """A fresh UNet; `coarse` has no attention at the finest scale."""
+    unet = new_unet(channels, widths)
+    if not coarse:
+        return unet
+    blocks = {"up_block_types": (*unet.config.up_block_types[:-1], "UpBlock2D")}
+    torch.manual_seed(0)
+    return UNet2DConditionModel.from_config({**unet.config, **blocks})
+
+
+def held_out(objective: UNetObjective, mode: PairMode, zoom: float) -> list[float]:
+    """The target's error at `TIMESTEPS` on held-out pairs resized by `zoom` and cut to the same size."""
+    images = objective._held_out
+    side = images.shape[-1]
+    if zoom != 1:
+        grown = F.interpolate(images, scale_factor=zoom, mode="bicubic", antialias=True)
+        images = grown[..., :side, :side].clamp(-1, 1)
+    latents = objective._encoded(images)
+    pairs = len(latents) // 2
+    found = []
+    with torch.no_grad():
+        for timestep in TIMESTEPS:
+            steps = torch.full((pairs,), timestep)
+            errors = objective._errors(latents, steps, mode, generator_of(1, timestep))
+            found.append(float(errors[:pairs].mean()))
+    return found
+
+
+def affordable(objective: UNetObjective, seconds: float, dtype: torch.dtype) -> int:
+    """How many steps fit into so many seconds of processor time; the weights stay as they are."""
+    times = []
+    for step in range(PROBES):
+        started = time.process_time()
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            loss, _ = objective.loss(objective.batch(step), step)
+        loss.backward()
+        times.append(time.process_time() - started)
+    objective.module.zero_grad(set_to_none=True)
+    return int(seconds / (sum(times[1:]) / (PROBES - 1)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("out/ablate"))
+    parser.add_argument("--minutes", type=float, default=4)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    autoencoder = texgen.load("mini").autoencoder
+    rows: list[list[object]] = []
+    for name, changed in VARIANTS.items():
+        options = {"widths": BASE, "coarse": False, "zoom": 1.5, "modes": MIXED, **changed}
+        unet = network(options["widths"], options["coarse"], autoencoder.config.latent_channels)
+        objective = UNetObjective(
+            Crops(arguments.data, zoom=options["zoom"]), unet, autoencoder,
+            UNetSettings(modes=options["modes"], focus=250, focus_share=0.9, large_share=0.0), 0, torch.device("cpu"),
+        )  # fmt: skip
+        run = arguments.out / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        dtype = getattr(torch, arguments.dtype)
+        steps = affordable(objective, arguments.minutes * 60 * torch.get_num_threads(), dtype)
+        settings = Settings(steps=steps, lr=4e-4, warmup=20, look_every=steps, dtype=dtype)
+        train(objective, run, settings, resume=False, log=lambda _line: None)
+        averaged = UNet2DConditionModel.from_pretrained(run / "model" / "unet", torch_dtype=torch.float32)
+        objective.module = averaged.to(memory_format=torch.channels_last)
+        size = sum(p.numel() for p in unet.parameters()) / 1e6
+        row = [name, f"{size:.1f}", steps]
+        row += [f"{error:.3f}" for zoom in (1.0, 1.5) for error in held_out(objective, "beside", zoom)]
+        rows.append(row)
+        print("| " + " | ".join(str(value) for value in row) + " |", flush=True)
+        save_csv(arguments.out / "ablation.csv", columns(), rows)
+
+
+def columns() -> list[str]:
+    return ["variant", "million parameters", "steps", *(f"t {t}, {s}" for s in ("1:1", "zoom 1.5") for t in TIMESTEPS)]
+
+
+if __name__ == "__main__":
+    main()
