@@ -10,7 +10,7 @@ import torch
 from conftest import generator
 
 from texgen import image as images
-from texgen.decode import decode, decode_uint8
+from texgen.decode import decode
 from texgen.detail import find_detail
 from texgen.exemplar import encode_exemplar
 from texgen.quilt import quilt
@@ -57,6 +57,43 @@ def test_every_cell_of_a_quilt_comes_from_where_the_map_says(exemplar, wrap, can
 def test_quilts_are_seeded(exemplar):
     assert torch.equal(sewn(exemplar, seed=1).latents, sewn(exemplar, seed=1).latents)
     assert not torch.equal(sewn(exemplar, seed=1).latents, sewn(exemplar, seed=2).latents)
+
+
+def box_correlation(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Correlation of the means of 4x4 cells."""
+    means = [torch.nn.functional.avg_pool2d(values, 4) for values in (first, second)]
+    means = [m - m.mean((2, 3), keepdim=True) for m in means]
+    return float((means[0] * means[1]).sum() / (means[0].norm() * means[1].norm()))
+
+
+def test_a_strong_layout_is_followed_in_its_low_frequencies(exemplar):
+    layout = sewn(exemplar, seed=5).latents
+    steered = sewn(exemplar, layout=layout, layout_weight=5.0, seed=6).latents
+    followed, ignored = box_correlation(steered, layout), box_correlation(sewn(exemplar, seed=6).latents, layout)
+    assert followed > 0.6 > 0.4 > ignored, f"correlation {followed:.2f} steered, {ignored:.2f} not, allowed 0.6 and 0.4"
+
+
+def test_a_layout_without_weight_is_the_plain_quilt(exemplar):
+    layout = torch.randn(1, 16, *CANVAS, generator=generator())
+    plain, steered = sewn(exemplar), sewn(exemplar, layout=layout, layout_weight=0.0)
+    assert torch.equal(plain.latents, steered.latents) and torch.equal(plain.coordinates, steered.coordinates)
+
+
+def test_a_layout_of_another_size_is_refused(exemplar):
+    with pytest.raises(ValueError, match=r"layout of shape \(1, 16, 8, 8\) must be \(1, 16, 40, 56\)"):
+        sewn(exemplar, layout=torch.zeros(1, 16, 8, 8))
+
+
+def test_quilting_does_not_depend_on_threads_and_leaves_their_number_as_found(exemplar):
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        two = sewn(exemplar).latents
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        assert torch.equal(two, sewn(exemplar).latents)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def seam_jump(latents: torch.Tensor) -> float:
@@ -106,14 +143,6 @@ def test_decoding_in_tiles_equals_decoding_whole(mini):
 def test_a_stable_diffusion_canvas_decodes_with_a_wrapped_margin(sd):
     latents = torch.randn(1, 4, 16, 24, generator=generator())
     assert decode(sd, latents, TORUS).shape == (1, 3, 128, 192)
-
-
-def test_decode_to_8_bits_rounds_and_crops(mini, exemplar):
-    latents = sewn(exemplar, Size(17, 20)).latents
-    pixels = decode_uint8(mini, latents, TORUS, Size(130, 155))
-    expected = (decode(mini, latents, TORUS)[0, :, :130, :155] * 255).round()
-    assert pixels.shape == (130, 155, 3)
-    assert np.abs(pixels.transpose(2, 0, 1).astype(float) - expected.numpy()).max() <= 1
 
 
 @pytest.mark.parametrize("replacing", [False, True])
