@@ -55,7 +55,7 @@ def made(
     """A texture by a preset or a baseline, and the quilt's map where there is one."""
     if preset in baselines.ALL:
         values = baselines.ALL[preset](exemplar, Size(size, size), seed, **options)
-        return Image.fromarray(images.to_uint8(values)), None
+        return Image.fromarray(images.to_integers(values)), None
     result = texgen.expand(path, size, model=backbone, preset=preset, seed=seed, **options)
     return result.image, result.coordinates
 

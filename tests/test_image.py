@@ -28,14 +28,14 @@ def test_lossless_files_are_read_exactly(suffix, tmp_path):
     gradient().save(path)
     values = images.read(path)
     assert values.shape == (1, 3, 96, 80) and values.dtype == torch.float32
-    np.testing.assert_array_equal(images.to_uint8(values), np.asarray(gradient()))
+    np.testing.assert_array_equal(images.to_integers(values), np.asarray(gradient()))
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp"])
 def test_lossy_files_are_read_closely(suffix, tmp_path):
     path = tmp_path / f"a.{suffix}"
     gradient().save(path, quality=95)
-    assert np.abs(images.to_uint8(images.read(path)).astype(int) - np.asarray(gradient())).mean() < 6
+    assert np.abs(images.to_integers(images.read(path)).astype(int) - np.asarray(gradient())).mean() < 6
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1"])
@@ -66,7 +66,7 @@ def test_an_embedded_profile_is_converted_to_srgb(tmp_path):
     path = tmp_path / "profile.png"
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     gradient().save(path, icc_profile=lab)
-    assert np.abs(images.to_uint8(images.read(path)).astype(int) - np.asarray(gradient())).max() <= 1
+    assert np.abs(images.to_integers(images.read(path)).astype(int) - np.asarray(gradient())).max() <= 1
 
 
 def test_an_opaque_alpha_channel_is_dropped_and_transparency_refused(tmp_path):
@@ -74,7 +74,7 @@ def test_an_opaque_alpha_channel_is_dropped_and_transparency_refused(tmp_path):
     clear.putpixel((3, 3), (0, 0, 0, 10))
     opaque.save(tmp_path / "opaque.png")
     clear.save(tmp_path / "clear.png")
-    np.testing.assert_array_equal(images.to_uint8(images.read(tmp_path / "opaque.png")), np.asarray(gradient()))
+    np.testing.assert_array_equal(images.to_integers(images.read(tmp_path / "opaque.png")), np.asarray(gradient()))
     with pytest.raises(InputError, match=r"has transparency, which would be lost; flatten it"):
         images.read(tmp_path / "clear.png")
 

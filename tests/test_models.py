@@ -30,7 +30,7 @@ def test_a_folder_gives_the_saved_networks_and_the_encoded_empty_prompt(sd):
     with torch.no_grad():
         expected = tiny.text_encoder()(ids)[0]
     torch.testing.assert_close(sd.condition["encoder_hidden_states"], expected)
-    assert (sd.factor, sd.native_tile, sd.latent_channels, sd.halo) == (8, (16, 16), 4, None)
+    assert (sd.factor, sd.native_tile, sd.latent_channels, sd.decodes_locally) == (8, (16, 16), 4, False)
     assert type(sd.scheduler).__name__ == "DDIMScheduler" and sd.scheduler.config.steps_offset == 1
     assert not sd.scheduler.config.clip_sample
     assert not any(p.requires_grad for p in [*sd.unet.parameters(), *sd.autoencoder.parameters()])

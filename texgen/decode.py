@@ -2,66 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from texgen.detail import Detail
-from texgen.image import to_uint8
+from texgen.image import to_integers
 from texgen.models import Backbone
+from texgen.models.tiled_vae import fixed_statistics, gather_statistics
+from texgen.pixels import PixelFile
 from tiling import Size, Tile, Wrap, canvas_size, cut, plan_cores
 
 CORE = 64
-WRAP_MARGIN = 16
 
 
-def decode_tiles(
-    backbone: Backbone, latents: Tensor, wrap: Wrap, detail: Detail | None = None
-) -> Iterator[tuple[Tile, Tensor]]:
-    """Decode a canvas in pieces.
+class CanvasDecoder:
+    """Decodes any part of a canvas, in tiles that agree with one another.
 
-    A local decoder (one with a `halo`) decodes tiles of 64 latents with that much context around, which gives exactly
-    the whole decode. Any other decodes the canvas whole, with a wrapped margin on the axes that wrap.
+    A local decoder decodes tiles of 64 latents with its halo around, which gives exactly the whole decode. Any other is
+    first made local: what it looks at the whole canvas for is measured and held fixed (`texgen.models.tiled_vae`).
 
     Args:
         backbone: Its autoencoder decodes.
-        latents: (1, C, h, w).
+        latents: The canvas (1, C, h, w).
         wrap: Axes that close to a ring.
         detail: Carried over to the pixels.
-
-    Yields:
-        A tile in image pixels and its values (1, 3, height, width), clamped to [0, 1].
     """
-    canvas, factor = canvas_size(latents), backbone.factor
-    local = backbone.halo is not None
-    halo = backbone.halo if backbone.halo is not None else WRAP_MARGIN
-    for core in plan_cores(canvas, Size(CORE, CORE) if local else canvas):
-        read = core.grown(halo, canvas, wrap)
-        image = backbone.decode(cut(latents, read)).cpu()
+
+    def __init__(self, backbone: Backbone, latents: Tensor, wrap: Wrap, detail: Detail | None = None) -> None:
+        self.backbone, self.latents, self.wrap, self.detail = backbone, latents, wrap, detail
+        self.canvas = canvas_size(latents)
+        self._localised: Callable[[], AbstractContextManager[None]] = nullcontext
+        if not backbone.decodes_locally:
+            statistics = gather_statistics(backbone.autoencoder, self._read, self.canvas, wrap)
+            self._localised = partial(fixed_statistics, backbone.autoencoder, statistics)
+
+    def _read(self, tile: Tile) -> Tensor:
+        return self.backbone.unscaled(cut(self.latents, tile))
+
+    @property
+    def bands(self) -> list[list[Tile]]:
+        """The tiles of the canvas in latent pixels, row by row: the units of streamed decoding."""
+        return [list(row) for _, row in groupby(plan_cores(self.canvas, Size(CORE, CORE)), lambda tile: tile.top)]
+
+    def tile(self, core: Tile) -> Tensor:
+        """The pixels (1, 3, height, width) of a tile in latent pixels, clamped to [0, 1]."""
+        factor = self.backbone.factor
+        read = core.grown(self.backbone.halo, self.canvas, self.wrap)
+        with self._localised():
+            image = self.backbone.decode(cut(self.latents, read)).cpu()
         top, left = (core.top - read.top) * factor, (core.left - read.left) * factor
         size = core.size.scaled(factor)
         image = image[..., top : top + size.height, left : left + size.width]
-        if detail is not None:
-            image = detail.apply(image, core)
-        yield core.scaled(factor), image.clamp(0, 1)
+        return (image if self.detail is None else self.detail.apply(image, core)).clamp(0, 1)
+
+    def write(self, band: Sequence[Tile], pixels: PixelFile) -> None:
+        """Decode a band into `pixels`, which crops the canvas at the bottom and on the right."""
+        height, width, _ = pixels.shape
+        factor = self.backbone.factor
+        top, rows = (
+            band[0].top * factor,
+            np.empty((band[0].size.height * factor, self.canvas.width * factor, 3), pixels.dtype),
+        )
+        for core in band:
+            area = core.scaled(factor)
+            rows[:, area.left : area.right] = to_integers(self.tile(core), pixels.dtype)
+        pixels.write(top, rows[: height - top, :width])
 
 
 def decode(backbone: Backbone, latents: Tensor, wrap: Wrap, detail: Detail | None = None) -> Tensor:
     """The whole canvas as one tensor (1, 3, H, W) in [0, 1]; memory grows with it."""
-    size = canvas_size(latents).scaled(backbone.factor)
-    image = torch.empty(1, 3, *size)
-    for tile, values in decode_tiles(backbone, latents, wrap, detail):
-        image[..., tile.top : tile.bottom, tile.left : tile.right] = values
+    decoder = CanvasDecoder(backbone, latents, wrap, detail)
+    image = torch.empty(1, 3, *decoder.canvas.scaled(backbone.factor))
+    for core in (tile for band in decoder.bands for tile in band):
+        area = core.scaled(backbone.factor)
+        image[..., area.top : area.bottom, area.left : area.right] = decoder.tile(core)
     return image
-
-
-def decode_uint8(
-    backbone: Backbone, latents: Tensor, wrap: Wrap, size_px: Size, detail: Detail | None = None
-) -> np.ndarray:
-    """The canvas cropped to `size_px`, (height, width, 3), 8 bits; floats are held for one tile at a time."""
-    image = np.empty((*canvas_size(latents).scaled(backbone.factor), 3), np.uint8)
-    for tile, values in decode_tiles(backbone, latents, wrap, detail):
-        image[tile.top : tile.bottom, tile.left : tile.right] = to_uint8(values)
-    return np.ascontiguousarray(image[: size_px.height, : size_px.width])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,9 +17,12 @@ FEATHER_PX = 2
 TRUST = 0.8
 COHERENCE = 0.5
 CHUNK = 2048
+LARGEST = 2**24
 RADIUS = 1
 FLAT = 1e-6
 GRAIN = 0.1
+EXACT = 1e-6
+"""Share of the variance below which a cell is a copy: no other can be clearly nearer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,22 +141,20 @@ def find_detail(
             away, and with it what the network changed in well matched cells.
     """
     canvas = canvas_size(latents)
-    described = _describe(bordered(latents.cpu(), RADIUS, wrap))
-    table = _Table(exemplar.sources)
-    nearest, nearest_cost = table.nearest(described)
-    if coordinates is None:
-        best, cost = nearest, nearest_cost
-    else:
-        best = table.lookup(coordinates.flatten(1), exemplar.factor)
-        cost = table.cost(described, best)
-        better = nearest_cost < COHERENCE * cost
-        best, cost = torch.where(better, nearest, best), torch.where(better, nearest_cost, cost)
+    table, cells = _Table(exemplar.sources), _Cells(latents, wrap)
+    best = table.first(canvas.area) if coordinates is None else table.lookup(coordinates.flatten(1), exemplar.factor)
+    cost = cells.cost(table, best)
+    for part, described in cells:
+        inexact = (cost[part] > EXACT * table.variance).nonzero()[:, 0]
+        nearest, nearest_cost = table.nearest(described[inexact])
+        better = nearest_cost < (COHERENCE if coordinates is not None else 1) * cost[part][inexact]
+        best[part][inexact[better]], cost[part][inexact[better]] = nearest[better], nearest_cost[better]
     for shift in ((0, 1), (0, -1), (1, 0), (-1, 0)):
         moved = table.moved(best.view(*canvas).roll(shift, (0, 1)).flatten(), shift)
-        moved_cost = table.cost(described, moved)
+        moved_cost = cells.cost(table, moved)
         better = moved_cost < cost
         best, cost = torch.where(better, moved, best), torch.where(better, moved_cost, cost)
-    relative = cost / (table.variance + GRAIN * described.shape[1])
+    relative = cost / (table.variance + GRAIN * cells.width)
     return Detail(
         coordinates=table.coordinates(best, exemplar.factor).view(3, *canvas),
         weight=torch.exp(-0.5 * (relative / TRUST) ** 2).view(*canvas),
@@ -169,12 +170,34 @@ def _describe(bordered: Tensor) -> Tensor:
     return F.unfold(bordered, 2 * RADIUS + 1)[0].T.contiguous()
 
 
+class _Cells:
+    """The cells of a canvas, described some rows at a time, so that memory does not grow with it ninefold."""
+
+    def __init__(self, latents: Tensor, wrap: Wrap) -> None:
+        self.size = canvas_size(latents)
+        self.width = latents.shape[1] * (2 * RADIUS + 1) ** 2
+        self._bordered = bordered(latents.cpu(), RADIUS, wrap)
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        """Which cells, row by row, and their descriptors (n, C * 9)."""
+        rows = max(1, CHUNK // self.size.width)
+        for top in range(0, self.size.height, rows):
+            bottom = min(top + rows, self.size.height)
+            read = self._bordered[..., top : bottom + 2 * RADIUS, :]
+            yield slice(top * self.size.width, bottom * self.size.width), _describe(read)
+
+    def cost(self, table: _Table, index: Tensor) -> Tensor:
+        """Squared distance of each cell to the exemplar cell it is matched with, (n,)."""
+        return torch.cat([table.cost(described, index[part]) for part, described in self])
+
+
 class _Table:
     """All exemplar cells of all sources in one list of descriptors."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = sources
         self.described = torch.cat([_describe(bordered(s.latents, RADIUS, Wrap())) for s in sources])
+        self._energy = self.described.square().sum(1)
         self.sizes = [canvas_size(s.latents) for s in sources]
         areas = torch.tensor([0] + [size.area for size in self.sizes])
         self.offsets = areas.cumsum(0)
@@ -184,15 +207,18 @@ class _Table:
 
     def nearest(self, described: Tensor) -> tuple[Tensor, Tensor]:
         """Index of and squared distance to the nearest exemplar cell, (n,) each."""
-        energy = self.described.square().sum(1)
-        found = [torch.min(energy - 2 * part @ self.described.T, 1) for part in torch.split(described, CHUNK)]
-        index = torch.cat([f.indices for f in found])
-        return index, torch.cat([f.values for f in found]).add(described.square().sum(1)).clamp_min(0)
+        few = max(1, LARGEST // len(self.described))
+        parts = [torch.addmm(self._energy, p, self.described.T, alpha=-2).min(1) for p in torch.split(described, few)]
+        index, cost = (torch.cat([part[i] for part in parts]) for i in (1, 0))
+        return index, (cost + described.square().sum(1)).clamp_min(0)
+
+    def first(self, count: int) -> Tensor:
+        """Index 0 for every cell: nothing is known yet."""
+        return torch.zeros(count, dtype=torch.long)
 
     def cost(self, described: Tensor, index: Tensor) -> Tensor:
-        """Squared distance of each cell to the exemplar cell it is matched with, (n,)."""
-        parts = zip(torch.split(described, CHUNK), torch.split(index, CHUNK), strict=True)
-        return torch.cat([(part - self.described[where]).square().sum(1) for part, where in parts])
+        """Squared distance of cells to exemplar cells, (n,)."""
+        return (described - self.described[index]).square().sum(1)
 
     def split(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Source number, row and column of cells."""

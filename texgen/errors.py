@@ -12,6 +12,11 @@ The number is the command line's exit code, and part of the interface.
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class TexgenError(Exception):
     """Base of all errors; the message says what, got, allowed and remedy in one line."""
@@ -47,3 +52,13 @@ class LockedError(TexgenError):
     """Another run is writing the same output."""
 
     exit_code = 8
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Within, a failing disk is a `ResourceError` that names the file."""
+    try:
+        yield
+    except OSError as error:
+        what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
+        raise ResourceError(f"{path}: cannot be written ({what}); nothing was changed.") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -184,7 +185,8 @@ def prepare(
     return image.contiguous()
 
 
-def to_uint8(image: Tensor) -> np.ndarray:
-    """(1, 3, H, W) in [0, 1] to (H, W, 3), rounded."""
-    array: np.ndarray = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-    return array
+def to_integers(image: Tensor, dtype: npt.DTypeLike = np.uint8) -> np.ndarray:
+    """(1, 3, H, W) in [0, 1] to (H, W, 3) of an unsigned integer type, rounded; 1 is its largest."""
+    most = int(np.iinfo(dtype).max)
+    scaled = (image[0].clamp(0, 1) * most).round().permute(1, 2, 0).contiguous().numpy()
+    return scaled.astype(dtype)

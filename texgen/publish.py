@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import json
 import os
@@ -15,20 +14,24 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from texgen.errors import LockedError, OptionError, ResourceError
+from texgen.encode import write_image
+from texgen.errors import LockedError, OptionError, disk_errors
+from texgen.pixels import Pixels
 
 SUFFIXES = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}
+DEEP = (".png", ".tif", ".tiff")
+"""Formats that hold 16 bits a channel."""
 
 
-def check_target(path: Path, height: int, width: int, suffixes: Sequence[str] = tuple(SUFFIXES)) -> None:
+def check_target(
+    path: Path, height: int, width: int, suffixes: Sequence[str] = tuple(SUFFIXES), bits: int = 8, pyramid: bool = False
+) -> None:
     """Refuse, before any work, what cannot be written later.
 
     Raises:
-        OptionError: Unknown suffix, a folder, a missing parent folder, or a side the format cannot hold.
+        OptionError: Unknown suffix, a folder, a missing parent folder, or sides, bits or levels the format cannot hold.
     """
     kind = SUFFIXES.get(path.suffix.lower())
     if path.suffix.lower() not in suffixes:
@@ -44,15 +47,21 @@ def check_target(path: Path, height: int, width: int, suffixes: Sequence[str] = 
         raise OptionError(
             f"{path.name}: {kind} holds at most {limit} px a side, the result has {width}x{height}; use .tif."
         )
+    if bits > 8 and path.suffix.lower() not in DEEP:
+        raise OptionError(f"{path.name}: {kind} holds 8 bits a channel, not {bits}; use {', '.join(DEEP)}.")
+    if pyramid and kind != "TIFF":
+        raise OptionError(f"{path.name}: only a TIFF can be a pyramid; use .tif.")
 
 
-def save_image(path: Path, image: np.ndarray, recipe: dict[str, Any] | None) -> None:
-    """Write an image (H, W, 3) uint8 by its suffix, the recipe embedded where given.
+def save_image(path: Path, pixels: Pixels, recipe: dict[str, Any] | None, pyramid: bool = False) -> None:
+    """Write a picture (height, width, 3) by its suffix, the recipe embedded where given, in bounded memory.
 
     Raises:
         ResourceError: Disk full or not writable; an older file stays as it was.
     """
-    publish(path, _encode(path, image, None if recipe is None else json.dumps(recipe, sort_keys=True)))
+    text = None if recipe is None else json.dumps(recipe, sort_keys=True)
+    with published(path) as part:
+        write_image(part, SUFFIXES[path.suffix.lower()], pixels, text, pyramid)
 
 
 def save_json(path: Path, content: dict[str, Any]) -> None:
@@ -82,22 +91,31 @@ def save_map(path: Path, coordinates: np.ndarray) -> None:
 
 def publish(path: Path, content: bytes) -> None:
     """Put `content` at `path` in one step."""
-    try:
+    with published(path) as part:
+        part.write_bytes(content)
+
+
+@contextmanager
+def published(path: Path) -> Iterator[Path]:
+    """Within, a temporary file beside `path` to be written; afterwards it stands at `path`, whole, or is gone.
+
+    Raises:
+        ResourceError: Disk full or not writable; an older file stays as it was.
+    """
+    with disk_errors(path):
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+        part = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
+            yield part
+            with part.open("rb+") as file:
                 os.fsync(file.fileno())
-            Path(name).chmod(0o666 & ~_umask())
-            Path(name).replace(path)
+            part.chmod(0o666 & ~_umask())
+            part.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
-    except OSError as error:
-        what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
-        raise ResourceError(f"{path}: cannot be written ({what}); nothing was changed.") from error
 
 
 @contextmanager
@@ -124,30 +142,6 @@ def locked(path: Path) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
-
-
-def _encode(path: Path, image: np.ndarray, recipe: str | None) -> bytes:
-    kind = SUFFIXES[path.suffix.lower()]
-    buffer = io.BytesIO()
-    if kind == "TIFF":
-        big = image.nbytes > 2**31
-        tifffile.imwrite(
-            buffer, image, photometric="rgb", compression="zlib", bigtiff=big, description=recipe, metadata=None
-        )
-        return buffer.getvalue()
-    picture = Image.fromarray(image)
-    if kind == "PNG":
-        notes = PngInfo()
-        if recipe is not None:
-            notes.add_text("texgen", recipe)
-        picture.save(buffer, kind, pnginfo=notes, compress_level=6)
-        return buffer.getvalue()
-    exif = Image.Exif()
-    if recipe is not None:
-        exif[0x010E] = recipe  # ImageDescription
-    options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True}
-    picture.save(buffer, kind, exif=exif.tobytes() if recipe is not None else b"", **options)
-    return buffer.getvalue()
 
 
 def _umask() -> int:

@@ -12,6 +12,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from texgen.attention import self_attention_layers
+from texgen.models import tiled_vae
 from texgen.models.autoencoder import TextureAutoencoder
 from tiling import Size
 
@@ -69,9 +70,14 @@ class Backbone:
         return int(self.unet.config.in_channels)
 
     @property
-    def halo(self) -> int | None:
-        """Latent pixels of context of a local decoder; None where decoding looks at the whole image."""
-        return getattr(self.autoencoder, "halo", None)
+    def decodes_locally(self) -> bool:
+        """Whether a pixel depends on the latents around it alone; if not, `texgen.models.tiled_vae` makes it so."""
+        return isinstance(self.autoencoder, TextureAutoencoder)
+
+    @property
+    def halo(self) -> int:
+        """Latent pixels of context that a tile is decoded with."""
+        return self.autoencoder.halo if self.decodes_locally else tiled_vae.HALO
 
     @cached_property
     def attention_layers(self) -> list[str]:
@@ -84,7 +90,7 @@ class Backbone:
 
         The posterior's mean, times the scaling factor.
         """
-        encoded = self.autoencoder.encode(image.to(self.device, self._autoencoder_dtype) * 2 - 1)
+        encoded = self.autoencoder.encode(image.to(*self._autoencoder_place) * 2 - 1)
         latents = encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latents
         shifted = latents.float() - (self.autoencoder.config.get("shift_factor") or 0.0)
         return shifted * self.autoencoder.config.scaling_factor
@@ -92,11 +98,17 @@ class Backbone:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (1, C, h, w) to an image (1, 3, h * factor, w * factor), float32, not clamped to [0, 1]."""
-        config = self.autoencoder.config
-        latents = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
-        image = self.autoencoder.decode(latents.to(self.device, self._autoencoder_dtype)).sample
+        image = self.autoencoder.decode(self.unscaled(latents)).sample
         return image.float() / 2 + 0.5
 
+    def unscaled(self, latents: Tensor) -> Tensor:
+        """Latents as the autoencoder's decoder takes them, on its device, in its dtype."""
+        config = self.autoencoder.config
+        latents = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
+        return latents.to(*self._autoencoder_place)
+
     @property
-    def _autoencoder_dtype(self) -> torch.dtype:
-        return next(self.autoencoder.parameters()).dtype
+    def _autoencoder_place(self) -> tuple[torch.device, torch.dtype]:
+        """Its own: it may have been moved off the device."""
+        parameter = next(self.autoencoder.parameters())
+        return parameter.device, parameter.dtype

@@ -1,0 +1,128 @@
+"""Pixels on disk and into files: what comes out is what went in, in rows, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from texgen import publish
+from texgen.encode import pyramid_levels
+from texgen.errors import OptionError, ResourceError
+from texgen.pixels import PixelFile, halved
+
+
+def picture(height=70, width=90, dtype=np.uint8):
+    values = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (height // 2, width // 2, 3))
+    return np.ascontiguousarray(values.repeat(2, 0).repeat(2, 1).astype(dtype))
+
+
+def on_disk(folder, array):
+    pixels = PixelFile(folder / "pixels", array.shape, array.dtype.itemsize * 8)
+    for top in range(0, len(array), 32):
+        pixels.write(top, array[top : top + 32])
+    return pixels
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_rows_come_back_in_any_slices(tmp_path, dtype):
+    array = picture(dtype=dtype)
+    pixels = on_disk(tmp_path, array)
+    for rows in (slice(0, 70), slice(3, 41), slice(69, 500), slice(-5, None), slice(9, 9)):
+        np.testing.assert_array_equal(pixels[rows], array[rows])
+    again = PixelFile(tmp_path / "pixels", array.shape, array.dtype.itemsize * 8)
+    np.testing.assert_array_equal(again[:], array)
+
+
+@pytest.mark.parametrize("shape", [(64, 32), (65, 33), (1, 7)])
+def test_halving_is_the_mean_of_two_by_two(tmp_path, shape):
+    array = picture(140, 140)[: shape[0], : shape[1]]
+    half = halved(array, tmp_path / "half", band=8)[:]
+    padded = np.pad(array, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge").astype(float)
+    expected = padded.reshape(half.shape[0], 2, half.shape[1], 2, 3).mean((1, 3))
+    assert half.shape == (-(-shape[0] // 2), -(-shape[1] // 2), 3)
+    assert np.abs(half - expected).max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype"), [(".png", np.uint8), (".tif", np.uint8), (".webp", np.uint8), (".tif", np.uint16)]
+)
+def test_a_picture_is_read_back_as_it_was_written(tmp_path, suffix, dtype):
+    array = picture(600, 1100, dtype)
+    path = tmp_path / f"o{suffix}"
+    publish.save_image(path, on_disk(tmp_path, array), {"seed": 1})
+    found = tifffile.imread(path) if suffix == ".tif" else np.asarray(Image.open(path))
+    np.testing.assert_array_equal(found, array)
+
+
+def test_a_png_of_16_bits_is_read_back_as_it_was_written(tmp_path):
+    import OpenImageIO as oiio
+
+    array = picture(dtype=np.uint16)
+    publish.save_image(tmp_path / "o.png", array, None)
+    np.testing.assert_array_equal(oiio.ImageBuf(str(tmp_path / "o.png")).get_pixels(oiio.UINT16), array)
+
+
+def test_a_jpeg_is_near_what_was_written(tmp_path):
+    smooth = np.asarray(Image.fromarray(picture(8, 8)).resize((200, 160), Image.Resampling.BICUBIC))
+    publish.save_image(tmp_path / "o.jpg", smooth, {"seed": 1})
+    difference = np.asarray(Image.open(tmp_path / "o.jpg")).astype(int) - smooth
+    assert np.abs(difference).mean() < 3
+
+
+def test_a_pyramid_has_halved_levels(tmp_path):
+    array = picture(1300, 2100)
+    publish.save_image(tmp_path / "o.tif", on_disk(tmp_path, array), {"seed": 1}, pyramid=True)
+    with tifffile.TiffFile(tmp_path / "o.tif") as file:
+        levels = file.series[0].levels
+        assert [level.shape for level in levels] == [(1300, 2100, 3), (650, 1050, 3), (325, 525, 3), (163, 263, 3)]
+        np.testing.assert_array_equal(levels[0].asarray(), array)
+        assert np.abs(levels[1].asarray() - array[::2, ::2].astype(int)).max() == 0, "blocks of two are their own mean"
+        assert json.loads(file.pages[0].description) == {"seed": 1}
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["o.tif", "pixels"]
+    assert pyramid_levels(513, 10) == 1
+
+
+def test_writing_takes_memory_for_rows_not_for_the_picture(tmp_path):
+    """A picture of 192 MiB is written within 100 MiB more than a small one takes."""
+    code = (
+        "import resource, sys, numpy as np; from pathlib import Path; from texgen import publish; "
+        "from texgen.pixels import PixelFile; side = int(sys.argv[1]); folder = Path(sys.argv[2]); "
+        "pixels = PixelFile(folder / 'p', (side, 8192, 3), 8); "
+        "[publish.save_image(folder / f'o{s}', pixels, None) for s in ('.png', '.tif')]; "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    peaks = []
+    for side in (256, 8192):
+        run = [sys.executable, "-c", code, str(side), str(tmp_path)]
+        peaks.append(int(subprocess.run(run, check=True, capture_output=True, text=True).stdout))
+    assert peaks[1] - peaks[0] < 100, f"peaks of {peaks} MiB, allowed 100 apart"
+
+
+def test_bits_and_levels_a_format_cannot_hold_are_refused(tmp_path):
+    with pytest.raises(OptionError, match=r"JPEG holds 8 bits a channel, not 16; use \.png"):
+        publish.check_target(tmp_path / "o.jpg", 8, 8, bits=16)
+    with pytest.raises(OptionError, match="only a TIFF can be a pyramid"):
+        publish.check_target(tmp_path / "o.png", 8, 8, pyramid=True)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg"])
+def test_a_full_disk_leaves_the_old_picture(tmp_path, suffix):
+    """A real limit on the size of files stands for the disk."""
+    path = tmp_path / f"o{suffix}"
+    path.write_bytes(b"old")
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(ResourceError, match="cannot be written"):
+            publish.save_image(path, noise, None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == [path.name]

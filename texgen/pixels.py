@@ -1,0 +1,90 @@
+"""Finished pixels on disk: a picture of any size, written and read in rows, never whole in memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from texgen.errors import disk_errors
+
+DTYPES: dict[int, np.dtype[Any]] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}
+
+
+class PixelFile:
+    """A picture (height, width, 3) of 8 or 16 bits in a plain file, row after row.
+
+    Slices read rows, as an array's would: `pixels[100:200]` is (100, width, 3). Several processes may write different
+    rows of one file.
+
+    Args:
+        path: The file; made, or kept where it has the right length.
+        shape: (height, width, 3).
+        bits: 8 or 16.
+
+    Example:
+        >>> import tempfile
+        >>> pixels = PixelFile(Path(tempfile.mkdtemp()) / "pixels", (4, 2, 3), 8)
+        >>> pixels.write(1, np.full((2, 2, 3), 7, np.uint8))
+        >>> pixels[0:3].mean((1, 2)).tolist()
+        [0.0, 7.0, 7.0]
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int], bits: int) -> None:
+        self.path = path
+        self.shape = shape
+        self.dtype: np.dtype[Any] = DTYPES[bits]
+        with disk_errors(path), path.open("ab") as file:
+            if file.tell() != self.nbytes:
+                file.truncate(self.nbytes)
+
+    @property
+    def nbytes(self) -> int:
+        return self.shape[0] * self._row_bytes
+
+    @property
+    def _row_bytes(self) -> int:
+        return self.shape[1] * self.shape[2] * self.dtype.itemsize
+
+    def write(self, top: int, rows: np.ndarray) -> None:
+        """Put rows (n, width, 3) at `top`; on the disk when this returns.
+
+        Raises:
+            ResourceError: The disk is full.
+        """
+        with disk_errors(self.path), self.path.open("r+b") as file:
+            file.seek(top * self._row_bytes)
+            file.write(np.ascontiguousarray(rows, self.dtype).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        top, bottom, _ = rows.indices(self.shape[0])
+        with self.path.open("rb") as file:
+            file.seek(top * self._row_bytes)
+            content = file.read(max(bottom - top, 0) * self._row_bytes)
+        return np.frombuffer(content, self.dtype).reshape(-1, *self.shape[1:])
+
+
+Pixels = PixelFile | np.ndarray
+"""Anything with a shape (height, width, 3), a dtype, and slices of rows."""
+
+
+def halved(pixels: Pixels, path: Path, band: int = 512) -> PixelFile:
+    """The picture at half the size, each pixel the mean of two by two (of what there is, at an odd border).
+
+    Args:
+        pixels: (height, width, 3).
+        path: Where the halved one is kept.
+        band: Rows of the result made at a time.
+    """
+    height, width, channels = pixels.shape
+    result = PixelFile(path, (-(-height // 2), -(-width // 2), channels), pixels.dtype.itemsize * 8)
+    for top in range(0, result.shape[0], band):
+        rows = pixels[2 * top : 2 * (top + band)].astype(np.uint32)
+        rows = np.pad(rows, ((0, len(rows) % 2), (0, width % 2), (0, 0)), mode="edge")
+        quads = rows[::2, ::2] + rows[1::2, ::2] + rows[::2, 1::2] + rows[1::2, 1::2]
+        result.write(top, (quads + 2) // 4)
+    return result
