@@ -1,8 +1,8 @@
 """What matters in training the UNet: short runs from the same random start, one thing changed in each.
 
-    python benchmarks/ablate.py --data CROPS --minutes 4 [--out out/ablate]
+    python benchmarks/ablate.py --data CROPS --steps 150 [--out out/ablate]
 
-Every run gets the same processor time on the same data, and the bundled autoencoder; the table is the held-out error of the target, reading
+Every run makes the same number of steps on the same data, with the bundled autoencoder; the table is the held-out error of the target, reading
 both its own and the exemplar's keys and values, at the windows' own scale and on windows zoomed by 1.5.
 """
 
@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
+from torch.utils.flop_counter import FlopCounterMode
 
 import texgen
 from texgen.attention import PairMode
@@ -27,7 +27,6 @@ from texgen.train.unet import UNetObjective, UNetSettings, new_unet
 TIMESTEPS = (20, 60, 120, 250)
 MIXED = (0.1, 0.25, 0.65)
 BASE = (64, 128, 256)
-PROBES = 5
 VARIANTS = {
     "base": {},
     "narrow (48, 96, 192)": {"widths": (48, 96, 192)},
@@ -66,24 +65,19 @@ def held_out(objective: UNetObjective, mode: PairMode, zoom: float) -> list[floa
     return found
 
 
-def affordable(objective: UNetObjective, seconds: float, dtype: torch.dtype) -> int:
-    """How many steps fit into so many seconds of processor time; the weights stay as they are."""
-    times = []
-    for step in range(PROBES):
-        started = time.process_time()
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            loss, _ = objective.loss(objective.batch(step), step)
-        loss.backward()
-        times.append(time.process_time() - started)
-    objective.module.zero_grad(set_to_none=True)
-    return int(seconds / (sum(times[1:]) / (PROBES - 1)))
+def gigaflops(objective: UNetObjective) -> float:
+    """Of the forward pass of one small tile, by torch's own counter."""
+    latents = objective._encoded(objective._held_out[:1])
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        objective._errors(torch.cat([latents, latents]), torch.tensor([100]), "self", generator_of(0, 0))
+    return counter.get_total_flops() / 2e9
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("out/ablate"))
-    parser.add_argument("--minutes", type=float, default=4)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -98,14 +92,13 @@ def main() -> None:
         )  # fmt: skip
         run = arguments.out / "run"
         shutil.rmtree(run, ignore_errors=True)
-        dtype = getattr(torch, arguments.dtype)
-        steps = affordable(objective, arguments.minutes * 60 * torch.get_num_threads(), dtype)
+        cost, dtype, steps = gigaflops(objective), getattr(torch, arguments.dtype), arguments.steps
         settings = Settings(steps=steps, lr=4e-4, warmup=20, look_every=steps, dtype=dtype)
         train(objective, run, settings, resume=False, log=lambda _line: None)
         averaged = UNet2DConditionModel.from_pretrained(run / "model" / "unet", torch_dtype=torch.float32)
         objective.module = averaged.to(memory_format=torch.channels_last)
         size = sum(p.numel() for p in unet.parameters()) / 1e6
-        row = [name, f"{size:.1f}", steps]
+        row = [name, f"{size:.1f}", f"{cost:.1f}"]
         row += [f"{error:.3f}" for zoom in (1.0, 1.5) for error in held_out(objective, "beside", zoom)]
         rows.append(row)
         print("| " + " | ".join(str(value) for value in row) + " |", flush=True)
@@ -113,7 +106,12 @@ def main() -> None:
 
 
 def columns() -> list[str]:
-    return ["variant", "million parameters", "steps", *(f"t {t}, {s}" for s in ("1:1", "zoom 1.5") for t in TIMESTEPS)]
+    return [
+        "variant",
+        "million parameters",
+        "GFLOP a tile",
+        *(f"t {t}, {s}" for s in ("1:1", "zoom 1.5") for t in TIMESTEPS),
+    ]
 
 
 if __name__ == "__main__":

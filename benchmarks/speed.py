@@ -74,7 +74,7 @@ def against_published(backbone: texgen.Backbone, side_px: int) -> None:
         kind = "ones" if name == "published" else "hann"
         steps = sample(
             backbone, latents, exemplar.crops, timesteps=timesteps, plans=plan, window=make_window(kind, tile),
-            guidance=Guidance(iterations=1), generator=torch.Generator().manual_seed(0),
+            guidance=Guidance(iterations=1), seed=0,
         )  # fmt: skip
         for _ in steps:
             pass

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -187,33 +185,6 @@ def test_an_unexpected_failure_is_one_line_and_exit_code_1(capsys, swatch, tmp_p
     monkeypatch.setattr("texgen.models.load", lambda *_: 1 / 0)
     code, _, stderr = run(capsys, "expand", swatch, "-o", tmp_path / "o.png", "--size", "128")
     assert code == 1 and "internal error: ZeroDivisionError" in stderr.splitlines()[-1]
-
-
-def test_an_interrupt_exits_with_130_and_leaves_nothing(swatch, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "texgen",
-        "expand",
-        str(swatch),
-        "-o",
-        str(tmp_path / "o.png"),
-        "--size",
-        "1024",
-        "--preset",
-        "best",
-        "--progress",
-        "json",
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    assert "begin" in process.stderr.readline()
-    time.sleep(3)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert stderr.splitlines()[-1] == "texgen: error: interrupted; nothing was written."
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_second_run_on_the_same_output_is_refused(tmp_path):

@@ -74,7 +74,7 @@ def test_draft_seams_lie_within_the_interior(mini, stationary, tileable):
 def test_a_start_of_noise_is_the_published_way(sd, small):
     result = texgen.expand(
         small,
-        160,
+        (128, 144),
         model=sd,
         seed=1,
         start="noise",
@@ -82,12 +82,12 @@ def test_a_start_of_noise_is_the_published_way(sd, small):
         window="ones",
         tile_overlap=112,
         steps=2,
-        iterations=2,
+        iterations=1,
     )
     assert result.recipe["strength"] == 1.0 and result.recipe["steps_run"] == 2 and result.coordinates is None
     assert result.recipe["tile_overlap"] == [14, 14]
-    assert result.recipe["tile_steps"] == 2 * 10 * 10
-    assert result.image.size == (160, 160)
+    assert result.recipe["tile_steps"] == 2 * 8 * 9
+    assert result.image.size == (144, 128)
 
 
 def test_a_stable_diffusion_model_runs_the_same_path(sd, small):
@@ -194,19 +194,19 @@ def test_running_out_of_memory_says_what_to_change(mini, swatch, monkeypatch):
     def starve(*_args, **_options):
         return torch.empty(2**50)  # a real refusal of the allocator
 
-    monkeypatch.setattr("texgen.tasks.expand.encode_exemplar", starve)
+    monkeypatch.setattr("texgen.tasks.run.encode_exemplar", starve)
     with pytest.raises(ResourceError, match="out of memory with tile_batch=1 at 128x128; use a smaller"):
         texgen.expand(swatch, 128, model=mini, preset="draft")
 
 
 def test_a_result_without_a_map_says_so(tmp_path):
-    result = texgen.Result(image=Image.new("RGB", (8, 8)), latents=torch.zeros(1), coordinates=None, recipe={})
+    result = texgen.Result(pixels=np.zeros((8, 8, 3), np.uint8), latents=torch.zeros(1), coordinates=None, recipe={})
     with pytest.raises(OptionError, match="no coordinate map"):
         result.save_map(tmp_path / "map.tif")
 
 
 def test_targets_that_cannot_be_written_are_refused(tmp_path):
-    result = texgen.Result(image=Image.new("RGB", (8, 8)), latents=torch.zeros(1), coordinates=None, recipe={})
+    result = texgen.Result(pixels=np.zeros((8, 8, 3), np.uint8), latents=torch.zeros(1), coordinates=None, recipe={})
     with pytest.raises(OptionError, match="suffix must be one of"):
         result.save(tmp_path / "out.gif")
     with pytest.raises(OptionError, match="no such folder"):

@@ -25,12 +25,11 @@ def run(
 ):
     timesteps = strength_timesteps(backbone.scheduler, steps, strength)
     tile = backbone.native_tile
-    plans = plans or fixed_schedule(Size(*latents.shape[-2:]), tile, Size(12, 12), Wrap(True, True), len(timesteps))
+    size = Size(*latents.shape[-2:])
+    plans = plans or list(fixed_schedule(size, tile, Size(12, 12), Wrap(True, True), len(timesteps)))
     exemplar = canvas(backbone, 16, 16, seed=42) * 0.5
     settings = {"timesteps": timesteps, "plans": plans, "window": make_window(window, tile), "guidance": guidance}
-    return list(
-        sample(backbone, latents, [exemplar], generator=generator(seed), tile_batch=tile_batch, **settings, **options)
-    )
+    return list(sample(backbone, latents, [exemplar], seed=seed, tile_batch=tile_batch, **settings, **options))
 
 
 @pytest.mark.parametrize("steps", [3, 10])

@@ -13,7 +13,8 @@ from texgen.errors import InputError, LockedError, ModelError, OptionError, Reso
 
 if TYPE_CHECKING:
     from texgen.models import Backbone, load
-    from texgen.tasks.expand import Result, expand
+    from texgen.tasks.expand import expand
+    from texgen.tasks.run import Result
 
 __all__ = [
     "Backbone",
@@ -31,7 +32,7 @@ __all__ = [
 _LAZY = {
     "Backbone": "texgen.models",
     "load": "texgen.models",
-    "Result": "texgen.tasks.expand",
+    "Result": "texgen.tasks.run",
     "expand": "texgen.tasks.expand",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -57,6 +57,13 @@ def adapted(
             torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
             optimizer.step()
     return replace(backbone, unet=unet if dtype == torch.float32 else unet.to(dtype))
+
+
+def with_weights(backbone: Backbone, weights: Mapping[str, Tensor]) -> Backbone:
+    """A backbone with a copy of the UNet that has other weights."""
+    unet = copy.deepcopy(backbone.unet)
+    unet.load_state_dict(dict(weights))
+    return replace(backbone, unet=unet)
 
 
 def _windows(sources: Sequence[Source], count: int, generator: torch.Generator) -> Tensor:

@@ -83,7 +83,7 @@ SYNTHESIS_OPTIONS: list[Callable[..., Any]] = [
     click.option("--tileable", type=click.Choice(["both", "x", "y", "none"]), default="both", show_default=True),
     click.option("--preset", type=click.Choice(["draft", "standard", "best"]), default="standard", show_default=True),
     click.option("--seed", type=click.IntRange(0), help="Of all randomness; drawn and printed by default."),
-    click.option("--start", type=click.Choice(["noise", "quilt"]), help="Where the canvas begins."),
+    click.option("--start", type=click.Choice(["noise", "quilt", "coarse"]), help="Where the canvas begins."),
     click.option("--strength", type=float, help="Noise on the start, 0 to 1; ceil(strength * steps) steps are run."),
     click.option("--steps", type=int, help="Scheduler steps at strength 1."),
     click.option("--iterations", type=int, help="AD iterations per step and tile."),
@@ -91,7 +91,8 @@ SYNTHESIS_OPTIONS: list[Callable[..., Any]] = [
     click.option("--schedule", type=click.Choice(["fixed", "rolled"]), help="Of the tiles."),
     click.option("--window", type=click.Choice(["ones", "hann", "gaussian"]), help="Weights of overlapping tiles."),
     click.option("--tile-overlap", type=int, metavar="PX", help="Overlap of tiles of the fixed schedule."),
-    click.option("--tile-batch", type=int, default=1, show_default=True, help="Tiles worked on at once."),
+    click.option("--tile-batch", type=int, help="Tiles worked on at once; planned from --memory by default."),
+    click.option("--memory", type=float, metavar="GIB", help="That tiles may take on the device; by default what is free."),
     click.option("--attn-scale", type=float, default=1.0, show_default=True, help="Sharpness of the ideal attention."),
     click.option("--start-time", type=int, help="AD acts at timesteps below this only."),
     click.option("--adain", is_flag=True, help="Match channel statistics of each tile to the exemplar's."),
@@ -129,44 +130,66 @@ def _with(options: list[Callable[..., Any]]) -> Callable[[Callable[..., Any]], C
 @click.option(
     "--save-map", type=click.Path(path_type=Path), help="TIFF of where each canvas cell came from in the swatch."
 )
+@click.option(
+    "--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="A channel; 16 for PNG and TIFF."
+)
+@click.option("--pyramid", is_flag=True, help="Halved levels inside a TIFF, for viewers.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run of the same command, to the same bytes.")
+@click.option(
+    "--checkpoint-minutes",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Between two savings of the unfinished run, in the folder .OUT.texgen.",
+)
 @click.option("--no-metadata", is_flag=True, help="No recipe in the picture and no JSON beside it.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto", show_default=True)
 def expand(
     swatch: Path, out: Path, size: tuple[int, int], model: str, device: str, dtype: str, variations: int,
-    save_map: Path | None, no_metadata: bool, progress: str, seed: int | None, **options: Any,
+    save_map: Path | None, bits: str, pyramid: bool, resume: bool, no_metadata: bool, progress: str, seed: int | None, **options: Any,
 ) -> None:  # fmt: skip
-    """Expand SWATCH to a large texture."""
+    """Expand SWATCH to a large texture.
+
+    An interrupted or killed run is gone on with by the same command and --resume. `torchrun -m texgen expand ...`
+    shares one canvas among several processes or GPUs.
+    """
     import functools
     from contextlib import ExitStack
 
     from texgen import models, publish
+    from texgen.checkpoint import unfinished_seed
     from texgen.tasks.expand import expand as run
+    from texgen.team import join, own_device
 
-    targets = [out] if variations == 1 else [_numbered(out, i) for i in range(1, variations + 1)]
-    maps = (
-        []
-        if save_map is None
-        else [save_map]
-        if variations == 1
-        else [_numbered(save_map, i) for i in range(1, variations + 1)]
-    )
-    seed = _drawn_seed() if seed is None else seed
+    team = join()
+    targets = _targets(out, variations)
+    maps = [] if save_map is None else _targets(save_map, variations)
     if maps and options["start"] == "noise":
-        raise OptionError("--save-map needs --start quilt; a start of noise has no map.")
-    report = _reporter(progress)
-    backbone = functools.cache(lambda: models.load(model, device, dtype))
+        raise OptionError("--save-map needs --start quilt or coarse; a start of noise has no map.")
+    if seed is None and resume:
+        seed = unfinished_seed(_folder(targets[0]))
+    seed = team.shared(lambda: _drawn_seed() if seed is None else seed)
+    report = _reporter(progress if team.rank == 0 else "silent")
+    backbone = functools.cache(lambda: models.load(model, own_device(device), dtype))
     with ExitStack() as locks:
         for target in targets:
-            publish.check_target(target, *size)
-            locks.enter_context(publish.locked(target))
+            publish.check_target(target, *size, bits=int(bits), pyramid=pyramid)
+            if team.rank == 0:
+                locks.enter_context(publish.locked(target))
         for target in maps:
             publish.check_target(target, *size, suffixes=(".tif", ".tiff"))
         for number, target in enumerate(targets):
             report.begin(target, seed + number)
-            result = run(swatch, size, model=backbone, seed=seed + number, callback=report.step, **options)
-            result.save(target, metadata=not no_metadata)
-            if maps:
-                result.save_map(maps[number])
+            result = run(
+                swatch, size, model=backbone, seed=seed + number, bits=int(bits), checkpoint=_folder(target), resume=resume,
+                callback=report.step, **options,
+            )  # fmt: skip
+            if team.rank == 0:
+                if maps:
+                    result.save_map(maps[number])
+                result.save(target, metadata=not no_metadata, pyramid=pyramid)
+                result.discard()
+            team.wait()
             report.end(target, result.timings)
 
 
@@ -210,7 +233,7 @@ cli.add_command(train)
 
 
 class _Reporter:
-    """Progress on stderr: a bar, JSON lines, or nothing; the seed always."""
+    """Progress on stderr: a bar, JSON lines, or none; the seed always, but where `silent`."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -219,7 +242,7 @@ class _Reporter:
     def begin(self, target: Path, seed: int) -> None:
         if self.kind == "json":
             self._event(event="begin", output=target.name, seed=seed)
-        else:
+        elif self.kind != "silent":
             click.echo(f"{target.name}: seed {seed}", err=True)
 
     def step(self, step: Step) -> None:
@@ -239,7 +262,7 @@ class _Reporter:
         seconds = round(sum(timings.values()), 1)
         if self.kind == "json":
             self._event(event="done", output=target.name, seconds=seconds)
-        else:
+        elif self.kind != "silent":
             click.echo(f"{target.name}: done in {seconds} s", err=True)
 
     def _event(self, **content: Any) -> None:
@@ -252,8 +275,16 @@ def _reporter(kind: str) -> _Reporter:
     return _Reporter(kind)
 
 
-def _numbered(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.stem}-{number}{path.suffix}")
+def _targets(path: Path, count: int) -> list[Path]:
+    """The path itself, or OUT-1 ... OUT-N."""
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
+
+
+def _folder(target: Path) -> Path:
+    """Where an unfinished run of this output is held."""
+    return target.with_name(f".{target.name}.texgen")
 
 
 def _drawn_seed() -> int:
@@ -270,7 +301,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; nothing was written.", INTERRUPTED)
+        _fail("interrupted; the same command with --resume goes on where it stopped.", INTERRUPTED)
     except click.ClickException as error:
         _fail(error.format_message(), OptionError.exit_code)
     except TexgenError as error:

@@ -9,7 +9,7 @@ from texgen.attention import InjectionMode
 from texgen.errors import OptionError
 from tiling import ScheduleKind, WindowKind
 
-StartKind = Literal["noise", "quilt"]
+StartKind = Literal["noise", "quilt", "coarse"]
 DetailKind = Literal["residual", "pixels", "none"]
 
 
@@ -18,7 +18,8 @@ class Preset:
     """How a texture is expanded.
 
     Attributes:
-        start: `quilt` sews a canvas from the exemplar first; `noise` is the published start.
+        start: `quilt` sews a canvas from the exemplar first; `coarse` lays out its large features on a small canvas before;
+            `noise` is the published start.
         strength: How much noise goes on the start: 0 keeps it, 1 is the published method. A start of noise needs 1.
         steps: Scheduler steps for strength 1; ceil(strength * steps) are run.
         iterations: AD iterations (M) per step and tile.

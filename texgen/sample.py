@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
@@ -17,7 +19,9 @@ from texgen.errors import TexgenError
 from texgen.guidance.content import content_loss
 from texgen.guidance.distill import ad_loss
 from texgen.guidance.settings import Guidance
+from texgen.memory import is_out_of_memory
 from texgen.models import Backbone
+from texgen.team import ALONE, Team, Work
 from tiling import Accumulator, Tile, canvas_size, cut_batch
 
 
@@ -72,39 +76,81 @@ def normal(shape: Iterable[int], generator: torch.Generator) -> Tensor:
     return torch.randn(tuple(shape), generator=generator)
 
 
+def step_generator(seed: int, timestep: int, stream: int = 0) -> torch.Generator:
+    """The random numbers of one timestep, a function of its arguments alone: a resumed run draws what an unbroken one would."""
+    state = np.random.SeedSequence((seed, timestep, stream)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Where a run stands between two batches of tiles: all that it needs to go on to the same bytes.
+
+    Attributes:
+        index: The step in work, from 0.
+        latents: The canvas (1, C, h, w) that the step began with, float32.
+        batches: Batches of tiles of this step that are done.
+        fused: Their sums; None where there are none.
+        losses: Sum over tiles of the loss before the first and at the last AD iteration.
+    """
+
+    latents: Tensor
+    index: int = 0
+    batches: int = 0
+    fused: Accumulator | None = None
+    losses: tuple[float, ...] = ()
+
+    def add(self, batch: Sequence[Tile], values: Tensor, losses: Sequence[float], window: Tensor) -> None:
+        """Take in a batch of tiles (B, C, h, w)."""
+        if self.fused is None:
+            self.fused = Accumulator(self.latents.shape[1], canvas_size(self.latents))
+        for tile, value in zip(batch, values, strict=True):
+            self.fused.add(tile, value[None], window)
+        self.losses = tuple(a + b for a, b in zip(self.losses or (0.0,) * len(losses), losses, strict=True))
+        self.batches += 1
+
+    def advance(self, latents: Tensor) -> None:
+        """Begin the next step with these latents."""
+        self.index, self.latents, self.batches, self.fused, self.losses = self.index + 1, latents, 0, None, ()
+
+
 def sample(
     backbone: Backbone,
-    latents: Tensor,
+    latents: Tensor | Progress,
     exemplars: Sequence[Tensor],
     *,
     timesteps: Sequence[int],
-    plans: Iterable[Sequence[Tile]],
+    plans: Sequence[Sequence[Tile]],
     window: Tensor,
     guidance: Guidance,
-    generator: torch.Generator,
+    seed: int,
     tile_batch: int = 1,
     content: Tensor | None = None,
     match: Callable[[Tensor, int], Tensor] | None = None,
+    team: Team = ALONE,
+    checkpoint: Callable[[Progress], None] | None = None,
 ) -> Iterator[Step]:
     """Denoise a canvas tile by tile, each tile pulled to the exemplar after every scheduler step.
 
     Per step t -> t_prev and per tile: a DDIM step; then `iterations` steps of a fresh Adam on the tile's latents against
     the AD loss (plus the content loss) on features at t_prev. Overlapping tiles are fused by their windows. The
     exemplar is noised once a step and its keys and values serve all tiles, so the result does not depend on
-    `tile_batch` beyond numerical noise.
+    `tile_batch` beyond numerical noise. The canvas stays on the CPU; a batch of tiles at a time is on the device.
 
     Args:
         backbone: The model.
-        latents: The canvas (1, C, h, w) at the first timestep.
+        latents: The canvas (1, C, h, w) at the first timestep, or where an earlier run stopped.
         exemplars: Clean exemplar latents (1, C, h', w'), any number and sizes.
         timesteps: Falling timesteps of `backbone.scheduler`, as `strength_timesteps` gives them.
         plans: Tiles of each step, covering the canvas.
         window: (h, w) of a tile.
         guidance: Knobs.
-        generator: CPU generator of the exemplar noise.
+        seed: Of the exemplar noise.
         tile_batch: Tiles worked on at once; larger needs more memory.
         content: Clean latents (1, C, h, w) that the content loss holds on to.
         match: Takes the fused canvas and its timestep after every step and gives it the exemplar's statistics.
+        team: Processes that share the batches of tiles; the result does not depend on their number.
+        checkpoint: Called with the progress after every batch of tiles.
 
     Yields:
         The canvas after each step.
@@ -113,59 +159,59 @@ def sample(
         Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 2; MultiDiffusion, ICML 2023,
         https://arxiv.org/abs/2302.08113.
     """
-    scheduler, canvas = backbone.scheduler, canvas_size(latents)
+    scheduler = backbone.scheduler
+    progress = latents if isinstance(latents, Progress) else Progress(latents=latents.float().cpu())
     layers = choose_layers(backbone.attention_layers, guidance.layers)
-    latents = latents.float()
     with tapped(backbone.unet, backbone.condition) as tap:
         wanted = backbone.attention_layers if guidance.inject else layers if guidance.iterations else []
-        reader = _ExemplarReader(tap, scheduler, exemplars, wanted, generator)
-        before = reader.read(timesteps[0]) if guidance.inject and timesteps else None
-        for index, (timestep, tiles) in enumerate(zip(timesteps, plans, strict=False)):
+        reader = _ExemplarReader(tap, scheduler, exemplars, wanted, seed)
+        for index in range(progress.index, len(timesteps)):
+            timestep, tiles = timesteps[index], plans[index]
             after = previous_timestep(scheduler, timestep)
-            active = guidance.iterations > 0 and (guidance.start_time is None or after < guidance.start_time)
+            active = guidance.active(after)
+            before = reader.read(timestep) if guidance.inject else None
             here = reader.read(after)
             ideal = {name: here.key_values[name] for name in layers} if active else {}
             held = None
             if content is not None and guidance.content_weight > 0:
-                held = noised(scheduler, content.cpu(), normal(content.shape, generator), after)
+                noise = normal(content.shape, step_generator(seed, after, 1))
+                held = noised(scheduler, content.cpu(), noise, after)
             job = _TileJob(tap, scheduler, timestep, after, guidance, before, ideal, here.noisy)
-            latents, losses = _fused(
-                job, latents, held, tiles, tile_batch, Accumulator(latents.shape[1], canvas, latents.device), window
-            )
-            if match is not None:
-                latents = match(latents, after)
-            before = here
+            for _ in _batches(job, progress, held, tiles, tile_batch, window, team):
+                if checkpoint is not None:
+                    checkpoint(progress)
+            assert progress.fused is not None
+            losses = tuple(total / len(tiles) for total in progress.losses)
+            canvas = progress.fused.mean()
+            progress.advance(canvas if match is None else match(canvas, after))
             yield Step(
                 index=index,
                 total=len(timesteps),
                 timestep=after,
-                latents=latents,
+                latents=progress.latents,
                 tiles=len(tiles),
                 iterations=guidance.iterations if active else 0,
                 losses=losses,
             )
 
 
-def _fused(
+def _batches(
     job: _TileJob,
-    latents: Tensor,
+    progress: Progress,
     content: Tensor | None,
     tiles: Sequence[Tile],
     tile_batch: int,
-    fused: Accumulator,
     window: Tensor,
-) -> tuple[Tensor, tuple[float, ...]]:
-    """One step of the whole canvas in batches of tiles: the fused canvas and the mean losses per tile."""
-    device = job.tap.unet.device
-    losses: list[tuple[float, ...]] = []
-    for start in range(0, len(tiles), tile_batch):
-        batch = tiles[start : start + tile_batch]
-        held = None if content is None else cut_batch(content, batch).to(device)
-        values, loss = job.run(cut_batch(latents, batch).to(device), held, batch)
-        losses.append(loss)
-        for tile, value in zip(batch, values, strict=True):
-            fused.add(tile, value[None], window)
-    return fused.mean(), tuple(sum(values) / len(tiles) for values in zip(*losses, strict=True))
+    team: Team,
+) -> Iterator[None]:
+    """The rest of a step in rounds, one batch of tiles a process; taken in in the order of the tiles."""
+    batches = [tiles[start : start + tile_batch] for start in range(0, len(tiles), tile_batch)]
+    while progress.batches < len(batches):
+        shared = batches[progress.batches : progress.batches + team.size]
+        work = [partial(job.run_within_memory, progress.latents, content, batch) for batch in shared]
+        for batch, (values, losses) in zip(shared, team.divided(work), strict=True):
+            progress.add(batch, values, losses, window)
+        yield
 
 
 class _Reading(NamedTuple):
@@ -175,18 +221,23 @@ class _Reading(NamedTuple):
     key_values: ExemplarKeyValues
 
 
-@dataclass(frozen=True)
 class _ExemplarReader:
-    """Noises the exemplars once a step and reads their keys and values, for all tiles."""
+    """Noises the exemplars once a step and reads their keys and values, for all tiles; the last reading is kept."""
 
-    tap: TappedUNet
-    scheduler: DDIMScheduler
-    exemplars: Sequence[Tensor]
-    layers: Sequence[str]
-    generator: torch.Generator
+    def __init__(
+        self, tap: TappedUNet, scheduler: DDIMScheduler, exemplars: Sequence[Tensor], layers: Sequence[str], seed: int
+    ) -> None:
+        self.tap, self.scheduler, self.exemplars, self.layers, self.seed = tap, scheduler, exemplars, layers, seed
+        self._last: tuple[int, _Reading] | None = None
 
     def read(self, timestep: int) -> _Reading:
-        noisy = [noised(self.scheduler, e, normal(e.shape, self.generator), timestep) for e in self.exemplars]
+        if self._last is None or self._last[0] != timestep:
+            self._last = (timestep, self._read(timestep))
+        return self._last[1]
+
+    def _read(self, timestep: int) -> _Reading:
+        generator = step_generator(self.seed, timestep)
+        noisy = [noised(self.scheduler, e, normal(e.shape, generator), timestep) for e in self.exemplars]
         if not self.layers:
             return _Reading(noisy, {})
         on_device = [e.to(self.tap.unet.device) for e in noisy]
@@ -206,7 +257,22 @@ class _TileJob:
     ideal: ExemplarKeyValues
     exemplars: Sequence[Tensor]
 
-    def run(self, latents: Tensor, content: Tensor | None, tiles: Sequence[Tile]) -> tuple[Tensor, tuple[float, ...]]:
+    def run_within_memory(self, canvas: Tensor, content: Tensor | None, tiles: Sequence[Tile]) -> Work:
+        """`run` on tiles of a canvas (1, C, h, w); where they do not fit in memory together, in halves."""
+        device = self.tap.unet.device
+        try:
+            held = None if content is None else cut_batch(content, tiles).to(device)
+            values, losses = self.run(cut_batch(canvas, tiles).to(device), held, tiles)
+            return values.cpu(), losses
+        except (RuntimeError, MemoryError) as error:
+            if len(tiles) == 1 or not is_out_of_memory(error):
+                raise
+        middle = len(tiles) // 2
+        halves = [self.run_within_memory(canvas, content, part) for part in (tiles[:middle], tiles[middle:])]
+        losses = tuple(sum(pair) for pair in zip(*(h[1] for h in halves), strict=True))
+        return torch.cat([h[0] for h in halves]), losses
+
+    def run(self, latents: Tensor, content: Tensor | None, tiles: Sequence[Tile]) -> Work:
         """The tiles after the step, (B, C, h, w), and their summed losses (first, last)."""
         values, losses = self._step(latents, content)
         if not bool(torch.isfinite(values).all()) and self.tap.unet.dtype != torch.float32:

@@ -30,3 +30,7 @@ class Guidance:
     adain: bool = False
     inject: InjectionMode | None = None
     layers: tuple[int | str, ...] | None = None
+
+    def active(self, timestep: int) -> bool:
+        """Whether AD acts on latents at this timestep."""
+        return self.iterations > 0 and (self.start_time is None or timestep < self.start_time)

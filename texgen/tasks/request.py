@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +11,11 @@ import numpy as np
 
 from texgen.errors import OptionError
 from texgen.guidance.settings import Guidance
+from texgen.memory import GIB, fitting_batch
 from texgen.models import Backbone
+from texgen.pixels import DTYPES
 from texgen.presets import Preset
-from tiling import Size, Wrap, tile_size
+from tiling import Size, Wrap, plan_tiles, tile_size
 
 Tileable = Literal["both", "x", "y", "none"]
 WRAPS = {"both": Wrap(True, True), "x": Wrap(False, True), "y": Wrap(True, False), "none": Wrap()}
@@ -38,7 +39,8 @@ class Plan:
 
 def check_ranges(
     size: Any, tileable: str, strength: float | None, steps: int | None, iterations: int | None, lr: float | None,
-    tile_batch: int, attn_scale: float, seed: int | None, adapt: int | None,
+    tile_batch: int | None, attn_scale: float, seed: int | None, adapt: int | None, bits: int, memory: float | None,
+    checkpoint_minutes: float,
 ) -> None:  # fmt: skip
     """Ranges that need no model."""
     height, width = size_of(size)
@@ -55,7 +57,11 @@ def check_ranges(
         ("attn_scale", attn_scale, 0.01, 100),
         ("seed", seed, 0, 2**63 - 1),
         ("adapt", adapt, 0, 100_000),
+        ("memory", memory, 0.1, 1e6),
+        ("checkpoint_minutes", checkpoint_minutes, 0, 1e6),
     ]
+    if bits not in DTYPES:
+        raise OptionError(f"bits={bits} must be 8 or 16.")
     for name, value, low, high in limits:
         if value is not None and not low <= value <= high:
             raise OptionError(f"{name}={value} must be from {low} to {high}.")
@@ -74,8 +80,8 @@ def size_of(size: int | Sequence[int]) -> Size:
 
 
 def make_plan(
-    backbone: Backbone, preset: Preset, size: Any, tileable: Tileable, strength: float | None, seed: int | None,
-    tile_batch: int, tile_overlap: int | None, guidance: Guidance,
+    backbone: Backbone, preset: Preset, size: Any, tileable: Tileable, strength: float | None, seed: int,
+    tile_batch: int | None, memory: float | None, tile_overlap: int | None, guidance: Guidance,
 ) -> Plan:  # fmt: skip
     size_px, wrap, factor = size_of(size), WRAPS[tileable], backbone.factor
     canvas = canvas_of(size_px, wrap, factor)
@@ -93,15 +99,21 @@ def make_plan(
         )
     if preset.schedule == "rolled":
         parts = [0, 0]
+    stride = Size(tile.height - parts[0], tile.width - parts[1])
+    if tile_batch is None and preset.strength == 0:
+        tile_batch = 1
+    elif tile_batch is None:
+        tiles = len(plan_tiles(canvas, tile, stride, wrap))
+        tile_batch = fitting_batch(backbone, tile, canvas, tiles, None if memory is None else memory * GIB)
     return Plan(
         size_px=size_px,
         canvas=canvas,
         tile=tile,
-        stride=Size(tile.height - parts[0], tile.width - parts[1]),
+        stride=stride,
         wrap=wrap,
         preset=preset,
         guidance=guidance,
-        seed=secrets.randbits(32) if seed is None else seed,
+        seed=seed,
         tile_batch=tile_batch,
     )
 

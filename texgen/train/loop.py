@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import signal
 import statistics
 import time
 from collections import defaultdict
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from texgen.errors import InputError, OptionError
+from texgen.interrupt import StopSignals
 from texgen.publish import publish, save_image
 from texgen.train.record import Row, curves, matplotlib_classes, write_log
 
@@ -109,7 +109,7 @@ def train(
     earlier = state.seconds
     recent: dict[str, list[float]] = defaultdict(list)
     objective.module.train()
-    with _StopSignals() as stop:
+    with StopSignals(patient=True) as stop:
         for batch in _batches(objective, state.step, settings):
             for group in state.optimizer.param_groups:
                 group["lr"] = settings.rate(state.step)
@@ -219,24 +219,6 @@ class _Averaged:
     def __exit__(self, *_: object) -> None:
         self.state.average.restore(self.state.parameters)
         self.state.module.train()
-
-
-class _StopSignals:
-    """Within, an interrupt or a termination only asks to stop: a step is finished and saved whole."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __enter__(self) -> _StopSignals:
-        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, *_: object) -> None:
-        self.asked = True
 
 
 class _Steps(Dataset[Any]):

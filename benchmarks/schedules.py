@@ -1,0 +1,61 @@
+"""Which tiles, with which weights: quality against time of the schedules, from the same start with the same noise.
+
+    python benchmarks/schedules.py [--size 1024] [--strides 8 16 32 48] [--only SWATCH]
+
+Fixed grids with strides in latent pixels (the published one is 8, weights 1) and the grid that rolls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import metrics
+from scale import drift
+
+import texgen
+from texgen import image as images
+
+SWATCHES = Path(__file__).parent.parent / "examples" / "swatches"
+SHOWN = ("patch", "saturation", "sharpness", "wrap", "tiles", "grid", "seams", "repeat", "worst")
+
+
+def variants(strides: list[int], native_px: int, factor: int) -> list[tuple[str, dict[str, object]]]:
+    """Names and options."""
+    found: list[tuple[str, dict[str, object]]] = [("rolled", {"schedule": "rolled"})]
+    for stride in strides:
+        kinds = ("ones",) if stride == min(strides) and stride < 16 else ("ones", "hann", "gaussian")
+        for window in kinds:
+            options = {"schedule": "fixed", "tile_overlap": native_px - stride * factor, "window": window}
+            found.append((f"fixed {stride}, {window}", options))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=1024)
+    parser.add_argument("--strides", type=int, nargs="+", default=[8, 16, 32, 48])
+    parser.add_argument("--only", default="stone_wall.jpg")
+    parser.add_argument("--iterations", type=int, default=1)
+    arguments = parser.parse_args()
+    swatch = SWATCHES / arguments.only
+    backbone = texgen.load("mini")
+    native_px = backbone.native_tile.height * backbone.factor
+    print("| schedule | tile steps | seconds | " + " | ".join(SHOWN) + " | drift |\n|---|" + "---|" * (len(SHOWN) + 3))
+    for name, options in variants(arguments.strides, native_px, backbone.factor):
+        started = time.perf_counter()
+        result = texgen.expand(
+            swatch, arguments.size, model=backbone, seed=7, iterations=arguments.iterations, detail="none", **options
+        )
+        seconds = time.perf_counter() - started
+        picture = images.read(result.image)
+        row = metrics.measure(picture, images.read(swatch), coordinates=result.coordinates)
+        values = " | ".join(f"{row[measure]:.2f}" for measure in SHOWN)
+        print(
+            f"| {name} | {result.recipe['tile_steps']} | {seconds:.1f} | {values} | {drift(picture):.2f} |", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Unfinished runs: whatever moment they stop at, they go on to the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import texgen
+from texgen.checkpoint import GENERATIONS, Unfinished, unfinished_seed
+from texgen.errors import OptionError
+from texgen.sample import Progress
+from tiling import Accumulator, Size, Tile
+
+TWO_TILES = {"size": (128, 144), "seed": 3, "steps": 25, "strength": 0.12, "iterations": 1, "tileable": "both"}
+"""On the tiny model: 3 steps of 2 tiles."""
+
+
+class Killed(BaseException):
+    """Ends a run at once, like a power cut."""
+
+
+@pytest.fixture
+def unbroken(sd, small):
+    return texgen.expand(small, model=sd, **TWO_TILES)
+
+
+def broken_at(moment, sd, small, folder, monkeypatch):
+    """A run that dies when it offers its canvas for the `moment`th time."""
+    seen = 0
+    offer = Unfinished.offer
+
+    def dying(self, progress, now=False):
+        nonlocal seen
+        offer(self, progress, now)
+        seen += 1
+        if seen == moment:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Unfinished, "offer", dying)
+        texgen.expand(small, model=sd, checkpoint=folder, checkpoint_minutes=0, **TWO_TILES)
+
+
+@pytest.mark.parametrize("moment", [1, 2, 5, 7])
+def test_a_run_that_dies_after_any_batch_resumes_to_the_same_pixels(sd, small, unbroken, tmp_path, monkeypatch, moment):
+    folder = tmp_path / "run"
+    broken_at(moment, sd, small, folder, monkeypatch)
+    steps = []
+    result = texgen.expand(small, model=sd, checkpoint=folder, resume=True, callback=steps.append, **TWO_TILES)
+    np.testing.assert_array_equal(result.pixels[:], unbroken.pixels[:])
+    assert torch.equal(result.latents, unbroken.latents)
+    assert result.recipe == unbroken.recipe
+    assert len(steps) == 3 - (moment - 1) // 2, "finished steps are not run again"
+    result.discard()
+    assert not list(tmp_path.glob("run*"))
+
+
+def test_decoding_resumes_at_its_band(mini, swatch, tmp_path, monkeypatch):
+    from texgen.decode import CanvasDecoder
+
+    options = {"size": (1088, 128), "seed": 1, "preset": "draft", "model": mini}
+    whole = texgen.expand(swatch, **options)
+    write, decoded = CanvasDecoder.write, []
+
+    def dying(self, band, pixels):
+        decoded.append(band[0].top)
+        if len(decoded) == 2:
+            raise Killed
+        write(self, band, pixels)
+
+    monkeypatch.setattr(CanvasDecoder, "write", dying)
+    with pytest.raises(Killed):
+        texgen.expand(swatch, checkpoint=tmp_path / "run", **options)
+    result = texgen.expand(swatch, checkpoint=tmp_path / "run", resume=True, **options)
+    assert decoded == [0, 64, 64, 128], "the first band is not decoded again"
+    np.testing.assert_array_equal(result.pixels[:], whole.pixels[:])
+
+
+def test_a_broken_newest_canvas_falls_back_to_the_one_before(sd, small, unbroken, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    broken_at(4, sd, small, folder, monkeypatch)
+    newest = max((folder / f"{name}.safetensors" for name in GENERATIONS), key=os.path.getmtime)
+    newest.write_bytes(newest.read_bytes()[:100])
+    result = texgen.expand(small, model=sd, checkpoint=folder, resume=True, **TWO_TILES)
+    np.testing.assert_array_equal(result.pixels[:], unbroken.pixels[:])
+
+
+def test_progress_is_saved_and_loaded_whole(tmp_path):
+    progress = Progress(latents=torch.randn(1, 2, 4, 4), index=3)
+    progress.add([Tile(0, 0, 2, 4)], torch.randn(1, 2, 2, 4), (0.5, 0.25), torch.ones(2, 4))
+    run = Unfinished(tmp_path / "run", {"seed": 5}, resume=False)
+    assert run.progress() is None
+    run.offer(progress)
+    assert run.progress() is None, "not yet time"
+    run.offer(progress, now=True)
+    found = Unfinished(tmp_path / "run", {"seed": 5}, resume=True).progress()
+    assert (found.index, found.batches, found.losses) == (3, 1, (0.5, 0.25))
+    assert torch.equal(found.latents, progress.latents) and torch.equal(found.fused.values, progress.fused.values)
+    assert isinstance(found.fused, Accumulator) and found.fused.canvas == Size(4, 4)
+    assert unfinished_seed(tmp_path / "run") == 5 and unfinished_seed(tmp_path) is None
+
+
+def test_another_job_is_not_resumed_and_a_new_one_begins_anew(tmp_path):
+    folder = tmp_path / "run"
+    Unfinished(folder, {"seed": 5, "size": [8, 8]}, resume=False).stage("a", lambda: {"x": torch.ones(1)})
+    with pytest.raises(OptionError, match="the unfinished run has other seed; give the same options"):
+        Unfinished(folder, {"seed": 6, "size": [8, 8]}, resume=True)
+    again = Unfinished(folder, {"seed": 5, "size": [8, 8]}, resume=True)
+    assert again.stage("a", lambda: {"x": torch.zeros(1)})["x"].item() == 1
+    anew = Unfinished(folder, {"seed": 5, "size": [8, 8]}, resume=False)
+    assert anew.stage("a", lambda: {"x": torch.zeros(1)})["x"].item() == 0
+
+
+def test_folders_that_cannot_hold_a_run_are_refused(small, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "photo.png").write_bytes(b"x")
+    with pytest.raises(OptionError, match="holds something else"):
+        texgen.expand(small, model=never, checkpoint=tmp_path / "mine")
+    with pytest.raises(OptionError, match="no such folder"):
+        texgen.expand(small, model=never, checkpoint=tmp_path / "absent" / "run")
+    with pytest.raises(OptionError, match="resume needs checkpoint"):
+        texgen.expand(small, model=never, resume=True)
+    assert (tmp_path / "mine" / "photo.png").exists()
+
+
+def never(*_):
+    raise AssertionError("the model was called")
+
+
+def command(swatch: Path, out: Path, *more: str, model: Path | str = "mini") -> list[str]:
+    size = "576x512" if model == "mini" else "208x144"
+    options = f"--model {model} --size {size} --steps 25 --strength 0.08 --iterations 1 --seed 5"
+    task = [sys.executable, "-m", "texgen", "expand", str(swatch), "-o", str(out)]
+    return [*task, *options.split(), "--checkpoint-minutes", "0", "--progress", "json", *more]
+
+
+def killed(arguments: list[str], after: float) -> None:
+    """Start, wait for the first event, kill `after` seconds later without a warning."""
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "begin" in process.stderr.readline()
+    time.sleep(after)
+    process.kill()
+    process.communicate(timeout=60)
+
+
+def same_bytes_after_kills(swatch: Path, folder: Path, moments: int, seed: int, model: Path | str) -> None:
+    (folder / "whole").mkdir()
+    started = time.perf_counter()
+    subprocess.run(command(swatch, folder / "whole" / "o.png", model=model), check=True, capture_output=True)
+    taken = time.perf_counter() - started
+    pick = random.Random(seed)
+    for moment in range(moments):
+        out = folder / str(moment) / "o.png"
+        out.parent.mkdir()
+        killed(command(swatch, out, model=model), after=pick.random() * taken)
+        assert out.exists() or not list(out.parent.glob("[!.]*")), "nothing half-written stands there"
+        subprocess.run(command(swatch, out, "--resume", model=model), check=True, capture_output=True)
+        assert out.read_bytes() == (folder / "whole" / "o.png").read_bytes(), f"moment {moment} of seed {seed}"
+        assert [p.name for p in sorted(out.parent.iterdir()) if p.suffix != ".part"] == ["o.png", "o.png.json"]
+
+
+def test_three_kills_at_random_moments_resume_to_the_same_bytes(swatch, sd_folder, tmp_path):
+    same_bytes_after_kills(swatch, tmp_path, moments=3, seed=0, model=sd_folder)
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_resume_to_the_same_bytes(swatch, tmp_path):
+    same_bytes_after_kills(swatch, tmp_path, moments=20, seed=1, model="mini")
+
+
+def test_an_interrupt_saves_the_run_and_exits_130(swatch, tmp_path):
+    out = tmp_path / "o.png"
+    process = subprocess.Popen(command(swatch, out), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    while '"step"' not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1] == (
+        "texgen: error: interrupted; the same command with --resume goes on where it stopped."
+    )
+    assert [p.name for p in tmp_path.iterdir()] == [".o.png.texgen"]
+    job = json.loads((tmp_path / ".o.png.texgen" / "job.json").read_text())
+    assert job["seed"] == 5 and str(tmp_path) not in json.dumps(job)

@@ -1,0 +1,86 @@
+"""Processes that make one canvas together (torchrun): each does a part of the work, all hold the same result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+Work = tuple[Tensor, tuple[float, ...]]
+"""A tensor on the CPU, float32, and a few numbers."""
+Shared = TypeVar("Shared")
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process among `size`; every process must call the same methods in the same order.
+
+    Attributes:
+        rank: From 0.
+        size: Number of processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def divided(self, work: Sequence[Callable[[], Work]]) -> list[Work]:
+        """The results of all of `work`, at most `size` pieces, piece i done by process i; equal in every process."""
+        if self.size == 1:
+            return [piece() for piece in work]
+        mine = work[self.rank]() if self.rank < len(work) else None
+        return self._all(mine)[: len(work)]  # type: ignore[return-value]
+
+    def shared(self, make: Callable[[], Shared]) -> Shared:
+        """What `make` gives in process 0, in every process."""
+        made = [make() if self.rank == 0 else None]
+        if self.size > 1:
+            distributed.broadcast_object_list(made, 0)
+        return made[0]  # type: ignore[return-value]
+
+    def first(self, make: Callable[..., Shared], *, resume: bool) -> Shared:
+        """`make(resume, owner)`: process 0 as the owner, the others when it is done, going on with what it made."""
+        if self.rank == 0:
+            made = make(resume=resume, owner=True)
+            self.wait()
+            return made
+        self.wait()
+        return make(resume=True, owner=False)
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        return flag if self.size == 1 else any(self._all(flag))
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.size > 1:
+            distributed.barrier()
+
+    def _all(self, mine: object) -> list[object]:
+        found: list[object] = [None] * self.size
+        distributed.all_gather_object(found, mine)
+        return found
+
+
+ALONE = Team()
+
+
+def join() -> Team:
+    """The team that torchrun's environment tells of; alone without one. Speaks gloo: canvases live on the CPU."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return ALONE
+    if not distributed.is_initialized():
+        distributed.init_process_group("gloo")
+    return Team(distributed.get_rank(), size)
+
+
+def own_device(device: str) -> str:
+    """`auto` or `cuda` to this process' own GPU under torchrun."""
+    local = os.environ.get("LOCAL_RANK")
+    if local is None or device not in ("auto", "cuda") or not torch.cuda.is_available():
+        return device
+    return f"cuda:{int(local) % torch.cuda.device_count()}"
