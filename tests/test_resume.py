@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +150,8 @@ def killed(arguments: list[str], after: float) -> None:
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert "begin" in process.stderr.readline()
-    time.sleep(after)
+    with suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=after)
     process.kill()
     process.communicate(timeout=60)
 
