@@ -33,7 +33,6 @@ VARIANTS = {
     "wide (96, 192, 384)": {"widths": (96, 192, 384)},
     "no attention at the finest scale": {"coarse": True},
     "no zoom": {"zoom": 1.0},
-    "exemplar never read": {"modes": (1.0, 0.0, 0.0)},
 }
 
 

@@ -1,6 +1,6 @@
 """Which tiles, with which weights: quality against time of the schedules, from the same start with the same noise.
 
-    python benchmarks/schedules.py [--size 1024] [--strides 8 16 32 48] [--only SWATCH]
+    python benchmarks/schedules.py [--size 1024] [--strides 8 16 32 48] [--only SWATCH] [--strength 0.04]
 
 Fixed grids with strides in latent pixels (the published one is 8, weights 1) and the grid that rolls.
 """
@@ -18,6 +18,8 @@ import texgen
 from texgen import image as images
 
 SWATCHES = Path(__file__).parent.parent / "examples" / "swatches"
+PUBLISHED, WINDOWED = 8, 32
+"""Strides: the published one, with weights 1; the one at which all windows are compared; the others have Hann."""
 SHOWN = ("patch", "saturation", "sharpness", "wrap", "tiles", "grid", "seams", "repeat", "worst")
 
 
@@ -25,7 +27,7 @@ def variants(strides: list[int], native_px: int, factor: int) -> list[tuple[str,
     """Names and options."""
     found: list[tuple[str, dict[str, object]]] = [("rolled", {"schedule": "rolled"})]
     for stride in strides:
-        kinds = ("ones",) if stride == min(strides) and stride < 16 else ("ones", "hann", "gaussian")
+        kinds = ("ones", "hann", "gaussian") if stride == WINDOWED else ("ones",) if stride == PUBLISHED else ("hann",)
         for window in kinds:
             options = {"schedule": "fixed", "tile_overlap": native_px - stride * factor, "window": window}
             found.append((f"fixed {stride}, {window}", options))
@@ -38,6 +40,7 @@ def main() -> None:
     parser.add_argument("--strides", type=int, nargs="+", default=[8, 16, 32, 48])
     parser.add_argument("--only", default="stone_wall.jpg")
     parser.add_argument("--iterations", type=int, default=1)
+    parser.add_argument("--strength", type=float, default=0.04)
     arguments = parser.parse_args()
     swatch = SWATCHES / arguments.only
     backbone = texgen.load("mini")
@@ -46,7 +49,14 @@ def main() -> None:
     for name, options in variants(arguments.strides, native_px, backbone.factor):
         started = time.perf_counter()
         result = texgen.expand(
-            swatch, arguments.size, model=backbone, seed=7, iterations=arguments.iterations, detail="none", **options
+            swatch,
+            arguments.size,
+            model=backbone,
+            seed=7,
+            iterations=arguments.iterations,
+            strength=arguments.strength,
+            detail="none",
+            **options,
         )
         seconds = time.perf_counter() - started
         picture = images.read(result.image)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -120,7 +122,7 @@ def published(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the output: a second run on the same file is refused.
+    """Hold the output: a second run on the same file is refused, what a killed one left half-written is swept away.
 
     Raises:
         LockedError: Another run holds it.
@@ -139,9 +141,18 @@ def locked(path: Path) -> Iterator[None]:
                 f"{path}: another run is writing this output; wait for it or choose another name."
             ) from error
         try:
+            _sweep(path)
             yield
         finally:
             lock.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part*"):
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def _umask() -> int:
