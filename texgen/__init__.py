@@ -14,6 +14,7 @@ from texgen.errors import InputError, LockedError, ModelError, OptionError, Reso
 if TYPE_CHECKING:
     from texgen.models import Backbone, load
     from texgen.tasks.expand import expand
+    from texgen.tasks.layout import layout
     from texgen.tasks.run import Result
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Result",
     "TexgenError",
     "expand",
+    "layout",
     "load",
 ]
 
@@ -33,6 +35,7 @@ _LAZY = {
     "Backbone": "texgen.models",
     "load": "texgen.models",
     "Result": "texgen.tasks.run",
+    "layout": "texgen.tasks.layout",
     "expand": "texgen.tasks.expand",
 }
 

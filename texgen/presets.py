@@ -9,7 +9,7 @@ from texgen.attention import InjectionMode
 from texgen.errors import OptionError
 from tiling import ScheduleKind, WindowKind
 
-StartKind = Literal["noise", "quilt", "coarse"]
+StartKind = Literal["noise", "quilt", "coarse", "layout"]
 DetailKind = Literal["residual", "pixels", "none"]
 
 
@@ -19,7 +19,7 @@ class Preset:
 
     Attributes:
         start: `quilt` sews a canvas from the exemplar first; `coarse` lays out its large features on a small canvas before;
-            `noise` is the published start.
+            `noise` is the published start; `layout` is a given layout itself.
         strength: How much noise goes on the start: 0 keeps it, 1 is the published method. A start of noise needs 1.
         steps: Scheduler steps for strength 1; ceil(strength * steps) are run.
         iterations: AD iterations (M) per step and tile.

@@ -25,7 +25,7 @@ from texgen.memory import is_out_of_memory
 from texgen.models import Backbone
 from texgen.presets import DetailKind, StartKind
 from texgen.sample import Step
-from texgen.tasks.request import Clock, Tileable, check_ranges, make_plan
+from texgen.tasks.request import Clock, Layout, Tileable, check_ranges, make_plan
 from texgen.tasks.run import Result, Run
 from texgen.team import join, own_device
 from tiling import ScheduleKind, WindowKind
@@ -66,6 +66,9 @@ def expand(
     raise_contrast: bool | None = None,
     match_spectrum: bool | None = None,
     detail: DetailKind | None = None,
+    layout: ImageLike | None = None,
+    layout_weight: float = 2.0,
+    content_weight: float = 0.0,
     bits: int = 8,
     device: str = "auto",
     dtype: str = "auto",
@@ -89,7 +92,7 @@ def expand(
         rotate: Of the swatch, 0, 90, 180 or 270 degrees counterclockwise.
         exemplar_scale: Resize the swatch: larger gives larger features.
         exemplar_size: Resize the whole swatch to this many pixels a side, as published.
-        start: `quilt`, `coarse` (a quilt whose large features are laid out first) or `noise`.
+        start: `quilt`, `coarse` (a quilt whose large features are laid out first), `noise`, or `layout` (the layout itself).
         strength: Noise put on the start, 0 to 1; larger departs further from the quilt.
         steps: Scheduler steps at strength 1; ceil(strength * steps) are run.
         iterations: AD iterations per step and tile.
@@ -109,6 +112,9 @@ def expand(
         layers: Attention layers of the loss by index or name; the last six by default.
         detail: What is carried over from matching cells of the swatch: `residual` (what the autoencoder loses),
             `pixels` (the swatch itself) or `none`.
+        layout: A rough picture of the result, of any size; see `texgen.layout`.
+        layout_weight: How closely quilted blocks follow its low frequencies; larger costs seams.
+        content_weight: How closely AD holds on to the queries of the layout; 0 leaves it out.
         device: `auto`, `cpu`, `cuda`, ...
         dtype: `auto`, `float32`, `float16`, `bfloat16`.
         bits: Of the pixels, 8 or 16.
@@ -139,12 +145,13 @@ def expand(
     seed = team.shared(lambda: secrets.randbits(32) if seed is None else seed)
     check_ranges(
         size, tileable, strength, steps, iterations, lr, tile_batch, attn_scale, seed, adapt, bits, memory,
-        checkpoint_minutes,
+        checkpoint_minutes, layout_weight, content_weight,
     )  # fmt: skip
     check_folder(folder, resume, team)
     sources = [image, *exemplars]
     options = {"crop": crop, "rotate": rotate, "scale": exemplar_scale, "size": exemplar_size}
     prepared = [_prepared(source, options if i == 0 else {**options, "crop": None}) for i, source in enumerate(sources)]
+    rough = None if layout is None else Layout(images.read(layout), layout_weight)
     clock.lap("read")
     backbone = _loaded(model, own_device(device), dtype)
     chosen = presets.choose(
@@ -155,10 +162,11 @@ def expand(
     plan = make_plan(backbone, chosen, size, tileable, strength, seed, tile_batch, memory, tile_overlap, Guidance(
         iterations=chosen.iterations, lr=chosen.lr, attn_scale=attn_scale, start_time=start_time, adain=adain,
         inject=None if chosen.inject == "none" else chosen.inject, layers=None if layers is None else tuple(layers),
-    ))  # fmt: skip
+        content_weight=content_weight,
+    ), rough)  # fmt: skip
     choose_layers(backbone.attention_layers, plan.guidance.layers)
     job = {
-        "task": "expand",
+        "task": "expand" if rough is None else "layout",
         **recipe.environment(backbone),
         "seed": plan.seed,
         "size": list(plan.size_px),
@@ -173,6 +181,8 @@ def expand(
         "tile_batch": plan.tile_batch,
         "bits": bits,
     }
+    if rough is not None:
+        job |= {"layout": recipe.exemplar_entry(layout, rough.image), "layout_weight": layout_weight}
     unfinished = team.first(partial(Unfinished, folder, job, minutes=checkpoint_minutes), resume=resume)
     clock.lap("load")
     run = Run(backbone, plan, bits, unfinished, team, callback, clock)

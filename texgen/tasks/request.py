@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
 
 from texgen.errors import OptionError
 from texgen.guidance.settings import Guidance
@@ -35,12 +37,26 @@ class Plan:
     guidance: Guidance
     seed: int
     tile_batch: int
+    layout: Layout | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A rough plan of the result.
+
+    Attributes:
+        image: (1, 3, H, W) in [0, 1], H and W those of the canvas in pixels.
+        weight: Of its low frequencies in the choice of quilted blocks.
+    """
+
+    image: Tensor
+    weight: float
 
 
 def check_ranges(
     size: Any, tileable: str, strength: float | None, steps: int | None, iterations: int | None, lr: float | None,
     tile_batch: int | None, attn_scale: float, seed: int | None, adapt: int | None, bits: int, memory: float | None,
-    checkpoint_minutes: float,
+    checkpoint_minutes: float, layout_weight: float, content_weight: float,
 ) -> None:  # fmt: skip
     """Ranges that need no model."""
     height, width = size_of(size)
@@ -58,6 +74,8 @@ def check_ranges(
         ("seed", seed, 0, 2**63 - 1),
         ("adapt", adapt, 0, 100_000),
         ("memory", memory, 0.1, 1e6),
+        ("layout_weight", layout_weight, 0, 1000),
+        ("content_weight", content_weight, 0, 1000),
         ("checkpoint_minutes", checkpoint_minutes, 0, 1e6),
     ]
     if bits not in DTYPES:
@@ -82,10 +100,15 @@ def size_of(size: int | Sequence[int]) -> Size:
 def make_plan(
     backbone: Backbone, preset: Preset, size: Any, tileable: Tileable, strength: float | None, seed: int,
     tile_batch: int | None, memory: float | None, tile_overlap: int | None, guidance: Guidance,
+    layout: Layout | None = None,
 ) -> Plan:  # fmt: skip
     size_px, wrap, factor = size_of(size), WRAPS[tileable], backbone.factor
     canvas = canvas_of(size_px, wrap, factor)
     tile = tile_size(backbone.native_tile, canvas)
+    if preset.start == "layout" and layout is None:
+        raise OptionError("start='layout' needs a layout.")
+    if layout is not None and preset.start not in ("quilt", "layout"):
+        raise OptionError(f"start={preset.start!r} does not look at the layout; use 'quilt' or 'layout'.")
     if preset.start == "noise":
         if strength not in (None, 1, 1.0):
             raise OptionError(f"strength={strength} needs start='quilt'; a start of noise is strength 1.")
@@ -115,7 +138,17 @@ def make_plan(
         guidance=guidance,
         seed=seed,
         tile_batch=tile_batch,
+        layout=None
+        if layout is None
+        else replace(layout, image=_on_canvas(layout.image, size_px, canvas.scaled(factor))),
     )
+
+
+def _on_canvas(image: Tensor, size_px: Size, canvas_px: Size) -> Tensor:
+    """A layout of any size brought to the result's, its border repeated to the end of the canvas."""
+    resized = F.interpolate(image, tuple(size_px), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    missing = (0, canvas_px.width - size_px.width, 0, canvas_px.height - size_px.height)
+    return F.pad(resized, missing, mode="replicate")
 
 
 def canvas_of(size_px: Size, wrap: Wrap, factor: int) -> Size:

@@ -27,7 +27,7 @@ from texgen.models import Backbone
 from texgen.pixels import PixelFile, Pixels
 from texgen.sample import Progress, Step, noised, normal, previous_timestep, sample, strength_timesteps
 from texgen.spectrum import spectrum_matcher
-from texgen.start import Start, noise_start, quilt_start
+from texgen.start import Start, layout_start, noise_start, quilt_start
 from texgen.tasks.request import Clock, Plan
 from texgen.team import Team
 from tiling import Tile, fixed_schedule, make_window, rolled_schedule
@@ -112,16 +112,18 @@ class Run:
         plan, seeds = self.plan, np.random.SeedSequence(self.plan.seed).generate_state(5).tolist()
         exemplar = encode_exemplar(self.backbone, prepared)
         self.clock.lap("encode")
-        begun = self._started(exemplar, _generator(seeds[0]))
+        layout = None if plan.layout is None else self.backbone.encode(plan.layout.image).cpu()
+        begun = self._started(exemplar, layout, _generator(seeds[0]))
         self.clock.lap("start")
         timesteps = strength_timesteps(self.backbone.scheduler, plan.preset.steps, plan.preset.strength)
         level = contrast(exemplar.sources) if plan.preset.raise_contrast else None
         raised = exemplar if level is None else exemplar.raised(level)
         sampler = self._sampler(raised, timesteps, _generator(seeds[4]))
         self.clock.lap("adapt")
-        if level is not None and begun.latents is not None:
-            begun = begun._replace(latents=level.raised(begun.latents))
-        latents, history = self._sampled(sampler, raised, begun, timesteps, seeds[1:4], stop)
+        if level is not None:
+            begun = begun._replace(latents=None if begun.latents is None else level.raised(begun.latents))
+            layout = None if layout is None else level.raised(layout)
+        latents, history = self._sampled(sampler, raised, begun, layout, timesteps, seeds[1:4], stop)
         if level is not None:
             latents = level.lowered(latents)
         self.clock.lap("sample")
@@ -137,14 +139,19 @@ class Run:
             timings=self.clock.laps, unfinished=self.unfinished,
         )  # fmt: skip
 
-    def _started(self, exemplar: Exemplar, generator: torch.Generator) -> Start:
+    def _started(self, exemplar: Exemplar, layout: Tensor | None, generator: torch.Generator) -> Start:
         if self.plan.preset.start == "noise":
             return noise_start()
-
-        begin = quilt_start if self.plan.preset.start == "quilt" else partial(coarse_start, self.backbone)
+        if self.plan.preset.start == "layout":
+            assert layout is not None
+            return layout_start(layout)
 
         def make() -> dict[str, Tensor]:
-            sewn = begin(exemplar, self.plan.canvas, self.plan.wrap, generator)
+            place = (exemplar, self.plan.canvas, self.plan.wrap, generator)
+            if self.plan.preset.start == "coarse":
+                sewn = coarse_start(self.backbone, *place)
+            else:
+                sewn = quilt_start(*place, layout, 0.0 if self.plan.layout is None else self.plan.layout.weight)
             assert sewn.latents is not None and sewn.coordinates is not None
             return {"latents": sewn.latents, "coordinates": sewn.coordinates}
 
@@ -167,6 +174,7 @@ class Run:
         sampler: Backbone,
         exemplar: Exemplar,
         begun: Start,
+        layout: Tensor | None,
         timesteps: Sequence[int],
         seeds: Sequence[int],
         stop: StopSignals,
@@ -192,6 +200,7 @@ class Run:
             guidance=plan.guidance,
             seed=seeds[2],
             tile_batch=plan.tile_batch,
+            content=layout,
             match=None if matcher is None else partial(matcher, wrap=plan.wrap),
             team=self.team,
             checkpoint=partial(self._checkpoint, stop),
@@ -210,7 +219,9 @@ class Run:
         if not timesteps and begun.latents is not None:
             return begun.latents
         noise = normal((1, self.backbone.latent_channels, *self.plan.canvas), _generator(seed))
-        return noise if begun.latents is None else noised(self.backbone.scheduler, begun.latents, noise, timesteps[0])
+        if begun.latents is None or self.plan.preset.strength == 1:
+            return noise  # the schedule would leave a trace of the start
+        return noised(self.backbone.scheduler, begun.latents, noise, timesteps[0])
 
     def _checkpoint(self, stop: StopSignals, progress: Progress) -> None:
         stopping = self.unfinished.kept and self.team.any(stop.asked)

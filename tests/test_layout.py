@@ -1,0 +1,116 @@
+"""A layout: the plan is kept, in the swatch's own material."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import texgen
+from texgen import cli
+from texgen import image as images
+from texgen.errors import InputError, OptionError
+
+DRAFT = {"preset": "draft", "seed": 1, "tileable": "none"}
+
+
+@pytest.fixture(scope="module")
+def wall():
+    from pathlib import Path
+
+    return Path(__file__).parent.parent / "examples" / "swatches" / "stone_wall.jpg"
+
+
+@pytest.fixture(scope="module")
+def halves(wall):
+    """Dark on the left, bright on the right, in the swatch's own greys."""
+    levels = images.read(wall).mean(1).flatten()
+    dark, bright = (float(torch.quantile(levels[::50], q)) for q in (0.15, 0.85))
+    rough = torch.full((3, 256, 384), bright)
+    rough[:, :, :192] = dark
+    return rough
+
+
+def agreement(result, rough):
+    """Correlation of the means of 64 px squares."""
+    made, wanted = (
+        F.avg_pool2d(x.mean(1, keepdim=True), 64).flatten() for x in (images.read(result.image), rough[None])
+    )
+    return float(torch.corrcoef(torch.stack([made, wanted]))[0, 1])
+
+
+def test_the_plan_is_kept_and_the_material_is_the_swatchs(mini, wall, halves):
+    result = texgen.layout(wall, halves, model=mini, **DRAFT)
+    assert result.image.size == (384, 256) and result.recipe["task"] == "layout"
+    measured = agreement(result, halves)
+    assert measured >= 0.8, f"correlation {measured:.2f}, allowed 0.8"
+    made, swatch = images.read(result.image), images.read(wall)
+    sharpness = [float(x.diff(dim=-1).abs().mean()) for x in (made, swatch)]
+    assert 0.7 < sharpness[0] / sharpness[1] < 1.3
+
+
+def test_without_weight_the_plan_does_not_matter(mini, wall, halves):
+    one, other = (texgen.layout(wall, plan, model=mini, layout_weight=0.0, **DRAFT) for plan in (halves, 1 - halves))
+    assert torch.equal(one.latents, other.latents)
+
+
+def test_the_size_is_the_plans_or_what_is_asked_for(mini, wall, halves):
+    options = {**DRAFT, "tileable": "both"}
+    assert texgen.layout(wall, halves, (160, 240), model=mini, **options).image.size == (240, 160)
+    odd = texgen.layout(wall, halves[:, :131, :203], model=mini, **DRAFT)
+    assert odd.image.size == (203, 131)
+
+
+def test_full_strength_without_content_is_free_synthesis(sd, small):
+    options = {"model": sd, "seed": 1, "steps": 2, "iterations": 1}
+    plan = torch.full((3, 128, 128), 0.8)
+    laid_out = texgen.layout(small, plan, start="layout", strength=1.0, **options)
+    assert torch.equal(laid_out.latents, texgen.expand(small, 128, start="noise", **options).latents)
+    weaker = texgen.layout(small, plan, start="layout", strength=0.5, **options)
+    assert not torch.equal(laid_out.latents, weaker.latents)
+
+
+def test_content_weight_holds_on_to_the_plan(sd, small):
+    plan = images.read(small)[0].flip(-1).repeat(1, 2, 2)
+    options = {"model": sd, "seed": 1, "steps": 10, "strength": 0.5, "iterations": 2, "start": "layout"}
+    free, held = (texgen.layout(small, plan, content_weight=w, **options) for w in (0.0, 5.0))
+    assert held.recipe["guidance"]["content_weight"] == 5.0
+    assert not torch.equal(free.latents, held.latents)
+
+
+def test_the_command_line_lays_out(wall, tmp_path):
+    Image.fromarray(np.full((136, 160, 3), 90, np.uint8)).save(tmp_path / "rough.png")
+    out = tmp_path / "o.png"
+    command = ["layout", wall, "--layout", tmp_path / "rough.png", "-o", out, "--preset", "draft", "--seed", "1"]
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(part) for part in command])
+    assert stop.value.code == 0
+    with Image.open(out) as image:
+        assert image.size == (160, 136)
+    recipe = json.loads((tmp_path / "o.png.json").read_text())
+    assert recipe["layout"]["name"] == "rough.png" and recipe["layout_weight"] == 2.0 and recipe["task"] == "layout"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"start": "noise"}, "start='noise' does not look at the layout"),
+        ({"start": "coarse"}, "start='coarse' does not look at the layout"),
+        ({"layout_weight": -1}, "layout_weight=-1 must be from 0"),
+        ({"content_weight": -1}, "content_weight=-1 must be from 0"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(mini, wall, halves, options, message):
+    with pytest.raises(OptionError, match=message):
+        texgen.layout(wall, halves, model=mini, **{**DRAFT, **options})
+
+
+def test_a_layout_start_needs_a_layout_and_a_layout_must_be_an_image(mini, wall, tmp_path):
+    with pytest.raises(OptionError, match="start='layout' needs a layout"):
+        texgen.expand(wall, 128, model=mini, start="layout")
+    with pytest.raises(InputError, match="no such file"):
+        texgen.layout(wall, tmp_path / "absent.png", model=mini)

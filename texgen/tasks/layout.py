@@ -1,0 +1,45 @@
+"""Follow a layout: the swatch's material, arranged as a rough picture wants it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from texgen import image as images
+from texgen.tasks.expand import ImageLike, expand
+from texgen.tasks.run import Result
+
+
+def layout(
+    image: ImageLike,
+    plan: ImageLike,
+    size: int | tuple[int, int] | None = None,
+    *,
+    layout_weight: float = 2.0,
+    content_weight: float = 0.0,
+    **options: Any,
+) -> Result:
+    """A texture that keeps the plan of a rough picture: a collage, flat colours, a moved feature.
+
+    The quilt's blocks are chosen by how well they agree with the plan's low frequencies as well as with their
+    neighbours, then noised and denoised with AD. With `start="layout"` the plan itself is noised (SDEdit): more freedom for
+    a model that is strong at large timesteps; `strength=1` keeps nothing of it.
+
+    Args:
+        image: The swatch, as in `expand`.
+        plan: The rough picture, in the swatch's own colours as far as they matter; of any size.
+        size: Of the result; the plan's own by default.
+        layout_weight: How closely blocks follow the plan; larger costs seams.
+        content_weight: How closely AD holds on to the queries of the plan (Eq. 4); 0 leaves it out.
+        options: Those of `expand`.
+
+    Raises:
+        OptionError, InputError, ModelError, ResourceError: As `expand`.
+
+    References:
+        Meng et al., "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations", ICLR 2022,
+        https://arxiv.org/abs/2108.01073; Efros, Freeman, "Image Quilting for Texture Synthesis and Transfer",
+        SIGGRAPH 2001, https://doi.org/10.1145/383259.383296, section 3.
+    """
+    picture = images.read(plan)
+    wanted = size if size is not None else (int(picture.shape[-2]), int(picture.shape[-1]))
+    return expand(image, wanted, layout=plan, layout_weight=layout_weight, content_weight=content_weight, **options)
