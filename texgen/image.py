@@ -19,6 +19,7 @@ from texgen.errors import InputError, OptionError
 
 MAX_PIXELS = 16384 * 16384
 MIN_SIDE = 64
+LIGHT_DEGREE, LIGHT_CELLS, LIGHT_FLOOR = 3, 64, 1 / 255
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "TGA", "BMP")
 WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N", "I;16S")
 
@@ -148,9 +149,10 @@ def prepare(
     rotate: int = 0,
     scale: float = 1.0,
     size: int | None = None,
+    flatten_light: bool = False,
     name: str = "swatch",
 ) -> Tensor:
-    """Cut, turn and resize a swatch, in this order. Without options it keeps its pixels 1:1.
+    """Cut, turn, flatten and resize a swatch, in this order. Without options it keeps its pixels 1:1.
 
     Args:
         image: (1, 3, H, W) in [0, 1].
@@ -158,6 +160,7 @@ def prepare(
         rotate: Degrees counterclockwise: 0, 90, 180 or 270.
         scale: Larger makes the features larger in the result.
         size: Resize the whole swatch to this side, as the published method does; changes its aspect ratio.
+        flatten_light: Take slow changes of brightness out, see `flattened`.
         name: For messages.
 
     Raises:
@@ -173,6 +176,8 @@ def prepare(
     if rotate % 90:
         raise OptionError(f"rotate={rotate} must be 0, 90, 180 or 270.")
     image = torch.rot90(image, rotate // 90, (2, 3))
+    if flatten_light:
+        image = flattened(image)
     if not 0.05 <= scale <= 20:
         raise OptionError(f"exemplar_scale={scale} must be from 0.05 to 20.")
     if size is not None and not MIN_SIDE <= size <= 8192:
@@ -183,6 +188,27 @@ def prepare(
     if target != tuple(image.shape[-2:]):
         image = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
     return image.contiguous()
+
+
+def flattened(image: Tensor) -> Tensor:
+    """A swatch (1, 3, H, W) without slow changes of brightness: falling light, vignettes.
+
+    The logarithm of the brightness is fitted by a polynomial of degree `LIGHT_DEGREE` in x and y, and the picture divided by
+    it: light multiplies what it falls on, in encoded values as well, and so few terms cannot follow the texture itself.
+    """
+    side = tuple(min(LIGHT_CELLS, n) for n in image.shape[-2:])
+    brightness = F.interpolate(image.mean(1, keepdim=True), side, mode="area").clamp_min(LIGHT_FLOOR).log()
+    powers = _powers(side)
+    terms = torch.linalg.lstsq(powers.flatten(1).T, brightness.flatten()[:, None]).solution[:, 0]
+    light = torch.einsum("k,khw->hw", terms, _powers(tuple(image.shape[-2:])))
+    return (image * torch.exp(light.mean() - light)).clamp(0, 1)
+
+
+def _powers(size: tuple[int, ...]) -> Tensor:
+    """x^i y^j for i + j up to `LIGHT_DEGREE` at cell centres, x and y from -1 to 1, (terms, H, W)."""
+    y, x = (((torch.arange(n) + 0.5) / n * 2 - 1) for n in size)
+    degrees = [(i, j) for i in range(LIGHT_DEGREE + 1) for j in range(LIGHT_DEGREE + 1 - i)]
+    return torch.stack([x[None, :] ** i * y[:, None] ** j for i, j in degrees])
 
 
 def to_integers(image: Tensor, dtype: npt.DTypeLike = np.uint8) -> np.ndarray:

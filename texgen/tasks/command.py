@@ -64,6 +64,7 @@ SWATCH_OPTIONS: list[Callable[..., Any]] = [
     click.option("--rotate", type=click.IntRange(0, 270), default=0, help="0, 90, 180 or 270 degrees counterclockwise."),
     click.option("--exemplar-scale", type=float, default=1.0, show_default=True, help="Resize the swatch; larger gives larger features."),
     click.option("--exemplar-size", type=int, help="Resize the whole swatch to this many pixels a side, as published."),
+    click.option("--flatten-light", is_flag=True, help="Take slow changes of brightness out of the swatch: falling light, vignettes."),
 ]  # fmt: skip
 
 SYNTHESIS_OPTIONS: list[Callable[..., Any]] = [

@@ -47,6 +47,7 @@ def expand(
     rotate: int = 0,
     exemplar_scale: float = 1.0,
     exemplar_size: int | None = None,
+    flatten_light: bool = False,
     start: StartKind | None = None,
     strength: float | None = None,
     steps: int | None = None,
@@ -92,6 +93,7 @@ def expand(
         rotate: Of the swatch, 0, 90, 180 or 270 degrees counterclockwise.
         exemplar_scale: Resize the swatch: larger gives larger features.
         exemplar_size: Resize the whole swatch to this many pixels a side, as published.
+        flatten_light: Take slow changes of brightness out of the swatches, which repeats would show.
         start: `quilt`, `coarse` (a quilt whose large features are laid out first), `noise`, or `layout` (the layout itself).
         strength: Noise put on the start, 0 to 1; larger departs further from the quilt.
         steps: Scheduler steps at strength 1; ceil(strength * steps) are run.
@@ -149,7 +151,13 @@ def expand(
     )  # fmt: skip
     check_folder(folder, resume, team)
     sources = [image, *exemplars]
-    options = {"crop": crop, "rotate": rotate, "scale": exemplar_scale, "size": exemplar_size}
+    options = {
+        "crop": crop,
+        "rotate": rotate,
+        "scale": exemplar_scale,
+        "size": exemplar_size,
+        "flatten_light": flatten_light,
+    }
     prepared = [_prepared(source, options if i == 0 else {**options, "crop": None}) for i, source in enumerate(sources)]
     rough = None if layout is None else Layout(images.read(layout), layout_weight)
     clock.lap("read")
