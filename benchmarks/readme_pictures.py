@@ -1,22 +1,29 @@
-"""Make the README's pictures with the commands it prints: one run per preset at 1024 px, seed 7.
+"""Make the README's pictures with the commands it prints.
 
-python benchmarks/readme_pictures.py
+python benchmarks/readme_pictures.py presets          # one run per preset at 1024 px, seed 7
+python benchmarks/readme_pictures.py layout           # rough plans and what became of them
+python benchmarks/readme_pictures.py large BIG.tif    # a finished 4096 px texture of the same swatch
 """
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
+import tifffile
+import torch
 from PIL import Image
 from sheet import contact_sheet
 
 import texgen
+from texgen import image as images
 
 ROOT = Path(__file__).parent.parent
 SWATCH = ROOT / "examples" / "swatches" / "stone_wall.jpg"
 DOCS = ROOT / "docs"
-HERO, CROP = 420, 320
+HERO, CROP, LARGE = 420, 320, 800
+LAID_OUT = ("forest_floor", "stone_wall", "sandstone")
 
 
 def hero(swatch: Image.Image, result: Image.Image) -> Image.Image:
@@ -42,8 +49,69 @@ def across_wrap(result: Image.Image) -> Image.Image:
     return Image.fromarray(pixels[:CROP, :CROP])
 
 
+def large(swatch: Image.Image, path: Path) -> Image.Image:
+    """Swatch and result at one scale, and a part of the result at 100 %."""
+    pixels = tifffile.imread(path)
+    scale = LARGE / pixels.shape[0]
+    middle = [(side - LARGE) // 2 for side in pixels.shape[:2]]
+    crop = pixels[middle[0] : middle[0] + LARGE, middle[1] : middle[1] + LARGE]
+    sheet = Image.new("RGB", (2 * LARGE + 116, LARGE), "white")
+    sheet.paste(swatch.resize([round(side * scale) for side in swatch.size], Image.Resampling.LANCZOS), (0, 0))
+    sheet.paste(Image.fromarray(pixels).resize((LARGE, LARGE), Image.Resampling.LANCZOS), (108, 0))
+    sheet.paste(Image.fromarray(crop), (LARGE + 116, 0))
+    return sheet
+
+
+def rough(swatch: Image.Image, height: int = 512, width: int = 768) -> Image.Image:
+    """A plan in three of the swatch's own colours: a dark disc and a bright box."""
+    colours = np.asarray(swatch.convert("RGB").resize((64, 64), Image.Resampling.BOX)).reshape(-1, 3).astype(float)
+    order = np.argsort(colours.mean(1))
+    few = len(order) // 12
+    plan = np.tile(colours.mean(0), (height, width, 1))
+    y, x = np.mgrid[:height, :width]
+    plan[(x - width // 4) ** 2 + (y - height // 2) ** 2 < (height // 4) ** 2] = colours[order[:few]].mean(0)
+    plan[(abs(x - width * 7 // 10) < width // 8) & (abs(y - height // 2) < height * 3 // 10)] = colours[
+        order[-few:]
+    ].mean(0)
+    return Image.fromarray(plan.round().astype(np.uint8))
+
+
+def layouts() -> Image.Image:
+    """Plans above, textures below; how well they agree is printed."""
+    backbone, columns = texgen.load("mini"), []
+    for name in LAID_OUT:
+        path = next(SWATCH.parent.glob(f"{name}.*"))
+        with Image.open(path) as swatch:
+            plan = rough(swatch)
+        result = texgen.layout(path, plan, model=backbone, preset="draft", seed=1)
+        means = [
+            torch.nn.functional.avg_pool2d(images.read(picture).mean(1, keepdim=True), 64).flatten()
+            for picture in (plan, result.image)
+        ]
+        print(name, f"correlation of 64 px means {float(torch.corrcoef(torch.stack(means))[0, 1]):.2f}")
+        columns.append(Image.fromarray(np.concatenate([np.asarray(plan), np.asarray(result.image)])))
+    sheet = Image.new("RGB", (sum(c.width + 8 for c in columns) - 8, columns[0].height), "white")
+    for number, column in enumerate(columns):
+        sheet.paste(column, (number * (column.width + 8), 0))
+    return sheet.resize((sheet.width * 2 // 3, sheet.height * 2 // 3), Image.Resampling.LANCZOS)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["presets", "layout", "large"])
+    parser.add_argument("path", type=Path, nargs="?")
+    arguments = parser.parse_args()
     DOCS.mkdir(exist_ok=True)
+    if arguments.what == "presets":
+        of_presets()
+    elif arguments.what == "layout":
+        layouts().save(DOCS / "layout.jpg", quality=88)
+    else:
+        with Image.open(SWATCH) as swatch:
+            large(swatch, arguments.path).save(DOCS / "large.jpg", quality=88)
+
+
+def of_presets() -> None:
     backbone = texgen.load("mini")
     with Image.open(SWATCH) as swatch:
         for preset in ("draft", "standard", "best"):
