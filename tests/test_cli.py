@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from test_image import bad_files
 
@@ -216,3 +218,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_a_side_the_format_cannot_hold_is_refused():
     with pytest.raises(ValueError, match="WEBP holds at most 16383 px"):
         publish.check_target(Path("o.webp"), 128, 20000)
+
+
+def test_a_deep_pyramid_of_a_flattened_swatch_is_written(capsys, swatch, tmp_path):
+    out = tmp_path / "o.tif"
+    options = ["--size", "640x128", "--preset", "draft", "--seed", "1", "--bits", "16", "--pyramid", "--flatten-light"]
+    assert run(capsys, "expand", swatch, "-o", out, *options)[0] == 0
+    with tifffile.TiffFile(out) as file:
+        assert [level.shape for level in file.series[0].levels] == [(128, 640, 3), (64, 320, 3)]
+        assert file.pages[0].dtype == np.uint16
+        assert json.loads(file.pages[0].description)["preparation"]["flatten_light"] is True
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["o.tif", "o.tif.json"]
+    assert run(capsys, "expand", swatch, "-o", tmp_path / "o.jpg", "--bits", "16")[0] == 2

@@ -95,6 +95,20 @@ def test_a_stable_diffusion_model_runs_the_same_path(sd, small):
     assert result.recipe["model"] == "tiny-sd" and result.recipe["ad_iterations"] == result.recipe["tile_steps"] > 0
 
 
+def test_a_coarse_start_has_a_map_and_its_own_picture(mini, stationary):
+    options = {"model": mini, "seed": 1, "preset": "draft"}
+    coarse, plain = (texgen.expand(stationary, 256, start=start, **options) for start in ("coarse", "quilt"))
+    assert coarse.coordinates.shape == (3, 32, 32) and coarse.recipe["start"] == "coarse"
+    assert not torch.equal(coarse.latents, plain.latents)
+
+
+def test_sixteen_bits_hold_eight_and_more(mini, swatch):
+    deep, plain = (texgen.expand(swatch, 128, model=mini, seed=1, preset="draft", bits=b) for b in (16, 8))
+    assert deep.pixels[:].dtype == np.uint16 and len(np.unique(deep.pixels[:])) > 256
+    assert np.abs(deep.pixels[:] / 257 - plain.pixels[:].astype(float)).max() <= 0.51
+    assert np.abs(np.asarray(deep.image).astype(int) - np.asarray(plain.image)).max() <= 1
+
+
 def test_several_exemplars_and_a_prepared_one(mini, swatch, small):
     result = texgen.expand(
         swatch, 128, model=mini, seed=1, exemplars=[small], crop=(0, 0, 96, 128), rotate=90, exemplar_scale=1.0, **QUICK
@@ -162,6 +176,9 @@ def never(*_):
         ({"lr": 0}, "lr=0 must be"),
         ({"tile_batch": 0}, "tile_batch=0 must be"),
         ({"seed": -1}, "seed=-1 must be"),
+        ({"bits": 12}, "bits=12 must be 8 or 16"),
+        ({"memory": 0}, "memory=0 must be"),
+        ({"checkpoint_minutes": -1}, "checkpoint_minutes=-1 must be"),
     ],
 )
 def test_bad_options_are_refused_before_the_model_is_loaded(options, message, swatch):
