@@ -111,33 +111,39 @@ class Run:
         """The texture of prepared swatches."""
         plan, seeds = self.plan, np.random.SeedSequence(self.plan.seed).generate_state(5).tolist()
         exemplar = encode_exemplar(self.backbone, prepared)
-        self.clock.lap("encode")
+        self._done("encode", stop)
         layout = None if plan.layout is None else self.backbone.encode(plan.layout.image).cpu()
         begun = self._started(exemplar, layout, _generator(seeds[0]))
-        self.clock.lap("start")
+        self._done("start", stop)
         timesteps = strength_timesteps(self.backbone.scheduler, plan.preset.steps, plan.preset.strength)
         level = contrast(exemplar.sources) if plan.preset.raise_contrast else None
         raised = exemplar if level is None else exemplar.raised(level)
         sampler = self._sampler(raised, timesteps, _generator(seeds[4]))
-        self.clock.lap("adapt")
+        self._done("adapt", stop)
         if level is not None:
             begun = begun._replace(latents=None if begun.latents is None else level.raised(begun.latents))
             layout = None if layout is None else level.raised(layout)
         latents, history = self._sampled(sampler, raised, begun, layout, timesteps, seeds[1:4], stop)
         if level is not None:
             latents = level.lowered(latents)
-        self.clock.lap("sample")
+        self._done("sample", stop)
         detail = None
         if plan.preset.detail != "none":
             replacing = plan.preset.detail == "pixels"
             detail = find_detail(self.backbone, exemplar, latents, begun.coordinates, plan.wrap, replacing)
-        self.clock.lap("detail")
+        self._done("detail", stop)
         pixels = self._decoded(CanvasDecoder(self.backbone, latents, plan.wrap, detail), stop)
         self.clock.lap("decode")
         return Result(
             pixels=pixels, latents=latents, coordinates=begun.coordinates, recipe={**job, **history},
             timings=self.clock.laps, unfinished=self.unfinished,
         )  # fmt: skip
+
+    def _done(self, stage: str, stop: StopSignals) -> None:
+        """A stage is finished, and saved where it is long: a good moment to stop if asked."""
+        self.clock.lap(stage)
+        if self.unfinished.kept and self.team.any(stop.asked):
+            raise KeyboardInterrupt
 
     def _started(self, exemplar: Exemplar, layout: Tensor | None, generator: torch.Generator) -> Start:
         if self.plan.preset.start == "noise":
