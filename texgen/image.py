@@ -198,8 +198,9 @@ def flattened(image: Tensor) -> Tensor:
     """
     side = tuple(min(LIGHT_CELLS, n) for n in image.shape[-2:])
     brightness = F.interpolate(image.mean(1, keepdim=True), side, mode="area").clamp_min(LIGHT_FLOOR).log()
-    powers = _powers(side)
-    terms = torch.linalg.lstsq(powers.flatten(1).T, brightness.flatten()[:, None]).solution[:, 0]
+    powers = _powers(side).flatten(1).T.double()
+    terms = torch.linalg.lstsq(powers, brightness.double().flatten()[:, None]).solution[:, 0]
+    terms = terms.mul(1e6).round().div(1e6).float()  # the solver's last bits differ from call to call
     light = torch.einsum("k,khw->hw", terms, _powers(tuple(image.shape[-2:])))
     return (image * torch.exp(light.mean() - light)).clamp(0, 1)
 
