@@ -192,6 +192,12 @@ def worst_window(image: Tensor, exemplar: Tensor) -> float:
     return float(distances.max() / distances.median())
 
 
+def layout_agreement(image: Tensor, plan: Tensor, side: int = 64) -> float:
+    """Correlation of the brightness of `side` px squares of a picture and of the plan it should keep."""
+    means = [F.avg_pool2d(grey(picture), side).flatten() for picture in (image, plan)]
+    return float(torch.corrcoef(torch.stack(means))[0, 1])
+
+
 def measure(
     image: Tensor, exemplar: Tensor, tileable: bool = True, coordinates: Tensor | None = None, tile_px: int = 512
 ) -> dict[str, float]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-import torch
+from metrics import layout_agreement
 from PIL import Image
 from sheet import contact_sheet
 
@@ -22,6 +22,7 @@ from texgen import image as images
 ROOT = Path(__file__).parent.parent
 SWATCH = ROOT / "examples" / "swatches" / "stone_wall.jpg"
 DOCS = ROOT / "docs"
+PLAN = ROOT / "examples" / "plan.png"
 HERO, CROP, LARGE = 420, 320, 800
 LAID_OUT = ("forest_floor", "stone_wall", "sandstone")
 
@@ -84,11 +85,10 @@ def layouts() -> Image.Image:
         with Image.open(path) as swatch:
             plan = rough(swatch)
         result = texgen.layout(path, plan, model=backbone, preset="draft", seed=1)
-        means = [
-            torch.nn.functional.avg_pool2d(images.read(picture).mean(1, keepdim=True), 64).flatten()
-            for picture in (plan, result.image)
-        ]
-        print(name, f"correlation of 64 px means {float(torch.corrcoef(torch.stack(means))[0, 1]):.2f}")
+        agreement = layout_agreement(images.read(result.image), images.read(plan))
+        print(name, f"correlation of 64 px means {agreement:.2f}")
+        if name == LAID_OUT[0]:
+            plan.save(PLAN)
         columns.append(Image.fromarray(np.concatenate([np.asarray(plan), np.asarray(result.image)])))
     sheet = Image.new("RGB", (sum(c.width + 8 for c in columns) - 8, columns[0].height), "white")
     for number, column in enumerate(columns):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -52,7 +52,7 @@ def expanded(swatch: Path, size: int, out: Path, options: list[str]) -> dict[str
     ]
     started = time.perf_counter()
     process = subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL)
-    _, status, usage = resource_of(process.pid)
+    _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} failed")
     seconds = time.perf_counter() - started
@@ -67,12 +67,6 @@ def expanded(swatch: Path, size: int, out: Path, options: list[str]) -> dict[str
     }
 
 
-def resource_of(pid: int) -> tuple[int, int, resource.struct_rusage]:
-    import os
-
-    return os.wait4(pid, 0)
-
-
 def published_tiles(size: int) -> int:
     """Tiles a step of the published schedule on a torus."""
     side = size // FACTOR
@@ -81,7 +75,7 @@ def published_tiles(size: int) -> int:
 
 
 def quality(path: Path, swatch: Path) -> dict[str, float]:
-    """Measures of the whole picture where it is not too large, and the spread of saturation over windows."""
+    """Measures of the whole picture, and its drift, where it is not too large."""
     whole = tifffile.imread(path)
     exemplar = images.read(swatch)
     found = {}

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from metrics import layout_agreement
 from PIL import Image
 
 import texgen
@@ -35,18 +35,10 @@ def halves(wall):
     return rough
 
 
-def agreement(result, rough):
-    """Correlation of the means of 64 px squares."""
-    made, wanted = (
-        F.avg_pool2d(x.mean(1, keepdim=True), 64).flatten() for x in (images.read(result.image), rough[None])
-    )
-    return float(torch.corrcoef(torch.stack([made, wanted]))[0, 1])
-
-
 def test_the_plan_is_kept_and_the_material_is_the_swatchs(mini, wall, halves):
     result = texgen.layout(wall, halves, model=mini, **DRAFT)
     assert result.image.size == (384, 256) and result.recipe["task"] == "layout"
-    measured = agreement(result, halves)
+    measured = layout_agreement(images.read(result.image), halves[None])
     assert measured >= 0.8, f"correlation {measured:.2f}, allowed 0.8"
     made, swatch = images.read(result.image), images.read(wall)
     sharpness = [float(x.diff(dim=-1).abs().mean()) for x in (made, swatch)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import tempfile
 import time
@@ -143,6 +144,19 @@ def check_folder(folder: Path | None, resume: bool, team: Team) -> None:
         raise OptionError(f"{folder.parent}: no such folder; make it first.")
     if folder.exists() and not (folder / JOB).exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise OptionError(f"{folder}: holds something else than an unfinished run; choose another checkpoint.")
+
+
+def agreed_seed(seed: int | None, folder: Path | None, team: Team) -> int:
+    """The given seed, else that of the run that `folder` holds, else a new one; the same in every process.
+
+    Args:
+        seed: As the user gave it.
+        folder: Of the run to go on with; None begins a new one.
+        team: The processes.
+    """
+    if seed is None and folder is not None:
+        seed = unfinished_seed(folder)
+    return team.shared(lambda: secrets.randbits(32) if seed is None else seed)
 
 
 def unfinished_seed(folder: Path) -> int | None:

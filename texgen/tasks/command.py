@@ -146,11 +146,10 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
 
     All options of `texgen expand` hold.
     """
-    from texgen import image
     from texgen.tasks.layout import layout as run
+    from texgen.tasks.layout import plan_size
 
-    height, width = size or image.read(plan).shape[-2:]
-    wanted = (int(height), int(width))
+    wanted = size or plan_size(plan)
     _make(partial(run, swatch, plan, wanted), wanted, **options)
 
 
@@ -163,7 +162,7 @@ def _make(
     from contextlib import ExitStack
 
     from texgen import models, publish
-    from texgen.checkpoint import unfinished_seed
+    from texgen.checkpoint import agreed_seed
     from texgen.team import join, own_device
 
     team = join()
@@ -171,9 +170,7 @@ def _make(
     maps = [] if save_map is None else _targets(save_map, variations)
     if maps and options["start"] == "noise":
         raise OptionError("--save-map needs --start quilt or coarse; a start of noise has no map.")
-    if seed is None and resume:
-        seed = unfinished_seed(_folder(targets[0]))
-    seed = team.shared(lambda: _drawn_seed() if seed is None else seed)
+    seed = agreed_seed(seed, _folder(targets[0]) if resume else None, team)
     report = _reporter(progress if team.rank == 0 else "silent")
     backbone = functools.cache(lambda: models.load(model, own_device(device), dtype))
     with ExitStack() as locks:
@@ -251,9 +248,3 @@ def _targets(path: Path, count: int) -> list[Path]:
 def _folder(target: Path) -> Path:
     """Where an unfinished run of this output is held."""
     return target.with_name(f".{target.name}.texgen")
-
-
-def _drawn_seed() -> int:
-    import secrets
-
-    return secrets.randbits(32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from torch import Tensor
 from texgen import image as images
 from texgen import models, presets, recipe
 from texgen.attention import InjectionMode, choose_layers
-from texgen.checkpoint import Unfinished, check_folder, unfinished_seed
+from texgen.checkpoint import Unfinished, agreed_seed, check_folder
 from texgen.errors import ResourceError
 from texgen.guidance.settings import Guidance
 from texgen.interrupt import StopSignals
@@ -142,9 +141,7 @@ def expand(
     """
     clock, team = Clock(), join()
     folder = None if checkpoint is None else Path(checkpoint)
-    if seed is None and resume and folder is not None:
-        seed = unfinished_seed(folder)
-    seed = team.shared(lambda: secrets.randbits(32) if seed is None else seed)
+    seed = agreed_seed(seed, folder if resume else None, team)
     check_ranges(
         size, tileable, strength, steps, iterations, lr, tile_batch, attn_scale, seed, adapt, bits, memory,
         checkpoint_minutes, layout_weight, content_weight,

@@ -40,6 +40,11 @@ def layout(
         https://arxiv.org/abs/2108.01073; Efros, Freeman, "Image Quilting for Texture Synthesis and Transfer",
         SIGGRAPH 2001, https://doi.org/10.1145/383259.383296, section 3.
     """
-    picture = images.read(plan)
-    wanted = size if size is not None else (int(picture.shape[-2]), int(picture.shape[-1]))
+    wanted = plan_size(plan) if size is None else size
     return expand(image, wanted, layout=plan, layout_weight=layout_weight, content_weight=content_weight, **options)
+
+
+def plan_size(plan: ImageLike) -> tuple[int, int]:
+    """(height, width) of a plan in pixels, which the result has where no other size is wanted."""
+    height, width = images.read(plan).shape[-2:]
+    return int(height), int(width)
