@@ -110,8 +110,8 @@ def gather_statistics(
     if most_tokens < len(samples):
         raise OptionError(f"most_tokens={most_tokens} is less than the {len(samples)} samples; allow one for each.")
     margins = _margins(stages)
-    lockstep = _Lockstep(samples, canvas, wrap, margins[0])
-    lockstep.values = [_as_decoder_input(autoencoder, read(tile)) for tile in lockstep.held()]
+    lockstep = _Lockstep(samples, canvas, wrap, margins[0], autoencoder.device)
+    lockstep.values = [_as_decoder_input(autoencoder, read(tile)).cpu() for tile in lockstep.held()]
     found = CanvasStatistics()
     for (stage, following), margin in zip(pairwise(stages), margins[1:], strict=True):
         with fixed_statistics(autoencoder, found):
@@ -168,7 +168,7 @@ def _attending(tokens: Tensor) -> Callable[..., Any]:
 
 
 class _Lockstep:
-    """Sample tiles on their way through the decoder, all behind the same layer.
+    """Sample tiles on their way through the decoder, all behind the same layer; they wait on the CPU, one is on the device.
 
     Attributes:
         cores: The tiles themselves, on the canvas at the present resolution.
@@ -178,8 +178,8 @@ class _Lockstep:
 
     values: list[Tensor]
 
-    def __init__(self, cores: Sequence[Tile], canvas: Size, wrap: Wrap, margin: int) -> None:
-        self.cores, self.canvas, self.wrap, self.margin = cores, canvas, wrap, margin
+    def __init__(self, cores: Sequence[Tile], canvas: Size, wrap: Wrap, margin: int, device: torch.device) -> None:
+        self.cores, self.canvas, self.wrap, self.margin, self.device = cores, canvas, wrap, margin, device
 
     def held(self) -> list[Tile]:
         """What `values` covers."""
@@ -188,7 +188,7 @@ class _Lockstep:
     def insides(self, function: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
         """`function` of one tile's values after the other, without the context."""
         for values, held, core in zip(self.values, self.held(), self.cores, strict=True):
-            yield _part(function(values), held, core)
+            yield _part(function(values.to(self.device)), held, core)
 
     def advance(self, stage: nn.Module, margin: int) -> None:
         """Through one more layer, keeping `margin` of the context."""
@@ -197,9 +197,11 @@ class _Lockstep:
         self.cores, self.canvas = [core.scaled(scale) for core in self.cores], self.canvas.scaled(scale)
         self.margin = margin
         for index, (before, after) in enumerate(zip(covered, self.held(), strict=True)):
-            values = self.values[index]
+            values = self.values[index].to(self.device)
             values = stage(values, None) if isinstance(stage, ResnetBlock2D) else stage(values)
-            self.values[index] = _part(values, before, after).contiguous()  # a view would keep the context's memory
+            self.values[index] = (
+                _part(values, before, after).contiguous().cpu()
+            )  # a view would keep the context's memory
 
 
 def _part(values: Tensor, held: Tile, wanted: Tile) -> Tensor:
