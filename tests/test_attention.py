@@ -6,10 +6,11 @@ import pytest
 import torch
 from conftest import generator
 
-from texgen.attention import KeyValue, LayerFeatures, choose_layers, exemplar_key_values, tapped
+from texgen.attention import LayerFeatures, choose_layers, exemplar_key_values, tapped
 from texgen.errors import OptionError
 from texgen.guidance.content import content_loss
 from texgen.guidance.distill import ad_loss
+from texgen.regional import KeyValue
 
 
 def latents(backbone, side=16, batch=1, seed=0):
@@ -86,9 +87,9 @@ def test_keys_of_several_exemplars_are_concatenated_along_the_tokens(sd):
         both = exemplar_key_values(tap, [one, two], 10, layers)
         alone = exemplar_key_values(tap, [two], 10, layers)
     last = layers[-1]
-    assert both[last].key.shape[2] == 256 + 576
-    torch.testing.assert_close(both[last].value[:, :, 256:], alone[last].value)
-    assert not both[last].key.requires_grad
+    assert both[last][0].key.shape[2] == 256 + 576
+    torch.testing.assert_close(both[last][0].value[:, :, 256:], alone[last][0].value)
+    assert not both[last][0].key.requires_grad
 
 
 def test_tiles_need_not_be_square(sd):
@@ -108,12 +109,12 @@ def random_features(batch=3, seed=0):
 def test_the_ad_loss_equals_the_formula_in_float64(scale):
     features, g = random_features(), generator(9)
     exemplar = {
-        n: KeyValue(*(torch.randn(1, f.query.shape[1], 11, f.query.shape[3], generator=g) for _ in range(2)))
+        n: (KeyValue(*(torch.randn(1, f.query.shape[1], 11, f.query.shape[3], generator=g) for _ in range(2))),)
         for n, f in features.items()
     }
     expected = 0.0
     for name, layer in features.items():
-        key, value = (tensor.double() for tensor in exemplar[name])
+        key, value = (tensor.double() for tensor in exemplar[name][0][:2])
         scores = scale * layer.query.double() @ key.transpose(-1, -2) / layer.query.shape[-1] ** 0.5
         difference = (layer.output.double() - scores.softmax(-1) @ value).abs()
         expected += sum(float(difference[tile].mean()) for tile in range(3))
@@ -123,7 +124,7 @@ def test_the_ad_loss_equals_the_formula_in_float64(scale):
 def test_the_loss_of_a_batch_is_the_sum_over_its_tiles():
     features, g = random_features(), generator(9)
     exemplar = {
-        n: KeyValue(*(torch.randn(1, f.query.shape[1], 7, f.query.shape[3], generator=g) for _ in range(2)))
+        n: (KeyValue(*(torch.randn(1, f.query.shape[1], 7, f.query.shape[3], generator=g) for _ in range(2))),)
         for n, f in features.items()
     }
     singles = [

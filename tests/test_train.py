@@ -20,13 +20,13 @@ import texgen
 from texgen.attention import exemplar_key_values, tapped
 from texgen.errors import InputError, OptionError, ResourceError
 from texgen.models.autoencoder import TextureAutoencoder
+from texgen.patches import patch_distance
 from texgen.train import sources
 from texgen.train.autoencoder import (
     AutoencoderObjective,
     AutoencoderSettings,
     linear_code,
     new_autoencoder,
-    patch_distance,
     principal_components,
     psnr,
     set_linear_code,

@@ -14,7 +14,10 @@ from texgen.errors import InputError, LockedError, ModelError, OptionError, Reso
 if TYPE_CHECKING:
     from texgen.models import Backbone, load
     from texgen.tasks.expand import expand
+    from texgen.tasks.fill import fill, tile
     from texgen.tasks.layout import layout
+    from texgen.tasks.options import Options
+    from texgen.tasks.paint import paint
     from texgen.tasks.run import Result
 
 __all__ = [
@@ -23,20 +26,28 @@ __all__ = [
     "LockedError",
     "ModelError",
     "OptionError",
+    "Options",
     "ResourceError",
     "Result",
     "TexgenError",
     "expand",
+    "fill",
     "layout",
     "load",
+    "paint",
+    "tile",
 ]
 
 _LAZY = {
     "Backbone": "texgen.models",
     "load": "texgen.models",
     "Result": "texgen.tasks.run",
-    "layout": "texgen.tasks.layout",
+    "Options": "texgen.tasks.options",
     "expand": "texgen.tasks.expand",
+    "fill": "texgen.tasks.fill",
+    "layout": "texgen.tasks.layout",
+    "paint": "texgen.tasks.paint",
+    "tile": "texgen.tasks.fill",
 }
 
 

@@ -14,16 +14,10 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
 from texgen.errors import OptionError
+from texgen.regional import KeyValue, Regions, attend, by_label, joined, token_labels
 
 InjectionMode = Literal["replace", "beside"]
 PairMode = Literal["self", "replace", "beside"]
-
-
-class KeyValue(NamedTuple):
-    """Keys and values of one layer, each (B, heads, tokens, head_dim)."""
-
-    key: Tensor
-    value: Tensor
 
 
 class LayerFeatures(NamedTuple):
@@ -36,7 +30,8 @@ class LayerFeatures(NamedTuple):
 
 
 Features = dict[str, LayerFeatures]
-ExemplarKeyValues = Mapping[str, KeyValue]
+ExemplarKeyValues = Mapping[str, Sequence[KeyValue]]
+"""Per layer, one pair a label; a single one where there are no labels."""
 
 
 class _LastLayerReached(Exception):
@@ -52,6 +47,7 @@ class _Tap:
     captured: Features = field(default_factory=dict)
     injected: ExemplarKeyValues = field(default_factory=dict)
     mode: InjectionMode = "beside"
+    labels: Tensor | None = None
     pairs: PairMode | None = None
 
 
@@ -87,29 +83,19 @@ class _TappedProcessor:
         return result
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        own, injected = KeyValue(key, value), self.tap.injected.get(self.name)
         if self.tap.pairs in (None, "self"):
-            return F.scaled_dot_product_attention(query, *self._attended(key, value))
+            if injected is None:
+                return F.scaled_dot_product_attention(query, key, value)
+            labels = None if self.tap.labels is None else token_labels(self.tap.labels, query.shape[2])
+            return attend(query, injected, labels, own if self.tap.mode == "beside" else None)
         half = len(query) // 2
         target, exemplar = KeyValue(key[:half], value[:half]), KeyValue(key[half:], value[half:])
-        read = exemplar if self.tap.pairs == "replace" else _joined(target, exemplar)
+        read = exemplar if self.tap.pairs == "replace" else joined([target, exemplar])
         return torch.cat([
-            F.scaled_dot_product_attention(query[:half], *read),
-            F.scaled_dot_product_attention(query[half:], *exemplar),
+            F.scaled_dot_product_attention(query[:half], read.key, read.value),
+            F.scaled_dot_product_attention(query[half:], exemplar.key, exemplar.value),
         ])  # fmt: skip
-
-    def _attended(self, key: Tensor, value: Tensor) -> KeyValue:
-        extra = self.tap.injected.get(self.name)
-        if extra is None:
-            return KeyValue(key, value)
-        batch = key.shape[0]
-        extra = KeyValue(*(tensor.to(key.dtype).expand(batch, -1, -1, -1) for tensor in extra))
-        if self.tap.mode == "replace":
-            return extra
-        return _joined(KeyValue(key, value), extra)
-
-
-def _joined(first: KeyValue, second: KeyValue) -> KeyValue:
-    return KeyValue(torch.cat([first.key, second.key], 2), torch.cat([first.value, second.value], 2))
 
 
 def _is_self_attention(unet: UNet2DConditionModel, processor_name: str) -> bool:
@@ -132,7 +118,8 @@ class TappedUNet:
 
     def __call__(self, latents: Tensor, timestep: int | Tensor) -> Tensor:
         """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside."""
-        with self._set(_Tap(injected=self._tap.injected, mode=self._tap.mode, pairs=self._tap.pairs)):
+        kept = _Tap(injected=self._tap.injected, mode=self._tap.mode, labels=self._tap.labels, pairs=self._tap.pairs)
+        with self._set(kept):
             prediction: Tensor = self._forward(latents, timestep).sample
         return prediction.float()
 
@@ -150,9 +137,14 @@ class TappedUNet:
         return tap.captured
 
     @contextmanager
-    def injecting(self, key_values: ExemplarKeyValues, mode: InjectionMode) -> Iterator[None]:
-        """Within, predictions attend to `key_values` instead of (`replace`) or `beside` their own keys and values."""
-        with self._set(_Tap(injected=key_values, mode=mode)):
+    def injecting(
+        self, key_values: ExemplarKeyValues, mode: InjectionMode, labels: Tensor | None = None
+    ) -> Iterator[None]:
+        """Within, predictions attend to `key_values` instead of (`replace`) or `beside` their own keys and values.
+
+        With `labels` (B, 1, h, w), those of the latents, each token attends to the pair of its label.
+        """
+        with self._set(_Tap(injected=key_values, mode=mode, labels=labels)):
             yield
 
     @contextmanager
@@ -251,19 +243,31 @@ def choose_layers(order: Sequence[str], wanted: Sequence[int | str] | None = Non
 
 
 def exemplar_key_values(
-    tap: TappedUNet, exemplars: Sequence[Tensor], timestep: int, layers: Sequence[str]
-) -> dict[str, KeyValue]:
-    """Keys and values of all exemplars, concatenated along the tokens; no gradient.
+    tap: TappedUNet,
+    exemplars: Sequence[Tensor],
+    timestep: int,
+    layers: Sequence[str],
+    weights: Sequence[float] | None = None,
+    regions: Regions | None = None,
+) -> dict[str, tuple[KeyValue, ...]]:
+    """Keys and values of all exemplars, concatenated along the tokens, one pair a label; no gradient.
 
     Args:
         tap: The tapped UNet.
         exemplars: Latents (1, C, h, w) of any sizes, noised to `timestep` where the method wants it.
         timestep: The timestep told to the UNet.
         layers: Layers, in order of execution.
+        weights: Of each exemplar's tokens in the softmax; equal by default.
+        regions: Labels, where a token may read its own label only.
     """
     with torch.no_grad():
         found = [tap.features(exemplar, timestep, layers) for exemplar in exemplars]
-    return {
-        name: KeyValue(torch.cat([f[name].key for f in found], 2), torch.cat([f[name].value for f in found], 2))
-        for name in layers
-    }
+    result = {}
+    for name in layers:
+        parts = [KeyValue(f[name].key, f[name].value) for f in found]
+        if weights is not None:
+            parts = [
+                p._replace(bias=p.key.new_full((p.key.shape[2],), w).log()) for p, w in zip(parts, weights, strict=True)
+            ]
+        result[name] = (joined(parts),) if regions is None else by_label(parts, regions.exemplars, regions.count)
+    return result

@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from texgen.errors import OptionError, TexgenError
-from texgen.tasks.command import expand, layout
+from texgen.tasks.command import VERBS
 from texgen.train.command import train
 
 INTERNAL, INTERRUPTED = 1, 130
@@ -61,7 +61,7 @@ def doctor() -> None:
     click.echo(f"mini ok, {time.perf_counter() - started:.1f} s")
 
 
-for command in (expand, layout, train):
+for command in (*VERBS, train):
     cli.add_command(command)
 
 

@@ -6,19 +6,26 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import groupby
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from texgen.detail import Detail
 from texgen.image import to_integers
+from texgen.keep import MARGIN_PX, Kept
 from texgen.models import Backbone
 from texgen.models.tiled_vae import fixed_statistics, gather_statistics
 from texgen.pixels import PixelFile
 from tiling import Size, Tile, Wrap, canvas_size, cut, plan_cores
 
 CORE = 64
+
+
+class Finish(Protocol):
+    """What is done to the decoded pixels (1, 3, height, width) of a tile in latent pixels."""
+
+    def apply(self, image: Tensor, tile: Tile) -> Tensor: ...
 
 
 class CanvasDecoder:
@@ -32,10 +39,18 @@ class CanvasDecoder:
         latents: The canvas (1, C, h, w).
         wrap: Axes that close to a ring.
         detail: Carried over to the pixels.
+        kept: Pixels that are given.
     """
 
-    def __init__(self, backbone: Backbone, latents: Tensor, wrap: Wrap, detail: Detail | None = None) -> None:
-        self.backbone, self.latents, self.wrap, self.detail = backbone, latents, wrap, detail
+    def __init__(
+        self,
+        backbone: Backbone,
+        latents: Tensor,
+        wrap: Wrap,
+        detail: Finish | None = None,
+        kept: Kept | None = None,
+    ) -> None:
+        self.backbone, self.latents, self.wrap, self.detail, self.kept = backbone, latents, wrap, detail, kept
         self.canvas = canvas_size(latents)
         self._localised: Callable[[], AbstractContextManager[None]] = nullcontext
         if not backbone.decodes_locally:
@@ -52,14 +67,28 @@ class CanvasDecoder:
 
     def tile(self, core: Tile) -> Tensor:
         """The pixels (1, 3, height, width) of a tile in latent pixels, clamped to [0, 1]."""
+        if self.kept is None:
+            return self._made(core).clamp(0, 1)
         factor = self.backbone.factor
+        area, canvas = core.grown(-(-MARGIN_PX // factor), self.canvas, self.wrap), self.canvas.scaled(factor)
+        if self.kept.covers(area.scaled(factor), canvas):
+            return self._inside(self.kept.image_of(area.scaled(factor), canvas), area, core)
+        met = self.kept.apply(self._made(area), area.scaled(factor), canvas)
+        return self._inside(met, area, core).clamp(0, 1)
+
+    def _made(self, core: Tile) -> Tensor:
         read = core.grown(self.backbone.halo, self.canvas, self.wrap)
         with self._localised():
             image = self.backbone.decode(cut(self.latents, read)).cpu()
+        image = self._inside(image, read, core)
+        return image if self.detail is None else self.detail.apply(image, core)
+
+    def _inside(self, image: Tensor, read: Tile, core: Tile) -> Tensor:
+        """The part of a picture of `read` that shows `core`."""
+        factor = self.backbone.factor
         top, left = (core.top - read.top) * factor, (core.left - read.left) * factor
         size = core.size.scaled(factor)
-        image = image[..., top : top + size.height, left : left + size.width]
-        return (image if self.detail is None else self.detail.apply(image, core)).clamp(0, 1)
+        return image[..., top : top + size.height, left : left + size.width]
 
     def write(self, band: Sequence[Tile], pixels: PixelFile) -> None:
         """Decode a band into `pixels`, which crops the canvas at the bottom and on the right."""
@@ -75,7 +104,7 @@ class CanvasDecoder:
         pixels.write(top, rows[: height - top, :width])
 
 
-def decode(backbone: Backbone, latents: Tensor, wrap: Wrap, detail: Detail | None = None) -> Tensor:
+def decode(backbone: Backbone, latents: Tensor, wrap: Wrap, detail: Finish | None = None) -> Tensor:
     """The whole canvas as one tensor (1, 3, H, W) in [0, 1]; memory grows with it."""
     decoder = CanvasDecoder(backbone, latents, wrap, detail)
     image = torch.empty(1, 3, *decoder.canvas.scaled(backbone.factor))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from texgen.exemplar import PHASES, Exemplar, Source
+from texgen.exemplar import PHASES, Exemplar
 from texgen.models import Backbone
+from texgen.regional import NONE
 from tiling import Size, Tile, Wrap, bordered, canvas_size, cut
 
 FEATHER_PX = 2
@@ -123,6 +124,7 @@ def find_detail(
     coordinates: Tensor | None,
     wrap: Wrap,
     replacing: bool = False,
+    labels: Tensor | None = None,
 ) -> Detail:
     """Match every canvas cell to an exemplar cell and take the detail from there.
 
@@ -139,22 +141,28 @@ def find_detail(
         wrap: Axes of the canvas that close to a ring.
         replacing: Carry the exemplar itself instead of what the autoencoder loses on it: takes a weak network's grain
             away, and with it what the network changed in well matched cells.
+        labels: (h, w), uint8: the exemplar label that each cell may take detail from; `NONE` takes none.
     """
     canvas = canvas_size(latents)
-    table, cells = _Table(exemplar.sources), _Cells(latents, wrap)
+    table, cells = _Table(exemplar), _Cells(latents, wrap)
+    wanted = None if labels is None else labels.flatten()
     best = table.first(canvas.area) if coordinates is None else table.lookup(coordinates.flatten(1), exemplar.factor)
     cost = cells.cost(table, best)
     for part, described in cells:
         inexact = (cost[part] > EXACT * table.variance).nonzero()[:, 0]
-        nearest, nearest_cost = table.nearest(described[inexact])
+        nearest, nearest_cost = table.nearest(described[inexact], None if wanted is None else wanted[part][inexact])
         better = nearest_cost < (COHERENCE if coordinates is not None else 1) * cost[part][inexact]
         best[part][inexact[better]], cost[part][inexact[better]] = nearest[better], nearest_cost[better]
     for shift in ((0, 1), (0, -1), (1, 0), (-1, 0)):
         moved = table.moved(best.view(*canvas).roll(shift, (0, 1)).flatten(), shift)
         moved_cost = cells.cost(table, moved)
         better = moved_cost < cost
+        if wanted is not None:
+            better &= table.labels[moved] == wanted
         best, cost = torch.where(better, moved, best), torch.where(better, moved_cost, cost)
     relative = cost / (table.variance + GRAIN * cells.width)
+    if wanted is not None:
+        relative = relative.where((table.labels[best] == wanted) & (wanted != NONE), torch.inf)
     return Detail(
         coordinates=table.coordinates(best, exemplar.factor).view(3, *canvas),
         weight=torch.exp(-0.5 * (relative / TRUST) ** 2).view(*canvas),
@@ -194,8 +202,9 @@ class _Cells:
 class _Table:
     """All exemplar cells of all sources in one list of descriptors."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self.sources = sources
+    def __init__(self, exemplar: Exemplar) -> None:
+        self.sources = sources = exemplar.sources
+        self.labels = torch.cat([exemplar.source_labels(source).flatten() for source in sources])
         self.described = torch.cat([_describe(bordered(s.latents, RADIUS, Wrap())) for s in sources])
         self._energy = self.described.square().sum(1)
         self.sizes = [canvas_size(s.latents) for s in sources]
@@ -205,10 +214,22 @@ class _Table:
         self._widths = torch.tensor([size.width for size in self.sizes])
         self._heights = torch.tensor([size.height for size in self.sizes])
 
-    def nearest(self, described: Tensor) -> tuple[Tensor, Tensor]:
-        """Index of and squared distance to the nearest exemplar cell, (n,) each."""
-        few = max(1, LARGEST // len(self.described))
-        parts = [torch.addmm(self._energy, p, self.described.T, alpha=-2).min(1) for p in torch.split(described, few)]
+    def nearest(self, described: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Index of and squared distance to the nearest exemplar cell (of the same label), (n,) each; infinite where there is none."""
+        if labels is None:
+            return self._nearest(described, slice(None))
+        index, cost = self.first(len(described)), torch.full((len(described),), torch.inf)
+        for label in labels.unique().tolist():  # type: ignore[no-untyped-call]
+            mine, theirs = (labels == label).nonzero()[:, 0], (self.labels == label).nonzero()[:, 0]
+            if label != NONE and len(theirs):
+                found, cost[mine] = self._nearest(described[mine], theirs)
+                index[mine] = theirs[found]
+        return index, cost
+
+    def _nearest(self, described: Tensor, among: Tensor | slice) -> tuple[Tensor, Tensor]:
+        table, energy = self.described[among], self._energy[among]
+        few = max(1, LARGEST // len(table))
+        parts = [torch.addmm(energy, p, table.T, alpha=-2).min(1) for p in torch.split(described, few)]
         index, cost = (torch.cat([part[i] for part in parts]) for i in (1, 0))
         return index, (cost + described.square().sum(1)).clamp_min(0)
 

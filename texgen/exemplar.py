@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from texgen.models import Backbone
-from tiling import Size, canvas_size, cut, spread_tiles, tile_size
+from texgen.regional import NONE, cell_labels
+from tiling import Size, Tile, canvas_size, cut, spread_tiles, tile_size
 
 PHASES = 2
 MAX_CROPS = 4
@@ -36,13 +37,36 @@ class Exemplar:
         sources: Their latents at `PHASES` x `PHASES` pixel phases each, so that blocks can be placed between the
             autoencoder's cells.
         crops: Latents at phase 0 for keys and values: the whole swatch, or up to four native tiles that cover it.
+        numbers: The exemplar that each crop is of.
         factor: Image pixels per latent pixel.
+        maps: The label of every pixel, (H, W) each, uint8, `NONE` for what is not to be shown or read; None without labels.
+        crop_labels: Labels of the crops' cells, (h, w) each; empty without labels.
     """
 
     images: tuple[Tensor, ...]
     sources: tuple[Source, ...]
     crops: tuple[Tensor, ...]
+    numbers: tuple[int, ...]
     factor: int
+    maps: tuple[Tensor, ...] | None = None
+    crop_labels: tuple[Tensor, ...] = ()
+
+    @property
+    def label_count(self) -> int:
+        """Number of labels; 1 where there are none."""
+        if self.maps is None:
+            return 1
+        return 1 + max(int(m[m != NONE].max()) for m in self.maps if bool((m != NONE).any()))
+
+    def source_labels(self, source: Source) -> Tensor:
+        """The label of every cell of a source, (h, w), uint8; `NONE` for cells that show two."""
+        size = canvas_size(source.latents)
+        if self.maps is None:
+            return torch.zeros(tuple(size), dtype=torch.uint8)
+        cells = cell_labels(
+            self.maps[source.exemplar][source.top_px :, source.left_px :], self.factor, self.label_count
+        )
+        return cells[: size.height, : size.width]
 
     def raised(self, level: Contrast) -> Exemplar:
         """The same with all latents raised to `level`."""
@@ -81,24 +105,55 @@ def contrast(sources: Sequence[Source]) -> Contrast:
     return Contrast(mean[..., None], min(max(power, FLAT) ** -0.5, MAX_GAIN) if power < 1 else 1.0)
 
 
-def encode_exemplar(backbone: Backbone, images: Sequence[Tensor]) -> Exemplar:
-    """Encode prepared swatches at their own scale, 1:1."""
+def encode_exemplar(backbone: Backbone, images: Sequence[Tensor], maps: Sequence[Tensor] | None = None) -> Exemplar:
+    """Encode prepared swatches at their own scale, 1:1.
+
+    Args:
+        backbone: Its autoencoder encodes.
+        images: (1, 3, H, W) in [0, 1] each.
+        maps: Labels of their pixels, (H, W) each.
+    """
     factor = backbone.factor
     sources: list[Source] = []
-    crops: list[Tensor] = []
     for number, image in enumerate(images):
         for top in range(0, factor, factor // PHASES):
             for left in range(0, factor, factor // PHASES):
                 latents = backbone.encode(_whole_cells(image[..., top:, left:], factor)).cpu()
                 sources.append(Source(latents, number, top, left))
-        crops += native_crops(sources[-PHASES * PHASES].latents, backbone.native_tile)
-    return Exemplar(images=tuple(images), sources=tuple(sources), crops=tuple(crops), factor=factor)
+    exemplar = Exemplar(
+        images=tuple(images), sources=tuple(sources), crops=(), numbers=(), factor=factor,
+        maps=None if maps is None else tuple(maps),
+    )  # fmt: skip
+    return _with_crops(exemplar, backbone.native_tile)
 
 
-def native_crops(latents: Tensor, native: Size) -> list[Tensor]:
-    """The whole exemplar where it fits a native tile; else at most four native tiles, spread over it."""
-    size = canvas_size(latents)
-    return [cut(latents, tile) for tile in spread_tiles(size, tile_size(native, size), MAX_CROPS)]
+def _with_crops(exemplar: Exemplar, native: Size) -> Exemplar:
+    """With crops of every swatch; where there are labels, each is in one, and so is what surrounds a hole."""
+    crops, numbers, labels = [], [], []
+    for number, source in enumerate(exemplar.sources[:: PHASES * PHASES]):
+        size, cells = canvas_size(source.latents), exemplar.source_labels(source)
+        tile = tile_size(native, size)
+        tiles = spread_tiles(size, tile, MAX_CROPS)
+        for label in cells.unique().tolist():  # type: ignore[no-untyped-call]
+            if label == NONE or not any(bool((cut(cells, t) == label).any()) for t in tiles):
+                tiles.append(_around(cells == label, tile))
+        crops += [cut(source.latents, t) for t in dict.fromkeys(tiles)]
+        labels += [cut(cells, t) for t in dict.fromkeys(tiles)]
+        numbers += [number] * len(dict.fromkeys(tiles))
+    return replace(
+        exemplar, crops=tuple(crops), numbers=tuple(numbers), crop_labels=() if exemplar.maps is None else tuple(labels)
+    )
+
+
+def _around(cells: Tensor, size: Size) -> Tile:
+    """A tile in the middle of the cells (h, w) that are True, inside of the whole; it shows at least one of them."""
+    places = cells.nonzero()
+    middle = places[(places - places.float().mean(0)).abs().sum(1).argmin()]
+    top, left = (
+        min(max(int(m) - side // 2, 0), length - side)
+        for m, side, length in zip(middle, size, cells.shape, strict=True)
+    )
+    return Tile(top, left, top + size.height, left + size.width)
 
 
 def _whole_cells(image: Tensor, factor: int) -> Tensor:

@@ -21,10 +21,13 @@ MAX_PIXELS = 16384 * 16384
 MIN_SIDE = 64
 LIGHT_DEGREE, LIGHT_CELLS, LIGHT_FLOOR = 3, 64, 1 / 255
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "TGA", "BMP")
+ImageLike = str | Path | Image.Image | np.ndarray | Tensor
+"""A file, a Pillow image, an array (H, W, 3) or a tensor (3, H, W) in [0, 1]."""
+
 WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N", "I;16S")
 
 
-def read(source: str | Path | Image.Image | np.ndarray | Tensor) -> Tensor:
+def read(source: ImageLike) -> Tensor:
     """Read any swatch.
 
     Args:
@@ -167,6 +170,26 @@ def prepare(
         OptionError: A value out of its range.
         InputError: The prepared swatch has a side under 64 px.
     """
+    image = _turned(image, crop, rotate)
+    if flatten_light:
+        image = flattened(image)
+    target = _target(image, scale, size)
+    if min(target) < MIN_SIDE:
+        raise InputError(f"{name}: {target[1]}x{target[0]} px is too small; at least {MIN_SIDE} px a side are needed.")
+    if target != tuple(image.shape[-2:]):
+        image = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return image.contiguous()
+
+
+def prepare_map(
+    labels: Tensor, *, crop: Sequence[int] | None = None, rotate: int = 0, scale: float = 1.0, size: int | None = None
+) -> Tensor:
+    """A map (H, W) of whole numbers, cut, turned and resized as `prepare` does with its swatch, by nearest neighbour."""
+    turned = _turned(labels[None, None], crop, rotate)
+    return F.interpolate(turned.float(), _target(turned, scale, size), mode="nearest-exact")[0, 0].to(labels.dtype)
+
+
+def _turned(image: Tensor, crop: Sequence[int] | None, rotate: int) -> Tensor:
     height, width = image.shape[-2:]
     if crop is not None:
         left, top, w, h = crop
@@ -175,19 +198,17 @@ def prepare(
         image = image[..., top : top + h, left : left + w]
     if rotate % 90:
         raise OptionError(f"rotate={rotate} must be 0, 90, 180 or 270.")
-    image = torch.rot90(image, rotate // 90, (2, 3))
-    if flatten_light:
-        image = flattened(image)
+    return torch.rot90(image, rotate // 90, (2, 3))
+
+
+def _target(image: Tensor, scale: float, size: int | None) -> tuple[int, int]:
+    """(height, width) after resizing."""
     if not 0.05 <= scale <= 20:
         raise OptionError(f"exemplar_scale={scale} must be from 0.05 to 20.")
     if size is not None and not MIN_SIDE <= size <= 8192:
         raise OptionError(f"exemplar_size={size} must be from {MIN_SIDE} to 8192.")
-    target = (size, size) if size else tuple(round(side * scale) for side in image.shape[-2:])
-    if min(target) < MIN_SIDE:
-        raise InputError(f"{name}: {target[1]}x{target[0]} px is too small; at least {MIN_SIDE} px a side are needed.")
-    if target != tuple(image.shape[-2:]):
-        image = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-    return image.contiguous()
+    height, width = image.shape[-2:]
+    return (size, size) if size else (round(height * scale), round(width * scale))
 
 
 def flattened(image: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from texgen.guidance.content import content_loss
 from texgen.guidance.distill import ad_loss
 from texgen.guidance.settings import Guidance
 from texgen.models import Backbone
+from texgen.regional import Regions
 from texgen.sample import Step
 from tiling import Accumulator, Tile, canvas_size, cut_batch
 
@@ -34,6 +35,8 @@ def optimize(
     guidance: Guidance,
     tile_batch: int = 1,
     content: Tensor | None = None,
+    weights: Sequence[float] | None = None,
+    regions: Regions | None = None,
 ) -> Iterator[Step]:
     """Move the latents themselves against the AD loss while the timestep told to the UNet falls.
 
@@ -50,6 +53,8 @@ def optimize(
         guidance: Knobs.
         tile_batch: Tiles worked on at once.
         content: Latents (1, C, h, w) that the content loss holds on to.
+        weights: Of each exemplar's tokens in attention; equal by default.
+        regions: Labels of canvas and exemplars: a token reads exemplar tokens of its own label only.
 
     Yields:
         The canvas after each step.
@@ -64,14 +69,15 @@ def optimize(
     held = content is not None and guidance.content_weight > 0
     with tapped(backbone.unet, backbone.condition) as tap:
         for index, (timestep, tiles) in enumerate(zip(timesteps, plans, strict=False)):
-            ideal = exemplar_key_values(tap, on_device, timestep, layers)
+            ideal = exemplar_key_values(tap, on_device, timestep, layers, weights, regions)
             fused = Accumulator(canvas.shape[1], canvas_size(canvas), canvas.device)
             total = 0.0
             for start in range(0, len(tiles), tile_batch):
                 batch = tiles[start : start + tile_batch]
                 values = cut_batch(canvas, batch).to(backbone.device).requires_grad_(True)
                 features = tap.features(values, timestep, layers)
-                loss = ad_loss(features, ideal, guidance.attn_scale)
+                labels = None if regions is None else cut_batch(regions.canvas, batch)
+                loss = ad_loss(features, ideal, guidance.attn_scale, labels)
                 if held:
                     assert content is not None
                     with torch.no_grad():

@@ -9,7 +9,7 @@ from texgen.attention import InjectionMode
 from texgen.errors import OptionError
 from tiling import ScheduleKind, WindowKind
 
-StartKind = Literal["noise", "quilt", "coarse", "layout"]
+StartKind = Literal["noise", "quilt", "coarse", "layout", "scatter"]
 DetailKind = Literal["residual", "pixels", "none"]
 
 
@@ -19,7 +19,7 @@ class Preset:
 
     Attributes:
         start: `quilt` sews a canvas from the exemplar first; `coarse` lays out its large features on a small canvas before;
-            `noise` is the published start; `layout` is a given layout itself.
+            `noise` is the published start; `layout` is a given layout itself; `scatter` draws pixels of each label at random.
         strength: How much noise goes on the start: 0 keeps it, 1 is the published method. A start of noise needs 1.
         steps: Scheduler steps for strength 1; ceil(strength * steps) are run.
         iterations: AD iterations (M) per step and tile.
@@ -34,6 +34,7 @@ class Preset:
         detail: What of the exemplar is carried over the decoded result, where cells match: `residual` (what the
             autoencoder loses), `pixels` (the exemplar itself: a weak network's grain goes, and so do its small
             changes), or `none`.
+        tune_decoder: Iterations that a copy of the decoder is trained on the exemplar.
     """
 
     start: StartKind = "quilt"
@@ -49,6 +50,7 @@ class Preset:
     raise_contrast: bool = False
     match_spectrum: bool = False
     detail: DetailKind = "pixels"
+    tune_decoder: int = 0
 
 
 BUNDLED: dict[str, Preset] = {
@@ -68,6 +70,7 @@ BUNDLED: dict[str, Preset] = {
         lr=0.02,
         inject="beside",
         adapt=80,
+        tune_decoder=110,
         raise_contrast=True,
         match_spectrum=True,
         detail="residual",

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from texgen.exemplar import Source
 from texgen.reuse import Reuse
-from texgen.search import Search
-from tiling import Size, Tile, Wrap, cut, plan_tiles
+from texgen.search import Search, unusable_shares
+from tiling import Size, Tile, Wrap, bordered, cut, plan_tiles
 
 MAX_BLOCK, MIN_BLOCK = 16, 4
+ENOUGH = 64
+"""Places to choose a block from."""
+BALANCE = 1.0
+"""Cost of an exemplar that is shown by its whole share too often, in differences of two random blocks."""
+
+
+class Given(NamedTuple):
+    """Cells of a canvas that are there before the first block and stay.
+
+    Attributes:
+        latents: (1, C, h, w).
+        cells: (h, w), bool.
+    """
+
+    latents: Tensor
+    cells: Tensor
 
 
 class Quilt(NamedTuple):
@@ -24,10 +41,12 @@ class Quilt(NamedTuple):
     Attributes:
         latents: (1, C, h, w).
         coordinates: (3, h, w), int64: exemplar number, y and x in exemplar pixels of the cell's top left corner.
+        cells: (h, w), bool: those that are sewn, or were there before.
     """
 
     latents: Tensor
     coordinates: Tensor
+    cells: Tensor
 
 
 @contextmanager
@@ -41,10 +60,21 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def block_side(sources: Sequence[Source]) -> int:
-    """Side of a block in latent pixels: three eighths of the smallest exemplar side, 4 to 16."""
+def block_side(sources: Sequence[Source], usable: Sequence[Tensor] | None = None) -> int:
+    """Side of a block in latent pixels: three eighths of the smallest exemplar side, 4 to 16.
+
+    Where only some cells are `usable` (h, w): the largest side down to 4 at which there are `ENOUGH` blocks of nothing else.
+    """
     shortest = min(min(source.latents.shape[-2:]) for source in sources)
-    return max(MIN_BLOCK, min(MAX_BLOCK, shortest * 3 // 8))
+    largest = max(MIN_BLOCK, min(MAX_BLOCK, shortest * 3 // 8))
+    if usable is None:
+        return largest
+    enough = (
+        side
+        for side in range(largest, MIN_BLOCK, -1)
+        if sum(int((unusable_shares(cells, side) == 0).sum()) for cells in usable) >= ENOUGH
+    )
+    return next(enough, MIN_BLOCK)
 
 
 @_one_thread()
@@ -60,6 +90,11 @@ def quilt(
     reuse: float = 0.2,
     layout: Tensor | None = None,
     layout_weight: float = 0.3,
+    usable: Sequence[Tensor] | None = None,
+    wanted: Tensor | None = None,
+    given: Given | None = None,
+    begun: Quilt | None = None,
+    shares: Sequence[float] | None = None,
 ) -> Quilt:
     """Sew a canvas from exemplar blocks.
 
@@ -82,6 +117,11 @@ def quilt(
             planks long, 0.3 leaves hardly a repeat to see at 2048 px and more.
         layout: Latents (1, C, h, w) of the canvas that blocks should agree with in their low frequencies.
         layout_weight: Larger follows the layout more closely at the cost of seams; 0 is the plain quilt.
+        usable: Cells of each source that may be shown, bool (h, w); all by default.
+        wanted: Cells of the canvas to be covered, bool (h, w); all by default. The others stay 0.
+        given: Cells that stay as they are: blocks are laid from them outwards, and fit them.
+        begun: A quilt that this one goes on with; its cells may be covered.
+        shares: Of each exemplar on the canvas, summing to 1: one that is shown more often than that costs more.
 
     Raises:
         ValueError: The layout is not as large as the canvas.
@@ -91,25 +131,86 @@ def quilt(
         https://doi.org/10.1145/383259.383296; the layout is its section 3.
     """
     _check_layout(layout, sources, canvas)
-    side = min(block or block_side(sources), *canvas)
+    side = min(block or block_side(sources, usable), *canvas)
     overlap = max(2, side * 5 // 16)
     stride = side - overlap
     channels = sources[0].latents.shape[1]
-    result = Quilt(torch.zeros(1, channels, *canvas), torch.zeros(3, *canvas, dtype=torch.long))
-    filled = torch.zeros(canvas, dtype=torch.bool)
+    if begun is None:
+        begun = Quilt(
+            torch.zeros(1, channels, *canvas),
+            torch.zeros(3, *canvas, dtype=torch.long),
+            torch.zeros(canvas, dtype=torch.bool),
+        )
+    result = Quilt(*(tensor.clone() for tensor in begun))
+    if given is not None:
+        result.latents[..., given.cells] = given.latents[..., given.cells]
+        result.cells.logical_or_(given.cells)
     tiles = plan_tiles(canvas, Size(side, side), Size(stride, stride), wrap)
-    search, shown = Search(sources, side), Reuse(tiles, canvas, wrap, sources, factor)
-    for number, tile in enumerate(tiles):
-        current, known = cut(result.latents, tile), cut(filled, tile)
+    search, shown = Search(sources, side, usable), Reuse(tiles, canvas, wrap, sources, factor)
+    for number in _order(tiles, wanted, None if given is None else given.cells, wrap):
+        tile = tiles[number]
+        current, known = cut(result.latents, tile), cut(result.cells, tile)
         target = None if layout is None else cut(layout, tile)
         costs = search.costs(current, known, target, layout_weight) + reuse * shown.shares(number)
+        if shares is not None:
+            costs = costs + BALANCE * shown.excess(shares)
         which, top, left = _choose(costs, tolerance, generator)
         source = sources[which]
         patch = source.latents[..., top : top + side, left : left + side]
         alpha = _seam(current, patch, known)
-        _place(result, filled, tile, patch, alpha, source, Size(top, left), factor)
+        if given is not None:
+            alpha = alpha * ~cut(given.cells, tile)
+        _place(result, tile, patch, alpha, source, Size(top, left), factor)
         shown.add(number, source, Size(top, left))
     return result
+
+
+def quilt_around(sources: Sequence[Source], canvas: Size, wrap: Wrap, given: Given, **options: Any) -> Quilt:
+    """Sew what lies around given cells, or in a hole in them, in blocks that grow with the distance.
+
+    At the rim no cut can be placed: one side of it is fixed. There small blocks fit best (of 4 cells the gradient across
+    the rim of a hole in stones is 1.2 times that elsewhere, of 16 cells 2.1 times); further off, larger ones keep large features
+    whole.
+
+    Args:
+        sources: As `quilt`.
+        canvas: In latent pixels.
+        wrap: Axes that close to a ring.
+        given: Cells that stay.
+        options: Those of `quilt`; `block` is the largest side.
+    """
+    largest = options.pop("block", None) or block_side(sources, options.get("usable"))
+    away = _distances(given.cells, wrap)
+    side, inner, sewn = MIN_BLOCK, 0.0, None
+    while sewn is None or bool((away > inner).any()):
+        side = min(side, largest)
+        outer = inner + side if side < largest else torch.inf
+        ring = (away > inner) & (away <= outer)
+        last = quilt(sources, canvas, wrap, block=side, wanted=ring, given=given, begun=sewn, **options)
+        before = given.cells if sewn is None else sewn.cells
+        sewn, inner, side = last._replace(cells=before | ring), outer, 2 * side
+    return sewn
+
+
+def _order(tiles: Sequence[Tile], wanted: Tensor | None, given: Tensor | None, wrap: Wrap) -> list[int]:
+    """Numbers of the tiles that are needed: row by row, or those nearest to the given cells first."""
+    order = [n for n, tile in enumerate(tiles) if wanted is None or bool(cut(wanted, tile).any())]
+    if given is None:
+        return order
+    away = _distances(given, wrap)
+    side, (height, width) = tiles[0].size.height, given.shape
+    at = {n: float(away[(tiles[n].top + side // 2) % height, (tiles[n].left + side // 2) % width]) for n in order}
+    order = [n for n in order if not bool(cut(given, tiles[n]).all())]
+    return sorted(order, key=lambda n: at[n])
+
+
+def _distances(given: Tensor, wrap: Wrap) -> Tensor:
+    """Steps from each cell (h, w) to the nearest given one, the larger of rows and columns."""
+    reached, away = given[None, None].float(), torch.zeros(given.shape)
+    while not bool(reached.all()) and bool(reached.any()):
+        away += 1 - reached[0, 0]
+        reached = F.max_pool2d(bordered(reached, 1, wrap), 3, 1)
+    return away
 
 
 def _check_layout(layout: Tensor | None, sources: Sequence[Source], canvas: Size) -> None:
@@ -169,10 +270,8 @@ def _cut_path(cost: list[list[float]]) -> list[int]:
     return path[::-1]
 
 
-def _place(
-    result: Quilt, filled: Tensor, tile: Tile, patch: Tensor, alpha: Tensor, source: Source, at: Size, factor: int
-) -> None:
-    canvas = Size(*filled.shape)
+def _place(result: Quilt, tile: Tile, patch: Tensor, alpha: Tensor, source: Source, at: Size, factor: int) -> None:
+    canvas = Size(*result.cells.shape)
     rows, columns = torch.from_numpy(tile.rows(canvas))[:, None], torch.from_numpy(tile.columns(canvas))
     result.latents[..., rows, columns] = patch * alpha + result.latents[..., rows, columns] * (1 - alpha)
     side = alpha.shape[0]
@@ -180,4 +279,4 @@ def _place(
     x = source.left_px + (at.width + torch.arange(side)).expand(side, side) * factor
     fresh = torch.stack([torch.full_like(y, source.exemplar), y, x])
     result.coordinates[:, rows, columns] = torch.where(alpha > 0.49, fresh, result.coordinates[:, rows, columns])
-    filled[rows, columns] = True
+    result.cells[rows, columns] = True

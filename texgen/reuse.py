@@ -73,6 +73,16 @@ class Reuse:
         self._forgive(shares, shown, weight, carried_on)
         return shares
 
+    def excess(self, wanted: Sequence[float]) -> Tensor:
+        """How much more often than wanted a position's exemplar is shown so far, as a part of its share, (sources, 1, 1).
+
+        Args:
+            wanted: The share of each exemplar, summing to 1.
+        """
+        shown = np.bincount(self._shown[self._done][:, 0], minlength=len(wanted)) / max(int(self._done.sum()), 1)
+        excess = torch.from_numpy((shown / np.maximum(wanted, 1e-6) - 1).clip(0)).float()
+        return excess[self._exemplars[:, 0].long()][:, None, None]
+
     def _near(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of the n blocks in reach: (n, 3) exemplar, y and x; (n,) weight; (n, 2) y and x that would carry it on."""
         row, column = divmod(number, self._done.shape[1])

@@ -21,6 +21,7 @@ from texgen.guidance.distill import ad_loss
 from texgen.guidance.settings import Guidance
 from texgen.memory import is_out_of_memory
 from texgen.models import Backbone
+from texgen.regional import Regions
 from texgen.team import ALONE, Team, Work
 from tiling import Accumulator, Tile, canvas_size, cut_batch
 
@@ -127,6 +128,8 @@ def sample(
     tile_batch: int = 1,
     content: Tensor | None = None,
     match: Callable[[Tensor, int], Tensor] | None = None,
+    weights: Sequence[float] | None = None,
+    regions: Regions | None = None,
     team: Team = ALONE,
     checkpoint: Callable[[Progress], None] | None = None,
 ) -> Iterator[Step]:
@@ -142,13 +145,16 @@ def sample(
         latents: The canvas (1, C, h, w) at the first timestep, or where an earlier run stopped.
         exemplars: Clean exemplar latents (1, C, h', w'), any number and sizes.
         timesteps: Falling timesteps of `backbone.scheduler`, as `strength_timesteps` gives them.
-        plans: Tiles of each step, covering the canvas.
+        plans: Tiles of each step; a cell that none covers stays as it is.
         window: (h, w) of a tile.
         guidance: Knobs.
         seed: Of the exemplar noise.
         tile_batch: Tiles worked on at once; larger needs more memory.
         content: Clean latents (1, C, h, w) that the content loss holds on to.
-        match: Takes the fused canvas and its timestep after every step and gives it the exemplar's statistics.
+        match: Takes the fused canvas and its timestep after every step and gives it the exemplar's statistics, or the
+            cells that are given.
+        weights: Of each exemplar's tokens in attention; equal by default.
+        regions: Labels of canvas and exemplars: a token reads exemplar tokens of its own label only.
         team: Processes that share the batches of tiles; the result does not depend on their number.
         checkpoint: Called with the progress after every batch of tiles.
 
@@ -164,7 +170,9 @@ def sample(
     layers = choose_layers(backbone.attention_layers, guidance.layers)
     with tapped(backbone.unet, backbone.condition) as tap:
         wanted = backbone.attention_layers if guidance.inject else layers if guidance.iterations else []
-        reader = _ExemplarReader(tap, scheduler, exemplars, wanted, seed)
+        read = partial(exemplar_key_values, layers=wanted, weights=weights, regions=regions)
+        reader = _ExemplarReader(tap, scheduler, exemplars, read if wanted else None, seed)
+        labels = None if regions is None else regions.canvas
         for index in range(progress.index, len(timesteps)):
             timestep, tiles = timesteps[index], plans[index]
             after = previous_timestep(scheduler, timestep)
@@ -177,12 +185,12 @@ def sample(
                 noise = normal(content.shape, step_generator(seed, after, 1))
                 held = noised(scheduler, content.cpu(), noise, after)
             job = _TileJob(tap, scheduler, timestep, after, guidance, before, ideal, here.noisy)
-            for _ in _batches(job, progress, held, tiles, tile_batch, window, team):
+            for _ in _batches(job, progress, held, labels, tiles, tile_batch, window, team):
                 if checkpoint is not None:
                     checkpoint(progress)
             assert progress.fused is not None
             losses = tuple(total / len(tiles) for total in progress.losses)
-            canvas = progress.fused.mean()
+            canvas = progress.fused.mean(progress.latents)
             progress.advance(canvas if match is None else match(canvas, after))
             yield Step(
                 index=index,
@@ -199,6 +207,7 @@ def _batches(
     job: _TileJob,
     progress: Progress,
     content: Tensor | None,
+    labels: Tensor | None,
     tiles: Sequence[Tile],
     tile_batch: int,
     window: Tensor,
@@ -208,7 +217,7 @@ def _batches(
     batches = [tiles[start : start + tile_batch] for start in range(0, len(tiles), tile_batch)]
     while progress.batches < len(batches):
         shared = batches[progress.batches : progress.batches + team.size]
-        work = [partial(job.run_within_memory, progress.latents, content, batch) for batch in shared]
+        work = [partial(job.run_within_memory, progress.latents, content, labels, batch) for batch in shared]
         for batch, (values, losses) in zip(shared, team.divided(work), strict=True):
             progress.add(batch, values, losses, window)
         yield
@@ -225,9 +234,20 @@ class _ExemplarReader:
     """Noises the exemplars once a step and reads their keys and values, for all tiles; the last reading is kept."""
 
     def __init__(
-        self, tap: TappedUNet, scheduler: DDIMScheduler, exemplars: Sequence[Tensor], layers: Sequence[str], seed: int
+        self,
+        tap: TappedUNet,
+        scheduler: DDIMScheduler,
+        exemplars: Sequence[Tensor],
+        key_values: Callable[..., ExemplarKeyValues] | None,
+        seed: int,
     ) -> None:
-        self.tap, self.scheduler, self.exemplars, self.layers, self.seed = tap, scheduler, exemplars, layers, seed
+        self.tap, self.scheduler, self.exemplars, self.key_values, self.seed = (
+            tap,
+            scheduler,
+            exemplars,
+            key_values,
+            seed,
+        )
         self._last: tuple[int, _Reading] | None = None
 
     def read(self, timestep: int) -> _Reading:
@@ -238,10 +258,10 @@ class _ExemplarReader:
     def _read(self, timestep: int) -> _Reading:
         generator = step_generator(self.seed, timestep)
         noisy = [noised(self.scheduler, e, normal(e.shape, generator), timestep) for e in self.exemplars]
-        if not self.layers:
+        if self.key_values is None:
             return _Reading(noisy, {})
         on_device = [e.to(self.tap.unet.device) for e in noisy]
-        return _Reading(noisy, exemplar_key_values(self.tap, on_device, timestep, self.layers))
+        return _Reading(noisy, self.key_values(self.tap, on_device, timestep))
 
 
 @dataclass(frozen=True)
@@ -257,37 +277,41 @@ class _TileJob:
     ideal: ExemplarKeyValues
     exemplars: Sequence[Tensor]
 
-    def run_within_memory(self, canvas: Tensor, content: Tensor | None, tiles: Sequence[Tile]) -> Work:
+    def run_within_memory(
+        self, canvas: Tensor, content: Tensor | None, labels: Tensor | None, tiles: Sequence[Tile]
+    ) -> Work:
         """`run` on tiles of a canvas (1, C, h, w); where they do not fit in memory together, in halves."""
         device = self.tap.unet.device
         try:
             held = None if content is None else cut_batch(content, tiles).to(device)
-            values, losses = self.run(cut_batch(canvas, tiles).to(device), held, tiles)
+            mine = None if labels is None else cut_batch(labels, tiles)
+            values, losses = self.run(cut_batch(canvas, tiles).to(device), held, mine, tiles)
             return values.cpu(), losses
         except (RuntimeError, MemoryError) as error:
             if len(tiles) == 1 or not is_out_of_memory(error):
                 raise
         middle = len(tiles) // 2
-        halves = [self.run_within_memory(canvas, content, part) for part in (tiles[:middle], tiles[middle:])]
+        parts = (tiles[:middle], tiles[middle:])
+        halves = [self.run_within_memory(canvas, content, labels, part) for part in parts]
         losses = tuple(sum(pair) for pair in zip(*(h[1] for h in halves), strict=True))
         return torch.cat([h[0] for h in halves]), losses
 
-    def run(self, latents: Tensor, content: Tensor | None, tiles: Sequence[Tile]) -> Work:
+    def run(self, latents: Tensor, content: Tensor | None, labels: Tensor | None, tiles: Sequence[Tile]) -> Work:
         """The tiles after the step, (B, C, h, w), and their summed losses (first, last)."""
-        values, losses = self._step(latents, content)
+        values, losses = self._step(latents, content, labels)
         if not bool(torch.isfinite(values).all()) and self.tap.unet.dtype != torch.float32:
             with _in_float32(self.tap):
-                values, losses = self._step(latents, content)
+                values, losses = self._step(latents, content, labels)
         if not bool(torch.isfinite(values).all()):
             raise TexgenError(
                 f"the model gave NaN or Inf at timestep {self.timestep} in tiles {list(tiles)}; try --dtype float32 or a smaller --lr."
             )
         return values, losses
 
-    def _step(self, latents: Tensor, content: Tensor | None) -> tuple[Tensor, tuple[float, ...]]:
+    def _step(self, latents: Tensor, content: Tensor | None, labels: Tensor | None) -> tuple[Tensor, tuple[float, ...]]:
         scope: AbstractContextManager[None] = nullcontext()
         if self.guidance.inject is not None and self.injected is not None:
-            scope = self.tap.injecting(self.injected.key_values, self.guidance.inject)
+            scope = self.tap.injecting(self.injected.key_values, self.guidance.inject, labels)
         with torch.no_grad(), scope:
             prediction = self.tap(latents, self.timestep)
             latents = self.scheduler.step(prediction, self.timestep, latents).prev_sample
@@ -295,7 +319,7 @@ class _TileJob:
             latents = adain(latents, self.exemplars)
         if not self.ideal:
             return latents, ()
-        return distill(self.tap, latents, self.after, self.ideal, self.guidance, content)
+        return distill(self.tap, latents, self.after, self.ideal, self.guidance, content, labels)
 
 
 def distill(
@@ -305,8 +329,11 @@ def distill(
     ideal: ExemplarKeyValues,
     guidance: Guidance,
     content: Tensor | None = None,
+    labels: Tensor | None = None,
 ) -> tuple[Tensor, tuple[float, ...]]:
     """`iterations` steps of a fresh Adam on latents (B, C, h, w) against the AD loss, in float32.
+
+    Content latents and labels (B, 1, h, w) are those of the same tiles.
 
     Returns:
         The moved latents, and the summed loss over tiles at the first and last iteration.
@@ -319,7 +346,7 @@ def distill(
         content_features = None if content is None else tap.features(content, timestep, layers)
     for _ in range(guidance.iterations):
         features = tap.features(latents, timestep, layers)
-        loss = ad_loss(features, ideal, guidance.attn_scale)
+        loss = ad_loss(features, ideal, guidance.attn_scale, labels)
         if content_features is not None:
             loss = loss + guidance.content_weight * content_loss(features, content_features)
         (latents.grad,) = torch.autograd.grad(loss, latents)

@@ -14,6 +14,8 @@ from tiling import Size, canvas_size
 FLAT = 1e-6
 BOXES = 4
 FAST = 8
+UNUSABLE = 100.0
+"""Cost of a block of cells that may not be shown, in differences of two random blocks."""
 
 
 class Search:
@@ -29,9 +31,11 @@ class Search:
     Args:
         sources: Exemplar latents at several pixel phases.
         side: Of a block in latent pixels, at most the smallest source's.
+        usable: Cells of each source that may be shown, bool (h, w); all by default. A block with others costs more than any
+            without, the more the more of them it shows.
     """
 
-    def __init__(self, sources: Sequence[Source], side: int) -> None:
+    def __init__(self, sources: Sequence[Source], side: int, usable: Sequence[Tensor] | None = None) -> None:
         self.side = side
         sizes = [canvas_size(source.latents) for source in sources]
         whole = Size(max(size.height for size in sizes), max(size.width for size in sizes))
@@ -48,6 +52,9 @@ class Search:
         for outside, size in zip(self._outside, sizes, strict=True):
             outside[size.height - side + 1 :] = torch.inf
             outside[:, size.width - side + 1 :] = torch.inf
+        for outside, cells in zip(self._outside, usable or (), strict=usable is not None):
+            share = unusable_shares(cells, side)
+            outside[: share.shape[0], : share.shape[1]] += UNUSABLE * share
         self._box = max(1, side // BOXES)
         self._box_energy, self._box_chance = self._boxed(centred, sizes)
 
@@ -100,6 +107,11 @@ class Search:
         spectrum = torch.fft.rfft2(kernel, s=self._fast).conj()
         summed = torch.fft.irfft2((self._spectrum * spectrum).sum(1), s=self._fast)
         return summed[:, : self._positions.height, : self._positions.width]
+
+
+def unusable_shares(usable: Tensor, side: int) -> Tensor:
+    """The share of each block of `side` cells, by its top left cell, that is not usable (h, w)."""
+    return F.avg_pool2d((~usable)[None].float(), side, 1)[0]
 
 
 def _padded(values: Tensor, size: Size) -> Tensor:

@@ -15,6 +15,7 @@ from tiling import Wrap, bordered, canvas_size
 BLOCK = 16
 """Latent pixels a side of the blocks that spectra are averaged over: correlations up to half of it are matched."""
 HOP = BLOCK // 4
+ROWS = 8
 RIDGE = 1e-3
 FLOOR = 1e-8
 
@@ -42,35 +43,37 @@ class SpectrumMatcher:
     spectrum: Tensor
     scheduler: DDIMScheduler
 
-    def __call__(self, latents: Tensor, timestep: int, wrap: Wrap) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: int, wrap: Wrap, cells: Tensor | None = None) -> Tensor:
         """The canvas (1, C, h, w) at a timestep, float32, matched; unchanged where it is too small to have a spectrum.
 
         Args:
             latents: (1, C, h, w).
             timestep: Whose share of noise the canvas has.
             wrap: Axes that close to a ring.
+            cells: (h, w), bool: those of the exemplar's material; only they are looked at and changed.
         """
-        have = cross_spectrum([latents], wrap)
+        have = cross_spectrum([latents], wrap, None if cells is None else [cells])
         if have is None:
             return latents
         kept = float(self.scheduler.alphas_cumprod[timestep])
         wanted = kept * self.spectrum + (1 - kept) * torch.eye(latents.shape[1])
-        spread = latents - latents.mean((2, 3), keepdim=True)
+        mask = torch.ones(tuple(canvas_size(latents)), dtype=torch.bool) if cells is None else cells
+        mask = mask.to(latents.device)
+        spread = (latents - _mean([latents], [mask])) * mask
         kernel = _kernel(transport(have, wanted)).to(latents.device)
         moved = F.conv2d(bordered(spread, BLOCK // 2, wrap)[..., 1:, 1:], kernel)
-        return moved + (kept**0.5 * self.mean).to(latents.device)
+        return torch.where(mask, moved + (kept**0.5 * self.mean).to(latents.device), latents)
 
 
-def spectrum_matcher(exemplars: Sequence[Tensor], scheduler: DDIMScheduler) -> SpectrumMatcher | None:
-    """A matcher to clean exemplars (1, C, h, w); None where they are too small to have a spectrum."""
-    spectrum = cross_spectrum(exemplars, Wrap())
-    if spectrum is None:
-        return None
-    mean = torch.cat([e.flatten(2) for e in exemplars], 2).mean(2)[..., None, None]
-    return SpectrumMatcher(mean, spectrum, scheduler)
+def spectrum_matcher(
+    exemplars: Sequence[Tensor], scheduler: DDIMScheduler, cells: Sequence[Tensor] | None = None
+) -> SpectrumMatcher | None:
+    """A matcher to clean exemplars (1, C, h, w), or to some cells (h, w) of them; None where they are too small to have a spectrum."""
+    spectrum = cross_spectrum(exemplars, Wrap(), cells)
+    return None if spectrum is None else SpectrumMatcher(_mean(exemplars, cells), spectrum, scheduler)
 
 
-def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap) -> Tensor | None:
+def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap, cells: Sequence[Tensor] | None = None) -> Tensor | None:
     """Covariance of the channels at each frequency (BLOCK, BLOCK, C, C), averaged over Hann-windowed blocks.
 
     White noise of unit variance gives the identity everywhere. None where there are fewer than 2 C blocks.
@@ -78,22 +81,35 @@ def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap) -> Tensor | None:
     Args:
         fields: (1, C, h, w) each.
         wrap: Axes on which blocks reach across the border.
+        cells: (h, w) of each, bool: only blocks wholly inside count.
     """
     profile = torch.hann_window(BLOCK)
     window = profile[:, None] * profile
     total, count = torch.zeros(()), 0
-    for field in fields:
-        spread = (field - field.mean((2, 3), keepdim=True)).float().cpu()
+    around = (0, BLOCK - HOP if wrap.x else 0, 0, BLOCK - HOP if wrap.y else 0)
+    for number, field in enumerate(fields):
         if min(canvas_size(field)) < BLOCK:
             continue
-        around = (0, BLOCK - HOP if wrap.x else 0, 0, BLOCK - HOP if wrap.y else 0)
-        spread = F.pad(spread, around, mode="circular")
-        for rows in torch.split(spread.unfold(2, BLOCK, HOP)[0], 8, 1):
-            blocks = rows.unfold(2, BLOCK, HOP)
-            transformed = torch.fft.fft2(blocks * window).flatten(1, 2)
-            total = total + torch.einsum("ckyx,dkyx->yxcd", transformed, transformed.conj())
+        inside = None
+        if cells is not None:
+            mask = F.pad(cells[number][None, None].float(), around, mode="circular")[0, 0] > 0
+            inside = mask.unfold(0, BLOCK, HOP).unfold(1, BLOCK, HOP).flatten(2).all(2)
+        mean = field.mean((2, 3), keepdim=True) if cells is None else _mean([field], [cells[number]])
+        spread = F.pad((field - mean).float().cpu(), around, mode="circular")
+        for start, rows in enumerate(torch.split(spread.unfold(2, BLOCK, HOP)[0], ROWS, 1)):
+            blocks = rows.unfold(2, BLOCK, HOP).flatten(1, 2)
+            if inside is not None:
+                blocks = blocks[:, inside[start * ROWS : (start + 1) * ROWS].flatten()]
+            transformed = torch.fft.fft2(blocks * window)
+            total = total + torch.einsum("cnyx,dnyx->yxcd", transformed, transformed.conj())
             count += transformed.shape[1]
     return total / (count * window.square().sum()) if count >= 2 * fields[0].shape[1] else None
+
+
+def _mean(fields: Sequence[Tensor], cells: Sequence[Tensor] | None) -> Tensor:
+    """Of each channel, (1, C, 1, 1)."""
+    parts = [f.flatten(2) if cells is None else f[..., cells[n].to(f.device)] for n, f in enumerate(fields)]
+    return torch.cat(parts, 2).mean(2)[..., None, None]
 
 
 def transport(have: Tensor, want: Tensor) -> Tensor:

@@ -61,13 +61,19 @@ class Accumulator:
         self.values[..., rows, columns] += values.to(self.values.device, torch.float32) * window
         self.weights[..., rows, columns] += window
 
-    def mean(self) -> Tensor:
+    def mean(self, elsewhere: Tensor | None = None) -> Tensor:
         """The fused canvas (1, C, H, W), float32.
+
+        Args:
+            elsewhere: What cells have that no tile covered, (1, C, H, W); without it all must be covered.
 
         Raises:
             ValueError: A cell was covered by no tile.
         """
-        if not bool((self.weights > 0).all()):
-            bare = int((self.weights <= 0).sum())
+        covered = self.weights > 0
+        if elsewhere is not None:
+            return torch.where(covered, self.values / self.weights.where(covered, 1), elsewhere)
+        if not bool(covered.all()):
+            bare = int((~covered).sum())
             raise ValueError(f"{bare} of {self.canvas.area} cells are covered by no tile; plan tiles that cover all.")
         return self.values / self.weights

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 from texgen import image as images
-from texgen.tasks.expand import ImageLike, expand
+from texgen import recipe
+from texgen.image import ImageLike
+from texgen.tasks.make import make
+from texgen.tasks.options import Options
+from texgen.tasks.request import Layout, Request
 from texgen.tasks.run import Result
 
 
@@ -16,7 +20,7 @@ def layout(
     *,
     layout_weight: float = 2.0,
     content_weight: float = 0.0,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Result:
     """A texture that keeps the plan of a rough picture: a collage, flat colours, a moved feature.
 
@@ -30,7 +34,7 @@ def layout(
         size: Of the result; the plan's own by default.
         layout_weight: How closely blocks follow the plan; larger costs seams.
         content_weight: How closely AD holds on to the queries of the plan (Eq. 4); 0 leaves it out.
-        options: Those of `expand`.
+        options: Those of `texgen.Options`.
 
     Raises:
         OptionError, InputError, ModelError, ResourceError: As `expand`.
@@ -41,7 +45,12 @@ def layout(
         SIGGRAPH 2001, https://doi.org/10.1145/383259.383296, section 3.
     """
     wanted = plan_size(plan) if size is None else size
-    return expand(image, wanted, layout=plan, layout_weight=layout_weight, content_weight=content_weight, **options)
+    rough = Layout(images.read(plan), layout_weight)
+    notes = {"layout": recipe.exemplar_entry(plan, rough.image), "layout_weight": layout_weight}
+    return make(
+        Request(task="layout", sources=[image], size=wanted, layout=rough, content_weight=content_weight, notes=notes),
+        **options,
+    )
 
 
 def plan_size(plan: ImageLike) -> tuple[int, int]:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from texgen.errors import OptionError
 from texgen.guidance.settings import Guidance
+from texgen.image import ImageLike
+from texgen.keep import Kept, on_grid
+from texgen.labels import Target
 from texgen.memory import GIB, fitting_batch
 from texgen.models import Backbone
 from texgen.pixels import DTYPES
 from texgen.presets import Preset
-from tiling import Size, Wrap, plan_tiles, tile_size
+from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 
 Tileable = Literal["both", "x", "y", "none"]
 WRAPS = {"both": Wrap(True, True), "x": Wrap(False, True), "y": Wrap(True, False), "none": Wrap()}
@@ -26,7 +30,13 @@ MIN_SIDE_PX = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything decided before the first model call."""
+    """Everything decided before the first model call.
+
+    Attributes:
+        target: The label of every pixel of the canvas, (H, W), uint8.
+        kept: Pixels of the canvas that are given.
+        shares: Of the exemplars on the canvas.
+    """
 
     size_px: Size
     canvas: Size
@@ -38,6 +48,9 @@ class Plan:
     seed: int
     tile_batch: int
     layout: Layout | None = None
+    target: Tensor | None = None
+    kept: Kept | None = None
+    shares: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,13 +66,42 @@ class Layout:
     weight: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a verb wants, beside the options that all have.
+
+    Attributes:
+        task: The verb.
+        sources: Swatches, in their order; more of the same texture may come as an option.
+        size: Of the result.
+        layout: A rough plan of it.
+        content_weight: How closely AD holds on to the layout, or to the painted start.
+        maps: The label of every pixel of each source, (H, W), uint8, `NONE` for what is not to be used.
+        target: What is wanted where, by label.
+        kept: Pixels of the result that are given.
+        place: (left, top) in pixels where the first prepared swatch is kept.
+        notes: Entries of the recipe.
+    """
+
+    task: str
+    sources: Sequence[ImageLike]
+    size: Any
+    layout: Layout | None = None
+    content_weight: float = 0.0
+    maps: Sequence[Tensor] | None = None
+    target: Target | None = None
+    kept: Kept | None = None
+    place: tuple[int, int] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
 def check_ranges(
-    size: Any, tileable: str, strength: float | None, steps: int | None, iterations: int | None, lr: float | None,
-    tile_batch: int | None, attn_scale: float, seed: int | None, adapt: int | None, bits: int, memory: float | None,
-    checkpoint_minutes: float, layout_weight: float, content_weight: float,
+    request: Request, tileable: str, strength: float | None, steps: int | None, iterations: int | None, lr: float | None,
+    tile_batch: int | None, attn_scale: float, seed: int | None, adapt: int | None, tune_decoder: int | None, bits: int,
+    memory: float | None, checkpoint_minutes: float,
 ) -> None:  # fmt: skip
     """Ranges that need no model."""
-    height, width = size_of(size)
+    height, width = size_of(request.size)
     if min(height, width) < MIN_SIDE_PX:
         raise OptionError(f"size={width}x{height} is too small; at least {MIN_SIDE_PX} px a side.")
     if tileable not in WRAPS:
@@ -74,8 +116,10 @@ def check_ranges(
         ("seed", seed, 0, 2**63 - 1),
         ("adapt", adapt, 0, 100_000),
         ("memory", memory, 0.1, 1e6),
-        ("layout_weight", layout_weight, 0, 1000),
-        ("content_weight", content_weight, 0, 1000),
+        ("tune_decoder", tune_decoder, 0, 100_000),
+        ("layout_weight", None if request.layout is None else request.layout.weight, 0, 1000),
+        ("content_weight", request.content_weight, 0, 1000),
+        ("softness", None if request.target is None else request.target.softness, 0, 4096),
         ("checkpoint_minutes", checkpoint_minutes, 0, 1e6),
     ]
     if bits not in DTYPES:
@@ -98,21 +142,22 @@ def size_of(size: int | Sequence[int]) -> Size:
 
 
 def make_plan(
-    backbone: Backbone, preset: Preset, size: Any, tileable: Tileable, strength: float | None, seed: int,
-    tile_batch: int | None, memory: float | None, tile_overlap: int | None, guidance: Guidance,
-    layout: Layout | None = None,
+    backbone: Backbone, preset: Preset, request: Request, swatch: Tensor, tileable: Tileable, strength: float | None,
+    seed: int, tile_batch: int | None, memory: float | None, tile_overlap: int | None, shares: Sequence[float] | None,
+    guidance: Guidance,
 ) -> Plan:  # fmt: skip
-    size_px, wrap, factor = size_of(size), WRAPS[tileable], backbone.factor
+    """Sizes, tiles and settings of a request; `swatch` is the first prepared one."""
+    size_px, wrap, factor = size_of(request.size), WRAPS[tileable], backbone.factor
     canvas = canvas_of(size_px, wrap, factor)
     tile = tile_size(backbone.native_tile, canvas)
-    if preset.start == "layout" and layout is None:
-        raise OptionError("start='layout' needs a layout.")
-    if layout is not None and preset.start not in ("quilt", "layout"):
-        raise OptionError(f"start={preset.start!r} does not look at the layout; use 'quilt' or 'layout'.")
+    _check_start(preset.start, request)
     if preset.start == "noise":
         if strength not in (None, 1, 1.0):
             raise OptionError(f"strength={strength} needs start='quilt'; a start of noise is strength 1.")
         preset = replace(preset, strength=1.0)
+    kept = request.kept if request.place is None else _placed(swatch, request.place, size_px)
+    if request.kept is not None and 2 * int(request.kept.mask.sum()) > size_px.area:
+        preset = replace(preset, match_spectrum=False)  # most of the canvas is given, and not to be moved
     if tile_overlap is not None and preset.schedule != "fixed":
         raise OptionError("tile_overlap is for schedule='fixed'; the rolled schedule has none.")
     parts = [round(side * preset.tile_overlap) if tile_overlap is None else tile_overlap // factor for side in tile]
@@ -139,9 +184,40 @@ def make_plan(
         seed=seed,
         tile_batch=tile_batch,
         layout=None
-        if layout is None
-        else replace(layout, image=_on_canvas(layout.image, size_px, canvas.scaled(factor))),
+        if request.layout is None
+        else replace(request.layout, image=_on_canvas(request.layout.image, size_px, canvas.scaled(factor))),
+        target=None if request.target is None else request.target.on_canvas(size_px, canvas.scaled(factor), wrap, seed),
+        kept=None if kept is None else on_grid(kept, size_px, canvas.scaled(factor)),
+        shares=None if shares is None else tuple(shares),
     )
+
+
+def _check_start(start: str, request: Request) -> None:
+    if start == "layout" and request.layout is None:
+        raise OptionError("start='layout' needs a layout.")
+    if start == "scatter" and request.target is None:
+        raise OptionError("start='scatter' needs labels; it is for texgen.paint.")
+    for given, what, allowed in (
+        (request.layout, "layout", ("quilt", "layout")),
+        (request.target, "target map", ("quilt", "scatter", "noise")),
+        (request.kept or request.place, "kept pixels", ("quilt", "noise")),
+    ):
+        if given is not None and start not in allowed:
+            raise OptionError(f"start={start!r} does not look at the {what}; use {' or '.join(map(repr, allowed))}.")
+
+
+def _placed(swatch: Tensor, place: tuple[int, int], size: Size) -> Kept:
+    """The whole swatch at (left, top) of the result.
+
+    Raises:
+        OptionError: It does not fit there.
+    """
+    (left, top), (height, width) = place, swatch.shape[-2:]
+    if min(place) < 0 or left + width > size.width or top + height > size.height:
+        raise OptionError(
+            f"keep={left},{top}: the {width}x{height} swatch does not fit there in {size.width}x{size.height}."
+        )
+    return Kept(swatch, torch.ones(height, width, dtype=torch.bool), Tile(top, left, top + height, left + width))
 
 
 def _on_canvas(image: Tensor, size_px: Size, canvas_px: Size) -> Tensor:

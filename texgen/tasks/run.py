@@ -17,20 +17,28 @@ from texgen import publish
 from texgen.adapt import adapted, with_weights
 from texgen.checkpoint import Unfinished
 from texgen.coarse import coarse_start
-from texgen.decode import CanvasDecoder
+from texgen.collage import assembled, clear_labels, middle_labels
+from texgen.decode import CanvasDecoder, Finish
 from texgen.detail import find_detail
 from texgen.errors import OptionError
 from texgen.exemplar import Exemplar, contrast, encode_exemplar
 from texgen.interrupt import StopSignals
+from texgen.keep import Kept
 from texgen.memory import off_device, within_memory
 from texgen.models import Backbone
 from texgen.pixels import PixelFile, Pixels
+from texgen.quilt import Given
+from texgen.regional import Regions
 from texgen.sample import Progress, Step, noised, normal, previous_timestep, sample, strength_timesteps
-from texgen.spectrum import spectrum_matcher
-from texgen.start import Start, layout_start, noise_start, quilt_start
+from texgen.spectrum import SpectrumMatcher, spectrum_matcher
+from texgen.start import Start, collage_start, layout_start, noise_start, quilt_start, scatter_start
 from texgen.tasks.request import Clock, Plan
 from texgen.team import Team
-from tiling import Tile, fixed_schedule, make_window, rolled_schedule
+from texgen.tune import decoder_weights, tuned_decoder, with_decoder
+from tiling import Tile, canvas_size, cut, fixed_schedule, make_window, rolled_schedule
+
+
+TUNING_SEED = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,37 +115,42 @@ class Run:
     callback: Callable[[Step], None] | None
     clock: Clock
 
-    def result(self, job: dict[str, Any], prepared: Sequence[Tensor], stop: StopSignals) -> Result:
-        """The texture of prepared swatches."""
+    def result(
+        self, job: dict[str, Any], prepared: Sequence[Tensor], maps: Sequence[Tensor] | None, stop: StopSignals
+    ) -> Result:
+        """The texture of prepared swatches, and of the labels of their pixels where there are any."""
         plan, seeds = self.plan, np.random.SeedSequence(self.plan.seed).generate_state(5).tolist()
-        exemplar = encode_exemplar(self.backbone, prepared)
+        exemplar = encode_exemplar(self.backbone, prepared, maps)
         self._done("encode", stop)
         layout = None if plan.layout is None else self.backbone.encode(plan.layout.image).cpu()
-        begun = self._started(exemplar, layout, _generator(seeds[0]))
+        given = None if plan.kept is None else self._given(plan.kept)
+        begun = self._started(exemplar, layout, given, seeds[0])
         self._done("start", stop)
         timesteps = strength_timesteps(self.backbone.scheduler, plan.preset.steps, plan.preset.strength)
         level = contrast(exemplar.sources) if plan.preset.raise_contrast else None
         raised = exemplar if level is None else exemplar.raised(level)
         sampler = self._sampler(raised, timesteps, _generator(seeds[4]))
+        decoder = self._decoder(exemplar)
         self._done("adapt", stop)
         if level is not None:
             begun = begun._replace(latents=None if begun.latents is None else level.raised(begun.latents))
             layout = None if layout is None else level.raised(layout)
-        latents, history = self._sampled(sampler, raised, begun, layout, timesteps, seeds[1:4], stop)
+            given = None if given is None else given._replace(latents=level.raised(given.latents))
+        latents, history = self._sampled(sampler, raised, begun, layout, given, timesteps, seeds[1:4], stop)
         if level is not None:
             latents = level.lowered(latents)
         self._done("sample", stop)
-        detail = None
-        if plan.preset.detail != "none":
-            replacing = plan.preset.detail == "pixels"
-            detail = find_detail(self.backbone, exemplar, latents, begun.coordinates, plan.wrap, replacing)
+        detail = self._detail(decoder, exemplar, latents, begun, timesteps)
         self._done("detail", stop)
-        pixels = self._decoded(CanvasDecoder(self.backbone, latents, plan.wrap, detail), stop)
+        pixels = self._decoded(CanvasDecoder(decoder, latents, plan.wrap, detail, plan.kept), stop)
         self.clock.lap("decode")
         return Result(
             pixels=pixels, latents=latents, coordinates=begun.coordinates, recipe={**job, **history},
             timings=self.clock.laps, unfinished=self.unfinished,
         )  # fmt: skip
+
+    def _given(self, kept: Kept) -> Given:
+        return Given(kept.latents(self.backbone, self.plan.canvas), kept.cells(self.plan.canvas, self.backbone.factor))
 
     def _done(self, stage: str, stop: StopSignals) -> None:
         """A stage is finished, and saved where it is long: a good moment to stop if asked."""
@@ -145,23 +158,30 @@ class Run:
         if self.unfinished.kept and self.team.any(stop.asked):
             raise KeyboardInterrupt
 
-    def _started(self, exemplar: Exemplar, layout: Tensor | None, generator: torch.Generator) -> Start:
-        if self.plan.preset.start == "noise":
+    def _started(self, exemplar: Exemplar, layout: Tensor | None, given: Given | None, seed: int) -> Start:
+        plan, generator = self.plan, _generator(seed)
+        if plan.preset.start == "noise":
             return noise_start()
-        if self.plan.preset.start == "layout":
+        if plan.preset.start == "layout":
             assert layout is not None
             return layout_start(layout)
 
         def make() -> dict[str, Tensor]:
-            place = (exemplar, self.plan.canvas, self.plan.wrap, generator)
-            if self.plan.preset.start == "coarse":
-                sewn = coarse_start(self.backbone, *place)
+            place = (plan.canvas, plan.wrap)
+            if plan.preset.start == "scatter":
+                assert plan.target is not None
+                begun = scatter_start(self.backbone, exemplar, plan.target, *place, seed)
+            elif plan.target is not None:
+                begun = collage_start(self.backbone, exemplar, plan.target, *place, generator)
+            elif plan.preset.start == "coarse":
+                begun = coarse_start(self.backbone, exemplar, *place, generator)
             else:
-                sewn = quilt_start(*place, layout, 0.0 if self.plan.layout is None else self.plan.layout.weight)
-            assert sewn.latents is not None and sewn.coordinates is not None
-            return {"latents": sewn.latents, "coordinates": sewn.coordinates}
+                weight = 0.0 if plan.layout is None else plan.layout.weight
+                begun = quilt_start(exemplar, *place, generator, layout, weight, given, plan.shares)
+            return {name: tensor for name, tensor in begun._asdict().items() if tensor is not None}
 
-        return Start(**self.team.shared(lambda: self.unfinished.stage("start", make)))
+        found = self.team.shared(lambda: self.unfinished.stage("start", make))
+        return Start(**{"coordinates": None, **found})
 
     def _sampler(self, exemplar: Exemplar, timesteps: Sequence[int], generator: torch.Generator) -> Backbone:
         """The backbone itself, or tuned to the exemplar."""
@@ -175,25 +195,60 @@ class Run:
 
         return with_weights(self.backbone, self.team.shared(lambda: self.unfinished.stage("adapted", make)))
 
+    def _decoder(self, exemplar: Exemplar) -> Backbone:
+        """The backbone that decodes: itself, or with its decoder tuned to the exemplar, whatever the seed of the run."""
+        iterations = self.plan.preset.tune_decoder
+        if not iterations:
+            return self.backbone
+
+        def make() -> dict[str, Tensor]:
+            tuned = tuned_decoder(self.backbone, exemplar, iterations=iterations, generator=_generator(TUNING_SEED))
+            return decoder_weights(tuned)
+
+        return with_decoder(self.backbone, self.team.shared(lambda: self.unfinished.stage("decoder", make)))
+
+    def _detail(
+        self, decoder: Backbone, exemplar: Exemplar, latents: Tensor, begun: Start, timesteps: Sequence[int]
+    ) -> Finish | None:
+        """What is carried over from the exemplar; a collage that was not sampled is its own detail."""
+        plan = self.plan
+        if plan.preset.detail == "none":
+            return None
+        if plan.preset.detail == "pixels" and begun.layers is not None and not timesteps:
+            assert plan.target is not None
+            return assembled(exemplar, begun.layers, plan.target, plan.wrap)
+        return find_detail(
+            decoder, exemplar, latents, begun.coordinates, plan.wrap, plan.preset.detail == "pixels",
+            self._cells(exemplar, clear_labels),
+        )  # fmt: skip
+
+    def _cells(self, exemplar: Exemplar, labels_of: Callable[[Tensor, int], Tensor]) -> Tensor | None:
+        """Labels of the canvas' cells (h, w), where there are any."""
+        if exemplar.maps is None:
+            return None
+        if self.plan.target is None:
+            return torch.zeros(tuple(self.plan.canvas), dtype=torch.uint8)
+        return labels_of(self.plan.target, self.backbone.factor)
+
     def _sampled(
         self,
         sampler: Backbone,
         exemplar: Exemplar,
         begun: Start,
         layout: Tensor | None,
+        given: Given | None,
         timesteps: Sequence[int],
         seeds: Sequence[int],
         stop: StopSignals,
     ) -> tuple[Tensor, dict[str, Any]]:
         """The finished canvas, and what was done: steps, tile steps, AD iterations."""
         plan = self.plan
-        plans = _schedule(plan, len(timesteps), seeds[1])
+        plans = _needed(_schedule(plan, len(timesteps), seeds[1]), given)
+        noise = normal((1, self.backbone.latent_channels, *plan.canvas), _generator(seeds[0])) if timesteps else None
         progress = self.team.shared(self.unfinished.progress)
         if progress is None:
-            progress = Progress(latents=self._noised(begun, timesteps, seeds[0]))
-        matcher = None
-        if plan.preset.match_spectrum:
-            matcher = spectrum_matcher([source.latents for source in exemplar.sources], self.backbone.scheduler)
+            progress = Progress(latents=self._noised(begun, noise, timesteps))
+        cells = self._cells(exemplar, middle_labels)
         active = [plan.guidance.active(previous_timestep(self.backbone.scheduler, t)) for t in timesteps]
         steps = partial(
             sample,
@@ -206,8 +261,10 @@ class Run:
             guidance=plan.guidance,
             seed=seeds[2],
             tile_batch=plan.tile_batch,
-            content=layout,
-            match=None if matcher is None else partial(matcher, wrap=plan.wrap),
+            content=begun.latents if layout is None else layout,
+            match=self._match(exemplar, given, noise),
+            weights=_token_weights(exemplar, plan.shares),
+            regions=None if cells is None else Regions(cells[None, None], exemplar.crop_labels),
             team=self.team,
             checkpoint=partial(self._checkpoint, stop),
         )
@@ -221,10 +278,45 @@ class Run:
             "ad_iterations": plan.guidance.iterations * sum(len(p) for p, on in zip(plans, active, strict=True) if on),
         }
 
-    def _noised(self, begun: Start, timesteps: Sequence[int], seed: int) -> Tensor:
-        if not timesteps and begun.latents is not None:
+    def _match(
+        self, exemplar: Exemplar, given: Given | None, noise: Tensor | None
+    ) -> Callable[[Tensor, int], Tensor] | None:
+        """What a canvas at a timestep is given after every step: the exemplar's spectrum, and the cells that stay."""
+        scheduler, wrap = self.backbone.scheduler, self.plan.wrap
+        matchers = self._matchers(exemplar) if self.plan.preset.match_spectrum else []
+        if not matchers and given is None:
+            return None
+
+        def match(canvas: Tensor, timestep: int) -> Tensor:
+            for matcher, cells in matchers:
+                canvas = matcher(canvas, timestep, wrap, cells)
+            if given is None:
+                return canvas
+            assert noise is not None
+            known = noised(scheduler, given.latents, noise, timestep) if timestep > 0 else given.latents
+            return torch.where(given.cells, known, canvas)
+
+        return match
+
+    def _matchers(self, exemplar: Exemplar) -> list[tuple[SpectrumMatcher, Tensor | None]]:
+        """A matcher to each label that is large enough, and the cells (h, w) of the canvas that it is for."""
+        latents, scheduler = [source.latents for source in exemplar.sources], self.backbone.scheduler
+        if self.plan.target is None:
+            whole = spectrum_matcher(latents, scheduler)
+            return [] if whole is None else [(whole, None)]
+        wanted, shown = middle_labels(self.plan.target, exemplar.factor), map(exemplar.source_labels, exemplar.sources)
+        found: list[tuple[SpectrumMatcher, Tensor | None]] = []
+        labels = list(shown)
+        for label in range(exemplar.label_count):
+            matcher = spectrum_matcher(latents, scheduler, [cells == label for cells in labels])
+            if matcher is not None:
+                found.append((matcher, wanted == label))
+        return found
+
+    def _noised(self, begun: Start, noise: Tensor | None, timesteps: Sequence[int]) -> Tensor:
+        if noise is None:
+            assert begun.latents is not None
             return begun.latents
-        noise = normal((1, self.backbone.latent_channels, *self.plan.canvas), _generator(seed))
         if begun.latents is None or self.plan.preset.strength == 1:
             return noise  # the schedule would leave a trace of the start
         return noised(self.backbone.scheduler, begun.latents, noise, timesteps[0])
@@ -264,3 +356,19 @@ def _schedule(plan: Plan, steps: int, seed: int) -> Sequence[Sequence[Tile]]:
 
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def _needed(plans: Sequence[Sequence[Tile]], given: Given | None) -> Sequence[Sequence[Tile]]:
+    """The plans without tiles of which every cell is given."""
+    if given is None:
+        return plans
+    return [[tile for tile in tiles if not bool(cut(given.cells, tile).all())] for tiles in plans]
+
+
+def _token_weights(exemplar: Exemplar, shares: Sequence[float] | None) -> list[float] | None:
+    """Weights of the tokens of each crop, so that those of an exemplar together weigh its share."""
+    if shares is None:
+        return None
+    areas = [float(canvas_size(crop).area) for crop in exemplar.crops]
+    whole = {n: sum(a for a, m in zip(areas, exemplar.numbers, strict=True) if m == n) for n in set(exemplar.numbers)}
+    return [shares[number] * sum(areas) / whole[number] for number in exemplar.numbers]

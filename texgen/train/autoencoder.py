@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from texgen.models.autoencoder import TextureAutoencoder
+from texgen.patches import patch_distance
 from texgen.publish import publish
 from texgen.train.crops import Crops, crop, generator_of
 
@@ -180,28 +181,6 @@ def difference_loss(a: Tensor, b: Tensor) -> Tensor:
         error = a - b
         total = total + error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
         a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-    return total
-
-
-def patch_distance(
-    a: Tensor, b: Tensor, generator: torch.Generator, projections: int = 48, samples: int = 1536
-) -> Tensor:
-    """Sliced Wasserstein distance between the patches of each image of `a` and of `b`, at two scales.
-
-    5x5 patches are projected on random directions of zero mean; the sorted projections of the same places are compared.
-    It asks for grain of the right strength and shape, not for each grain in its place.
-    """
-    total = a.new_zeros(())
-    for scale in range(2):
-        if scale:
-            a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-        filters = torch.randn(projections, 3, 5, 5, generator=generator)
-        filters = filters - filters.mean((1, 2, 3), keepdim=True)
-        filters = (filters / filters.flatten(1).norm(dim=1)[:, None, None, None]).to(a.device, a.dtype)
-        with torch.autocast(a.device.type, enabled=False):
-            first, second = (F.conv2d(x, filters).flatten(2) for x in (a, b))
-        places = torch.randint(first.shape[2], (min(samples, first.shape[2]),), generator=generator).to(a.device)
-        total = total + (first[..., places].sort(-1).values - second[..., places].sort(-1).values).abs().mean()
     return total
 
 

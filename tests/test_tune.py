@@ -1,0 +1,145 @@
+"""Laws of the tuned decoder: it gives back more of the exemplar, and nothing else changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import generator
+from safetensors.torch import load_file, save_file
+
+from texgen import image as images
+from texgen import tune
+from texgen.errors import ModelError
+from texgen.exemplar import Exemplar, encode_exemplar
+from texgen.tune import decoder_weights, tuned_decoder, with_decoder
+
+
+def encoded(backbone, path, side: int = 128) -> Exemplar:
+    return encode_exemplar(backbone, [images.read(path)[..., :side, :side].contiguous()])
+
+
+def psnr(backbone, exemplar) -> float:
+    decoded, image = backbone.decode(exemplar.sources[0].latents), exemplar.images[0]
+    return float(-10 * (decoded - image).square().mean().log10())
+
+
+def state(backbone) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in backbone.autoencoder.state_dict().items()}
+
+
+def same(first, second) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def tuned(backbone, exemplar, iterations: int = 4, seed: int = 0, **options):
+    return tuned_decoder(backbone, exemplar, iterations=iterations, generator=generator(seed), **options)
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch):
+    """Windows of 64 latents and few of them before the first iteration: the laws are the same, the tests fast."""
+    monkeypatch.setattr(tune, "SIDE", 8)
+    monkeypatch.setattr(tune, "PROBES", 2)
+
+
+@pytest.fixture(scope="module", params=["mini", "sd"])
+def backbone(request):
+    """The bundled model, and a tiny one of diffusers' AutoencoderKL."""
+    return request.getfixturevalue(request.param)
+
+
+def test_more_of_the_exemplar_comes_back(mini, swatch):
+    exemplar = encoded(mini, swatch)
+    before, after = psnr(mini, exemplar), psnr(tuned(mini, exemplar, iterations=40), exemplar)
+    assert after > before + 0.1, f"{before:.2f} dB untuned, {after:.2f} dB tuned, allowed {before + 0.1:.2f}"
+
+
+def test_more_of_the_exemplar_comes_back_from_an_untrained_autoencoder(sd, swatch):
+    exemplar = encoded(sd, swatch)
+    before, after = psnr(sd, exemplar), psnr(tuned(sd, exemplar, iterations=24, lr=2e-3), exemplar)
+    assert after > before + 1, f"{before:.2f} dB untuned, {after:.2f} dB tuned, allowed {before + 1:.2f}"
+
+
+def test_the_given_model_and_the_copied_encoder_stay_as_they_are(backbone, swatch):
+    exemplar, before = encoded(backbone, swatch), state(backbone)
+    after = tuned(backbone, exemplar)
+    assert same(state(backbone), before)
+    assert after.unet is backbone.unet and after.autoencoder is not backbone.autoencoder
+    trained = decoder_weights(after).keys()
+    kept = [name for name in before if name not in trained]
+    assert any("encoder" in name for name in kept) and not any("decoder" in name for name in kept)
+    assert all(torch.equal(after.autoencoder.state_dict()[name], before[name]) for name in kept)
+    assert not same(decoder_weights(after), decoder_weights(backbone))
+
+
+def test_a_tuned_decoder_is_frozen_and_in_evaluation_mode(backbone, swatch):
+    for one in (tuned(backbone, encoded(backbone, swatch), iterations=1), backbone):
+        assert not any(parameter.requires_grad for parameter in one.autoencoder.parameters())
+        assert not any(module.training for module in one.autoencoder.modules())
+
+
+def test_tuning_is_seeded(backbone, swatch):
+    exemplar = encoded(backbone, swatch)
+    first, again, other = (decoder_weights(tuned(backbone, exemplar, seed=seed)) for seed in (1, 1, 2))
+    assert same(first, again) and not same(first, other)
+
+
+def test_saved_weights_decode_like_the_tuned_decoder(backbone, swatch, tmp_path):
+    exemplar = encoded(backbone, swatch)
+    after, before = tuned(backbone, exemplar), state(backbone)
+    save_file(decoder_weights(after), tmp_path / "decoder.safetensors")
+    restored = with_decoder(backbone, load_file(tmp_path / "decoder.safetensors"))
+    latents = exemplar.sources[-1].latents
+    assert torch.equal(restored.decode(latents), after.decode(latents))
+    assert not torch.equal(backbone.decode(latents), after.decode(latents))
+    assert same(state(backbone), before)
+
+
+def test_without_iterations_nothing_changes(backbone, swatch):
+    exemplar = encoded(backbone, swatch)
+    latents = exemplar.sources[0].latents
+    assert torch.equal(tuned(backbone, exemplar, iterations=0).decode(latents), backbone.decode(latents))
+
+
+def test_weights_of_another_autoencoder_are_refused(mini, sd):
+    with pytest.raises(ModelError, match=r"of the decoder's tensors do not fit .*; tune it anew"):
+        with_decoder(mini, decoder_weights(sd))
+    weights = decoder_weights(mini)
+    name = next(iter(weights))
+    with pytest.raises(ModelError, match=rf"1 of the decoder's tensors do not fit mini: {name} is \(1, 1\), the model"):
+        with_decoder(mini, {**weights, name: torch.zeros(1, 1)})
+
+
+@pytest.mark.parametrize("sides", [(64, 64), (64, 300), (72, 65), (200, 56)])
+def test_any_exemplar_gives_windows(mini, sides):
+    exemplar = encode_exemplar(mini, [torch.rand(1, 3, *(side - side % 8 for side in sides), generator=generator())])
+    assert all(tensor.isfinite().all() for tensor in decoder_weights(tuned(mini, exemplar, iterations=3)).values())
+
+
+def test_several_exemplars_of_different_sizes_and_a_flat_one(mini):
+    swatches = [torch.rand(1, 3, 64, 96, generator=generator()), torch.full((1, 3, 64, 64), 0.5)]
+    for exemplar in (encode_exemplar(mini, swatches), encode_exemplar(mini, swatches[1:])):
+        assert all(tensor.isfinite().all() for tensor in decoder_weights(tuned(mini, exemplar, iterations=3)).values())
+
+
+def test_windows_stand_for_the_pixels_they_were_encoded_from(mini, monkeypatch):
+    """Encoded again, the pixels give the latents, away from the window's border."""
+    monkeypatch.setattr(tune, "SIDE", 16)
+    image = torch.rand(1, 3, 256, 320, generator=generator())
+    exemplar = encode_exemplar(mini, [image, image.flip(-1)[..., :200, :]])
+    for seed in range(6):
+        latents, pixels, _ = tune._windows(exemplar, generator(seed))
+        again = torch.cat([mini.encode(one) for one in pixels.split(1)])
+        inner = (..., slice(5, -5), slice(5, -5))
+        difference = float((again[inner] - latents[inner]).abs().max())
+        assert difference < 1e-4, f"latents differ by {difference:.1e} inside, allowed 1e-4"
+
+
+def test_a_large_exemplar_costs_no_more_than_a_small_one(mini):
+    small = encode_exemplar(mini, [torch.rand(1, 3, 256, 256, generator=generator())])
+    source = small.sources[0]._replace(latents=torch.zeros(1, 16, 256, 256))
+    large = replace(small, images=(torch.zeros(1, 3, 2048, 2048),), sources=(source,))
+    areas = [tune._windows(exemplar, generator())[0][:, 0].numel() for exemplar in (small, large)]
+    assert areas == [tune.SIDE * tune.SIDE] * 2

@@ -1,0 +1,140 @@
+"""Pixels of the result that are given: a picture with a hole, a swatch on a larger canvas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from texgen.models import Backbone
+from tiling import Size, Tile, Wrap, bordered
+
+MARGIN_PX = 24
+"""What is looked at around a tile to let it meet the kept pixels."""
+REACH_PX = 8
+"""Deviation of the Gaussian over which the rest of a mismatch at the rim fades."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A picture on the canvas, and which of its pixels stay as they are.
+
+    Attributes:
+        image: (1, 3, h, w) in [0, 1].
+        mask: (h, w), bool: what is kept.
+        place: Where on the canvas, in px; inside it.
+    """
+
+    image: Tensor
+    mask: Tensor
+    place: Tile
+
+    def cells(self, canvas: Size, factor: int) -> Tensor:
+        """Cells (canvas height, canvas width) of which every pixel is kept, bool."""
+        whole = self._padded(self.mask[None].float(), factor)
+        inside = self._cells(factor)
+        cells = torch.zeros(tuple(canvas), dtype=torch.bool)
+        cells[inside.top : inside.bottom, inside.left : inside.right] = F.avg_pool2d(whole, factor)[0] == 1
+        return cells
+
+    def latents(self, backbone: Backbone, canvas: Size) -> Tensor:
+        """The canvas (1, C, h, w) with the picture's latents where it lies and 0 elsewhere; what is not kept is filled in smoothly."""
+        factor, inside = backbone.factor, self._cells(backbone.factor)
+        mask = self._padded(self.mask[None].float(), factor)[0] > 0
+        picture = filled_in(self._padded(self.image[0], factor)[None], mask)
+        latents = torch.zeros(1, backbone.latent_channels, *canvas)
+        latents[..., inside.top : inside.bottom, inside.left : inside.right] = backbone.encode(picture).cpu()
+        return latents
+
+    def apply(self, made: Tensor, area: Tile, canvas: Size) -> Tensor:
+        """A part of the result (1, 3, h, w) with the kept pixels in it, and what remains of a mismatch faded into the rest.
+
+        The mismatch at kept pixels is carried on by a normalised Gaussian mean, in full at the rim and to nothing
+        `MARGIN_PX` from it: no step in colour is left.
+
+        Args:
+            made: Pixels of `area`.
+            area: On the canvas, in px, `MARGIN_PX` larger than what is wanted.
+            canvas: In px.
+        """
+        image, mask = self._cut(area, canvas)
+        if not bool(mask.any()):
+            return made
+        mask = mask[None, None].float()
+        spread = _gaussian(torch.cat([(image - made) * mask, mask], 1))
+        correction = spread[:, :3] / spread[:, 3:].clamp_min(0.5)
+        return torch.where(mask > 0, image, made + correction)
+
+    def covers(self, area: Tile, canvas: Size) -> bool:
+        """Whether all of an area in px is kept."""
+        return bool(self._cut(area, canvas)[1].all())
+
+    def image_of(self, area: Tile, canvas: Size) -> Tensor:
+        """The picture in an area in px, 0 outside of it."""
+        return self._cut(area, canvas)[0]
+
+    def _cut(self, area: Tile, canvas: Size) -> tuple[Tensor, Tensor]:
+        """Picture and mask of an area; 0 and False outside of the picture."""
+        rows, columns = (torch.from_numpy(way) for way in (area.rows(canvas), area.columns(canvas)))
+        rows, columns = rows - self.place.top, columns - self.place.left
+        height, width = self.mask.shape
+        inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
+        at = (rows.clamp(0, height - 1)[:, None], columns.clamp(0, width - 1))
+        return self.image[..., at[0], at[1]] * inside, self.mask[at] & inside
+
+    def _cells(self, factor: int) -> Tile:
+        """The cells that the picture touches."""
+        top, left, bottom, right = self.place
+        return Tile(top // factor, left // factor, -(-bottom // factor), -(-right // factor))
+
+    def _padded(self, values: Tensor, factor: int) -> Tensor:
+        """Values (C, h, w) with zeros up to whole cells."""
+        inside = self._cells(factor).scaled(factor)
+        place = self.place
+        around = (
+            place.left - inside.left,
+            inside.right - place.right,
+            place.top - inside.top,
+            inside.bottom - place.bottom,
+        )
+        return F.pad(values, around)
+
+
+def on_grid(kept: Kept, size: Size, canvas: Size) -> Kept:
+    """A kept picture that reaches the end of the result, carried on to the end of a canvas that is a little larger (px)."""
+    top, left, bottom, right = kept.place
+    below = canvas.height - bottom if bottom == size.height else 0
+    beside = canvas.width - right if right == size.width else 0
+    image = F.pad(kept.image, (0, beside, 0, below), mode="replicate")
+    mask = F.pad(kept.mask[None, None].float(), (0, beside, 0, below), mode="replicate")[0, 0] > 0
+    return Kept(image, mask, Tile(top, left, bottom + below, right + beside))
+
+
+def filled_in(image: Tensor, mask: Tensor) -> Tensor:
+    """An image (1, 3, H, W) whose pixels outside of a mask (H, W) are carried on smoothly from those inside.
+
+    Means over ever larger squares, the finest that know anything first (push-pull).
+    """
+    return _pulled(image * mask, mask[None, None].float())
+
+
+def _pulled(total: Tensor, weight: Tensor) -> Tensor:
+    if bool((weight > 0).all()) or max(total.shape[-2:]) == 1:
+        return total / weight.clamp_min(1e-6)
+    coarse = [F.avg_pool2d(values, 2, ceil_mode=True, count_include_pad=False) for values in (total, weight)]
+    below = F.interpolate(_pulled(*coarse), scale_factor=2, mode="bilinear", align_corners=False)
+    below = below[..., : total.shape[-2], : total.shape[-1]]
+    return torch.where(weight > 0, total / weight.clamp_min(1e-6), below)
+
+
+def _gaussian(values: Tensor) -> Tensor:
+    """Separable blur of (1, C, H, W), `REACH_PX` wide, borders repeated."""
+    reach = torch.arange(-MARGIN_PX, MARGIN_PX + 1)
+    profile = torch.exp(-0.5 * (reach / REACH_PX) ** 2)
+    kernel = (profile / profile.sum()).expand(values.shape[1], 1, -1)
+    channels = values.shape[1]
+    grown = bordered(values, MARGIN_PX, Wrap())
+    grown = F.conv2d(grown, kernel[..., None], groups=channels)
+    return F.conv2d(grown, kernel[..., None, :], groups=channels)

@@ -1,0 +1,186 @@
+"""Label maps: which material is where. Colours or whole numbers outside, indices here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import ImageColor
+from torch import Tensor
+
+from texgen import image as images
+from texgen.errors import InputError, OptionError
+from texgen.image import ImageLike
+from texgen.regional import NONE
+from tiling import Size, Wrap, bordered
+
+MOST = 64
+BLURS = 3
+LATTICE_PX, REACH_PX = 4, 96
+Label = str | int
+
+
+def label_value(label: Label) -> int:
+    """The number of a label: 0xRRGGBB of a colour by name or #hex, or the number itself.
+
+    Raises:
+        OptionError: A name that is no colour.
+
+    Example:
+        >>> label_value("lime"), label_value("#00ff00"), label_value(3)
+        (65280, 65280, 3)
+    """
+    if isinstance(label, int):
+        return label
+    try:
+        red, green, blue = ImageColor.getrgb(label)[:3]
+    except ValueError as error:
+        raise OptionError(f"label {label!r} is no colour; use a name such as 'green', or '#00ff00'.") from error
+    return red << 16 | green << 8 | blue
+
+
+def read_values(source: ImageLike, name: str) -> Tensor:
+    """A map of labels, (H, W), int64: whole numbers as they are, colours as 0xRRGGBB.
+
+    Args:
+        source: A picture whose colours are the labels, or an integer array or tensor (H, W).
+        name: For messages.
+
+    Raises:
+        InputError: As `image.read`, or more than `MOST` labels: a map with smoothed borders or JPEG noise.
+    """
+    if isinstance(source, np.ndarray) and source.ndim == 2:
+        source = torch.from_numpy(source)
+    if isinstance(source, Tensor) and source.ndim == 2 and not source.is_floating_point():
+        values = source.long()
+    else:
+        red, green, blue = (images.read(source)[0] * 255).round().long()
+        values = red << 16 | green << 8 | blue
+    found = len(np.unique(values.numpy()))
+    if found > MOST:
+        raise InputError(
+            f"{name}: {found} colours are too many for labels (at most {MOST}); save it as PNG, without smoothed borders."
+        )
+    return values
+
+
+def indexed(values: Tensor, known: Sequence[int], name: str) -> Tensor:
+    """Label values (H, W) as indices of `known`, uint8.
+
+    Raises:
+        InputError: A value that is not known; the message says which, how many pixels, and where the first is.
+    """
+    indices = torch.full(values.shape, NONE, dtype=torch.uint8)
+    for index, value in enumerate(known):
+        indices[values == value] = index
+    missing = (indices == NONE).nonzero()
+    if len(missing):
+        y, x = missing[0].tolist()
+        value = int(values[y, x])
+        raise InputError(
+            f"{name}: label {written(value)} ({int((values == value).sum())} px, the first at x={x}, y={y}) has no swatch; "
+            f"there are {', '.join(map(written, known))}."
+        )
+    return indices
+
+
+def written(value: int) -> str:
+    """A label as users write it."""
+    return f"#{value:06x}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a painted texture should show where.
+
+    Attributes:
+        weights: (labels, H, W), float32, summing to 1: hard maps are 0 and 1.
+        softness: Width in px over which neighbouring materials interlock.
+    """
+
+    weights: Tensor
+    softness: float = 0.0
+
+    @property
+    def digest(self) -> str:
+        """Hash of the weights, to the eighth bit."""
+        return hashlib.sha256((self.weights * 255).round().byte().numpy().tobytes()).hexdigest()
+
+    def on_canvas(self, size: Size, canvas: Size, wrap: Wrap, seed: int) -> Tensor:
+        """The label of every pixel (canvas height, canvas width), uint8; hard: soft weights become ragged borders.
+
+        Where weights are soft a pixel takes label l with probability w_l, and neighbours agree: the label is
+        argmax log w_l + g_l, with g_l smooth random fields of Gumbel distribution (the Gumbel-max trick). A mixture of
+        colours would show both materials at half their contrast; interlocking patches show each as it is.
+
+        Args:
+            size: Of the result in px, to which the map is resized by nearest neighbour.
+            canvas: In px, at least `size`: the border is repeated.
+            wrap: Axes that close to a ring.
+            seed: Of the random fields.
+        """
+        weights = F.interpolate(self.weights[None], tuple(size), mode="nearest-exact")
+        weights = F.pad(weights, (0, canvas.width - size.width, 0, canvas.height - size.height), mode="replicate")[0]
+        weights = _blurred(weights, self.softness, wrap)
+        if bool(((weights == 0) | (weights == 1)).all()):
+            return weights.argmax(0).byte()
+        best = torch.full(tuple(canvas), -torch.inf)
+        labels = torch.zeros(tuple(canvas), dtype=torch.uint8)
+        for index, weight in enumerate(weights):
+            score = weight.log() + _gumbel(canvas, seed + index)
+            labels[score > best] = index
+            best = torch.maximum(best, score)
+        return labels
+
+
+def hard_target(indices: Tensor, count: int, softness: float) -> Target:
+    """A target of indices (H, W)."""
+    return Target(F.one_hot(indices.long(), count).permute(2, 0, 1).float(), softness)
+
+
+def soft_target(maps: Mapping[int, ImageLike], known: Sequence[int], softness: float) -> Target:
+    """A target of one grey picture a label, brighter where there is more of it; normalised to sum 1.
+
+    Raises:
+        InputError: A label without a swatch, maps of different sizes, a pixel that is black in all.
+    """
+    strangers = [written(value) for value in maps if value not in known]
+    if strangers:
+        raise InputError(f"label {strangers[0]} has no swatch; there are {', '.join(map(written, known))}.")
+    greys = {value: images.read(source).mean(1)[0] for value, source in maps.items()}
+    shapes = sorted({f"{grey.shape[1]}x{grey.shape[0]}" for grey in greys.values()})
+    if len(shapes) > 1:
+        raise InputError(f"weight maps have different sizes: {', '.join(shapes)}; give them one size.")
+    shape = next(iter(greys.values())).shape
+    weights = torch.stack([greys.get(value, torch.zeros(shape)) for value in known])
+    total = weights.sum(0)
+    if float(total.min()) <= 0:
+        y, x = (total <= 0).nonzero()[0].tolist()
+        raise InputError(f"all weight maps are black at x={x}, y={y}; at least one label must have a weight there.")
+    return Target(weights / total, softness)
+
+
+def _blurred(weights: Tensor, softness: float, wrap: Wrap) -> Tensor:
+    """Box blurs, together about as wide as `softness`."""
+    radius = round(softness / (2 * BLURS))
+    radius = min(radius, min(weights.shape[-2:]) // 2 - 1)
+    for _ in range(BLURS if radius > 0 else 0):
+        weights = F.avg_pool2d(bordered(weights[None], radius, wrap), 2 * radius + 1, 1)[0].clamp_min(0)
+    return weights
+
+
+def _gumbel(size: Size, seed: int) -> Tensor:
+    """A smooth random field (H, W) of Gumbel distribution, periodic: patches of all sizes up to `REACH_PX`."""
+    coarse = [-(-side // LATTICE_PX) for side in size]
+    white = torch.randn(coarse, generator=torch.Generator().manual_seed(seed))
+    y, x = torch.fft.fftfreq(coarse[0]), torch.fft.rfftfreq(coarse[1])
+    frequency = torch.hypot(*torch.meshgrid(y, x, indexing="ij"))
+    response = 1 / (frequency.square() + (LATTICE_PX / REACH_PX) ** 2)
+    field = torch.fft.irfft2(torch.fft.rfft2(white) * response, s=coarse)
+    uniform = torch.special.ndtr((field - field.mean()) / field.std()).clamp(1e-6, 1 - 1e-6)
+    smooth = F.interpolate(uniform[None, None], tuple(size), mode="bilinear", align_corners=False)[0, 0]
+    return -(-smooth.log()).log()

@@ -1,0 +1,103 @@
+"""Remake a part of a picture: a hole, or the border that keeps it from tiling. The rest stays, to the pixel."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from texgen import image as images
+from texgen import recipe
+from texgen.errors import InputError, OptionError
+from texgen.image import ImageLike
+from texgen.keep import Kept
+from texgen.regional import NONE
+from texgen.tasks.make import make
+from texgen.tasks.options import Options
+from texgen.tasks.request import Request
+from texgen.tasks.run import Result
+from tiling import Tile
+
+BAND = 1 / 8
+"""Of the shorter side, remade on every side by `tile`."""
+
+
+def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **options: Unpack[Options]) -> Result:
+    """A picture with its hole filled; every pixel outside of the hole is as it was.
+
+    The hole is quilted from its rim inwards with what the rest of the picture shows, or the swatch; then noised and
+    denoised with AD, the picture around it held fixed; what remains of a mismatch at the rim is faded into the hole.
+
+    Args:
+        image: The picture.
+        hole: A mask of its size: white is to be filled.
+        swatch: What to fill it with; by default the rest of the picture.
+        options: Those of `texgen.Options`; `tileable` is `none` by default. Those that prepare a swatch prepare what the
+            hole is filled with.
+
+    Raises:
+        InputError: A mask of another size, without white, or without black where there is no swatch.
+        OptionError, ModelError, ResourceError: As `expand`.
+
+    Example:
+        >>> fill("wall.png", "graffiti_mask.png", seed=7).save("out.png")  # doctest: +SKIP
+    """
+    picture, mask = images.read(image), images.read(hole).mean(1)[0] >= 0.5
+    height, width = picture.shape[-2:]
+    if mask.shape != (height, width):
+        raise InputError(
+            f"the picture is {width}x{height} px, the mask of its hole {mask.shape[1]}x{mask.shape[0]}; give them one size."
+        )
+    if not bool(mask.any()):
+        raise InputError("the mask is black everywhere: there is no hole; what is to be filled must be white.")
+    if bool(mask.all()):
+        raise InputError("the mask is white everywhere: nothing is kept; use texgen expand.")
+    options.setdefault("tileable", "none")
+    request = Request(
+        task="fill",
+        sources=[image if swatch is None else swatch],
+        size=(height, width),
+        maps=[mask.byte() * NONE] if swatch is None else None,
+        kept=_outside(picture, mask),
+        notes={"picture": recipe.exemplar_entry(image, picture), "hole_px": int(mask.sum())},
+    )
+    return make(request, **options)
+
+
+def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) -> Result:
+    """A picture made to tile at its own size: a band along its border is remade, the middle stays to the pixel.
+
+    Args:
+        image: The picture; a side that is to tile must be a multiple of the autoencoder's factor, 8.
+        band: Width in pixels of what is remade along each border; an eighth of the shorter side by default.
+        options: Those of `texgen.Options`; `tileable="x"` remakes the left and right border only.
+
+    Raises:
+        OptionError: A band that leaves nothing of the middle, or is less than 16 px; `tileable="none"`.
+        InputError, ModelError, ResourceError: As `expand`.
+
+    Example:
+        >>> tile("photo.png", seed=7).save("tileable.png")  # doctest: +SKIP
+    """
+    picture = images.read(image)
+    height, width = picture.shape[-2:]
+    wide = round(min(height, width) * BAND) if band is None else band
+    if not wide >= 16 or 2 * wide >= min(height, width):
+        raise OptionError(
+            f"band={wide} must be from 16 to less than half of the shorter side, {min(height, width)} px."
+        )
+    axes = options.get("tileable", "both")
+    if axes == "none":
+        raise OptionError("tileable='none' leaves nothing to do; use 'both', 'x' or 'y'.")
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    if axes in ("both", "y"):
+        mask[:wide] = mask[-wide:] = True
+    if axes in ("both", "x"):
+        mask[:, :wide] = mask[:, -wide:] = True
+    kept, notes = _outside(picture, mask), {"band": wide}
+    return make(Request(task="tile", sources=[image], size=(height, width), kept=kept, notes=notes), **options)
+
+
+def _outside(picture: Tensor, mask: Tensor) -> Kept:
+    return Kept(picture, ~mask, Tile(0, 0, *mask.shape))

@@ -1,0 +1,119 @@
+"""Outputs of a verb on the command line: checked, locked, made one after the other, saved; progress on stderr."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from texgen import models, publish
+from texgen.checkpoint import agreed_seed, unfinished_seed
+from texgen.errors import OptionError
+from texgen.sample import Step
+from texgen.tasks.run import Result
+from texgen.team import join, own_device
+
+MAPLESS = ("noise", "layout", "scatter")
+"""Starts that have no map to be saved."""
+
+
+def make_outputs(
+    run: Callable[..., Result], size: tuple[int, int], out: Path, model: str, device: str, dtype: str, variations: int,
+    save_map: Path | None, bits: str, pyramid: bool, resume: bool, no_metadata: bool, progress: str, seed: int | None, **options: Any,
+) -> None:  # fmt: skip
+    """Run a task for every output, in folders that can be gone on with."""
+    team = join()
+    targets = _targets(out, variations)
+    maps = [] if save_map is None else _targets(save_map, variations)
+    if maps and options["start"] in MAPLESS:
+        raise OptionError(f"--save-map needs --start quilt or coarse; a start of {options['start']} has no map.")
+    seed = agreed_seed(_resumed_seed(targets) if resume and seed is None else seed, None, team)
+    report = _reporter(progress if team.rank == 0 else "silent")
+    backbone = functools.cache(lambda: models.load(model, own_device(device), dtype))
+    with ExitStack() as locks:
+        for target in targets:
+            publish.check_target(target, *size, bits=int(bits), pyramid=pyramid)
+            if team.rank == 0:
+                locks.enter_context(publish.locked(target))
+        for target in maps:
+            publish.check_target(target, *size, suffixes=(".tif", ".tiff"))
+        for number, target in enumerate(targets):
+            report.begin(target, seed + number)
+            result = run(
+                model=backbone, seed=seed + number, bits=int(bits), checkpoint=_folder(target), resume=resume,
+                callback=report.step, **options,
+            )  # fmt: skip
+            if team.rank == 0:
+                if maps:
+                    result.save_map(maps[number])
+                result.save(target, metadata=not no_metadata, pyramid=pyramid)
+                result.discard()
+            team.wait()
+            report.end(target, result.timings)
+
+
+class _Reporter:
+    """Progress on stderr: a bar, JSON lines, or none; the seed always, but where `silent`."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._bar: Any = None
+
+    def begin(self, target: Path, seed: int) -> None:
+        if self.kind == "json":
+            self._event(event="begin", output=target.name, seed=seed)
+        elif self.kind != "silent":
+            click.echo(f"{target.name}: seed {seed}", err=True)
+
+    def step(self, step: Step) -> None:
+        if self.kind == "json":
+            self._event(event="step", index=step.index + 1, total=step.total, timestep=step.timestep, tiles=step.tiles)
+        elif self.kind == "bar":
+            from tqdm import tqdm
+
+            if self._bar is None:
+                self._bar = tqdm(total=step.total, unit="step", file=sys.stderr, leave=False)
+            self._bar.update()
+
+    def end(self, target: Path, timings: dict[str, float]) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        seconds = round(sum(timings.values()), 1)
+        if self.kind == "json":
+            self._event(event="done", output=target.name, seconds=seconds)
+        elif self.kind != "silent":
+            click.echo(f"{target.name}: done in {seconds} s", err=True)
+
+    def _event(self, **content: Any) -> None:
+        click.echo(json.dumps(content), err=True)
+
+
+def _reporter(kind: str) -> _Reporter:
+    if kind == "auto":
+        kind = "bar" if sys.stderr.isatty() else "none"
+    return _Reporter(kind)
+
+
+def _targets(path: Path, count: int) -> list[Path]:
+    """The path itself, or OUT-1 ... OUT-N."""
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
+
+
+def _resumed_seed(targets: list[Path]) -> int | None:
+    """The first output's seed, from whichever unfinished one there is: an output that is done has no folder left."""
+    seeds = [(number, unfinished_seed(_folder(target))) for number, target in enumerate(targets)]
+    return next((seed - number for number, seed in seeds if seed is not None), None)
+
+
+def _folder(target: Path) -> Path:
+    """Where an unfinished run of this output is held."""
+    return target.with_name(f".{target.name}.texgen")

@@ -1,0 +1,116 @@
+"""Paint with materials: a label map says where each of them goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from texgen import image as images
+from texgen.errors import InputError, OptionError
+from texgen.image import ImageLike
+from texgen.labels import Label, Target, hard_target, indexed, label_value, read_values, soft_target, written
+from texgen.tasks.make import make
+from texgen.tasks.options import Options
+from texgen.tasks.request import Request
+from texgen.tasks.run import Result
+
+CONTENT_WEIGHT = 0.15
+"""As published."""
+TargetLike = ImageLike | Mapping[Label, ImageLike]
+
+
+def paint(
+    swatches: ImageLike | Mapping[Label, ImageLike],
+    target: TargetLike,
+    labels: ImageLike | None = None,
+    size: int | tuple[int, int] | None = None,
+    *,
+    softness: float = 0.0,
+    content_weight: float = CONTENT_WEIGHT,
+    **options: Unpack[Options],
+) -> Result:
+    """A texture of several materials, each where a map wants it (masked AD).
+
+    Each label begins as a quilt of its own material, cut along the map to the pixel; every token then reads the keys and
+    values of its own label alone. A Stable Diffusion model begins as published, from random pixels of the same label: on
+    a canvas of one tile by Algorithm 1, beyond by Algorithm 2 through the tiles.
+
+    Args:
+        swatches: One swatch, with `labels`; or a swatch for each label: `{"green": "grass.png", "#808080": stone}`. A label is a
+            colour, by name or as #rrggbb, or a whole number.
+        target: The wanted map: a picture in the colours of the labels, or an integer array (H, W). Or a grey picture for each
+            label, brighter where there is more of it: materials then interlock.
+        labels: The map of the one swatch, of its size.
+        size: Of the result; the target's own by default.
+        softness: Width in pixels over which materials interlock along the borders of the map; 0 cuts them sharply.
+        content_weight: How closely AD holds on to the queries of the start (Eq. 4); 0 leaves it out.
+        options: Those of `texgen.Options`.
+
+    Raises:
+        InputError: A label of the target that no swatch has, a map of another size than its swatch, too many colours.
+        OptionError, ModelError, ResourceError: As `expand`.
+
+    Example:
+        >>> materials = {"green": "grass.png", "grey": "stone.png"}
+        >>> paint(materials, "map.png", seed=7).save("out.png")  # doctest: +SKIP
+
+    References:
+        Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, controlled texture synthesis.
+    """
+    if options.get("exemplars"):
+        raise OptionError("exemplars do not go with labels; give each label a swatch of its own.")
+    sources, maps, known = _sources(swatches, labels)
+    wanted = _target(target, known, softness)
+    task = Request(
+        task="paint",
+        sources=sources,
+        size=target_size(target) if size is None else size,
+        content_weight=content_weight,
+        maps=maps,
+        target=wanted,
+        notes={"labels": [written(value) for value in known], "softness": softness, "target": wanted.digest},
+    )
+    return make(task, **options)
+
+
+def target_size(target: TargetLike) -> tuple[int, int]:
+    """(height, width) of a target map in pixels, which the result has where no other size is wanted."""
+    one = next(iter(target.values())) if isinstance(target, Mapping) else target
+    height, width = read_values(one, "target").shape if not isinstance(target, Mapping) else images.read(one).shape[-2:]
+    return int(height), int(width)
+
+
+def _sources(
+    swatches: ImageLike | Mapping[Label, ImageLike], labels: ImageLike | None
+) -> tuple[list[ImageLike], list[Tensor], list[int]]:
+    """Swatches, the index of each of their pixels, and the label that each index stands for."""
+    if isinstance(swatches, Mapping):
+        if labels is not None:
+            raise OptionError("labels are for a single swatch; each of several has its own label.")
+        if not swatches:
+            raise OptionError("no swatch is given; give at least one with its label.")
+        known = [label_value(label) for label in swatches]
+        if len(set(known)) < len(known):
+            raise OptionError("two swatches have the same label; give each its own colour.")
+        shapes = [images.read(source).shape[-2:] for source in swatches.values()]
+        maps = [torch.full(shape, index, dtype=torch.uint8) for index, shape in enumerate(shapes)]
+        return list(swatches.values()), maps, known
+    if labels is None:
+        raise OptionError("labels, the map of the swatch, is missing; or give a swatch for each label.")
+    values = read_values(labels, "labels")
+    known = values.unique().tolist()  # type: ignore[no-untyped-call]
+    shape = images.read(swatches).shape[-2:]
+    if values.shape != shape:
+        raise InputError(
+            f"the swatch is {shape[1]}x{shape[0]} px, its label map {values.shape[1]}x{values.shape[0]}; give them one size."
+        )
+    return [swatches], [indexed(values, known, "labels")], known
+
+
+def _target(target: TargetLike, known: list[int], softness: float) -> Target:
+    if isinstance(target, Mapping):
+        return soft_target({label_value(label): source for label, source in target.items()}, known, softness)
+    return hard_target(indexed(read_values(target, "target"), known, "target"), len(known), softness)
