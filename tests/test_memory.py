@@ -34,11 +34,11 @@ def test_a_batch_that_does_not_fit_is_done_in_halves(sd, small, monkeypatch):
     """The allocator's own error above a number of tiles stands for a small device."""
     run, sizes = _TileJob.run, []
 
-    def limited(self, latents, content, tiles):
+    def limited(self, latents, content, labels, tiles):
         if len(tiles) > 1:
             torch.empty(2**60)
         sizes.append(len(tiles))
-        return run(self, latents, content, tiles)
+        return run(self, latents, content, labels, tiles)
 
     options = {"size": (256, 256), "seed": 3, "steps": 25, "strength": 0.04, "iterations": 1}
     one = texgen.expand(small, model=sd, tile_batch=1, **options)

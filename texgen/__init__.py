@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from texgen.tasks.layout import layout
     from texgen.tasks.options import Options
     from texgen.tasks.paint import paint
-    from texgen.tasks.run import Result
+    from texgen.tasks.result import Result
 
 __all__ = [
     "Backbone",
@@ -41,7 +41,7 @@ __all__ = [
 _LAZY = {
     "Backbone": "texgen.models",
     "load": "texgen.models",
-    "Result": "texgen.tasks.run",
+    "Result": "texgen.tasks.result",
     "Options": "texgen.tasks.options",
     "expand": "texgen.tasks.expand",
     "fill": "texgen.tasks.fill",

@@ -10,6 +10,7 @@ from texgen.errors import OptionError
 from tiling import ScheduleKind, WindowKind
 
 StartKind = Literal["noise", "quilt", "coarse", "layout", "scatter"]
+LoopKind = Literal["sample", "optimize"]
 DetailKind = Literal["residual", "pixels", "none"]
 
 
@@ -18,6 +19,8 @@ class Preset:
     """How a texture is expanded.
 
     Attributes:
+        loop: `sample` denoises with AD after every step (Algorithm 2); `optimize` moves the start itself against the AD loss
+            while the timestep falls (Algorithm 1).
         start: `quilt` sews a canvas from the exemplar first; `coarse` lays out its large features on a small canvas before;
             `noise` is the published start; `layout` is a given layout itself; `scatter` draws pixels of each label at random.
         strength: How much noise goes on the start: 0 keeps it, 1 is the published method. A start of noise needs 1.
@@ -37,6 +40,7 @@ class Preset:
         tune_decoder: Iterations that a copy of the decoder is trained on the exemplar.
     """
 
+    loop: LoopKind = "sample"
     start: StartKind = "quilt"
     strength: float = 0.0
     steps: int = 50
@@ -85,18 +89,26 @@ STABLE_DIFFUSION: dict[str, Preset] = {
 }
 """For Stable Diffusion checkpoints."""
 
+PAINT_STABLE_DIFFUSION: dict[str, Preset] = {
+    "draft": STABLE_DIFFUSION["draft"],
+    "standard": Preset(start="scatter", strength=0.6, iterations=2, detail="none"),
+    "best": Preset(start="scatter", strength=0.8, iterations=3, schedule="fixed", tile_overlap=0.25, detail="none"),
+}
+"""For Stable Diffusion checkpoints along a label map; on a canvas of one tile `PAINT_STEPS` of Algorithm 1 instead."""
+
+PAINT_STEPS = 200
 NAMES = tuple(BUNDLED)
 PUBLISHED = Preset(start="noise", strength=1.0, schedule="fixed", window="ones", tile_overlap=7 / 8, detail="none")
 """The published expansion: pure noise, 50 steps, M = 3, stride of an eighth of the tile, weights 1."""
 
 
-def choose(name: str, trained_on_pairs: bool, **overrides: Any) -> Preset:
+def choose(name: str, trained_on_pairs: bool, painting: bool = False, **overrides: Any) -> Preset:
     """A preset with the given options replaced; options that are None keep the preset's value.
 
     Raises:
         OptionError: Unknown name.
     """
-    table = BUNDLED if trained_on_pairs else STABLE_DIFFUSION
+    table = BUNDLED if trained_on_pairs else PAINT_STABLE_DIFFUSION if painting else STABLE_DIFFUSION
     if name not in table:
         raise OptionError(f"preset={name!r} is not known; choose one of {', '.join(NAMES)}.")
     return replace(table[name], **{key: value for key, value in overrides.items() if value is not None})

@@ -16,6 +16,10 @@ BLOCK = 16
 """Latent pixels a side of the blocks that spectra are averaged over: correlations up to half of it are matched."""
 HOP = BLOCK // 4
 ROWS = 8
+PRIOR = 8.0
+"""Blocks by which the spectrum of some cells is drawn to the wanted one: a small region shows too little of its material."""
+COVERED = 0.5
+"""Of a block's windowed energy that must lie in the cells for it to count."""
 RIDGE = 1e-3
 FLOOR = 1e-8
 
@@ -57,6 +61,9 @@ class SpectrumMatcher:
             return latents
         kept = float(self.scheduler.alphas_cumprod[timestep])
         wanted = kept * self.spectrum + (1 - kept) * torch.eye(latents.shape[1])
+        if cells is not None:
+            alone = float(cells.sum()) / BLOCK**2
+            have = (alone * have + PRIOR * wanted) / (alone + PRIOR)
         mask = torch.ones(tuple(canvas_size(latents)), dtype=torch.bool) if cells is None else cells
         mask = mask.to(latents.device)
         spread = (latents - _mean([latents], [mask])) * mask
@@ -81,29 +88,36 @@ def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap, cells: Sequence[Tensor]
     Args:
         fields: (1, C, h, w) each.
         wrap: Axes on which blocks reach across the border.
-        cells: (h, w) of each, bool: only blocks wholly inside count.
+        cells: (h, w) of each, bool: the others count as 0; blocks that lie half outside are left out.
     """
     profile = torch.hann_window(BLOCK)
     window = profile[:, None] * profile
-    total, count = torch.zeros(()), 0
+    whole = float(window.square().sum())
+    total, count, energy = torch.zeros(()), 0, 0.0
     around = (0, BLOCK - HOP if wrap.x else 0, 0, BLOCK - HOP if wrap.y else 0)
     for number, field in enumerate(fields):
         if min(canvas_size(field)) < BLOCK:
             continue
-        inside = None
-        if cells is not None:
-            mask = F.pad(cells[number][None, None].float(), around, mode="circular")[0, 0] > 0
-            inside = mask.unfold(0, BLOCK, HOP).unfold(1, BLOCK, HOP).flatten(2).all(2)
+        mask = torch.ones(tuple(canvas_size(field))) if cells is None else cells[number].float()
+        inside = F.pad(mask[None, None], around, mode="circular")[0, 0]
         mean = field.mean((2, 3), keepdim=True) if cells is None else _mean([field], [cells[number]])
         spread = F.pad((field - mean).float().cpu(), around, mode="circular")
-        for start, rows in enumerate(torch.split(spread.unfold(2, BLOCK, HOP)[0], ROWS, 1)):
-            blocks = rows.unfold(2, BLOCK, HOP).flatten(1, 2)
-            if inside is not None:
-                blocks = blocks[:, inside[start * ROWS : (start + 1) * ROWS].flatten()]
-            transformed = torch.fft.fft2(blocks * window)
+        parts = (
+            torch.split(rows, ROWS)
+            for rows in (inside.unfold(0, BLOCK, HOP), spread[0].unfold(1, BLOCK, HOP).transpose(0, 1))
+        )
+        for masks, rows in zip(*parts, strict=True):
+            windows = masks.unfold(1, BLOCK, HOP) * window
+            energies = windows.square().sum((2, 3))
+            counted = energies >= COVERED * whole
+            blocks = (rows.transpose(0, 1).unfold(2, BLOCK, HOP) * windows)[:, counted]
+            if not blocks.shape[1]:
+                continue
+            transformed = torch.fft.fft2(blocks)
             total = total + torch.einsum("cnyx,dnyx->yxcd", transformed, transformed.conj())
+            energy += float(energies[counted].sum())
             count += transformed.shape[1]
-    return total / (count * window.square().sum()) if count >= 2 * fields[0].shape[1] else None
+    return total / energy if count >= 2 * fields[0].shape[1] else None
 
 
 def _mean(fields: Sequence[Tensor], cells: Sequence[Tensor] | None) -> Tensor:

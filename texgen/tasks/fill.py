@@ -16,7 +16,7 @@ from texgen.regional import NONE
 from texgen.tasks.make import make
 from texgen.tasks.options import Options
 from texgen.tasks.request import Request
-from texgen.tasks.run import Result
+from texgen.tasks.result import Result
 from tiling import Tile
 
 BAND = 1 / 8

@@ -10,7 +10,7 @@ from texgen.image import ImageLike
 from texgen.tasks.make import make
 from texgen.tasks.options import Options
 from texgen.tasks.request import Layout, Request
-from texgen.tasks.run import Result
+from texgen.tasks.result import Result
 
 
 def layout(

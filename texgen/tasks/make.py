@@ -23,12 +23,13 @@ from texgen.interrupt import StopSignals
 from texgen.keep import filled_in
 from texgen.memory import is_out_of_memory
 from texgen.models import Backbone
-from texgen.presets import DetailKind, StartKind
+from texgen.presets import DetailKind, LoopKind, StartKind
 from texgen.regional import NONE
 from texgen.sample import Step
 from texgen.tasks.options import ModelLike
 from texgen.tasks.request import Clock, Request, Tileable, check_ranges, make_plan
-from texgen.tasks.run import Result, Run
+from texgen.tasks.result import Result
+from texgen.tasks.run import Run
 from texgen.team import join, own_device
 from tiling import ScheduleKind, WindowKind
 
@@ -48,6 +49,7 @@ def make(
     exemplar_size: int | None = None,
     flatten_light: bool = False,
     start: StartKind | None = None,
+    loop: LoopKind | None = None,
     strength: float | None = None,
     steps: int | None = None,
     iterations: int | None = None,
@@ -105,12 +107,12 @@ def make(
     clock.lap("read")
     backbone = _loaded(model, own_device(device), dtype)
     chosen = presets.choose(
-        preset, backbone.trained_on_pairs, start=start, strength=strength, steps=steps, iterations=iterations, lr=lr, schedule=schedule,
+        preset, backbone.trained_on_pairs, request.target is not None, start=start, strength=strength, steps=steps, iterations=iterations, lr=lr, schedule=schedule,
         window=window, inject=inject, adapt=adapt, raise_contrast=raise_contrast, match_spectrum=match_spectrum,
-        detail=detail, tune_decoder=tune_decoder,
+        detail=detail, tune_decoder=tune_decoder, loop=loop,
     )  # fmt: skip
     plan = make_plan(
-        backbone, chosen, request, prepared[0], tileable, strength, seed, tile_batch, memory, tile_overlap, shares,
+        backbone, chosen, request, prepared[0], tileable, strength, steps, loop, seed, tile_batch, memory, tile_overlap, shares,
         Guidance(
             iterations=chosen.iterations, lr=chosen.lr, attn_scale=attn_scale, start_time=start_time, adain=adain,
             inject=None if chosen.inject == "none" else chosen.inject, layers=None if layers is None else tuple(layers),

@@ -9,7 +9,7 @@ from typing import Literal, TypedDict
 from texgen.attention import InjectionMode
 from texgen.image import ImageLike
 from texgen.models import Backbone
-from texgen.presets import DetailKind, StartKind
+from texgen.presets import DetailKind, LoopKind, StartKind
 from texgen.sample import Step
 from texgen.tasks.request import Tileable
 from tiling import ScheduleKind, WindowKind
@@ -35,6 +35,8 @@ class Options(TypedDict, total=False):
         flatten_light: Take slow changes of brightness out of the swatches, which repeats would show.
         start: `quilt`, `coarse` (a quilt whose large features are laid out first), `noise`, `layout` (the layout itself, where
             there is one), or `scatter` (random pixels of the same label, in `paint`).
+        loop: `sample` (Algorithm 2) or `optimize` (Algorithm 1); by default the second only where a Stable Diffusion model paints a
+            canvas of one tile.
         strength: Noise put on the start, 0 to 1; larger departs further from the quilt.
         steps: Scheduler steps at strength 1; ceil(strength * steps) are run.
         iterations: AD iterations per step and tile.
@@ -76,6 +78,7 @@ class Options(TypedDict, total=False):
     exemplar_size: int | None
     flatten_light: bool
     start: StartKind | None
+    loop: LoopKind | None
     strength: float | None
     steps: int | None
     iterations: int | None

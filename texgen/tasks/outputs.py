@@ -16,7 +16,7 @@ from texgen import models, publish
 from texgen.checkpoint import agreed_seed, unfinished_seed
 from texgen.errors import OptionError
 from texgen.sample import Step
-from texgen.tasks.run import Result
+from texgen.tasks.result import Result
 from texgen.team import join, own_device
 
 MAPLESS = ("noise", "layout", "scatter")

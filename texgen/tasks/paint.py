@@ -15,7 +15,7 @@ from texgen.labels import Label, Target, hard_target, indexed, label_value, read
 from texgen.tasks.make import make
 from texgen.tasks.options import Options
 from texgen.tasks.request import Request
-from texgen.tasks.run import Result
+from texgen.tasks.result import Result
 
 CONTENT_WEIGHT = 0.15
 """As published."""

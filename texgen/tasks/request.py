@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from texgen import presets
 from texgen.errors import OptionError
 from texgen.guidance.settings import Guidance
 from texgen.image import ImageLike
@@ -143,7 +144,7 @@ def size_of(size: int | Sequence[int]) -> Size:
 
 def make_plan(
     backbone: Backbone, preset: Preset, request: Request, swatch: Tensor, tileable: Tileable, strength: float | None,
-    seed: int, tile_batch: int | None, memory: float | None, tile_overlap: int | None, shares: Sequence[float] | None,
+    steps: int | None, loop: str | None, seed: int, tile_batch: int | None, memory: float | None, tile_overlap: int | None, shares: Sequence[float] | None,
     guidance: Guidance,
 ) -> Plan:  # fmt: skip
     """Sizes, tiles and settings of a request; `swatch` is the first prepared one."""
@@ -155,6 +156,16 @@ def make_plan(
         if strength not in (None, 1, 1.0):
             raise OptionError(f"strength={strength} needs start='quilt'; a start of noise is strength 1.")
         preset = replace(preset, strength=1.0)
+    if (
+        request.target is not None
+        and preset.start == "scatter"
+        and canvas == tile
+        and strength is None
+        and loop is None
+    ):
+        preset = replace(preset, loop="optimize", steps=steps or presets.PAINT_STEPS)
+    if preset.loop == "optimize" and (request.kept is not None or request.place is not None):
+        raise OptionError("loop='optimize' cannot keep pixels; use 'sample'.")
     kept = request.kept if request.place is None else _placed(swatch, request.place, size_px)
     if request.kept is not None and 2 * int(request.kept.mask.sum()) > size_px.area:
         preset = replace(preset, match_spectrum=False)  # most of the canvas is given, and not to be moved

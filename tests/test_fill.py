@@ -1,0 +1,257 @@
+"""Pixels that are given stay, whatever is made around them: holes, borders, a swatch in its place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import generator
+from PIL import Image
+from test_expand import line_percentile
+
+import texgen
+from texgen import image as images
+from texgen.errors import InputError, OptionError
+from texgen.exemplar import encode_exemplar
+from texgen.keep import Kept, filled_in, on_grid
+from texgen.quilt import Given, _distances, quilt, quilt_around
+from tiling import Size, Tile, Wrap
+
+QUICK = {"preset": "standard", "steps": 25, "strength": 0.08, "iterations": 1}
+
+
+def whole(image: torch.Tensor, mask: torch.Tensor) -> Kept:
+    return Kept(image, mask, Tile(0, 0, *mask.shape))
+
+
+def disc(height: int, width: int, radius: int) -> torch.Tensor:
+    y, x = torch.meshgrid(torch.arange(height) - height // 2, torch.arange(width) - width // 2, indexing="ij")
+    return y**2 + x**2 < radius**2
+
+
+def mask_picture(mask: torch.Tensor) -> np.ndarray:
+    return np.repeat((mask.numpy() * 255).astype(np.uint8)[..., None], 3, 2)
+
+
+@pytest.fixture
+def picture(stationary) -> np.ndarray:
+    with Image.open(stationary) as file:
+        return np.asarray(file.convert("RGB").crop((0, 0, 256, 192)))
+
+
+# --- what is given
+
+
+def test_filling_in_keeps_what_is_known_and_stays_within_it():
+    image, mask = torch.rand(1, 3, 100, 75, generator=generator()), ~disc(100, 75, 20)
+    filled = filled_in(image, mask)
+    assert torch.equal(filled[..., mask], image[..., mask])
+    assert torch.isfinite(filled).all() and float(filled.min()) >= 0 and float(filled.max()) <= 1
+    constant = torch.where(mask, torch.tensor(0.3), torch.tensor(0.9)).expand(1, 3, -1, -1)
+    torch.testing.assert_close(filled_in(constant, mask), torch.full((1, 3, 100, 75), 0.3))
+
+
+def test_cells_are_given_where_all_their_pixels_are():
+    mask = torch.ones(24, 40, dtype=torch.bool)
+    mask[9, 17] = False
+    cells = Kept(torch.zeros(1, 3, 24, 40), mask, Tile(4, 8, 28, 48)).cells(Size(6, 8), 8)
+    row = [0, 1, 1, 1, 1, 1, 0, 0]
+    assert cells.int().tolist() == [[0] * 8, [*row[:3], 0, *row[4:]], row, *[[0] * 8] * 3]
+
+
+def test_kept_pixels_are_untouched_and_a_constant_mismatch_leaves_no_step():
+    mask = ~disc(128, 128, 30)
+    image = torch.rand(1, 3, 128, 128, generator=generator())
+    made = (image + 0.1).contiguous()
+    met = whole(image, mask).apply(made, Tile(0, 0, 128, 128), Size(128, 128))
+    assert torch.equal(met[..., mask], image[..., mask])
+    difference = (met - image)[0, 0]
+    rim = (~mask) & ~disc(128, 128, 28)
+    assert difference[rim].abs().max() < 0.03, "at the rim the mismatch is gone"
+    assert (difference[64, 64] - 0.1).abs() < 0.005, "far from it the filling is as it was"
+
+
+def test_a_picture_that_ends_with_the_result_goes_on_to_the_end_of_the_canvas():
+    kept = on_grid(whole(torch.rand(1, 3, 10, 12), torch.ones(10, 12, dtype=torch.bool)), Size(10, 12), Size(16, 16))
+    assert kept.place == (0, 0, 16, 16) and bool(kept.mask.all())
+    inside = Kept(torch.rand(1, 3, 4, 4), torch.ones(4, 4, dtype=torch.bool), Tile(2, 2, 6, 6))
+    assert on_grid(inside, Size(10, 12), Size(16, 16)).place == (2, 2, 6, 6)
+
+
+# --- the quilt
+
+
+def test_distances_count_steps_and_wrap_where_the_canvas_does():
+    given = torch.zeros(1, 8, dtype=torch.bool)
+    given[0, 0] = True
+    assert _distances(given, Wrap()).tolist() == [[0, 1, 2, 3, 4, 5, 6, 7]]
+    assert _distances(given, Wrap(x=True)).tolist() == [[0, 1, 2, 3, 4, 3, 2, 1]]
+
+
+@pytest.mark.parametrize("wrap", [Wrap(), Wrap(True, True)])
+def test_given_cells_stay_and_the_rest_is_covered(mini, picture, wrap):
+    exemplar = encode_exemplar(mini, [images.read(picture)])
+    canvas = Size(40, 48)
+    cells = torch.zeros(canvas, dtype=torch.bool)
+    cells[8:20, 10:30] = True
+    given = Given(torch.randn(1, 16, *canvas, generator=generator()), cells)
+    sewn = quilt_around(exemplar.sources, canvas, wrap, given, factor=8, generator=generator())
+    assert torch.equal(sewn.latents[..., cells], given.latents[..., cells]) and bool(sewn.cells.all())
+    own = torch.cat([s.latents.flatten(2) for s in exemplar.sources], 2)[0].T
+    outside = sewn.latents[0, :, ~cells].T
+    nearest = torch.cdist(outside[::17], own).min(1).values
+    assert float(nearest.median()) < 1e-3, "most cells are the exemplar's own"
+
+
+def test_small_blocks_at_the_rim_fit_better_than_large_ones(mini, picture):
+    exemplar = encode_exemplar(mini, [images.read(picture)])
+    source, canvas = exemplar.sources[0].latents, Size(24, 32)
+    cells = torch.ones(canvas, dtype=torch.bool)
+    cells[8:16, 10:20] = False
+    given, options = Given(source, cells), {"factor": 8}
+    usable = [cells[: s.latents.shape[-2], : s.latents.shape[-1]] for s in exemplar.sources]
+
+    def step(latents: torch.Tensor) -> float:
+        inside = latents[0, :, 8:16, 10:20]
+        around = source[0, :, 7:17, 9:21]
+        pairs = [(inside[:, 0], around[:, 0, 1:-1]), (inside[:, -1], around[:, -1, 1:-1]),
+                 (inside[..., 0], around[:, 1:-1, 0]), (inside[..., -1], around[:, 1:-1, -1])]  # fmt: skip
+        return sum(float((a - b).square().mean()) for a, b in pairs)
+
+    seeds, wrap = range(4), Wrap()
+    large = [
+        step(
+            quilt(exemplar.sources, canvas, wrap, given=given, usable=usable, generator=generator(s), **options).latents
+        )
+        for s in seeds
+    ]
+    grown = [
+        step(
+            quilt_around(
+                exemplar.sources, canvas, wrap, given, usable=usable, generator=generator(s), **options
+            ).latents
+        )
+        for s in seeds
+    ]
+    assert sum(grown) < 0.95 * sum(large), f"{grown}, with large blocks {large}"
+
+
+# --- the verbs
+
+
+@pytest.mark.parametrize("options", [{"preset": "draft"}, QUICK])
+def test_a_filled_picture_differs_in_the_hole_only_and_shows_nothing_of_it(mini, picture, options):
+    hole = disc(192, 256, 40)
+    spoilt = picture.copy()
+    spoilt[hole.numpy()] = (0, 255, 0)
+    result = texgen.fill(spoilt, mask_picture(hole), model=mini, seed=1, **options)
+    pixels = np.asarray(result.image)
+    assert np.array_equal(pixels[~hole.numpy()], picture[~hole.numpy()])
+    inside = pixels[hole.numpy()].astype(float)
+    assert inside[:, 1].max() < 250 and inside.std() > 5
+    assert np.abs(inside.mean(0) - picture[hole.numpy()].mean(0)).max() < 40
+    assert result.recipe["task"] == "fill" and result.recipe["tileable"] == "none"
+
+
+def test_a_hole_can_be_filled_with_a_swatch(mini, picture):
+    hole = disc(192, 256, 50)
+    grey = np.full((128, 128, 3), 128, np.uint8)
+    result = texgen.fill(picture, mask_picture(hole), grey, model=mini, preset="draft", seed=1)
+    pixels = np.asarray(result.image)
+    assert np.abs(pixels[86:106, 118:138].astype(int) - 128).max() < 24
+    assert np.array_equal(pixels[~hole.numpy()], picture[~hole.numpy()])
+
+
+def test_sides_that_are_no_multiple_and_16_bits_keep_their_pixels(mini, picture):
+    odd = picture[:181, :243].copy()
+    hole = disc(181, 243, 30)
+    result = texgen.fill(odd, mask_picture(hole), model=mini, preset="draft", seed=1, bits=16)
+    kept = result.pixels[0:181][~hole.numpy()]
+    assert kept.dtype == np.uint16 and np.array_equal(kept, odd[~hole.numpy()].astype(np.uint16) * 257)
+
+
+def test_stable_diffusion_fills_too(sd, picture):
+    hole = disc(192, 256, 30)
+    result = texgen.fill(picture, mask_picture(hole), model=sd, seed=1, steps=5, iterations=1, strength=0.4)
+    pixels = np.asarray(result.image)
+    assert np.array_equal(pixels[~hole.numpy()], picture[~hole.numpy()])
+    assert 0 < result.recipe["tile_steps"] < 2 * 12, "only tiles that touch the hole are worked on"
+
+
+@pytest.mark.parametrize("tileable", ["both", "x", "y"])
+def test_a_picture_made_to_tile_keeps_its_middle_and_has_no_seam(mini, tileable):
+    ramp = np.linspace(60, 180, 256)[None, :, None] + np.linspace(-40, 40, 256)[:, None, None]
+    grain = np.random.default_rng(0).normal(0, 12, (256, 256, 3))
+    picture = (ramp + grain).clip(0, 255).astype(np.uint8)
+    result = texgen.tile(picture, model=mini, preset="draft", seed=2, band=40, tileable=tileable)
+    pixels = np.asarray(result.image)
+    assert pixels.shape == picture.shape
+    assert np.array_equal(pixels[40:-40, 40:-40], picture[40:-40, 40:-40])
+    for axis in {"both": (0, 1), "x": (1,), "y": (0,)}[tileable]:
+        before, after = (line_percentile(p, axis) for p in (picture, pixels))
+        assert before == 100 and after < 100, f"axis {axis}: {before} to {after}"
+        step = np.abs(np.take(pixels, 0, axis).astype(float).mean(0) - np.take(pixels, -1, axis).mean(0)).max()
+        assert step < 25, f"axis {axis}: {step}"
+    if tileable == "x":
+        assert np.array_equal(pixels[:, 40:-40], picture[:, 40:-40])
+
+
+@pytest.mark.parametrize("options", [{"preset": "draft"}, QUICK])
+def test_a_swatch_kept_in_place_is_unchanged(mini, picture, options):
+    result = texgen.expand(picture, (320, 384), keep=(50, 37), model=mini, seed=1, **options)
+    pixels = np.asarray(result.image)
+    assert np.array_equal(pixels[37 : 37 + 192, 50 : 50 + 256], picture)
+    assert pixels[260:].std() > 5 and result.recipe["keep"] == [50, 37]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda p: texgen.fill(p, mask_picture(disc(192, 192, 20))), InputError, "the picture is 256x192 px, the mask of its hole 192x192"),
+        (lambda p: texgen.fill(p, np.zeros_like(p)), InputError, "black everywhere: there is no hole"),
+        (lambda p: texgen.fill(p, np.full_like(p, 255)), InputError, "white everywhere: nothing is kept"),
+        (lambda p: texgen.fill(p, mask_picture(disc(192, 256, 20)), start="coarse"), OptionError, "does not look at the kept pixels"),
+        (lambda p: texgen.fill(p, mask_picture(disc(192, 256, 20)), loop="optimize"), OptionError, "cannot keep pixels"),
+        (lambda p: texgen.tile(p, band=96), OptionError, "band=96 must be from 16 to less than half"),
+        (lambda p: texgen.tile(p, tileable="none"), OptionError, "leaves nothing to do"),
+        (lambda p: texgen.tile(p[:, :250]), OptionError, "width=250 is no multiple of 8"),
+        (lambda p: texgen.expand(p, 320, keep=(100, 0)), OptionError, "keep=100,0: the 256x192 swatch does not fit there in 320x320"),
+        (lambda p: texgen.expand(p, exemplar_weights=[1, 2]), OptionError, r"exemplar_weights=\[1, 2\] must be 1 numbers above 0"),
+        (lambda p: texgen.expand(p, exemplar_weights=[0]), OptionError, "must be 1 numbers above 0"),
+        (lambda p: texgen.expand(p, start="scatter"), OptionError, "start='scatter' needs labels"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_named_before_any_work(picture, call, error, message):
+    with pytest.raises(error, match=message):
+        call(picture)
+
+
+def test_weights_say_how_much_of_each_swatch_is_shown(mini, picture):
+    bright = np.full((192, 192, 3), 200, np.uint8) + np.random.default_rng(1).integers(0, 40, (192, 192, 3), np.uint8)
+    shown = []
+    for weights in ([3, 1], [1, 3]):
+        result = texgen.expand(
+            picture, 512, exemplars=[bright], exemplar_weights=weights, model=mini, preset="draft", seed=1
+        )
+        shown.append(float((result.coordinates[0] == 1).float().mean()))
+    assert shown[0] < 0.4 and shown[1] > 0.6, shown
+
+
+def test_the_command_line_fills_and_tiles(picture, tmp_path, monkeypatch, capsys):
+    from texgen.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(picture).save("wall.png")
+    Image.fromarray(mask_picture(disc(192, 256, 30))).save("hole.png")
+    for arguments in (
+        ["fill", "wall.png", "--hole", "hole.png", "-o", "filled.png"],
+        ["tile", "wall.png", "-o", "tiled.png", "--band", "32"],
+        ["expand", "wall.png", "--size", "320", "--keep", "8,8", "-o", "kept.png"],
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main([*arguments, "--preset", "draft", "--seed", "1"])
+        assert stop.value.code == 0, capsys.readouterr().err
+        assert (tmp_path / arguments[arguments.index("-o") + 1]).exists()
+    with pytest.raises(SystemExit) as stop:
+        main(["fill", "wall.png", "--hole", "nothing.png", "-o", "x.png"])
+    assert stop.value.code == 3

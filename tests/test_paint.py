@@ -1,0 +1,375 @@
+"""Label maps: read, made soft, and kept to by quilts, attention, spectra and detail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import generator
+from PIL import Image
+
+import texgen
+from texgen.attention import exemplar_key_values, tapped
+from texgen.collage import assembled, clear_labels, collage, middle_labels, scattered
+from texgen.errors import InputError, OptionError
+from texgen.exemplar import encode_exemplar
+from texgen.guidance.distill import ad_loss
+from texgen.labels import hard_target, indexed, label_value, read_values, soft_target
+from texgen.regional import NONE, KeyValue, Regions, attend, by_label, cell_labels, token_grid, tokens_of
+from texgen.spectrum import cross_spectrum, spectrum_matcher
+from tiling import Size, Tile, Wrap
+
+RED, BLUE = 0xFF0000, 0x0000FF
+TORUS = Wrap(True, True)
+
+
+def noise_image(seed: int, low: float, high: float, side: int = 128) -> torch.Tensor:
+    return low + (high - low) * torch.rand(1, 3, side, side, generator=generator(seed))
+
+
+def halves(height: int = 128, width: int = 128) -> np.ndarray:
+    """Red on the left, blue on the right."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[:, : width // 2, 0] = 255
+    picture[:, width // 2 :, 2] = 255
+    return picture
+
+
+@pytest.fixture
+def dark_and_bright() -> dict[str, torch.Tensor]:
+    return {"red": noise_image(1, 0.0, 0.2), "blue": noise_image(2, 0.8, 1.0)}
+
+
+# --- maps
+
+
+def test_labels_are_colours_by_name_or_number_and_whole_numbers_stay():
+    assert [label_value(v) for v in ("red", "#0000ff", 7)] == [RED, BLUE, 7]
+    values = read_values(halves(), "map")
+    assert values[0, 0] == RED and values[-1, -1] == BLUE
+    assert read_values(np.array([[1, 2], [3, 4]]), "map").tolist() == [[1, 2], [3, 4]]
+    with pytest.raises(OptionError, match="label 'grasss' is no colour"):
+        label_value("grasss")
+
+
+def test_a_map_with_smoothed_borders_is_refused():
+    smooth = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, 2).repeat(8, 0)
+    with pytest.raises(InputError, match="256 colours are too many for labels"):
+        read_values(smooth, "target")
+
+
+def test_a_label_without_a_swatch_is_named_with_its_place():
+    values = read_values(halves(8, 8), "target")
+    with pytest.raises(
+        InputError, match=r"label #0000ff \(32 px, the first at x=4, y=0\) has no swatch; there are #ff0000"
+    ):
+        indexed(values, [RED], "target")
+
+
+def test_a_hard_target_is_the_map_enlarged_by_nearest_neighbour():
+    target = hard_target(torch.tensor([[0, 1], [2, 0]]), 3, 0)
+    labels = target.on_canvas(Size(6, 4), Size(8, 8), Wrap(), 0)
+    assert labels[:6, :4].tolist() == [[0, 0, 1, 1]] * 3 + [[2, 2, 0, 0]] * 3
+    assert labels[7].tolist() == [2, 2, 0, 0, 0, 0, 0, 0]
+
+
+def test_soft_weights_become_ragged_patches_of_the_right_shares():
+    ramp = torch.linspace(0, 1, 1024).expand(1024, -1)
+    target = soft_target({RED: (1 - ramp).expand(3, -1, -1), BLUE: ramp.expand(3, -1, -1)}, [RED, BLUE], 0)
+    shares = [target.on_canvas(Size(1024, 1024), Size(1024, 1024), TORUS, seed).float() for seed in range(0, 20, 2)]
+    columns = torch.stack(shares).mean((0, 1)).unflatten(0, (8, 128)).mean(1)
+    expected = ramp[0].unflatten(0, (8, 128)).mean(1)
+    assert (columns - expected).abs().max() < 0.12, f"{columns.tolist()}, wanted {expected.tolist()}"
+    one = shares[0]
+    assert (one.diff(dim=1) != 0).float().mean() < 0.05  # patches, not speckle
+
+
+def test_softness_moves_borders_within_its_width_only():
+    target = hard_target(torch.cat([torch.zeros(8, 8), torch.ones(8, 8)], 1).long(), 2, 64)
+    labels = target.on_canvas(Size(256, 512), Size(256, 512), Wrap(), 3)
+    assert (labels[:, :200] == 0).all() and (labels[:, -200:] == 1).all()
+    assert 0.2 < float(labels[:, 240:272].float().mean()) < 0.8
+    assert len(set(labels.argmax(1).tolist())) > 10
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        ({0x00FF00: torch.ones(3, 8, 8)}, "label #00ff00 has no swatch"),
+        ({RED: torch.ones(3, 8, 8), BLUE: torch.ones(3, 9, 8)}, "weight maps have different sizes: 8x8, 8x9"),
+        ({RED: torch.zeros(3, 8, 8)}, "all weight maps are black at x=0, y=0"),
+    ],
+)
+def test_weight_maps_that_say_nothing_are_refused(maps, message):
+    with pytest.raises(InputError, match=message):
+        soft_target(maps, [RED, BLUE], 0)
+
+
+# --- tokens
+
+
+@pytest.mark.parametrize(
+    ("size", "tokens", "grid"), [((8, 8), 64, (8, 8)), ((9, 16), 40, (5, 8)), ((9, 16), 12, (3, 4))]
+)
+def test_a_layers_grid_follows_from_its_number_of_tokens(size, tokens, grid):
+    assert token_grid(Size(*size), tokens) == grid
+
+
+def test_a_number_of_tokens_that_no_halving_gives_is_refused():
+    with pytest.raises(ValueError, match="50 tokens are no halving of 16x9 latents"):
+        token_grid(Size(9, 16), 50)
+
+
+def test_cells_of_two_labels_have_none_unless_a_label_has_no_other():
+    pixels = torch.zeros(16, 16, dtype=torch.uint8)
+    pixels[:, 12:] = 1
+    assert cell_labels(pixels, 8, 2).tolist() == [[0, 1], [0, 1]]
+    pixels[:, 8:] = 1
+    assert cell_labels(pixels, 8, 2).tolist() == [[0, 1], [0, 1]]
+    pixels[0, 15] = 0
+    assert cell_labels(pixels, 8, 2).tolist() == [[0, NONE], [0, 1]]
+
+
+def test_a_label_too_small_for_a_coarse_grid_has_the_tokens_with_most_of_it():
+    labels = torch.zeros(16, 16, dtype=torch.uint8)
+    labels[5, 4] = 1
+    assert len(tokens_of(labels, 256, 1)) == 1
+    assert tokens_of(labels, 16, 1).tolist() == [5]
+    assert tokens_of(labels, 16, 2).tolist() == []
+
+
+def test_attention_by_labels_equals_a_masked_softmax_in_float64():
+    g = generator(3)
+    query, key, value = (torch.randn(2, 3, n, 8, generator=g) for n in (6, 10, 10))
+    own_key, own_value = (torch.randn(2, 3, 6, 8, generator=g) for _ in range(2))
+    exemplar = KeyValue(key[:1], value[:1], torch.randn(10, generator=g))
+    theirs = torch.randint(2, (10,), generator=g).byte()
+    theirs[:2] = torch.tensor([0, 1])
+    mine = torch.randint(2, (2, 6), generator=g)
+    grouped = by_label([exemplar], [theirs[None]], 2)
+    for own in (None, KeyValue(own_key, own_value)):
+        found = attend(query, grouped, mine, own)
+        scores = query.double() @ key[:1].double().mT / 8**0.5 + exemplar.bias.double()
+        scores = scores.masked_fill(mine[:, None, :, None] != theirs.long(), -torch.inf)
+        values = value[:1].double().expand(2, -1, -1, -1)
+        if own is not None:
+            scores = torch.cat([query.double() @ own_key.double().mT / 8**0.5, scores], 3)
+            values = torch.cat([own_value.double(), values], 2)
+        torch.testing.assert_close(found.double(), scores.softmax(-1) @ values, atol=1e-5, rtol=1e-4)
+
+
+def test_one_label_everywhere_is_plain_attention(sd):
+    z, e = (torch.randn(1, 4, 16, 16, generator=generator(s)) for s in (1, 2))
+    regions = Regions(torch.zeros(1, 1, 16, 16, dtype=torch.uint8), [torch.zeros(16, 16, dtype=torch.uint8)])
+    layers = sd.attention_layers[-6:]
+    with tapped(sd.unet, sd.condition) as tap, torch.no_grad():
+        features = tap.features(z, 100, layers)
+        plain = ad_loss(features, exemplar_key_values(tap, [e], 100, layers))
+        masked = ad_loss(features, exemplar_key_values(tap, [e], 100, layers, regions=regions), labels=regions.canvas)
+    torch.testing.assert_close(plain, masked)
+
+
+def test_a_token_never_reads_another_label(sd):
+    """Changing what one label's exemplar cells hold does not reach the ideal of the other label's tokens."""
+    layers = sd.attention_layers[-1:]
+    labels = torch.zeros(16, 16, dtype=torch.uint8)
+    labels[:, 8:] = 1
+    found = []
+    for seed in (1, 2):
+        kv = KeyValue(*(torch.randn(1, 2, 256, 4, generator=generator(9)) for _ in range(2)))
+        kv.value[:, :, labels.flatten() == 1] = torch.randn(1, 2, 128, 4, generator=generator(seed))
+        found.append(
+            attend(
+                torch.randn(1, 2, 256, 4, generator=generator(5)),
+                by_label([kv], [labels], 2),
+                labels.long().view(1, -1),
+            )
+        )
+    differ = (found[0] != found[1]).any((1, 3))[0].view(16, 16)
+    assert not differ[:, :8].any() and differ[:, 8:].all() and layers
+
+
+def test_a_label_that_no_exemplar_shows_is_an_error():
+    kv = KeyValue(torch.zeros(1, 1, 4, 2), torch.zeros(1, 1, 4, 2))
+    with pytest.raises(ValueError, match="label 1 has no token"):
+        by_label([kv], [torch.zeros(2, 2, dtype=torch.uint8)], 2)
+
+
+def test_weights_of_exemplars_scale_their_share_of_the_softmax(sd):
+    layers = sd.attention_layers[-1:]
+    one, two = (torch.randn(1, 4, 16, 16, generator=generator(s)) for s in (1, 2))
+    with tapped(sd.unet, sd.condition) as tap:
+        plain = exemplar_key_values(tap, [one, two], 10, layers)[layers[0]]
+        heavy = exemplar_key_values(tap, [one, two], 10, layers, weights=[1e6, 1.0])[layers[0]]
+        alone = exemplar_key_values(tap, [one], 10, layers)[layers[0]]
+    query = plain[0].key[:, :, :5]
+    torch.testing.assert_close(attend(query, heavy, None), attend(query, alone, None), atol=1e-3, rtol=1e-3)
+    assert (attend(query, plain, None) - attend(query, alone, None)).abs().max() > 1e-3
+
+
+# --- the start
+
+
+@pytest.fixture
+def two(mini, dark_and_bright):
+    images = list(dark_and_bright.values())
+    return encode_exemplar(mini, images, [torch.full((128, 128), i, dtype=torch.uint8) for i in range(2)])
+
+
+def test_a_collage_shows_each_label_its_own_material_to_the_pixel(two):
+    target = torch.zeros(160, 160, dtype=torch.uint8)
+    y, x = torch.meshgrid(torch.arange(160), torch.arange(160), indexing="ij")
+    target[(y - 80) ** 2 + (x - 80) ** 2 < 50**2] = 1
+    where = collage(two, target, Size(20, 20), TORUS, generator())
+    assert set(where[0, 0].unique().tolist()) <= {0}
+    inside = F.max_pool2d((target == 1)[None].float(), 8)[0] > 0
+    assert (where[1, 0][inside] == 1).all()
+    pixels = assembled(two, where, target, TORUS)(Tile(0, 0, 20, 20))[0].mean(0)
+    border = F.max_pool2d(target[None].float(), 3, 1, 1)[0] != -F.max_pool2d(-target[None].float(), 3, 1, 1)[0]
+    assert (pixels[(target == 0) & ~border] < 0.21).all() and (pixels[(target == 1) & ~border] > 0.79).all()
+
+
+def test_a_collage_is_the_same_in_tiles_and_whole(two):
+    target = torch.randint(2, (128, 128), generator=generator(4)).byte()
+    where = collage(two, target, Size(16, 16), TORUS, generator())
+    whole = assembled(two, where, target, TORUS)
+    parts = [torch.cat([whole(Tile(t, a, t + 8, a + 8)) for a in (0, 8)], 3) for t in (0, 8)]
+    torch.testing.assert_close(torch.cat(parts, 2), whole(Tile(0, 0, 16, 16)), atol=1e-6, rtol=0)
+
+
+def test_scattered_pixels_are_pixels_of_their_label(two):
+    target = torch.zeros(128, 128, dtype=torch.uint8)
+    target[64:] = 1
+    pixels = scattered(two, target, 5)(Tile(0, 0, 16, 16))[0]
+    for label, rows in ((0, slice(0, 64)), (1, slice(64, 128))):
+        own = {tuple(c) for c in two.images[label][0].flatten(1).T.tolist()}
+        assert {tuple(c) for c in pixels[:, rows].flatten(1).T.tolist()} <= own
+    again = scattered(two, target, 5)(Tile(4, 4, 8, 8))[0]
+    assert torch.equal(again, pixels[:, 32:64, 32:64])
+
+
+def test_blocks_of_a_swatch_with_two_labels_are_pure_where_they_can_be(mini):
+    image = torch.cat([noise_image(1, 0, 0.2, 192)[..., :96], noise_image(2, 0.8, 1, 192)[..., :96]], 3)
+    labels = torch.zeros(192, 192, dtype=torch.uint8)
+    labels[:, 96:] = 1
+    exemplar = encode_exemplar(mini, [image], [labels])
+    where = collage(exemplar, torch.zeros(128, 128, dtype=torch.uint8), Size(16, 16), TORUS, generator())
+    assert int(where[0, 2].max()) <= 96 - 8 and len(exemplar.crop_labels) == len(exemplar.crops)
+
+
+def test_labels_of_cells_are_those_of_their_middle_and_clear_ones_show_one_alone():
+    target = torch.zeros(16, 16, dtype=torch.uint8)
+    target[:, 5:] = 1
+    assert middle_labels(target, 8).tolist() == [[0, 1], [0, 1]]
+    assert clear_labels(target, 8).tolist() == [[NONE, 1], [NONE, 1]]
+
+
+def test_a_spectrum_of_some_cells_is_theirs_and_matching_leaves_the_others(mini):
+    white, loud = (torch.randn(1, 4, 96, 192, generator=generator(s)) for s in (1, 2))
+    cells = torch.zeros(96, 192, dtype=torch.bool)
+    cells[:, 96:] = True
+    both = torch.where(cells, 3 * loud, white)
+    power = cross_spectrum([both], Wrap(), [cells]).diagonal(dim1=2, dim2=3).real.mean()
+    assert 8 < float(power) < 10
+    matcher = spectrum_matcher([white], mini.scheduler)
+    matched = matcher(both, 0, Wrap(), cells)
+    assert torch.equal(matched[..., ~cells], both[..., ~cells])
+    assert 0.9 < float(matched[..., cells].std()) < 1.5
+
+
+# --- the verb
+
+
+@pytest.mark.parametrize("preset", ["draft", "standard"])
+def test_painting_puts_each_material_where_the_map_wants_it(mini, dark_and_bright, preset):
+    options = {} if preset == "draft" else {"steps": 25, "strength": 0.08, "iterations": 1}
+    result = texgen.paint(dark_and_bright, halves(128, 256), model=mini, preset=preset, seed=1, **options)
+    pixels = np.asarray(result.image).mean(2) / 255
+    assert pixels.shape == (128, 256)
+    assert np.median(pixels[:, 12:116]) < 0.25 and np.median(pixels[:, 140:244]) > 0.75
+    assert result.recipe["task"] == "paint" and result.recipe["labels"] == ["#ff0000", "#0000ff"]
+    assert result.coordinates[0, 0, 0] == 0 and result.coordinates[0, 0, -1] == 1
+
+
+def test_one_swatch_with_a_label_map_swaps_its_sides(mini):
+    swatch = torch.cat([noise_image(1, 0, 0.2)[..., :64], noise_image(2, 0.8, 1)[..., :64]], 3)
+    target = halves()[:, ::-1].copy()
+    result = texgen.paint(swatch[0], target, halves(), model=mini, preset="draft", seed=1)
+    pixels = np.asarray(result.image).mean(2) / 255
+    assert pixels[:, 4:60].mean() > 0.75 and pixels[:, 68:124].mean() < 0.25
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"strength": 0.1, "steps": 20}, {"start": "quilt", "strength": 0.1, "steps": 20}]
+)
+def test_stable_diffusion_paints_by_either_algorithm(sd, dark_and_bright, options):
+    seen = []
+    quick = {"steps": 3, "iterations": 1, "lr": 0.01, **options}
+    result = texgen.paint(dark_and_bright, halves(), model=sd, seed=1, callback=seen.append, **quick)
+    assert result.recipe["loop"] == ("sample" if options else "optimize")
+    assert len(seen) == result.recipe["steps_run"] == (2 if options else 3)
+    assert np.isfinite([loss for step in seen for loss in step.losses]).all()
+
+
+def test_content_holds_the_paint_in_place(sd, dark_and_bright):
+    def moved(weight: float) -> float:
+        states = []
+        texgen.paint(
+            dark_and_bright,
+            halves(),
+            model=sd,
+            seed=1,
+            steps=6,
+            lr=0.05,
+            content_weight=weight,
+            callback=lambda s: states.append(s.latents.clone()),
+        )
+        return float((states[-1] - states[0]).abs().mean())
+
+    assert moved(50.0) < moved(0.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((noise_image(1, 0, 1)[0], halves()), {}, OptionError, "labels, the map of the swatch, is missing"),
+        ((noise_image(1, 0, 1)[0], halves(), halves(64, 64)), {}, InputError, "the swatch is 128x128 px, its label map 64x64"),
+        (({"red": noise_image(1, 0, 1)[0]}, halves()), {}, InputError, "label #0000ff .* has no swatch"),
+        (({"red": noise_image(1, 0, 1)[0]}, halves(), halves()), {}, OptionError, "labels are for a single swatch"),
+        (({}, halves()), {}, OptionError, "no swatch is given"),
+        (({"red": noise_image(1, 0, 1)[0], "#f00": noise_image(1, 0, 1)[0]}, halves()), {}, OptionError, "the same label"),
+        (({"red": noise_image(1, 0, 1)[0]}, halves(128, 256)[:, :128]), {"softness": -1}, OptionError, "softness=-1 must be from 0"),
+        (({"red": noise_image(1, 0, 1)[0]}, halves(128, 256)[:, :128]), {"exemplars": ["x"]}, OptionError, "exemplars do not go with labels"),
+        (({"red": noise_image(1, 0, 1)[0]}, halves(128, 256)[:, :128]), {"exemplar_weights": [1]}, OptionError, "do not go with labels"),
+        (({"red": noise_image(1, 0, 1)[0]}, halves(128, 256)[:, :128]), {"start": "coarse", "size": 128}, OptionError, "does not look at the target map"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_named_before_any_work(mini, arguments, options, error, message):
+    with pytest.raises(error, match=message):
+        texgen.paint(*arguments, model=mini, seed=1, **options)
+
+
+def test_the_command_line_paints_with_labelled_swatches(mini, dark_and_bright, tmp_path, monkeypatch):
+    from texgen.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    for name, image in dark_and_bright.items():
+        Image.fromarray((image[0].permute(1, 2, 0) * 255).byte().numpy()).save(f"{name}.png")
+    Image.fromarray(halves(128, 192)).save("map.png")
+    with pytest.raises(SystemExit) as stop:
+        main(["paint", "--swatch", "red.png:red", "--swatch", "blue.png:blue", "--target", "map.png", "-o", "out.png",
+              "--preset", "draft", "--seed", "1", "--save-map", "where.tif"])  # fmt: skip
+    assert stop.value.code == 0
+    with Image.open("out.png") as picture:
+        assert picture.size == (192, 128)
+    assert (tmp_path / "where.tif").exists()
+    for arguments, code in (
+        (["paint", "red.png", "--swatch", "red.png:red", "--target", "map.png", "-o", "x.png"], 2),
+        (["paint", "--swatch", "red.png", "--target", "map.png", "-o", "x.png"], 2),
+        (["paint", "--swatch", "red.png:red", "--target", "map.png", "-o", "x.png"], 3),
+        (["paint", "--swatch", "red.png:red", "-o", "x.png"], 2),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == code, arguments

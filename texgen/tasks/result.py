@@ -1,0 +1,78 @@
+"""What a task gives back: pixels on disk, latents, the map, the recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from texgen import publish
+from texgen.checkpoint import Unfinished
+from texgen.errors import OptionError
+from texgen.pixels import Pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """An expanded texture.
+
+    Attributes:
+        pixels: (height, width, 3), 8 or 16 bits, on disk: slices of rows read it, as they would an array.
+        latents: The canvas it was decoded from, (1, C, h, w).
+        coordinates: (3, h, w), int64: exemplar number, y and x in exemplar pixels each canvas cell came from in the
+            quilted start; None without one.
+        recipe: Everything needed to make it again; equal for equal runs.
+        timings: Seconds per stage.
+        unfinished: The folder that held the run; it goes with `discard`, or with this object where it is temporary.
+    """
+
+    pixels: Pixels
+    latents: Tensor
+    coordinates: Tensor | None
+    recipe: dict[str, Any]
+    timings: dict[str, float] = field(default_factory=dict)
+    unfinished: Unfinished | None = None
+
+    @property
+    def image(self) -> Image.Image:
+        """The whole picture in memory, 8 bits RGB (Pillow has no 16)."""
+        whole = self.pixels[0 : self.pixels.shape[0]]
+        return Image.fromarray(whole if whole.dtype == np.uint8 else (whole // 257).astype(np.uint8))
+
+    def save(self, path: str | Path, metadata: bool = True, pyramid: bool = False) -> None:
+        """Write the picture by suffix, the recipe inside it, and a JSON sidecar (`out.png.json`) with timings.
+
+        Args:
+            path: PNG, TIFF, JPEG or WebP. The first two are written in rows: memory does not grow with the picture.
+            metadata: Whether to write the recipe.
+            pyramid: Give a TIFF halved levels, for viewers.
+
+        Raises:
+            OptionError: A suffix or place that cannot be written, 16 bits where the format holds 8.
+            ResourceError: The disk is full.
+        """
+        path = Path(path)
+        height, width, _ = self.pixels.shape
+        publish.check_target(path, height, width, bits=self.pixels.dtype.itemsize * 8, pyramid=pyramid)
+        publish.save_image(path, self.pixels, self.recipe if metadata else None, pyramid)
+        if metadata:
+            publish.save_json(path.with_name(path.name + ".json"), {**self.recipe, "timings": self.timings})
+
+    def discard(self) -> None:
+        """Take away the folder that held the run, and the pixels with it; to be called when all is saved."""
+        if self.unfinished is not None:
+            self.unfinished.remove()
+
+    def save_map(self, path: str | Path) -> None:
+        """Write `coordinates` as a float32 TIFF of three pages: exemplar number, y, x.
+
+        Raises:
+            OptionError: The canvas did not start from a quilt.
+        """
+        if self.coordinates is None:
+            raise OptionError("a start of noise has no coordinate map; use start='quilt'.")
+        publish.save_map(Path(path), self.coordinates.numpy())
