@@ -2,6 +2,8 @@
 
 python benchmarks/readme_pictures.py presets          # one run per preset at 1024 px, seed 7
 python benchmarks/readme_pictures.py layout           # rough plans and what became of them
+python benchmarks/readme_pictures.py paint            # a label map, painted; also with several materials and soft borders
+python benchmarks/readme_pictures.py fill             # a hole filled, a picture made to tile, a swatch kept in its place
 python benchmarks/readme_pictures.py large BIG.tif    # a finished 4096 px texture of the same swatch
 """
 
@@ -22,7 +24,7 @@ from texgen import image as images
 ROOT = Path(__file__).parent.parent
 SWATCH = ROOT / "examples" / "swatches" / "stone_wall.jpg"
 DOCS = ROOT / "docs"
-PLAN = ROOT / "examples" / "plan.png"
+PLAN, MAP, HOLE = (ROOT / "examples" / name for name in ("plan.png", "map.png", "hole.png"))
 HERO, CROP, LARGE = 420, 320, 800
 LAID_OUT = ("forest_floor", "stone_wall", "sandstone")
 
@@ -96,9 +98,61 @@ def layouts() -> Image.Image:
     return sheet.resize((sheet.width * 2 // 3, sheet.height * 2 // 3), Image.Resampling.LANCZOS)
 
 
+def label_map(height: int = 512, width: int = 768) -> Image.Image:
+    """Gray stones on green: a disc and a wavy path; it tiles."""
+    y, x = np.mgrid[:height, :width]
+    stones = (x - 220) ** 2 + (y - height // 2) ** 2 < 150**2
+    stones |= (x > 500 + 40 * np.sin(4 * np.pi * y / height)) & (x < 680 + 24 * np.sin(2 * np.pi * y / height))
+    return Image.fromarray(np.where(stones[..., None], np.uint8(128), np.array([0, 128, 0], np.uint8)))
+
+
+def painted() -> Image.Image:
+    """The map, painted sharply, and with soft borders."""
+    label_map().save(MAP)
+    materials = {"green": SWATCH.with_name("forest_floor.jpg"), "gray": SWATCH}
+    backbone = texgen.load("mini")
+    sharp = texgen.paint(materials, MAP, model=backbone, preset="draft", seed=1)
+    soft = texgen.paint(materials, MAP, softness=160, model=backbone, preset="draft", seed=1)
+    return beside([label_map(), sharp.image, soft.image], 400)
+
+
+def hole(height: int, width: int) -> np.ndarray:
+    """A disc and a box."""
+    y, x = np.mgrid[:height, :width]
+    side = min(height, width)
+    mask: np.ndarray = (x - width // 2) ** 2 + (y - height // 2) ** 2 < (side // 6) ** 2
+    mask[side // 8 : side * 9 // 32, side * 21 // 32 : side * 7 // 8] = True
+    return mask
+
+
+def filled() -> Image.Image:
+    """A wall with a hole, filled; below, a piece of sandstone repeated as it is, and made to tile; a swatch in its place."""
+    backbone = texgen.load("mini")
+    with Image.open(SWATCH) as swatch, Image.open(SWATCH.with_name("sandstone.jpg")) as stone:
+        wall, piece = swatch.convert("RGB"), stone.convert("RGB").crop((0, 0, 440, 440))
+    mask = hole(wall.height, wall.width)
+    Image.fromarray(np.repeat(mask[..., None], 3, 2).astype(np.uint8) * 255).save(HOLE)
+    mended = texgen.fill(wall, HOLE, model=backbone, seed=1).image
+    tiled = texgen.tile(piece, model=backbone, seed=1).image
+    spoilt = Image.fromarray(np.where(mask[..., None], np.uint8(255), np.asarray(wall)))
+    twice = [Image.fromarray(np.tile(np.asarray(picture), (2, 2, 1))) for picture in (piece, tiled)]
+    return beside([spoilt, mended, *twice], 440)
+
+
+def beside(pictures: list[Image.Image], height: int) -> Image.Image:
+    """Pictures in a row, brought to one height."""
+    sized = [p.resize((round(p.width * height / p.height), height), Image.Resampling.LANCZOS) for p in pictures]
+    sheet = Image.new("RGB", (sum(p.width + 8 for p in sized) - 8, height), "white")
+    left = 0
+    for picture in sized:
+        sheet.paste(picture, (left, 0))
+        left += picture.width + 8
+    return sheet
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["presets", "layout", "large"])
+    parser.add_argument("what", choices=["presets", "layout", "paint", "fill", "large"])
     parser.add_argument("path", type=Path, nargs="?")
     arguments = parser.parse_args()
     DOCS.mkdir(exist_ok=True)
@@ -106,6 +160,10 @@ def main() -> None:
         of_presets()
     elif arguments.what == "layout":
         layouts().save(DOCS / "layout.jpg", quality=88)
+    elif arguments.what == "paint":
+        painted().save(DOCS / "paint.jpg", quality=88)
+    elif arguments.what == "fill":
+        filled().save(DOCS / "fill.jpg", quality=88)
     else:
         with Image.open(SWATCH) as swatch:
             large(swatch, arguments.path).save(DOCS / "large.jpg", quality=88)

@@ -156,13 +156,7 @@ def make_plan(
         if strength not in (None, 1, 1.0):
             raise OptionError(f"strength={strength} needs start='quilt'; a start of noise is strength 1.")
         preset = replace(preset, strength=1.0)
-    if (
-        request.target is not None
-        and preset.start == "scatter"
-        and canvas == tile
-        and strength is None
-        and loop is None
-    ):
+    if preset.start == "scatter" and preset.strength > 0 and canvas == tile and strength is None and loop is None:
         preset = replace(preset, loop="optimize", steps=steps or presets.PAINT_STEPS)
     if preset.loop == "optimize" and (request.kept is not None or request.place is not None):
         raise OptionError("loop='optimize' cannot keep pixels; use 'sample'.")

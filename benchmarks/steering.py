@@ -1,0 +1,159 @@
+"""How well steered textures keep to what was asked: label maps, layouts, holes.
+
+    python benchmarks/steering.py paint [--size 1024x1536] [--preset draft --preset standard:content_weight=0]
+    python benchmarks/steering.py layout
+    python benchmarks/steering.py fill
+
+`paint` paints two and four materials along maps of `regions.py`, one pair of equal mean colour. `layout` follows rough
+plans. `fill` remakes a hole in each swatch, and the border of each. Pictures go to --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import metrics
+import numpy as np
+import torch
+from PIL import Image
+from quality import parse
+from readme_pictures import hole, rough
+from regions import four_regions, label_agreement, region_patch, two_regions
+from torch import Tensor
+
+import texgen
+from texgen import image as images
+from tiling import Size
+
+SWATCHES = Path(__file__).parent.parent / "examples" / "swatches"
+NAMES = ("forest_floor.jpg", "stone_wall.jpg", "sandstone.jpg", "rusty_metal.jpg")
+PAIRS = {"two": NAMES[:2], "equal colour": ("wood_planks.jpg", "stone_wall.jpg"), "four": NAMES}
+PLANNED = ("forest_floor.jpg", "stone_wall.jpg", "sandstone.jpg", "rusty_metal.jpg")
+FILLED = (
+    "stone_wall.jpg",
+    "forest_floor.jpg",
+    "wood_planks.jpg",
+    "roof_shingles.jpg",
+    "rusty_metal.jpg",
+    "sandstone.jpg",
+)
+
+
+def same_colour(image: Tensor, other: Tensor) -> Tensor:
+    """An image with the channels' means and deviations of another."""
+    mean, deviation = (
+        f(other, (2, 3)) for f in (lambda x, d: x.mean(d, keepdim=True), lambda x, d: x.std(d, keepdim=True))
+    )
+    spread = (image - image.mean((2, 3), keepdim=True)) / image.std((2, 3), keepdim=True)
+    return (mean + spread * deviation).clamp(0, 1)
+
+
+def paint(variants: list[str], size: Size, out: Path, backbone: texgen.Backbone) -> None:
+    """Agreement with the map, and the patch distance of each region over the exemplar's own."""
+    print(
+        "| materials | variant | agreement | boundary, px | halo | patch per region | s |\n|---|---|---|---|---|---|---|"
+    )
+    for name, files in PAIRS.items():
+        exemplars = [images.read(SWATCHES / file) for file in files]
+        if name == "equal colour":
+            exemplars[0] = same_colour(exemplars[0], exemplars[1])
+        target = (four_regions if len(files) == 4 else two_regions)(size, tileable=True)
+        for variant in variants:
+            preset, options = parse(variant)
+            result = texgen.paint(dict(enumerate(exemplars)), target, model=backbone, preset=preset, seed=7, **options)
+            picture = images.read(result.image)
+            found = label_agreement(picture, target, exemplars, wrapped=True)
+            distances = region_patch(picture, target, exemplars)
+            row = [name, variant, *(f"{found[k]:.3f}" for k in ("agreement", "boundary_px", "halo"))]
+            row += [" ".join(f"{d:.2f}" for d in distances), f"{sum(result.timings.values()):.0f}"]
+            print("| " + " | ".join(row) + " |", flush=True)
+            result.image.save(out / f"paint_{name}_{variant}_{size}.png".replace(" ", "-").replace(":", "_"))
+
+
+def layout(variants: list[str], out: Path, backbone: texgen.Backbone) -> None:
+    """Correlation of 64 px means with the plan, patch distance to the swatch."""
+    print("| swatch | variant | correlation | patch | sharpness | s |\n|---|---|---|---|---|---|")
+    for file in PLANNED:
+        exemplar = images.read(SWATCHES / file)
+        with Image.open(SWATCHES / file) as swatch:
+            plan = rough(swatch)
+        for variant in variants:
+            preset, options = parse(variant)
+            result = texgen.layout(SWATCHES / file, plan, model=backbone, preset=preset, seed=7, **options)
+            picture = images.read(result.image)
+            row = [file, variant, f"{metrics.layout_agreement(picture, images.read(plan)):.2f}"]
+            row += [f"{metrics.patch_distance(picture, exemplar) / metrics.own_distance(exemplar):.2f}"]
+            row += [
+                f"{metrics.sharpness(picture) / metrics.sharpness(exemplar):.2f}",
+                f"{sum(result.timings.values()):.0f}",
+            ]
+            print("| " + " | ".join(row) + " |", flush=True)
+            result.image.save(out / f"layout_{Path(file).stem}_{variant}.png".replace(":", "_"))
+
+
+def rim_ratio(picture: np.ndarray, mask: np.ndarray) -> float:
+    """Gradient across the rim of a mask (H, W) over that everywhere else; 1 shows no rim."""
+    at, elsewhere = [], []
+    for axis in (0, 1):
+        gradient = np.abs(np.diff(picture.astype(float), axis=axis)).mean(2)
+        rim = np.diff(mask.astype(np.int8), axis=axis) != 0
+        at.append(gradient[rim])
+        elsewhere.append(gradient[~rim])
+    return float(np.concatenate(at).mean() / np.concatenate([e.ravel() for e in elsewhere]).mean())
+
+
+def fill(variants: list[str], out: Path, backbone: texgen.Backbone) -> None:
+    """Gradient across the rim of a hole, in the picture itself and filled; across the border of a picture made to tile."""
+    print(
+        "| swatch | variant | rim, itself | rim, filled | wrap, itself | wrap, tiled | kept | s |\n|---|---|---|---|---|---|---|---|"
+    )
+    for file in FILLED:
+        picture = images.read(SWATCHES / file)[..., :512, :512]
+        side = min(picture.shape[-2:]) * 7 // 8 // 8 * 8  # no longer tileable, if it was
+        picture = picture[..., :side, :side]
+        before, mask = images.to_integers(picture), hole(side, side)
+        for variant in variants:
+            preset, options = parse(variant)
+            spoilt = np.where(mask[..., None], np.uint8(0), before)
+            white = np.repeat(mask[..., None], 3, 2).astype(np.uint8) * 255
+            filled = texgen.fill(spoilt, white, model=backbone, preset=preset, seed=7, **options)
+            tiled = texgen.tile(picture, model=backbone, preset=preset, seed=7, **options)
+            after = np.asarray(filled.image)
+            wraps = (metrics.line_percentile(image) for image in (picture, images.read(tiled.image)))
+            row = [
+                file,
+                variant,
+                f"{rim_ratio(before, mask):.2f}",
+                f"{rim_ratio(after, mask):.2f}",
+                *(f"{w:.0f}" for w in wraps),
+            ]
+            row += [str(bool((after[~mask] == before[~mask]).all())), f"{sum(filled.timings.values()):.0f}"]
+            print("| " + " | ".join(row) + " |", flush=True)
+            name = f"{Path(file).stem}_{variant}.png".replace(":", "_")
+            filled.image.save(out / f"fill_{name}")
+            Image.fromarray(np.tile(np.asarray(tiled.image), (2, 2, 1))).save(out / f"tile_{name}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["paint", "layout", "fill"])
+    parser.add_argument("--size", default="512x512", help="WxH of painted textures")
+    parser.add_argument("--preset", action="append", help="preset[:option=value,...]; repeatable")
+    parser.add_argument("--out", type=Path, default=Path("out/steering"))
+    parser.add_argument("--model", default="mini")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    variants = arguments.preset or ["draft", "standard"]
+    backbone: Any = texgen.load(arguments.model)
+    print(f"{arguments.what}, {torch.get_num_threads()} threads\n")
+    if arguments.what == "paint":
+        width, height = (int(side) for side in arguments.size.split("x"))
+        paint(variants, Size(height, width), arguments.out, backbone)
+    else:
+        (layout if arguments.what == "layout" else fill)(variants, arguments.out, backbone)
+
+
+if __name__ == "__main__":
+    main()
