@@ -11,6 +11,7 @@ plans. `fill` remakes a hole in each swatch, and the border of each. Pictures go
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +64,33 @@ def paint(variants: list[str], size: Size, out: Path, backbone: texgen.Backbone)
         for variant in variants:
             preset, options = parse(variant)
             result = texgen.paint(dict(enumerate(exemplars)), target, model=backbone, preset=preset, seed=7, **options)
-            picture = images.read(result.image)
-            found = label_agreement(picture, target, exemplars, wrapped=True)
-            distances = region_patch(picture, target, exemplars)
-            row = [name, variant, *(f"{found[k]:.3f}" for k in ("agreement", "boundary_px", "halo"))]
-            row += [" ".join(f"{d:.2f}" for d in distances), f"{sum(result.timings.values()):.0f}"]
-            print("| " + " | ".join(row) + " |", flush=True)
+            report(name, variant, images.read(result.image), target, exemplars, sum(result.timings.values()))
             result.image.save(out / f"paint_{name}_{variant}_{size}.png".replace(" ", "-").replace(":", "_"))
 
 
-def layout(variants: list[str], out: Path, backbone: texgen.Backbone) -> None:
+def report(name: str, variant: str, picture: Tensor, target: Tensor, exemplars: list[Tensor], seconds: float) -> None:
+    """One row of the table of `paint`."""
+    found = label_agreement(picture, target, exemplars, wrapped=True)
+    distances = region_patch(picture, target, exemplars)
+    row = [name, variant, *(f"{found[k]:.3f}" for k in ("agreement", "boundary_px", "halo"))]
+    row += [" ".join(f"{d:.2f}" for d in distances), f"{seconds:.0f}"]
+    print("| " + " | ".join(row) + " |", flush=True)
+
+
+def cut_out(target: Tensor, exemplars: list[Tensor]) -> Tensor:
+    """Each region filled with a piece of its swatch as it is, repeated where it is too small: as near as a region can get."""
+    height, width = target.shape
+    result = torch.zeros(1, 3, height, width)
+    for label, exemplar in enumerate(exemplars):
+        rows, columns = torch.arange(height) % exemplar.shape[-2], torch.arange(width) % exemplar.shape[-1]
+        result = torch.where(target == label, exemplar[..., rows[:, None], columns], result)
+    return result
+
+
+def layout(variants: list[str], out: Path, backbone: texgen.Backbone, files: Sequence[str]) -> None:
     """Correlation of 64 px means with the plan, patch distance to the swatch."""
     print("| swatch | variant | correlation | patch | sharpness | s |\n|---|---|---|---|---|---|")
-    for file in PLANNED:
+    for file in files:
         exemplar = images.read(SWATCHES / file)
         with Image.open(SWATCHES / file) as swatch:
             plan = rough(swatch)
@@ -104,12 +119,12 @@ def rim_ratio(picture: np.ndarray, mask: np.ndarray) -> float:
     return float(np.concatenate(at).mean() / np.concatenate([e.ravel() for e in elsewhere]).mean())
 
 
-def fill(variants: list[str], out: Path, backbone: texgen.Backbone) -> None:
+def fill(variants: list[str], out: Path, backbone: texgen.Backbone, files: Sequence[str]) -> None:
     """Gradient across the rim of a hole, in the picture itself and filled; across the border of a picture made to tile."""
     print(
         "| swatch | variant | rim, itself | rim, filled | wrap, itself | wrap, tiled | kept | s |\n|---|---|---|---|---|---|---|---|"
     )
-    for file in FILLED:
+    for file in files:
         picture = images.read(SWATCHES / file)[..., :512, :512]
         side = min(picture.shape[-2:]) * 7 // 8 // 8 * 8  # no longer tileable, if it was
         picture = picture[..., :side, :side]
@@ -141,6 +156,7 @@ def main() -> None:
     parser.add_argument("what", choices=["paint", "layout", "fill"])
     parser.add_argument("--size", default="512x512", help="WxH of painted textures")
     parser.add_argument("--preset", action="append", help="preset[:option=value,...]; repeatable")
+    parser.add_argument("--only", nargs="*", help="file names of swatches, for layout and fill")
     parser.add_argument("--out", type=Path, default=Path("out/steering"))
     parser.add_argument("--model", default="mini")
     arguments = parser.parse_args()
@@ -151,8 +167,10 @@ def main() -> None:
     if arguments.what == "paint":
         width, height = (int(side) for side in arguments.size.split("x"))
         paint(variants, Size(height, width), arguments.out, backbone)
+    elif arguments.what == "layout":
+        layout(variants, arguments.out, backbone, arguments.only or PLANNED)
     else:
-        (layout if arguments.what == "layout" else fill)(variants, arguments.out, backbone)
+        fill(variants, arguments.out, backbone, arguments.only or FILLED)
 
 
 if __name__ == "__main__":

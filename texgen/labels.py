@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -104,11 +103,6 @@ class Target:
 
     weights: Tensor
     softness: float = 0.0
-
-    @property
-    def digest(self) -> str:
-        """Hash of the weights, to the eighth bit."""
-        return hashlib.sha256((self.weights * 255).round().byte().numpy().tobytes()).hexdigest()
 
     def on_canvas(self, size: Size, canvas: Size, wrap: Wrap, seed: int) -> Tensor:
         """The label of every pixel (canvas height, canvas width), uint8; hard: soft weights become ragged borders.

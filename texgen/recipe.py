@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,17 @@ from texgen.models import Backbone
 def exemplar_entry(source: Any, prepared: Tensor) -> dict[str, Any]:
     """Name without folder, size in use, and hash of the pixels in use."""
     name = Path(source).name if isinstance(source, str | Path) else type(source).__name__
-    digest = hashlib.sha256((prepared * 255).round().byte().numpy().tobytes()).hexdigest()
-    return {"name": name, "width": prepared.shape[-1], "height": prepared.shape[-2], "sha256": digest}
+    return {"name": name, "width": prepared.shape[-1], "height": prepared.shape[-2], "sha256": digest([prepared])}
+
+
+def digest(values: Sequence[Tensor]) -> str:
+    """Hash of pictures and weights in [0, 1], to the eighth bit, or of maps of whole numbers."""
+    found = hashlib.sha256()
+    for value in values:
+        found.update(
+            ((value * 255).round() if value.is_floating_point() else value).byte().contiguous().numpy().tobytes()
+        )
+    return found.hexdigest()
 
 
 def environment(backbone: Backbone) -> dict[str, Any]:

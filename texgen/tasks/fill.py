@@ -60,7 +60,7 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
         size=(height, width),
         maps=[mask.byte() * NONE] if swatch is None else None,
         kept=_outside(picture, mask),
-        notes={"picture": recipe.exemplar_entry(image, picture), "hole_px": int(mask.sum())},
+        notes={"picture": recipe.exemplar_entry(image, picture), "hole": recipe.exemplar_entry(hole, mask)},
     )
     return make(request, **options)
 

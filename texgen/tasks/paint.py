@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from texgen import image as images
+from texgen import recipe
 from texgen.errors import InputError, OptionError
 from texgen.image import ImageLike
 from texgen.labels import Label, Target, hard_target, indexed, label_value, read_values, soft_target, written
@@ -71,7 +72,12 @@ def paint(
         content_weight=content_weight,
         maps=maps,
         target=wanted,
-        notes={"labels": [written(value) for value in known], "softness": softness, "target": wanted.digest},
+        notes={
+            "labels": [written(value) for value in known],
+            "label_maps": recipe.digest(maps),
+            "target": recipe.digest([wanted.weights]),
+            "softness": softness,
+        },
     )
     return make(task, **options)
 
