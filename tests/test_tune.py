@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from conftest import generator
 from safetensors.torch import load_file, save_file
 
+import texgen
 from texgen import image as images
 from texgen import tune
 from texgen.errors import ModelError
 from texgen.exemplar import Exemplar, encode_exemplar
+from texgen.tensors import CACHED, cache_folder, cached
 from texgen.tune import decoder_weights, tuned_decoder, with_decoder
 
 
@@ -143,3 +147,41 @@ def test_a_large_exemplar_costs_no_more_than_a_small_one(mini):
     large = replace(small, images=(torch.zeros(1, 3, 2048, 2048),), sources=(source,))
     areas = [tune._windows(exemplar, generator())[0][:, 0].numel() for exemplar in (small, large)]
     assert areas == [tune.SIDE * tune.SIDE] * 2
+
+
+# --- kept between runs
+
+
+def test_a_tuned_decoder_is_kept_by_what_it_depends_on_and_the_result_is_the_same(mini, small, tmp_path, monkeypatch):
+    options = {"model": mini, "preset": "draft", "detail": "none", "tune_decoder": 2, "size": 128}
+    fresh = np.asarray(texgen.expand(small, seed=1, **options).image)
+    monkeypatch.setenv("TEXGEN_CACHE", str(tmp_path / "cache"))
+    first = np.asarray(texgen.expand(small, seed=1, **options).image)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    monkeypatch.setattr("texgen.tasks.run.tuned_decoder", None)  # not called again
+    again = np.asarray(texgen.expand(small, seed=1, **options).image)
+    texgen.expand(small, seed=2, **options)
+    assert np.array_equal(first, again) and np.array_equal(first, fresh)
+    with pytest.raises(TypeError):
+        texgen.expand(small, seed=1, **{**options, "tune_decoder": 3})
+
+
+def test_the_cache_keeps_the_newest_and_makes_anew_what_is_broken(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXGEN_CACHE", str(tmp_path))
+    for number in range(CACHED + 3):
+        cached([number], lambda: {"a": torch.ones(1)})
+        for age, path in enumerate(sorted(tmp_path.iterdir(), key=lambda p: -p.stat().st_mtime)):
+            os.utime(path, (1e9 - age, 1e9 - age))
+    assert len(list(tmp_path.iterdir())) == CACHED
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"broken")
+    assert cached([CACHED + 2], lambda: {"a": torch.zeros(1)})["a"].item() == 0
+
+
+def test_a_cache_that_cannot_be_written_is_none(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TEXGEN_CACHE", str(tmp_path / "file" / "cache"))
+    assert cached(["x"], lambda: {"a": torch.ones(1)})["a"].item() == 1
+    monkeypatch.delenv("TEXGEN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "texgen"

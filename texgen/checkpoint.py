@@ -12,15 +12,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from texgen.errors import OptionError
 from texgen.pixels import PixelFile
-from texgen.publish import published, save_json
+from texgen.publish import save_json
 from texgen.sample import Progress
 from texgen.team import Team
+from texgen.tensors import load_tensors, save_tensors
 from tiling import Accumulator, canvas_size
 
 JOB = "job.json"
@@ -61,17 +60,17 @@ class Unfinished:
     def stage(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """The tensors of a stage: as saved by an earlier run, else made and saved."""
         path = self.folder / f"{name}.safetensors"
-        found = _load(path)
+        found = load_tensors(path)
         if found is not None:
             return found[0]
         made = make()
         if self.kept and self.owner:
-            _save(path, made, {})
+            save_tensors(path, made, {})
         return made
 
     def progress(self) -> Progress | None:
         """The newest canvas that can be read, or None."""
-        found = [_load(self.folder / f"{name}.safetensors") for name in GENERATIONS]
+        found = [load_tensors(self.folder / f"{name}.safetensors") for name in GENERATIONS]
         ages = [(-1, -1) if f is None else (f[1]["index"], f[1]["batches"]) for f in found]
         newest = found[ages.index(max(ages))]
         if newest is None:
@@ -92,7 +91,7 @@ class Unfinished:
         if progress.fused is not None:
             tensors |= {"values": progress.fused.values, "weights": progress.fused.weights}
         notes = {"index": progress.index, "batches": progress.batches, "losses": list(progress.losses)}
-        _save(self.folder / f"{GENERATIONS[self._generation]}.safetensors", tensors, notes)
+        save_tensors(self.folder / f"{GENERATIONS[self._generation]}.safetensors", tensors, notes)
         self._generation = 1 - self._generation
         self._saved_at = time.monotonic()
 
@@ -173,19 +172,3 @@ def _check_same(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any
         raise OptionError(
             f"{folder}: the unfinished run has other {', '.join(differing)}; give the same options, or leave --resume out."
         )
-
-
-def _save(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-    with published(path) as part:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, {"notes": json.dumps(notes)})
-
-
-def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and notes; None for a file that is absent or cannot be read: what it held is made again."""
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["notes"])  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return None

@@ -13,8 +13,8 @@ from tiling import Size, Tile, Wrap, bordered
 
 MARGIN_PX = 24
 """What is looked at around a tile to let it meet the kept pixels."""
-REACH_PX = 8
-"""Deviation of the Gaussian over which the rest of a mismatch at the rim fades."""
+REACHES_PX = (8, 4, 2, 1)
+"""Deviations of the Gaussians over which a mismatch at the rim fades: what is wide along the rim reaches far, what is fine does not."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Kept:
     def apply(self, made: Tensor, area: Tile, canvas: Size) -> Tensor:
         """A part of the result (1, 3, h, w) with the kept pixels in it, and what remains of a mismatch faded into the rest.
 
-        The mismatch at kept pixels is carried on by a normalised Gaussian mean, in full at the rim and to nothing
-        `MARGIN_PX` from it: no step in colour is left.
+        The mismatch at kept pixels is carried on by normalised Gaussian means, the widest first, each of what the wider ones
+        left: in full at the rim, and to nothing `MARGIN_PX` from it. No step is left, in colour or in grain.
 
         Args:
             made: Pixels of `area`.
@@ -62,10 +62,11 @@ class Kept:
         image, mask = self._cut(area, canvas)
         if not bool(mask.any()):
             return made
-        mask = mask[None, None].float()
-        spread = _gaussian(torch.cat([(image - made) * mask, mask], 1))
-        correction = spread[:, :3] / spread[:, 3:].clamp_min(0.5)
-        return torch.where(mask > 0, image, made + correction)
+        weight = mask[None, None].float()
+        for reach in REACHES_PX:
+            spread = _gaussian(torch.cat([(image - made) * weight, weight], 1), reach)
+            made = made + spread[:, :3] / spread[:, 3:].clamp_min(0.5)
+        return torch.where(mask, image, made)
 
     def covers(self, area: Tile, canvas: Size) -> bool:
         """Whether all of an area in px is kept."""
@@ -129,12 +130,12 @@ def _pulled(total: Tensor, weight: Tensor) -> Tensor:
     return torch.where(weight > 0, total / weight.clamp_min(1e-6), below)
 
 
-def _gaussian(values: Tensor) -> Tensor:
-    """Separable blur of (1, C, H, W), `REACH_PX` wide, borders repeated."""
-    reach = torch.arange(-MARGIN_PX, MARGIN_PX + 1)
-    profile = torch.exp(-0.5 * (reach / REACH_PX) ** 2)
-    kernel = (profile / profile.sum()).expand(values.shape[1], 1, -1)
+def _gaussian(values: Tensor, deviation: int) -> Tensor:
+    """Separable blur of (1, C, H, W), borders repeated."""
+    reach = torch.arange(-3 * deviation, 3 * deviation + 1)
+    profile = torch.exp(-0.5 * (reach / deviation) ** 2)
     channels = values.shape[1]
-    grown = bordered(values, MARGIN_PX, Wrap())
+    kernel = (profile / profile.sum()).expand(channels, 1, -1)
+    grown = bordered(values, 3 * deviation, Wrap())
     grown = F.conv2d(grown, kernel[..., None], groups=channels)
     return F.conv2d(grown, kernel[..., None, :], groups=channels)

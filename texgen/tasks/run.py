@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from texgen import recipe
 from texgen.adapt import adapted, with_weights
 from texgen.checkpoint import Unfinished
 from texgen.coarse import coarse_start
@@ -30,6 +31,7 @@ from texgen.tasks.loops import Loops, canvas_labels
 from texgen.tasks.request import Clock, Plan
 from texgen.tasks.result import Result
 from texgen.team import Team
+from texgen.tensors import cached
 from texgen.tune import decoder_weights, tuned_decoder, with_decoder
 
 TUNING_SEED = 0
@@ -141,7 +143,9 @@ class Run:
             tuned = tuned_decoder(self.backbone, exemplar, iterations=iterations, generator=_generator(TUNING_SEED))
             return decoder_weights(tuned)
 
-        return with_decoder(self.backbone, self.team.shared(lambda: self.unfinished.stage("decoder", make)))
+        key = [*recipe.environment(self.backbone).values(), recipe.digest(exemplar.images), iterations]
+        kept = partial(cached, key, make)
+        return with_decoder(self.backbone, self.team.shared(lambda: self.unfinished.stage("decoder", kept)))
 
     def _detail(
         self, decoder: Backbone, exemplar: Exemplar, latents: Tensor, begun: Start, timesteps: Sequence[int]
