@@ -61,6 +61,7 @@ def paint(variants: list[str], size: Size, out: Path, backbone: texgen.Backbone)
         if name == "equal colour":
             exemplars[0] = same_colour(exemplars[0], exemplars[1])
         target = (four_regions if len(files) == 4 else two_regions)(size, tileable=True)
+        report(name, "the swatches themselves, cut along the map", cut_out(target, exemplars), target, exemplars, 0.0)
         for variant in variants:
             preset, options = parse(variant)
             result = texgen.paint(dict(enumerate(exemplars)), target, model=backbone, preset=preset, seed=7, **options)

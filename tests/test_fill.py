@@ -13,7 +13,7 @@ import texgen
 from texgen import image as images
 from texgen.errors import InputError, OptionError
 from texgen.exemplar import encode_exemplar
-from texgen.keep import Kept, filled_in, on_grid
+from texgen.keep import MARGIN_PX, Kept, filled_in, on_grid
 from texgen.quilt import Given, _distances, quilt, quilt_around
 from tiling import Size, Tile, Wrap
 
@@ -216,6 +216,9 @@ def test_a_swatch_kept_in_place_is_unchanged(mini, picture, options):
         (lambda p: texgen.tile(p, tileable="none"), OptionError, "leaves nothing to do"),
         (lambda p: texgen.tile(p[:, :250]), OptionError, "width=250 is no multiple of 8"),
         (lambda p: texgen.expand(p, 320, keep=(100, 0)), OptionError, "keep=100,0: the 256x192 swatch does not fit there in 320x320"),
+        (lambda p: texgen.expand(p, (192, 256), keep=(0, 0)), OptionError, "the swatch is as large as the result"),
+        (lambda p: texgen.expand(p, 320, keep=(1.5, 0)), OptionError, "must be .left, top. in whole pixels"),
+        (lambda p: texgen.expand(p, start="coarse", exemplar_weights=[1]), OptionError, "do not go with start='coarse'"),
         (lambda p: texgen.expand(p, exemplar_weights=[1, 2]), OptionError, r"exemplar_weights=\[1, 2\] must be 1 numbers above 0"),
         (lambda p: texgen.expand(p, exemplar_weights=[0]), OptionError, "must be 1 numbers above 0"),
         (lambda p: texgen.expand(p, start="scatter"), OptionError, "start='scatter' needs labels"),
@@ -255,3 +258,25 @@ def test_the_command_line_fills_and_tiles(picture, tmp_path, monkeypatch, capsys
     with pytest.raises(SystemExit) as stop:
         main(["fill", "wall.png", "--hole", "nothing.png", "-o", "x.png"])
     assert stop.value.code == 3
+
+
+def test_a_hole_with_nothing_whole_around_it_is_filled_all_the_same(mini, picture):
+    mask = torch.ones(192, 256, dtype=torch.bool)
+    mask[::6] = False
+    result = texgen.fill(picture, mask_picture(mask), picture, model=mini, preset="draft", seed=1)
+    pixels = np.asarray(result.image)
+    assert np.array_equal(pixels[~mask.numpy()], picture[~mask.numpy()]) and pixels[mask.numpy()].std() > 5
+
+
+def test_tiles_of_a_filled_picture_agree_where_the_rim_crosses_their_border(mini):
+    """The fade reads no further than its margin: a 64-cell core equals the same part of one decode."""
+    image = torch.rand(1, 3, 640, 640, generator=generator())
+    kept = whole(image, ~disc(640, 640, 150))
+    made = torch.rand(1, 3, 640, 640, generator=generator(1))
+    size = Size(640, 640)
+    once = kept.apply(made, Tile(0, 0, 640, 640), size)
+    grown = Tile(512 - MARGIN_PX, 300, 640, 512 + MARGIN_PX)
+    part = kept.apply(made[..., grown.top :, grown.left : grown.right], grown, size)
+    torch.testing.assert_close(
+        part[..., MARGIN_PX:, MARGIN_PX:-MARGIN_PX], once[..., 512:, 300 + MARGIN_PX : 512], atol=1e-5, rtol=0
+    )

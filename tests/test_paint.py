@@ -147,7 +147,7 @@ def test_attention_by_labels_equals_a_masked_softmax_in_float64():
     theirs = torch.randint(2, (10,), generator=g).byte()
     theirs[:2] = torch.tensor([0, 1])
     mine = torch.randint(2, (2, 6), generator=g)
-    grouped = by_label([exemplar], [theirs[None]], 2)
+    grouped = by_label([exemplar], [theirs[None]], [0, 1])
     for own in (None, KeyValue(own_key, own_value)):
         found = attend(query, grouped, mine, own)
         scores = query.double() @ key[:1].double().mT / 8**0.5 + exemplar.bias.double()
@@ -182,7 +182,7 @@ def test_a_token_never_reads_another_label(sd):
         found.append(
             attend(
                 torch.randn(1, 2, 256, 4, generator=generator(5)),
-                by_label([kv], [labels], 2),
+                by_label([kv], [labels], [0, 1]),
                 labels.long().view(1, -1),
             )
         )
@@ -193,7 +193,7 @@ def test_a_token_never_reads_another_label(sd):
 def test_a_label_that_no_exemplar_shows_is_an_error():
     kv = KeyValue(torch.zeros(1, 1, 4, 2), torch.zeros(1, 1, 4, 2))
     with pytest.raises(ValueError, match="label 1 has no token"):
-        by_label([kv], [torch.zeros(2, 2, dtype=torch.uint8)], 2)
+        by_label([kv], [torch.zeros(2, 2, dtype=torch.uint8)], [0, 1])
 
 
 def test_weights_of_exemplars_scale_their_share_of_the_softmax(sd):
@@ -214,7 +214,7 @@ def test_weights_of_exemplars_scale_their_share_of_the_softmax(sd):
 @pytest.fixture
 def two(mini, dark_and_bright):
     images = list(dark_and_bright.values())
-    return encode_exemplar(mini, images, [torch.full((128, 128), i, dtype=torch.uint8) for i in range(2)])
+    return encode_exemplar(mini, images, [torch.full((128, 128), i, dtype=torch.uint8) for i in range(2)], 2)
 
 
 def test_a_collage_shows_each_label_its_own_material_to_the_pixel(two):
@@ -253,7 +253,7 @@ def test_blocks_of_a_swatch_with_two_labels_are_pure_where_they_can_be(mini):
     image = torch.cat([noise_image(1, 0, 0.2, 192)[..., :96], noise_image(2, 0.8, 1, 192)[..., :96]], 3)
     labels = torch.zeros(192, 192, dtype=torch.uint8)
     labels[:, 96:] = 1
-    exemplar = encode_exemplar(mini, [image], [labels])
+    exemplar = encode_exemplar(mini, [image], [labels], 2)
     where = collage(exemplar, torch.zeros(128, 128, dtype=torch.uint8), Size(16, 16), TORUS, generator())
     assert int(where[0, 2].max()) <= 96 - 8 and len(exemplar.crop_labels) == len(exemplar.crops)
 
@@ -305,7 +305,7 @@ def test_one_swatch_with_a_label_map_swaps_its_sides(mini):
 )
 def test_stable_diffusion_paints_by_either_algorithm(sd, dark_and_bright, options):
     seen = []
-    quick = {"steps": 3, "iterations": 1, "lr": 0.01, **options}
+    quick = {"steps": 3, "lr": 0.01, **options}
     result = texgen.paint(dark_and_bright, halves(), model=sd, seed=1, callback=seen.append, **quick)
     assert result.recipe["loop"] == ("sample" if options else "optimize")
     assert len(seen) == result.recipe["steps_run"] == (2 if options else 3)
@@ -373,3 +373,35 @@ def test_the_command_line_paints_with_labelled_swatches(mini, dark_and_bright, t
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == code, arguments
+
+
+def test_a_label_that_preparation_loses_is_named_and_one_that_is_not_wanted_is_skipped(mini):
+    swatch = torch.cat([noise_image(1, 0, 0.2)[..., :64], noise_image(2, 0.8, 1)[..., :64]], 3)[0]
+    options = {"model": mini, "preset": "draft", "seed": 1, "crop": (0, 0, 64, 64)}
+    with pytest.raises(InputError, match="label #0000ff is not to be seen in the swatch as it is used"):
+        texgen.paint(swatch, halves(), halves(), **options)
+    red = np.full((128, 128, 3), (255, 0, 0), np.uint8)
+    pixels = np.asarray(texgen.paint(swatch, red, halves(), **options).image) / 255
+    assert pixels.mean() < 0.25
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loop": "optimize", "iterations": 2}, "iterations does nothing with loop='optimize'"),
+        ({"adain": True}, "adain would give each tile the statistics of all materials"),
+        ({"crop": (0, 0, 64, 64)}, "crop is for a single swatch"),
+        ({"start": "scatter", "with_map": True}, "a start of scatter has no map"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(mini, dark_and_bright, options, message):
+    with pytest.raises(OptionError, match=message):
+        texgen.paint(dark_and_bright, halves(), model=mini, seed=1, **options)
+
+
+def test_a_draft_that_is_optimised_is_not_thrown_away(mini, dark_and_bright):
+    plain, moved = (
+        np.asarray(texgen.paint(dark_and_bright, halves(), model=mini, preset="draft", seed=1, **options).image)
+        for options in ({}, {"loop": "optimize", "steps": 2, "lr": 0.2})
+    )
+    assert not np.array_equal(plain, moved)

@@ -9,7 +9,7 @@ from torch import Tensor
 import texgen
 from texgen.adapt import adapted
 from texgen.attention import tapped
-from texgen.exemplar import Source, contrast, encode_exemplar
+from texgen.exemplar import Exemplar, Source, contrast, encode_exemplar
 from texgen.image import read
 from texgen.pairs import pair_errors
 from texgen.sample import noised, normal
@@ -128,7 +128,7 @@ def test_the_recipe_says_what_was_adapted_and_matched(mini, small):
 def test_a_calm_exemplar_is_raised_to_unit_power_and_lowered_again(mini, stationary):
     calm = 0.5 + (read(stationary)[..., :256, :256] - 0.5) * 0.1
     exemplar = encode_exemplar(mini, [calm])
-    level = contrast(exemplar.sources)
+    level = contrast(exemplar)
     assert level.gain > 2
     raised = exemplar.raised(level)
     power = torch.cat([s.latents.flatten() for s in raised.sources]).var()
@@ -138,4 +138,4 @@ def test_a_calm_exemplar_is_raised_to_unit_power_and_lowered_again(mini, station
 
 def test_a_lively_exemplar_keeps_its_contrast():
     lively = Source(3 * normal((1, 4, 16, 16), generator()), 0, 0, 0)
-    assert contrast([lively]).gain == 1.0
+    assert contrast(Exemplar(images=(), sources=(lively,), crops=(), numbers=(), factor=8)).gain == 1.0

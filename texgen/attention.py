@@ -269,5 +269,5 @@ def exemplar_key_values(
             parts = [
                 p._replace(bias=p.key.new_full((p.key.shape[2],), w).log()) for p, w in zip(parts, weights, strict=True)
             ]
-        result[name] = (joined(parts),) if regions is None else by_label(parts, regions.exemplars, regions.count)
+        result[name] = (joined(parts),) if regions is None else by_label(parts, regions.exemplars, regions.shown)
     return result

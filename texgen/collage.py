@@ -17,7 +17,7 @@ from texgen.regional import NONE
 from tiling import Size, Tile, Wrap, bordered, cut, plan_cores
 
 MARGIN = 8
-"""Cells around a tile that its encoding looks at."""
+"""Cells around a tile that are encoded with it: all that the bundled encoder looks at; Stable Diffusion's looks at whole tiles."""
 CORE = 64
 Paint = Callable[[Tile], Tensor]
 """Pixels (1, 3, H, W) of a tile in latent pixels, which may pass the border of an axis that wraps."""
@@ -84,6 +84,9 @@ def collage(exemplar: Exemplar, target: Tensor, canvas: Size, wrap: Wrap, genera
     """
     layers = []
     for label in range(exemplar.label_count):
+        if not bool((target == label).any()):
+            layers.append(torch.zeros(3, *canvas, dtype=torch.long))
+            continue
         cells = [exemplar.source_labels(source) == label for source in exemplar.sources]
         shown = [(source, mine) for source, mine in zip(exemplar.sources, cells, strict=True) if bool(mine.any())]
         sewn = quilt(
@@ -127,7 +130,8 @@ def scattered(exemplar: Exemplar, target: Tensor, seed: int) -> Paint:
         result = torch.zeros(1, 3, *area.size)
         for label, colours in enumerate(pooled):
             mine = labels == label
-            result[0, :, mine] = colours[:, drawn[mine] % colours.shape[1]]
+            if bool(mine.any()):
+                result[0, :, mine] = colours[:, drawn[mine] % colours.shape[1]]
         return result
 
     return pixels

@@ -153,6 +153,8 @@ def find_detail(
         nearest, nearest_cost = table.nearest(described[inexact], None if wanted is None else wanted[part][inexact])
         better = nearest_cost < (COHERENCE if coordinates is not None else 1) * cost[part][inexact]
         best[part][inexact[better]], cost[part][inexact[better]] = nearest[better], nearest_cost[better]
+    if wanted is not None:
+        cost = cost.where(table.labels[best] == wanted, torch.inf)
     for shift in ((0, 1), (0, -1), (1, 0), (-1, 0)):
         moved = table.moved(best.view(*canvas).roll(shift, (0, 1)).flatten(), shift)
         moved_cost = cells.cost(table, moved)

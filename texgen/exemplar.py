@@ -40,6 +40,7 @@ class Exemplar:
         numbers: The exemplar that each crop is of.
         factor: Image pixels per latent pixel.
         maps: The label of every pixel, (H, W) each, uint8, `NONE` for what is not to be shown or read; None without labels.
+        label_count: Number of labels there are; a swatch need not show all of them.
         crop_labels: Labels of the crops' cells, (h, w) each; empty without labels.
     """
 
@@ -49,14 +50,8 @@ class Exemplar:
     numbers: tuple[int, ...]
     factor: int
     maps: tuple[Tensor, ...] | None = None
+    label_count: int = 1
     crop_labels: tuple[Tensor, ...] = ()
-
-    @property
-    def label_count(self) -> int:
-        """Number of labels; 1 where there are none."""
-        if self.maps is None:
-            return 1
-        return 1 + max(int(m[m != NONE].max()) for m in self.maps if bool((m != NONE).any()))
 
     def source_labels(self, source: Source) -> Tensor:
         """The label of every cell of a source, (h, w), uint8; `NONE` for cells that show two."""
@@ -97,21 +92,24 @@ class Contrast(NamedTuple):
         return self.mean + (latents - self.mean) / self.gain
 
 
-def contrast(sources: Sequence[Source]) -> Contrast:
-    """The contrast of an exemplar."""
-    pooled = torch.cat([source.latents.flatten(2) for source in sources], 2)
+def contrast(exemplar: Exemplar) -> Contrast:
+    """The contrast of an exemplar, of what may be shown of it."""
+    pooled = torch.cat([s.latents[..., exemplar.source_labels(s) != NONE] for s in exemplar.sources], 2)
     mean = pooled.mean(2, keepdim=True)
     power = float((pooled - mean).square().mean())
     return Contrast(mean[..., None], min(max(power, FLAT) ** -0.5, MAX_GAIN) if power < 1 else 1.0)
 
 
-def encode_exemplar(backbone: Backbone, images: Sequence[Tensor], maps: Sequence[Tensor] | None = None) -> Exemplar:
+def encode_exemplar(
+    backbone: Backbone, images: Sequence[Tensor], maps: Sequence[Tensor] | None = None, label_count: int = 1
+) -> Exemplar:
     """Encode prepared swatches at their own scale, 1:1.
 
     Args:
         backbone: Its autoencoder encodes.
         images: (1, 3, H, W) in [0, 1] each.
         maps: Labels of their pixels, (H, W) each.
+        label_count: Number of labels.
     """
     factor = backbone.factor
     sources: list[Source] = []
@@ -122,7 +120,7 @@ def encode_exemplar(backbone: Backbone, images: Sequence[Tensor], maps: Sequence
                 sources.append(Source(latents, number, top, left))
     exemplar = Exemplar(
         images=tuple(images), sources=tuple(sources), crops=(), numbers=(), factor=factor,
-        maps=None if maps is None else tuple(maps),
+        maps=None if maps is None else tuple(maps), label_count=label_count,
     )  # fmt: skip
     return _with_crops(exemplar, backbone.native_tile)
 

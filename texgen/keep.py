@@ -11,10 +11,10 @@ from torch import Tensor
 from texgen.models import Backbone
 from tiling import Size, Tile, Wrap, bordered
 
-MARGIN_PX = 24
-"""What is looked at around a tile to let it meet the kept pixels."""
 REACHES_PX = (8, 4, 2, 1)
 """Deviations of the Gaussians over which a mismatch at the rim fades: what is wide along the rim reaches far, what is fine does not."""
+MARGIN_PX = 3 * sum(REACHES_PX)
+"""What is looked at around a tile to let it meet the kept pixels."""
 
 
 @dataclass(frozen=True)

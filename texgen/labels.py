@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -55,11 +56,11 @@ def read_values(source: ImageLike, name: str) -> Tensor:
     if isinstance(source, np.ndarray) and source.ndim == 2:
         source = torch.from_numpy(source)
     if isinstance(source, Tensor) and source.ndim == 2 and not source.is_floating_point():
-        values = source.long()
+        values = source.long().cpu()
     else:
         red, green, blue = (images.read(source)[0] * 255).round().long()
         values = red << 16 | green << 8 | blue
-    found = len(np.unique(values.numpy()))
+    found = len(np.unique(values.cpu().numpy()))
     if found > MOST:
         raise InputError(
             f"{name}: {found} colours are too many for labels (at most {MOST}); save it as PNG, without smoothed borders."
@@ -97,12 +98,23 @@ class Target:
     """What a painted texture should show where.
 
     Attributes:
-        weights: (labels, H, W), float32, summing to 1: hard maps are 0 and 1.
+        count: Number of labels.
+        labels: (H, W), uint8, of a hard map.
+        weights: (labels, H, W), float32, summing to 1, of a soft one; of the two just one is given.
         softness: Width in px over which neighbouring materials interlock.
     """
 
-    weights: Tensor
+    count: int
+    labels: Tensor | None = None
+    weights: Tensor | None = None
     softness: float = 0.0
+
+    @property
+    def values(self) -> Tensor:
+        """Labels or weights, whichever there are."""
+        values = self.labels if self.weights is None else self.weights
+        assert values is not None
+        return values
 
     def on_canvas(self, size: Size, canvas: Size, wrap: Wrap, seed: int) -> Tensor:
         """The label of every pixel (canvas height, canvas width), uint8; hard: soft weights become ragged borders.
@@ -117,15 +129,16 @@ class Target:
             wrap: Axes that close to a ring.
             seed: Of the random fields.
         """
-        weights = F.interpolate(self.weights[None], tuple(size), mode="nearest-exact")
-        weights = F.pad(weights, (0, canvas.width - size.width, 0, canvas.height - size.height), mode="replicate")[0]
+        values = _resized(self.values, size, canvas)
+        if self.weights is None and not self.softness:
+            return values
+        weights = torch.stack([(values == n).float() for n in range(self.count)]) if self.weights is None else values
         weights = _blurred(weights, self.softness, wrap)
-        if bool(((weights == 0) | (weights == 1)).all()):
-            return weights.argmax(0).byte()
         best = torch.full(tuple(canvas), -torch.inf)
         labels = torch.zeros(tuple(canvas), dtype=torch.uint8)
+        seeds = np.random.SeedSequence(seed).generate_state(self.count, np.uint64)
         for index, weight in enumerate(weights):
-            score = weight.log() + _gumbel(canvas, seed + index)
+            score = weight.log() + _gumbel(canvas, int(seeds[index]))
             labels[score > best] = index
             best = torch.maximum(best, score)
         return labels
@@ -133,7 +146,16 @@ class Target:
 
 def hard_target(indices: Tensor, count: int, softness: float) -> Target:
     """A target of indices (H, W)."""
-    return Target(F.one_hot(indices.long(), count).permute(2, 0, 1).float(), softness)
+    return Target(count, labels=indices.byte(), softness=softness)
+
+
+def _resized(values: Tensor, size: Size, canvas: Size) -> Tensor:
+    """(..., H, W) by nearest neighbour, its border repeated to the end of the canvas."""
+    rows, columns = (
+        ((torch.arange(whole).clamp_max(wanted - 1) + 0.5) * have / wanted).long()
+        for whole, wanted, have in zip(canvas, size, values.shape[-2:], strict=True)
+    )
+    return values[..., rows[:, None], columns]
 
 
 def soft_target(maps: Mapping[int, ImageLike], known: Sequence[int], softness: float) -> Target:
@@ -155,12 +177,12 @@ def soft_target(maps: Mapping[int, ImageLike], known: Sequence[int], softness: f
     if float(total.min()) <= 0:
         y, x = (total <= 0).nonzero()[0].tolist()
         raise InputError(f"all weight maps are black at x={x}, y={y}; at least one label must have a weight there.")
-    return Target(weights / total, softness)
+    return Target(len(known), weights=weights / total, softness=softness)
 
 
 def _blurred(weights: Tensor, softness: float, wrap: Wrap) -> Tensor:
     """Box blurs, together about as wide as `softness`."""
-    radius = round(softness / (2 * BLURS))
+    radius = math.ceil(softness / (2 * BLURS))
     radius = min(radius, min(weights.shape[-2:]) // 2 - 1)
     for _ in range(BLURS if radius > 0 else 0):
         weights = F.avg_pool2d(bordered(weights[None], radius, wrap), 2 * radius + 1, 1)[0].clamp_min(0)

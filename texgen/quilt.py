@@ -179,6 +179,8 @@ def quilt_around(sources: Sequence[Source], canvas: Size, wrap: Wrap, given: Giv
         given: Cells that stay.
         options: Those of `quilt`; `block` is the largest side.
     """
+    if not bool(given.cells.any()):
+        return quilt(sources, canvas, wrap, **options)
     largest = options.pop("block", None) or block_side(sources, options.get("usable"))
     away = _distances(given.cells, wrap)
     side, inner, sewn = MIN_BLOCK, 0.0, None

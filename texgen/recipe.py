@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,6 +42,12 @@ def environment(backbone: Backbone) -> dict[str, Any]:
         "device": backbone.device.type,
         "dtype": str(backbone.unet.dtype).removeprefix("torch."),
     }
+
+
+def machine() -> list[str]:
+    """What the last bits of a result may depend on beside `environment`."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return [platform.machine(), platform.processor(), gpu, str(torch.get_num_threads())]
 
 
 def package_version(name: str) -> str:

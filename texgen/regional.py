@@ -38,9 +38,10 @@ class Regions:
     exemplars: Sequence[Tensor]
 
     @property
-    def count(self) -> int:
-        """Number of labels."""
-        return 1 + int(self.canvas.max())
+    def shown(self) -> list[int]:
+        """The labels of the canvas."""
+        labels: list[int] = self.canvas.unique().tolist()  # type: ignore[no-untyped-call]
+        return labels
 
 
 def token_grid(size: Size, tokens: int) -> Size:
@@ -86,19 +87,19 @@ def tokens_of(labels: Tensor, tokens: int, label: int) -> Tensor:
     return (shares == shares.max()).nonzero()[:, 0]
 
 
-def by_label(found: Sequence[KeyValue], labels: Sequence[Tensor], count: int) -> tuple[KeyValue, ...]:
+def by_label(found: Sequence[KeyValue], labels: Sequence[Tensor], wanted: Sequence[int]) -> tuple[KeyValue, ...]:
     """Keys and values of all exemplar crops, regrouped: one pair a label, read from the tokens of that label.
 
     Args:
         found: Of each crop.
         labels: Of each crop, (h, w) on the latent grid.
-        count: Number of labels.
+        wanted: The labels that will be asked for; those below the largest that are not have no tokens.
 
     Raises:
-        ValueError: A label that no crop shows.
+        ValueError: A wanted label that no crop shows.
     """
     grouped = []
-    for label in range(count):
+    for label in range(max(wanted) + 1):
         parts = []
         for kv, crop in zip(found, labels, strict=True):
             index = tokens_of(crop, kv.key.shape[2], label).to(kv.key.device)
@@ -106,7 +107,7 @@ def by_label(found: Sequence[KeyValue], labels: Sequence[Tensor], count: int) ->
                 KeyValue(kv.key[:, :, index], kv.value[:, :, index], None if kv.bias is None else kv.bias[index])
             )
         grouped.append(joined(parts))
-        if grouped[-1].key.shape[2] == 0:
+        if grouped[-1].key.shape[2] == 0 and label in wanted:
             raise ValueError(f"label {label} has no token in any exemplar.")
     return tuple(grouped)
 
@@ -157,9 +158,11 @@ def cell_labels(pixels: Tensor, factor: int, count: int) -> Tensor:
     A cell that shows two labels has none; a label that no cell shows alone has the cells that show the most of it.
     """
     cells = torch.full((pixels.shape[0] // factor, pixels.shape[1] // factor), NONE, dtype=torch.uint8)
-    for label in range(count):
-        share = F.avg_pool2d((pixels == label)[None].float(), factor)[0]
+    shares = [F.avg_pool2d((pixels == label)[None].float(), factor)[0] for label in range(count)]
+    for label, share in enumerate(shares):
+        cells[share == 1] = label
+    for label, share in enumerate(shares):
         most = float(share.max())
-        if most > 0:
-            cells[share == (1 if most == 1 else most)] = label
+        if 0 < most < 1:
+            cells[(share == most) & (cells == NONE)] = label
     return cells

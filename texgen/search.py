@@ -13,6 +13,8 @@ from tiling import Size, canvas_size
 
 FLAT = 1e-6
 BOXES = 4
+MASKS = 64
+"""Masks whose energies are kept; a grid of blocks meets about ten, the rim of a hole a new one at every block."""
 FAST = 8
 UNUSABLE = 100.0
 """Cost of a block of cells that may not be shown, in differences of two random blocks."""
@@ -94,6 +96,8 @@ class Search:
     def _masked_energy(self, known: Tensor) -> Tensor:
         key = known.numpy().tobytes()
         if key not in self._masked_energies:
+            if len(self._masked_energies) >= MASKS:
+                self._masked_energies.clear()
             self._masked_energies[key] = F.conv2d(self._energy, known[None, None].float())[:, 0]
         return self._masked_energies[key]
 

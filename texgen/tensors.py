@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from texgen.errors import ResourceError
 from texgen.publish import published
 
 CACHED = 16
@@ -42,7 +43,12 @@ def cache_folder() -> Path | None:
     chosen = os.environ.get("TEXGEN_CACHE")
     if chosen is not None:
         return Path(chosen) if chosen else None
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "texgen"
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "texgen"
+    try:
+        return Path.home() / ".cache" / "texgen"
+    except RuntimeError:  # a user without a home
+        return None
 
 
 def cached(depends_on: Sequence[Any], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -58,10 +64,11 @@ def cached(depends_on: Sequence[Any], make: Callable[[], dict[str, Tensor]]) -> 
     path = folder / f"{hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:32]}.safetensors"
     found = load_tensors(path)
     if found is not None:
-        path.touch()
+        with suppress(OSError):
+            path.touch()
         return found[0]
     made = make()
-    with suppress(OSError):  # a cache that cannot be written is none
+    with suppress(OSError, ResourceError):  # a cache that cannot be written is none
         folder.mkdir(parents=True, exist_ok=True)
         save_tensors(path, made, {})
         for old in sorted(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)[:-CACHED]:

@@ -17,6 +17,8 @@ from texgen.models import Backbone
 from texgen.patches import patch_distance
 from tiling import Size, Tile, canvas_size, cut
 
+VERSION = 1
+"""To be raised with any change of the recipe: tuned decoders of another are not used."""
 ITERATIONS = 110
 """With the bundled model less than 20 seconds of one core."""
 LR = 2e-4

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
+import numpy as np
+
+from texgen.errors import OptionError
 from texgen.image import ImageLike
 from texgen.tasks.make import make
 from texgen.tasks.options import Options
@@ -42,6 +45,8 @@ def expand(
         >>> result.image.size  # doctest: +SKIP
         (2048, 1024)
     """
-    notes = {} if keep is None else {"keep": list(keep)}
+    if keep is not None and (len(keep) != 2 or not all(isinstance(side, int | np.integer) for side in keep)):
+        raise OptionError(f"keep={keep!r} must be (left, top) in whole pixels.")
+    notes = {} if keep is None else {"keep": [int(side) for side in keep]}
     place = None if keep is None else (int(keep[0]), int(keep[1]))
     return make(Request(task="expand", sources=[image], size=size, place=place, notes=notes), **options)

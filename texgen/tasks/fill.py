@@ -51,8 +51,8 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
         )
     if not bool(mask.any()):
         raise InputError("the mask is black everywhere: there is no hole; what is to be filled must be white.")
-    if bool(mask.all()):
-        raise InputError("the mask is white everywhere: nothing is kept; use texgen expand.")
+    if bool(mask.all()) and swatch is None:
+        raise InputError("the mask is white everywhere: nothing is kept; give a swatch, or use texgen expand.")
     options.setdefault("tileable", "none")
     request = Request(
         task="fill",

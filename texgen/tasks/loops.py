@@ -16,9 +16,9 @@ from texgen.exemplar import Exemplar
 from texgen.interrupt import StopSignals
 from texgen.memory import off_device, within_memory
 from texgen.models import Backbone
-from texgen.optimize import linear_timesteps, optimize
+from texgen.optimize import optimize
 from texgen.quilt import Given
-from texgen.regional import Regions
+from texgen.regional import NONE, Regions
 from texgen.sample import Progress, Step, noised, normal, previous_timestep, sample
 from texgen.spectrum import SpectrumMatcher, spectrum_matcher
 from texgen.start import Start
@@ -93,10 +93,9 @@ class Loops:
             "ad_iterations": plan.guidance.iterations * sum(len(p) for p, on in zip(plans, active, strict=True) if on),
         }
 
-    def optimized(self) -> tuple[Tensor, dict[str, Any]]:
-        """The canvas after Algorithm 1, and what was done; an interrupted run begins it anew."""
+    def optimized(self, timesteps: Sequence[int]) -> tuple[Tensor, dict[str, Any]]:
+        """The canvas after Algorithm 1, and what was done; an interrupted run begins it anew, and so does one out of memory."""
         plan = self.plan
-        timesteps = linear_timesteps(self.backbone, plan.preset.steps)
         plans = _schedule(plan, len(timesteps), self.seeds[1])
         steps = partial(
             optimize,
@@ -156,7 +155,10 @@ class Loops:
         """A matcher to each label that is large enough, and the cells (h, w) of the canvas that it is for."""
         latents, scheduler = [source.latents for source in self.exemplar.sources], self.backbone.scheduler
         if self.plan.target is None:
-            whole = spectrum_matcher(latents, scheduler)
+            usable = None
+            if self.exemplar.maps is not None:
+                usable = [self.exemplar.source_labels(source) != NONE for source in self.exemplar.sources]
+            whole = spectrum_matcher(latents, scheduler, usable)
             return [] if whole is None else [(whole, None)]
         wanted = middle_labels(self.plan.target, self.exemplar.factor)
         labels = [self.exemplar.source_labels(source) for source in self.exemplar.sources]

@@ -24,10 +24,10 @@ from texgen.keep import filled_in
 from texgen.memory import is_out_of_memory
 from texgen.models import Backbone
 from texgen.presets import DetailKind, LoopKind, StartKind
-from texgen.regional import NONE
+from texgen.regional import NONE, cell_labels
 from texgen.sample import Step
 from texgen.tasks.options import ModelLike
-from texgen.tasks.request import Clock, Request, Tileable, check_ranges, make_plan
+from texgen.tasks.request import Asked, Clock, Plan, Request, Tileable, check_ranges, make_plan
 from texgen.tasks.result import Result
 from texgen.tasks.run import Run
 from texgen.team import join, own_device
@@ -69,6 +69,7 @@ def make(
     match_spectrum: bool | None = None,
     detail: DetailKind | None = None,
     tune_decoder: int | None = None,
+    with_map: bool = False,
     bits: int = 8,
     device: str = "auto",
     dtype: str = "auto",
@@ -111,8 +112,13 @@ def make(
         window=window, inject=inject, adapt=adapt, raise_contrast=raise_contrast, match_spectrum=match_spectrum,
         detail=detail, tune_decoder=tune_decoder, loop=loop,
     )  # fmt: skip
+    named = {
+        "strength": strength, "iterations": iterations, "inject": inject, "start_time": start_time,
+        "match_spectrum": match_spectrum, "adain": adain or None,
+    }  # fmt: skip
+    asked = Asked(steps, loop, [name for name, value in named.items() if value is not None], with_map)
     plan = make_plan(
-        backbone, chosen, request, prepared[0], tileable, strength, steps, loop, seed, tile_batch, memory, tile_overlap, shares,
+        backbone, chosen, request, prepared[0], tileable, strength, asked, seed, tile_batch, memory, tile_overlap, shares,
         Guidance(
             iterations=chosen.iterations, lr=chosen.lr, attn_scale=attn_scale, start_time=start_time, adain=adain,
             inject=None if chosen.inject == "none" else chosen.inject, layers=None if layers is None else tuple(layers),
@@ -120,6 +126,10 @@ def make(
         ),
     )  # fmt: skip
     choose_layers(backbone.attention_layers, plan.guidance.layers)
+    if maps is not None:
+        _check_labels(maps, plan, request, backbone.factor)
+    if plan.preset.loop == "optimize" and team.size > 1:
+        raise OptionError("loop='optimize' is for one process; use 'sample' under torchrun.")
     job = {
         "task": request.task,
         **recipe.environment(backbone),
@@ -189,6 +199,20 @@ def _prepared(
         prepared.append(images.prepare(image, name=name, **options))
         maps.append(images.prepare_map(labels, **{k: v for k, v in options.items() if k != "flatten_light"}))
     return prepared, None if request.maps is None else maps
+
+
+def _check_labels(maps: Sequence[Tensor], plan: Plan, request: Request, factor: int) -> None:
+    """Refuse labels that are wanted and of which the prepared swatches show not one cell."""
+    wanted = {0} if plan.target is None else set(plan.target.unique().tolist())  # type: ignore[no-untyped-call]
+    shown = {label for m in maps for label in cell_labels(m, factor, plan.label_count).unique().tolist()}  # type: ignore[no-untyped-call]
+    if wanted - shown:
+        lost = sorted(wanted - shown)[0]
+        what = (
+            f"label {request.notes['labels'][lost]}" if "labels" in request.notes else "what lies outside of the hole"
+        )
+        raise InputError(
+            f"{what} is not to be seen in the swatch as it is used; at least {factor} px of it are needed: check crop and scale."
+        )
 
 
 def _loaded(model: ModelLike, device: str, dtype: str) -> Backbone:

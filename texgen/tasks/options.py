@@ -59,6 +59,7 @@ class Options(TypedDict, total=False):
         tune_decoder: Train a copy of the decoder on the swatch first, by so many iterations; 0 does not.
         device: `auto`, `cpu`, `cuda`, ...
         dtype: `auto`, `float32`, `float16`, `bfloat16`.
+        with_map: Refuse, before any work, a start that has no map of where cells came from.
         bits: Of the pixels, 8 or 16.
         checkpoint: A folder, made here, that holds the unfinished run: what is done, the canvas, decoded rows.
         checkpoint_minutes: Between two savings of the canvas.
@@ -98,6 +99,7 @@ class Options(TypedDict, total=False):
     match_spectrum: bool | None
     detail: DetailKind | None
     tune_decoder: int | None
+    with_map: bool
     bits: int
     device: str
     dtype: str

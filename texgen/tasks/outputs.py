@@ -14,13 +14,9 @@ import click
 
 from texgen import models, publish
 from texgen.checkpoint import agreed_seed, unfinished_seed
-from texgen.errors import OptionError
 from texgen.sample import Step
 from texgen.tasks.result import Result
 from texgen.team import join, own_device
-
-MAPLESS = ("noise", "layout", "scatter")
-"""Starts that have no map to be saved."""
 
 
 def make_outputs(
@@ -31,8 +27,6 @@ def make_outputs(
     team = join()
     targets = _targets(out, variations)
     maps = [] if save_map is None else _targets(save_map, variations)
-    if maps and options["start"] in MAPLESS:
-        raise OptionError(f"--save-map needs --start quilt or coarse; a start of {options['start']} has no map.")
     seed = agreed_seed(_resumed_seed(targets) if resume and seed is None else seed, None, team)
     report = _reporter(progress if team.rank == 0 else "silent")
     backbone = functools.cache(lambda: models.load(model, own_device(device), dtype))
@@ -46,13 +40,13 @@ def make_outputs(
         for number, target in enumerate(targets):
             report.begin(target, seed + number)
             result = run(
-                model=backbone, seed=seed + number, bits=int(bits), checkpoint=_folder(target), resume=resume,
+                model=backbone, seed=seed + number, bits=int(bits), checkpoint=_folder(target), resume=resume, with_map=bool(maps),
                 callback=report.step, **options,
             )  # fmt: skip
             if team.rank == 0:
+                result.save(target, metadata=not no_metadata, pyramid=pyramid)
                 if maps:
                     result.save_map(maps[number])
-                result.save(target, metadata=not no_metadata, pyramid=pyramid)
                 result.discard()
             team.wait()
             report.end(target, result.timings)

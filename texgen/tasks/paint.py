@@ -61,6 +61,10 @@ def paint(
     References:
         Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, controlled texture synthesis.
     """
+    if options.get("crop") is not None and isinstance(swatches, Mapping):
+        raise OptionError("crop is for a single swatch; crop each of several before.")
+    if isinstance(target, Mapping) and len({label_value(label) for label in target}) in (0, len(target) - 1):
+        raise OptionError("weight maps: give one picture to each label, and at least one.")
     if options.get("exemplars"):
         raise OptionError("exemplars do not go with labels; give each label a swatch of its own.")
     sources, maps, known = _sources(swatches, labels)
@@ -75,7 +79,7 @@ def paint(
         notes={
             "labels": [written(value) for value in known],
             "label_maps": recipe.digest(maps),
-            "target": recipe.digest([wanted.weights]),
+            "target": recipe.digest([wanted.values]),
             "softness": softness,
         },
     )

@@ -27,6 +27,8 @@ from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 Tileable = Literal["both", "x", "y", "none"]
 WRAPS = {"both": Wrap(True, True), "x": Wrap(False, True), "y": Wrap(True, False), "none": Wrap()}
 MIN_SIDE_PX = 128
+MAPLESS = ("noise", "layout", "scatter")
+"""Starts that have no map of where cells came from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,7 @@ class Plan:
     target: Tensor | None = None
     kept: Kept | None = None
     shares: tuple[float, ...] | None = None
+    label_count: int = 1
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def size_of(size: int | Sequence[int]) -> Size:
 
 def make_plan(
     backbone: Backbone, preset: Preset, request: Request, swatch: Tensor, tileable: Tileable, strength: float | None,
-    steps: int | None, loop: str | None, seed: int, tile_batch: int | None, memory: float | None, tile_overlap: int | None, shares: Sequence[float] | None,
+    asked: Asked, seed: int, tile_batch: int | None, memory: float | None, tile_overlap: int | None, shares: Sequence[float] | None,
     guidance: Guidance,
 ) -> Plan:  # fmt: skip
     """Sizes, tiles and settings of a request; `swatch` is the first prepared one."""
@@ -152,16 +155,33 @@ def make_plan(
     canvas = canvas_of(size_px, wrap, factor)
     tile = tile_size(backbone.native_tile, canvas)
     _check_start(preset.start, request)
+    if asked.a_map and preset.start in MAPLESS:
+        raise OptionError(
+            f"a start of {preset.start} has no map of where cells came from; use start='quilt' or 'coarse'."
+        )
+    if shares is not None and preset.start == "coarse":
+        raise OptionError("exemplar_weights do not go with start='coarse'; use 'quilt'.")
+    if request.target is not None and guidance.adain:
+        raise OptionError("adain would give each tile the statistics of all materials; leave it out.")
     if preset.start == "noise":
         if strength not in (None, 1, 1.0):
             raise OptionError(f"strength={strength} needs start='quilt'; a start of noise is strength 1.")
         preset = replace(preset, strength=1.0)
-    if preset.start == "scatter" and preset.strength > 0 and canvas == tile and strength is None and loop is None:
-        preset = replace(preset, loop="optimize", steps=steps or presets.PAINT_STEPS)
+    if (
+        preset.start == "scatter"
+        and preset.strength > 0
+        and canvas == tile
+        and not asked.sampling
+        and asked.loop is None
+    ):
+        preset = replace(preset, loop="optimize", steps=asked.steps or presets.PAINT_STEPS)
+    if preset.loop == "optimize" and asked.sampling:
+        raise OptionError(f"{asked.sampling[0]} does nothing with loop='optimize'; leave it out, or use 'sample'.")
     if preset.loop == "optimize" and (request.kept is not None or request.place is not None):
         raise OptionError("loop='optimize' cannot keep pixels; use 'sample'.")
     kept = request.kept if request.place is None else _placed(swatch, request.place, size_px)
-    if request.kept is not None and 2 * int(request.kept.mask.sum()) > size_px.area:
+    mostly_kept = request.kept is not None and 2 * int(request.kept.mask.sum()) > size_px.area
+    if mostly_kept and "match_spectrum" not in asked.sampling:
         preset = replace(preset, match_spectrum=False)  # most of the canvas is given, and not to be moved
     if tile_overlap is not None and preset.schedule != "fixed":
         raise OptionError("tile_overlap is for schedule='fixed'; the rolled schedule has none.")
@@ -194,7 +214,25 @@ def make_plan(
         target=None if request.target is None else request.target.on_canvas(size_px, canvas.scaled(factor), wrap, seed),
         kept=None if kept is None else on_grid(kept, size_px, canvas.scaled(factor)),
         shares=None if shares is None else tuple(shares),
+        label_count=1 if request.target is None else request.target.count,
     )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Options that were given by name and decide between the loops.
+
+    Attributes:
+        steps: If given.
+        loop: If given.
+        sampling: Names of given options that only sampling looks at.
+        a_map: Whether the map of the start will be wanted.
+    """
+
+    steps: int | None
+    loop: str | None
+    sampling: Sequence[str]
+    a_map: bool
 
 
 def _check_start(start: str, request: Request) -> None:
@@ -218,6 +256,10 @@ def _placed(swatch: Tensor, place: tuple[int, int], size: Size) -> Kept:
         OptionError: It does not fit there.
     """
     (left, top), (height, width) = place, swatch.shape[-2:]
+    if (height, width) == tuple(size):
+        raise OptionError(
+            f"keep={left},{top}: the swatch is as large as the result, nothing is left to make; ask for a larger size."
+        )
     if min(place) < 0 or left + width > size.width or top + height > size.height:
         raise OptionError(
             f"keep={left},{top}: the {width}x{height} swatch does not fit there in {size.width}x{size.height}."

@@ -23,6 +23,7 @@ from texgen.interrupt import StopSignals
 from texgen.keep import Kept
 from texgen.memory import off_device, within_memory
 from texgen.models import Backbone
+from texgen.optimize import linear_timesteps
 from texgen.pixels import PixelFile
 from texgen.quilt import Given
 from texgen.sample import Step, strength_timesteps
@@ -32,7 +33,7 @@ from texgen.tasks.request import Clock, Plan
 from texgen.tasks.result import Result
 from texgen.team import Team
 from texgen.tensors import cached
-from texgen.tune import decoder_weights, tuned_decoder, with_decoder
+from texgen.tune import VERSION, decoder_weights, tuned_decoder, with_decoder
 
 TUNING_SEED = 0
 
@@ -54,14 +55,16 @@ class Run:
     ) -> Result:
         """The texture of prepared swatches, and of the labels of their pixels where there are any."""
         plan, seeds = self.plan, np.random.SeedSequence(self.plan.seed).generate_state(5).tolist()
-        exemplar = encode_exemplar(self.backbone, prepared, maps)
+        exemplar = encode_exemplar(self.backbone, prepared, maps, plan.label_count)
         self._done("encode", stop)
         layout = None if plan.layout is None else self.backbone.encode(plan.layout.image).cpu()
         given = None if plan.kept is None else self._given(plan.kept)
         begun = self._started(exemplar, layout, given, seeds[0])
         self._done("start", stop)
         timesteps = strength_timesteps(self.backbone.scheduler, plan.preset.steps, plan.preset.strength)
-        level = contrast(exemplar.sources) if plan.preset.raise_contrast else None
+        if plan.preset.loop == "optimize":
+            timesteps = linear_timesteps(self.backbone, plan.preset.steps)
+        level = contrast(exemplar) if plan.preset.raise_contrast else None
         raised = exemplar if level is None else exemplar.raised(level)
         sampler = self._sampler(raised, timesteps, _generator(seeds[4]))
         decoder = self._decoder(exemplar)
@@ -74,7 +77,8 @@ class Run:
             backbone=sampler, plan=plan, exemplar=raised, begun=begun, layout=layout, given=given, seeds=seeds[1:4],
             unfinished=self.unfinished, team=self.team, callback=self.callback, stop=stop,
         )  # fmt: skip
-        latents, history = loops.optimized() if plan.preset.loop == "optimize" else loops.sampled(timesteps)
+        move = loops.optimized if plan.preset.loop == "optimize" else loops.sampled
+        latents, history = move(timesteps)
         if level is not None:
             latents = level.lowered(latents)
         self._done("sample", stop)
@@ -82,8 +86,11 @@ class Run:
         self._done("detail", stop)
         pixels = self._decoded(CanvasDecoder(decoder, latents, plan.wrap, detail, plan.kept), stop)
         self.clock.lap("decode")
+        coordinates = begun.coordinates
+        if coordinates is not None and given is not None:
+            coordinates = torch.where(given.cells, -1, coordinates)
         return Result(
-            pixels=pixels, latents=latents, coordinates=begun.coordinates, recipe={**job, **history},
+            pixels=pixels, latents=latents, coordinates=coordinates, recipe={**job, **history},
             timings=self.clock.laps, unfinished=self.unfinished,
         )  # fmt: skip
 
@@ -143,7 +150,13 @@ class Run:
             tuned = tuned_decoder(self.backbone, exemplar, iterations=iterations, generator=_generator(TUNING_SEED))
             return decoder_weights(tuned)
 
-        key = [*recipe.environment(self.backbone).values(), recipe.digest(exemplar.images), iterations]
+        key = [
+            *recipe.environment(self.backbone).values(),
+            *recipe.machine(),
+            recipe.digest(exemplar.images),
+            iterations,
+            VERSION,
+        ]
         kept = partial(cached, key, make)
         return with_decoder(self.backbone, self.team.shared(lambda: self.unfinished.stage("decoder", kept)))
 
