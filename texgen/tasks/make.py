@@ -81,11 +81,7 @@ def make(
     """Carry out a request; the keyword arguments are those of `Options`, which says what they mean.
 
     Raises:
-        OptionError: Options that make no sense, found before any model call.
-        InputError: A swatch that cannot be used.
-        ModelError: A model that cannot be loaded.
-        ResourceError: Out of memory or disk.
-        KeyboardInterrupt: Interrupted, with `checkpoint`: at the next batch of tiles, saved.
+        OptionError, InputError, ModelError, ResourceError, KeyboardInterrupt: As `texgen.expand`.
     """
     clock, team = Clock(), join()
     folder = None if checkpoint is None else Path(checkpoint)
