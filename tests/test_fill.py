@@ -280,3 +280,18 @@ def test_tiles_of_a_filled_picture_agree_where_the_rim_crosses_their_border(mini
     torch.testing.assert_close(
         part[..., MARGIN_PX:, MARGIN_PX:-MARGIN_PX], once[..., 512:, 300 + MARGIN_PX : 512], atol=1e-5, rtol=0
     )
+
+
+def test_a_swatch_that_tiles_is_not_merely_repeated_around_itself(mini, swatch):
+    """Its own continuation fits best of all; that it is shown already speaks against it."""
+    wall = swatch.with_name("stone_wall.jpg")
+    result = texgen.expand(wall, 1024, keep=(256, 256), model=mini, preset="draft", seed=1)
+    cells = torch.arange(128) * 8 - 256
+    inside = (cells >= 0) & (cells < 512)
+    outside = ~(inside[:, None] & inside)
+    own = torch.stack(torch.meshgrid(cells, cells, indexing="ij"))
+    assert torch.equal(result.coordinates[1:, ~outside], own[:, ~outside])
+    repeated = (result.coordinates[1:] == own % 512).all(0)[outside]
+    assert float(repeated.float().mean()) < 0.4, (
+        "0.53 where the kept swatch does not count as shown, 0.25 where it does"
+    )

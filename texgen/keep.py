@@ -48,6 +48,12 @@ class Kept:
         latents[..., inside.top : inside.bottom, inside.left : inside.right] = backbone.encode(picture).cpu()
         return latents
 
+    def coordinates(self, canvas: Size, factor: int) -> Tensor:
+        """Where in the picture each cell of the canvas lies, as a quilt's map of exemplar 0, (3, h, w); beyond it meaningless."""
+        y = torch.arange(canvas.height)[:, None] * factor - self.place.top
+        x = torch.arange(canvas.width) * factor - self.place.left
+        return torch.stack([torch.zeros(tuple(canvas), dtype=torch.long), y.expand(*canvas), x.expand(*canvas)])
+
     def apply(self, made: Tensor, area: Tile, canvas: Size) -> Tensor:
         """A part of the result (1, 3, h, w) with the kept pixels in it, and what remains of a mismatch faded into the rest.
 

@@ -29,10 +29,12 @@ class Given(NamedTuple):
     Attributes:
         latents: (1, C, h, w).
         cells: (h, w), bool.
+        coordinates: (3, h, w), where they show the exemplar itself, as a quilt's: what they show is not shown again beside them.
     """
 
     latents: Tensor
     cells: Tensor
+    coordinates: Tensor | None = None
 
 
 class Quilt(NamedTuple):
@@ -147,6 +149,10 @@ def quilt(
         result.cells.logical_or_(given.cells)
     tiles = plan_tiles(canvas, Size(side, side), Size(stride, stride), wrap)
     search, shown = Search(sources, side, usable), Reuse(tiles, canvas, wrap, sources, factor)
+    if given is not None and given.coordinates is not None:
+        for number, tile in enumerate(tiles):
+            if bool(cut(given.cells, tile).all()):
+                shown.mark(number, *cut(given.coordinates, tile)[:, 0, 0].tolist())
     for number in _order(tiles, wanted, None if given is None else given.cells, wrap):
         tile = tiles[number]
         current, known = cut(result.latents, tile), cut(result.cells, tile)

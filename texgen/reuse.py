@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from texgen.exemplar import Source
+from texgen.exemplar import PHASES, Source
 from tiling import Size, Tile, Wrap, canvas_size
 
 REACH = 2
@@ -49,12 +49,12 @@ class Reuse:
 
     def add(self, number: int, source: Source, at: Size) -> None:
         """Note that tile `number` of the plan shows the block at row and column `at` of a source."""
-        place = divmod(number, self._done.shape[1])
-        self._shown[place] = (
-            source.exemplar,
-            source.top_px + at[0] * self._factor,
-            source.left_px + at[1] * self._factor,
-        )
+        self.mark(number, source.exemplar, source.top_px + at[0] * self._factor, source.left_px + at[1] * self._factor)
+
+    def mark(self, number: int, exemplar: int, top: int, left: int) -> None:
+        """Note that tile `number` of the plan shows an exemplar from (top, left) in its pixels on, to the nearest phase."""
+        place, phase = divmod(number, self._done.shape[1]), self._factor // PHASES
+        self._shown[place] = (exemplar, top // phase * phase, left // phase * phase)
         self._done[place] = True
 
     def shares(self, number: int) -> Tensor:

@@ -39,6 +39,8 @@ class Plan:
         target: The label of every pixel of the canvas, (H, W), uint8.
         kept: Pixels of the canvas that are given.
         shares: Of the exemplars on the canvas.
+        label_count: Number of labels.
+        keeps_swatch: Whether what is given is the first swatch itself.
     """
 
     size_px: Size
@@ -55,6 +57,7 @@ class Plan:
     kept: Kept | None = None
     shares: tuple[float, ...] | None = None
     label_count: int = 1
+    keeps_swatch: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,7 @@ def make_plan(
         kept=None if kept is None else on_grid(kept, size_px, canvas.scaled(factor)),
         shares=None if shares is None else tuple(shares),
         label_count=1 if request.target is None else request.target.count,
+        keeps_swatch=request.place is not None,
     )
 
 

@@ -24,7 +24,7 @@ class Result:
         pixels: (height, width, 3), 8 or 16 bits, on disk: slices of rows read it, as they would an array.
         latents: The canvas it was decoded from, (1, C, h, w).
         coordinates: (3, h, w), int64: exemplar number, y and x in exemplar pixels each canvas cell came from in the
-            quilted start, -1 for cells that were given; None without one.
+            quilted start, -1 for cells that were given and are not the swatch's own; None without one.
         recipe: Everything needed to make it again; equal for equal runs.
         timings: Seconds per stage.
         unfinished: The folder that held the run; it goes with `discard`, or with this object where it is temporary.

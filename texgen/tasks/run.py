@@ -88,14 +88,16 @@ class Run:
         self.clock.lap("decode")
         coordinates = begun.coordinates
         if coordinates is not None and given is not None:
-            coordinates = torch.where(given.cells, -1, coordinates)
+            coordinates = torch.where(given.cells, -1 if given.coordinates is None else given.coordinates, coordinates)
         return Result(
             pixels=pixels, latents=latents, coordinates=coordinates, recipe={**job, **history},
             timings=self.clock.laps, unfinished=self.unfinished,
         )  # fmt: skip
 
     def _given(self, kept: Kept) -> Given:
-        return Given(kept.latents(self.backbone, self.plan.canvas), kept.cells(self.plan.canvas, self.backbone.factor))
+        canvas, factor = self.plan.canvas, self.backbone.factor
+        coordinates = kept.coordinates(canvas, factor) if self.plan.keeps_swatch else None
+        return Given(kept.latents(self.backbone, canvas), kept.cells(canvas, factor), coordinates)
 
     def _done(self, stage: str, stop: StopSignals) -> None:
         """A stage is finished, and saved where it is long: a good moment to stop if asked."""
