@@ -3,9 +3,11 @@
     python benchmarks/steering.py paint [--size 1024x1536] [--preset draft --preset standard:content_weight=0]
     python benchmarks/steering.py layout
     python benchmarks/steering.py fill
+    python benchmarks/steering.py light
 
 `paint` paints two and four materials along maps of `regions.py`, one pair of equal mean colour. `layout` follows rough
-plans. `fill` remakes a hole in each swatch, and the border of each. Pictures go to --out.
+plans. `fill` remakes a hole in each swatch, and the border of each. `light` lights swatches unevenly and takes it out again.
+Pictures go to --out.
 """
 
 from __future__ import annotations
@@ -152,9 +154,41 @@ def fill(variants: list[str], out: Path, backbone: texgen.Backbone, files: Seque
             Image.fromarray(np.tile(np.asarray(tiled.image), (2, 2, 1))).save(out / f"tile_{name}")
 
 
+def lit(image: Tensor) -> Tensor:
+    """A picture under light that falls from a corner and fades in a vignette: 1 down to about 0.5."""
+    height, width = image.shape[-2:]
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    return image * (1 - 0.2 * (x + y + 2) / 2) * (1 - 0.15 * (x**2 + y**2))
+
+
+def slow_energy(image: Tensor) -> float:
+    """Standard deviation, in levels of 255, of the brightness of an eighth of the picture a side."""
+    return float(torch.nn.functional.interpolate(metrics.grey(image), (8, 8), mode="area").std()) * 255
+
+
+def light(variants: list[str], out: Path, backbone: texgen.Backbone, files: Sequence[str]) -> None:
+    """Slow changes of brightness in the swatch, lit, and flattened; the same of the textures made of both; 4x4 repeats."""
+    print(
+        "| swatch | itself | flattened | lit | lit, flattened | texture of lit | texture of lit, flattened |\n|---|---|---|---|---|---|---|"
+    )
+    preset, options = parse(variants[0])
+    for file in files:
+        swatch = images.read(SWATCHES / file)[..., :512, :512]
+        uneven = lit(swatch)
+        found = [slow_energy(x) for x in (swatch, images.flattened(swatch), uneven, images.flattened(uneven))]
+        for flatten in (False, True):
+            result = texgen.expand(
+                uneven, 1024, model=backbone, preset=preset, seed=7, flatten_light=flatten, **options
+            )
+            found.append(slow_energy(images.read(result.image)))
+            small = np.asarray(result.image.resize((256, 256), Image.Resampling.LANCZOS))
+            Image.fromarray(np.tile(small, (4, 4, 1))).save(out / f"light_{Path(file).stem}_{flatten}.png")
+        print("| " + " | ".join([file, *(f"{value:.1f}" for value in found)]) + " |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["paint", "layout", "fill"])
+    parser.add_argument("what", choices=["paint", "layout", "fill", "light"])
     parser.add_argument("--size", default="512x512", help="WxH of painted textures")
     parser.add_argument("--preset", action="append", help="preset[:option=value,...]; repeatable")
     parser.add_argument("--only", nargs="*", help="file names of swatches, for layout and fill")
@@ -170,6 +204,8 @@ def main() -> None:
         paint(variants, Size(height, width), arguments.out, backbone)
     elif arguments.what == "layout":
         layout(variants, arguments.out, backbone, arguments.only or PLANNED)
+    elif arguments.what == "light":
+        light(arguments.preset or ["draft"], arguments.out, backbone, arguments.only or FILLED)
     else:
         fill(variants, arguments.out, backbone, arguments.only or FILLED)
 
