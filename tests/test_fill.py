@@ -15,6 +15,7 @@ from texgen.errors import InputError, OptionError
 from texgen.exemplar import encode_exemplar
 from texgen.keep import MARGIN_PX, Kept, filled_in, on_grid
 from texgen.quilt import Given, _distances, quilt, quilt_around
+from texgen.regional import NONE
 from tiling import Size, Tile, Wrap
 
 QUICK = {"preset": "standard", "steps": 25, "strength": 0.08, "iterations": 1}
@@ -295,3 +296,15 @@ def test_a_swatch_that_tiles_is_not_merely_repeated_around_itself(mini, swatch):
     assert float(repeated.float().mean()) < 0.4, (
         "0.53 where the kept swatch does not count as shown, 0.25 where it does"
     )
+
+
+def test_what_is_learnt_from_a_picture_is_learnt_outside_of_its_hole(mini, picture):
+    hole = torch.zeros(192, 256, dtype=torch.bool)
+    hole[96:, :128] = True
+    exemplar = encode_exemplar(mini, [images.read(picture)], [hole.byte() * NONE])
+    for seed in range(20):
+        source = exemplar.sources[seed % 4]
+        tile = exemplar.window(source, Size(8, 8), generator(seed))
+        area = tile.scaled(8)
+        rows = slice(source.top_px + area.top, source.top_px + area.bottom)
+        assert not hole[rows, source.left_px + area.left : source.left_px + area.right].any()

@@ -102,7 +102,7 @@ def test_fields_too_small_for_a_spectrum_are_left_alone(mini):
 def test_adapting_lowers_the_error_on_the_exemplar_and_leaves_the_model_alone(mini, stationary):
     exemplar = encode_exemplar(mini, [read(stationary)[..., :256, :256]])
     before = {name: value.clone() for name, value in mini.unet.state_dict().items()}
-    tuned = adapted(mini, exemplar.sources, steps=12, below=150, generator=generator())
+    tuned = adapted(mini, exemplar, steps=12, below=150, generator=generator())
 
     def mean_error(backbone: texgen.Backbone) -> float:
         latents = exemplar.sources[0].latents

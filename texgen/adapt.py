@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from texgen.attention import PairMode, tapped
-from texgen.exemplar import Source
+from texgen.exemplar import Exemplar
 from texgen.models import Backbone
 from texgen.pairs import pair_errors
-from tiling import canvas_size
+from tiling import Size, canvas_size, cut
 
 PAIRS = 2
 SIDE = 32
@@ -23,7 +23,7 @@ MODES: tuple[PairMode, ...] = ("beside", "beside", "replace", "self")
 
 def adapted(
     backbone: Backbone,
-    sources: Sequence[Source],
+    exemplar: Exemplar,
     *,
     steps: int,
     below: int,
@@ -34,7 +34,7 @@ def adapted(
 
     Args:
         backbone: Where to start.
-        sources: The exemplar's latents at several pixel phases.
+        exemplar: Its latents at several pixel phases; of a swatch with a hole, windows outside of it.
         steps: Of AdamW, the rate falling linearly to 0; more follow the exemplar closer.
         below: Timesteps trained on, those the canvas will go through.
         generator: CPU generator of windows, timesteps and noise.
@@ -47,7 +47,7 @@ def adapted(
     with tapped(unet, backbone.condition) as tap:
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = lr * (1 - step / steps)
-            latents = torch.cat([_windows(sources, PAIRS, generator) for _ in range(2)]).to(unet.device)
+            latents = torch.cat([_windows(exemplar, PAIRS, generator) for _ in range(2)]).to(unet.device)
             timesteps = torch.randint(1, below + 1, (PAIRS,), generator=generator)
             mode = MODES[step % len(MODES)]
             with torch.autocast(unet.device.type, torch.bfloat16, enabled=dtype != torch.float32):
@@ -66,12 +66,11 @@ def with_weights(backbone: Backbone, weights: Mapping[str, Tensor]) -> Backbone:
     return replace(backbone, unet=unet)
 
 
-def _windows(sources: Sequence[Source], count: int, generator: torch.Generator) -> Tensor:
+def _windows(exemplar: Exemplar, count: int, generator: torch.Generator) -> Tensor:
     """Random windows (count, C, side, side) of the sources, all of one source's side at least."""
-    side = min(SIDE, *(min(canvas_size(source.latents)) for source in sources))
+    side = min(SIDE, *(min(canvas_size(source.latents)) for source in exemplar.sources))
     windows = []
     for _ in range(count):
-        latents = sources[int(torch.randint(len(sources), (), generator=generator))].latents
-        top, left = (int(torch.randint(n - side + 1, (), generator=generator)) for n in canvas_size(latents))
-        windows.append(latents[..., top : top + side, left : left + side])
+        source = exemplar.sources[int(torch.randint(len(exemplar.sources), (), generator=generator))]
+        windows.append(cut(source.latents, exemplar.window(source, Size(side, side), generator)))
     return torch.cat(windows)

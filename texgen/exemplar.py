@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ PHASES = 2
 MAX_CROPS = 4
 MAX_GAIN = 16.0
 FLAT = 1e-6
+DRAWS = 32
 
 
 class Source(NamedTuple):
@@ -55,13 +57,39 @@ class Exemplar:
 
     def source_labels(self, source: Source) -> Tensor:
         """The label of every cell of a source, (h, w), uint8; `NONE` for cells that show two."""
-        size = canvas_size(source.latents)
         if self.maps is None:
-            return torch.zeros(tuple(size), dtype=torch.uint8)
-        cells = cell_labels(
-            self.maps[source.exemplar][source.top_px :, source.left_px :], self.factor, self.label_count
-        )
-        return cells[: size.height, : size.width]
+            return torch.zeros(tuple(canvas_size(source.latents)), dtype=torch.uint8)
+        return self._labels[source[1:]]
+
+    @cached_property
+    def _labels(self) -> dict[tuple[int, int, int], Tensor]:
+        """Labels of the sources' cells, by exemplar and phase."""
+        found = {}
+        for source in self.sources:
+            whole = (self.maps or ())[source.exemplar]
+            size = canvas_size(source.latents)
+            cells = cell_labels(whole[source.top_px :, source.left_px :], self.factor, self.label_count)
+            found[source[1:]] = cells[: size.height, : size.width]
+        return found
+
+    def window(self, source: Source, size: Size, generator: torch.Generator) -> Tile:
+        """A random tile of a source that shows nothing that may not be shown, if `DRAWS` draws find one.
+
+        Args:
+            source: One of the sources.
+            size: Of the tile in cells.
+            generator: CPU generator.
+        """
+        cells = None if self.maps is None else self.source_labels(source)
+        for _ in range(DRAWS):
+            top, left = (
+                int(torch.randint(length - side + 1, (), generator=generator))
+                for length, side in zip(canvas_size(source.latents), size, strict=True)
+            )
+            tile = Tile(top, left, top + size.height, left + size.width)
+            if cells is None or not bool((cut(cells, tile) == NONE).any()):
+                break
+        return tile
 
     def raised(self, level: Contrast) -> Exemplar:
         """The same with all latents raised to `level`."""

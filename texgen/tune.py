@@ -15,7 +15,7 @@ from texgen.errors import ModelError
 from texgen.exemplar import FLAT, Exemplar, Source
 from texgen.models import Backbone
 from texgen.patches import patch_distance
-from tiling import Size, Tile, canvas_size, cut
+from tiling import Size, canvas_size, cut
 
 VERSION = 1
 """To be raised with any change of the recipe: tuned decoders of another are not used."""
@@ -182,8 +182,7 @@ def _windows(exemplar: Exemplar, generator: torch.Generator) -> tuple[Tensor, Te
 
 
 def _window(exemplar: Exemplar, source: Source, size: Size, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    top, left = (_pick(n - m + 1, generator) for n, m in zip(canvas_size(source.latents), size, strict=True))
-    tile = Tile(top, left, top + size.height, left + size.width)
+    tile = exemplar.window(source, size, generator)
     whole = exemplar.images[source.exemplar][..., source.top_px :, source.left_px :]
     return cut(source.latents, tile), cut(whole, tile.scaled(exemplar.factor))
 

@@ -137,7 +137,7 @@ class Run:
             return self.backbone
 
         def make() -> dict[str, Tensor]:
-            tuned = adapted(self.backbone, exemplar.sources, steps=steps, below=timesteps[0], generator=generator)
+            tuned = adapted(self.backbone, exemplar, steps=steps, below=timesteps[0], generator=generator)
             return {name: tensor.cpu() for name, tensor in tuned.unet.state_dict().items()}
 
         return with_weights(self.backbone, self.team.shared(lambda: self.unfinished.stage("adapted", make)))
