@@ -14,7 +14,7 @@ from texgen.exemplar import Exemplar
 from texgen.models import Backbone
 from texgen.quilt import quilt
 from texgen.regional import NONE
-from tiling import Size, Tile, Wrap, bordered, cut, plan_cores
+from tiling import Size, Tile, Wrap, bordered, cut, cut_from, plan_cores
 
 MARGIN = 8
 """Cells around a tile that are encoded with it: all that the bundled encoder looks at; Stable Diffusion's looks at whole tiles."""
@@ -36,11 +36,6 @@ class Collage:
     layers: tuple[Detail, ...]
     target: Tensor
     wrap: Wrap
-
-    def apply(self, image: Tensor, tile: Tile) -> Tensor:
-        """Pixels (1, 3, height, width) of a tile in latent pixels; the given ones are not looked at."""
-        del image
-        return self(tile)
 
     def __call__(self, tile: Tile) -> Tensor:
         """Pixels (1, 3, height, width) of a tile in latent pixels."""
@@ -143,10 +138,7 @@ def encoded(backbone: Backbone, paint: Paint, canvas: Size, wrap: Wrap) -> Tenso
     for core in plan_cores(canvas, Size(CORE, CORE)):
         read = core.grown(MARGIN, canvas, wrap)
         values = backbone.encode(paint(read)).cpu()
-        top, left = core.top - read.top, core.left - read.left
-        latents[..., core.top : core.bottom, core.left : core.right] = values[
-            ..., top : top + core.size.height, left : left + core.size.width
-        ]
+        latents[..., core.top : core.bottom, core.left : core.right] = cut_from(values, read, core)
     return latents
 
 

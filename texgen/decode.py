@@ -6,26 +6,21 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import groupby
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from texgen.collage import Paint
+from texgen.detail import Detail
 from texgen.image import to_integers
 from texgen.keep import MARGIN_PX, Kept
 from texgen.models import Backbone
 from texgen.models.tiled_vae import fixed_statistics, gather_statistics
 from texgen.pixels import PixelFile
-from tiling import Size, Tile, Wrap, canvas_size, cut, plan_cores
+from tiling import Size, Tile, Wrap, canvas_size, cut, cut_from, plan_cores
 
 CORE = 64
-
-
-class Finish(Protocol):
-    """What is done to the decoded pixels (1, 3, height, width) of a tile in latent pixels."""
-
-    def apply(self, image: Tensor, tile: Tile) -> Tensor: ...
 
 
 class CanvasDecoder:
@@ -40,6 +35,7 @@ class CanvasDecoder:
         wrap: Axes that close to a ring.
         detail: Carried over to the pixels.
         kept: Pixels that are given.
+        painted: Makes the pixels of a tile; then nothing is decoded.
     """
 
     def __init__(
@@ -47,13 +43,15 @@ class CanvasDecoder:
         backbone: Backbone,
         latents: Tensor,
         wrap: Wrap,
-        detail: Finish | None = None,
+        detail: Detail | None = None,
         kept: Kept | None = None,
+        painted: Paint | None = None,
     ) -> None:
-        self.backbone, self.latents, self.wrap, self.detail, self.kept = backbone, latents, wrap, detail, kept
+        self.backbone, self.latents, self.wrap = backbone, latents, wrap
+        self.detail, self.kept, self.painted = detail, kept, painted
         self.canvas = canvas_size(latents)
         self._localised: Callable[[], AbstractContextManager[None]] = nullcontext
-        if not backbone.decodes_locally:
+        if painted is None and not backbone.decodes_locally:
             statistics = gather_statistics(backbone.autoencoder, self._read, self.canvas, wrap)
             self._localised = partial(fixed_statistics, backbone.autoencoder, statistics)
 
@@ -69,26 +67,22 @@ class CanvasDecoder:
         """The pixels (1, 3, height, width) of a tile in latent pixels, clamped to [0, 1]."""
         if self.kept is None:
             return self._made(core).clamp(0, 1)
-        factor = self.backbone.factor
-        area, canvas = core.grown(-(-MARGIN_PX // factor), self.canvas, self.wrap), self.canvas.scaled(factor)
-        if self.kept.covers(area.scaled(factor), canvas):
-            return self._inside(self.kept.image_of(area.scaled(factor), canvas), area, core)
-        met = self.kept.apply(self._made(area), area.scaled(factor), canvas)
-        return self._inside(met, area, core).clamp(0, 1)
+        factor, canvas = self.backbone.factor, self.canvas.scaled(self.backbone.factor)
+        grown = core.grown(-(-MARGIN_PX // factor), self.canvas, self.wrap)
+        area = grown.scaled(factor)
+        met = self.kept.whole(area, canvas)
+        if met is None:
+            met = self.kept.apply(self._made(grown), area, canvas)
+        return cut_from(met, area, core.scaled(factor)).clamp(0, 1)
 
     def _made(self, core: Tile) -> Tensor:
-        read = core.grown(self.backbone.halo, self.canvas, self.wrap)
+        if self.painted is not None:
+            return self.painted(core)
+        read, factor = core.grown(self.backbone.halo, self.canvas, self.wrap), self.backbone.factor
         with self._localised():
             image = self.backbone.decode(cut(self.latents, read)).cpu()
-        image = self._inside(image, read, core)
+        image = cut_from(image, read.scaled(factor), core.scaled(factor))
         return image if self.detail is None else self.detail.apply(image, core)
-
-    def _inside(self, image: Tensor, read: Tile, core: Tile) -> Tensor:
-        """The part of a picture of `read` that shows `core`."""
-        factor = self.backbone.factor
-        top, left = (core.top - read.top) * factor, (core.left - read.left) * factor
-        size = core.size.scaled(factor)
-        return image[..., top : top + size.height, left : left + size.width]
 
     def write(self, band: Sequence[Tile], pixels: PixelFile) -> None:
         """Decode a band into `pixels`, which crops the canvas at the bottom and on the right."""
@@ -104,7 +98,7 @@ class CanvasDecoder:
         pixels.write(top, rows[: height - top, :width])
 
 
-def decode(backbone: Backbone, latents: Tensor, wrap: Wrap, detail: Finish | None = None) -> Tensor:
+def decode(backbone: Backbone, latents: Tensor, wrap: Wrap, detail: Detail | None = None) -> Tensor:
     """The whole canvas as one tensor (1, 3, H, W) in [0, 1]; memory grows with it."""
     decoder = CanvasDecoder(backbone, latents, wrap, detail)
     image = torch.empty(1, 3, *decoder.canvas.scaled(backbone.factor))

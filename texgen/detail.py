@@ -12,7 +12,7 @@ from torch import Tensor
 from texgen.exemplar import PHASES, Exemplar
 from texgen.models import Backbone
 from texgen.regional import NONE
-from tiling import Size, Tile, Wrap, bordered, canvas_size, cut
+from tiling import Size, Tile, Wrap, bordered, canvas_size, cut, cut_from
 
 FEATHER_PX = 2
 TRUST = 0.8
@@ -21,6 +21,8 @@ CHUNK = 2048
 LARGEST = 2**24
 RADIUS = 1
 FLAT = 1e-6
+NOWHERE = -1
+"""The label wanted by cells that take no detail: no exemplar cell has it."""
 GRAIN = 0.1
 EXACT = 1e-6
 """Share of the variance below which a cell is a copy: no other can be clearly nearer."""
@@ -58,22 +60,17 @@ class Detail:
         profile = _feathered(self.factor, FEATHER_PX)
         window = (profile[:, None] * profile).flatten()[:, None].expand(-1, weight.numel())
         total = self._folded(window[None], grown)
-        inside = (..., *self._inside(tile, grown))
-        carried = (self._folded(patches * weight * window, grown) / total)[inside]
+        held, wanted = grown.scaled(self.factor), tile.scaled(self.factor)
+        carried = cut_from(self._folded(patches * weight * window, grown) / total, held, wanted)
         if not self.replacing:
             return image + carried
-        kept = 1 - (self._folded((weight * window)[None], grown) / total)[inside]
+        kept = 1 - cut_from(self._folded((weight * window)[None], grown) / total, held, wanted)
         return image * kept + carried
 
     def _folded(self, patches: Tensor, grown: Tile) -> Tensor:
         """Sum of patches (C, side * side, n), one a cell, each reaching `FEATHER_PX` beyond its cell, (1, C, H, W)."""
         size, side = grown.size.scaled(self.factor), self.factor + 2 * FEATHER_PX
         return F.fold(patches.flatten(0, 1)[None], tuple(size), side, stride=self.factor, padding=FEATHER_PX)
-
-    def _inside(self, tile: Tile, grown: Tile) -> tuple[slice, slice]:
-        top, left = (tile.top - grown.top) * self.factor, (tile.left - grown.left) * self.factor
-        height, width = tile.size.scaled(self.factor)
-        return slice(top, top + height), slice(left, left + width)
 
     def _patches(self, cells: Tensor) -> Tensor:
         """The exemplar's part around each cell, (3, side * side, n)."""
@@ -145,14 +142,16 @@ def find_detail(
     """
     canvas = canvas_size(latents)
     table, cells = _Table(exemplar), _Cells(latents, wrap)
-    wanted = None if labels is None else labels.flatten()
+    wanted = None if labels is None else labels.flatten().short()
+    if wanted is not None:
+        wanted[wanted == NONE] = NOWHERE
     best = table.first(canvas.area) if coordinates is None else table.lookup(coordinates.flatten(1), exemplar.factor)
     cost = cells.cost(table, best)
-    for part, described in cells:
-        inexact = (cost[part] > EXACT * table.variance).nonzero()[:, 0]
-        nearest, nearest_cost = table.nearest(described[inexact], None if wanted is None else wanted[part][inexact])
-        better = nearest_cost < (COHERENCE if coordinates is not None else 1) * cost[part][inexact]
-        best[part][inexact[better]], cost[part][inexact[better]] = nearest[better], nearest_cost[better]
+    for rows, described in cells:
+        inexact = (cost[rows] > EXACT * table.variance).nonzero()[:, 0]
+        nearest, nearest_cost = table.nearest(described[inexact], None if wanted is None else wanted[rows][inexact])
+        better = nearest_cost < (COHERENCE if coordinates is not None else 1) * cost[rows][inexact]
+        best[rows][inexact[better]], cost[rows][inexact[better]] = nearest[better], nearest_cost[better]
     if wanted is not None:
         cost = cost.where(table.labels[best] == wanted, torch.inf)
     for shift in ((0, 1), (0, -1), (1, 0), (-1, 0)):
@@ -163,8 +162,6 @@ def find_detail(
             better &= table.labels[moved] == wanted
         best, cost = torch.where(better, moved, best), torch.where(better, moved_cost, cost)
     relative = cost / (table.variance + GRAIN * cells.width)
-    if wanted is not None:
-        relative = relative.where((table.labels[best] == wanted) & (wanted != NONE), torch.inf)
     return Detail(
         coordinates=table.coordinates(best, exemplar.factor).view(3, *canvas),
         weight=torch.exp(-0.5 * (relative / TRUST) ** 2).view(*canvas),
@@ -198,7 +195,7 @@ class _Cells:
 
     def cost(self, table: _Table, index: Tensor) -> Tensor:
         """Squared distance of each cell to the exemplar cell it is matched with, (n,)."""
-        return torch.cat([table.cost(described, index[part]) for part, described in self])
+        return torch.cat([table.cost(described, index[rows]) for rows, described in self])
 
 
 class _Table:
@@ -223,7 +220,7 @@ class _Table:
         index, cost = self.first(len(described)), torch.full((len(described),), torch.inf)
         for label in labels.unique().tolist():  # type: ignore[no-untyped-call]
             mine, theirs = (labels == label).nonzero()[:, 0], (self.labels == label).nonzero()[:, 0]
-            if label != NONE and len(theirs):
+            if len(theirs):
                 found, cost[mine] = self._nearest(described[mine], theirs)
                 index[mine] = theirs[found]
         return index, cost
@@ -231,8 +228,8 @@ class _Table:
     def _nearest(self, described: Tensor, among: Tensor | slice) -> tuple[Tensor, Tensor]:
         table, energy = self.described[among], self._energy[among]
         few = max(1, LARGEST // len(table))
-        parts = [torch.addmm(energy, p, table.T, alpha=-2).min(1) for p in torch.split(described, few)]
-        index, cost = (torch.cat([part[i] for part in parts]) for i in (1, 0))
+        found = [torch.addmm(energy, p, table.T, alpha=-2).min(1) for p in torch.split(described, few)]
+        index, cost = (torch.cat([f[i] for f in found]) for i in (1, 0))
         return index, (cost + described.square().sum(1)).clamp_min(0)
 
     def first(self, count: int) -> Tensor:

@@ -67,9 +67,7 @@ class Exemplar:
         found = {}
         for source in self.sources:
             whole = (self.maps or ())[source.exemplar]
-            size = canvas_size(source.latents)
-            cells = cell_labels(whole[source.top_px :, source.left_px :], self.factor, self.label_count)
-            found[source[1:]] = cells[: size.height, : size.width]
+            found[source[1:]] = cell_labels(whole[source.top_px :, source.left_px :], self.factor, self.label_count)
         return found
 
     def window(self, source: Source, size: Size, generator: torch.Generator) -> Tile:
@@ -163,9 +161,10 @@ def _with_crops(exemplar: Exemplar, native: Size) -> Exemplar:
         for label in cells.unique().tolist():  # type: ignore[no-untyped-call]
             if label == NONE or not any(bool((cut(cells, t) == label).any()) for t in tiles):
                 tiles.append(_around(cells == label, tile))
-        crops += [cut(source.latents, t) for t in dict.fromkeys(tiles)]
-        labels += [cut(cells, t) for t in dict.fromkeys(tiles)]
-        numbers += [number] * len(dict.fromkeys(tiles))
+        for place in dict.fromkeys(tiles):
+            crops.append(cut(source.latents, place))
+            labels.append(cut(cells, place))
+            numbers.append(number)
     return replace(
         exemplar, crops=tuple(crops), numbers=tuple(numbers), crop_labels=() if exemplar.maps is None else tuple(labels)
     )

@@ -58,7 +58,7 @@ class Kept:
         """A part of the result (1, 3, h, w) with the kept pixels in it, and what remains of a mismatch faded into the rest.
 
         The mismatch at kept pixels is carried on by normalised Gaussian means, the widest first, each of what the wider ones
-        left: in full at the rim, and to nothing `MARGIN_PX` from it. No step is left, in colour or in grain.
+        left: in full at the rim, and to nothing three of the widest deviations from it. No step is left, in colour or in grain.
 
         Args:
             made: Pixels of `area`.
@@ -74,13 +74,10 @@ class Kept:
             made = made + spread[:, :3] / spread[:, 3:].clamp_min(0.5)
         return torch.where(mask, image, made)
 
-    def covers(self, area: Tile, canvas: Size) -> bool:
-        """Whether all of an area in px is kept."""
-        return bool(self._cut(area, canvas)[1].all())
-
-    def image_of(self, area: Tile, canvas: Size) -> Tensor:
-        """The picture in an area in px, 0 outside of it."""
-        return self._cut(area, canvas)[0]
+    def whole(self, area: Tile, canvas: Size) -> Tensor | None:
+        """The picture (1, 3, h, w) in an area in px of which all is kept; None of any other."""
+        image, mask = self._cut(area, canvas)
+        return image if bool(mask.all()) else None
 
     def _cut(self, area: Tile, canvas: Size) -> tuple[Tensor, Tensor]:
         """Picture and mask of an area; 0 and False outside of the picture."""

@@ -60,7 +60,7 @@ def read_values(source: ImageLike, name: str) -> Tensor:
     else:
         red, green, blue = (images.read(source)[0] * 255).round().long()
         values = red << 16 | green << 8 | blue
-    found = len(np.unique(values.cpu().numpy()))
+    found = len(np.unique(values.numpy()))
     if found > MOST:
         raise InputError(
             f"{name}: {found} colours are too many for labels (at most {MOST}); save it as PNG, without smoothed borders."

@@ -1,6 +1,6 @@
 """Tiles over large canvases: plans, windows, fusing and schedules. Knows numbers and tensors, never models."""
 
-from tiling.fuse import Accumulator, bordered, canvas_size, cut, cut_batch
+from tiling.fuse import Accumulator, bordered, canvas_size, cut, cut_batch, cut_from
 from tiling.geometry import Size, Tile, Wrap
 from tiling.plan import axis_starts, plan_cores, plan_tiles, spread_tiles, tile_size
 from tiling.schedule import ScheduleKind, fixed_schedule, rolled_schedule
@@ -19,6 +19,7 @@ __all__ = [
     "canvas_size",
     "cut",
     "cut_batch",
+    "cut_from",
     "fixed_schedule",
     "make_window",
     "plan_cores",

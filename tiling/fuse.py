@@ -29,6 +29,17 @@ def cut_batch(canvas: Tensor, tiles: Sequence[Tile]) -> Tensor:
     return torch.cat([cut(canvas, tile) for tile in tiles])
 
 
+def cut_from(values: Tensor, held: Tile, wanted: Tile) -> Tensor:
+    """What a tile inside another shows, of the other's values (..., H, W); a view.
+
+    Example:
+        >>> cut_from(torch.arange(12).view(3, 4), Tile(2, 2, 5, 6), Tile(3, 3, 5, 5)).tolist()
+        [[5, 6], [9, 10]]
+    """
+    top, left = wanted.top - held.top, wanted.left - held.left
+    return values[..., top : top + wanted.size.height, left : left + wanted.size.width]
+
+
 def bordered(canvas: Tensor, margin: int, wrap: Wrap) -> Tensor:
     """A canvas (B, C, H, W) with `margin` more on every side: wrapped, or the border repeated."""
     canvas = F.pad(canvas, (margin, margin, 0, 0), mode="circular" if wrap.x else "replicate")

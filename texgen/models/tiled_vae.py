@@ -22,7 +22,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from texgen.errors import ModelError, OptionError
-from tiling import Size, Tile, Wrap, plan_cores, spread_tiles, tile_size
+from tiling import Size, Tile, Wrap, cut_from, plan_cores, spread_tiles, tile_size
 
 HALO = 12
 COVER, MOST_COVERS = Size(32, 32), 16
@@ -188,7 +188,7 @@ class _Lockstep:
     def insides(self, function: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
         """`function` of one tile's values after the other, without the context."""
         for values, held, core in zip(self.values, self.held(), self.cores, strict=True):
-            yield _part(function(values.to(self.device)), held, core)
+            yield cut_from(function(values.to(self.device)), held, core)
 
     def advance(self, stage: nn.Module, margin: int) -> None:
         """Through one more layer, keeping `margin` of the context."""
@@ -200,13 +200,8 @@ class _Lockstep:
             values = self.values[index].to(self.device)
             values = stage(values, None) if isinstance(stage, ResnetBlock2D) else stage(values)
             self.values[index] = (
-                _part(values, before, after).contiguous().cpu()
+                cut_from(values, before, after).contiguous().cpu()
             )  # a view would keep the context's memory
-
-
-def _part(values: Tensor, held: Tile, wanted: Tile) -> Tensor:
-    top, left = wanted.top - held.top, wanted.left - held.left
-    return values[..., top : top + wanted.size.height, left : left + wanted.size.width]
 
 
 def _as_decoder_input(autoencoder: AutoencoderKL, latents: Tensor) -> Tensor:

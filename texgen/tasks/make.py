@@ -179,18 +179,8 @@ def _prepared(
         options = preparation if index == 0 else {**preparation, "crop": None}
         name = Path(source).name if isinstance(source, str | Path) else "swatch"
         image = images.read(source)
-        labels = labelled[index] if index < len(labelled) else None
-        if labels is None:
-            labels = torch.zeros(image.shape[-2:], dtype=torch.uint8)
-        elif labels.shape != image.shape[-2:]:
-            raise InputError(
-                f"{name}: is {image.shape[-1]}x{image.shape[-2]} px, its map {labels.shape[1]}x{labels.shape[0]}; give them one size."
-            )
+        labels = labelled[index] if index < len(labelled) else torch.zeros(image.shape[-2:], dtype=torch.uint8)
         hole = labels == NONE
-        if bool(hole.all()):
-            raise InputError(
-                f"{name}: nothing of it may be used; leave some of it outside of the hole, or give a swatch."
-            )
         image = filled_in(image, ~hole) if bool(hole.any()) else image
         prepared.append(images.prepare(image, name=name, **options))
         maps.append(images.prepare_map(labels, **{k: v for k, v in options.items() if k != "flatten_light"}))

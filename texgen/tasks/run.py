@@ -15,9 +15,9 @@ from texgen import recipe
 from texgen.adapt import adapted, with_weights
 from texgen.checkpoint import Unfinished
 from texgen.coarse import coarse_start
-from texgen.collage import assembled, clear_labels
-from texgen.decode import CanvasDecoder, Finish
-from texgen.detail import find_detail
+from texgen.collage import Paint, assembled, clear_labels
+from texgen.decode import CanvasDecoder
+from texgen.detail import Detail, find_detail
 from texgen.exemplar import Exemplar, contrast, encode_exemplar
 from texgen.interrupt import StopSignals
 from texgen.keep import Kept
@@ -82,9 +82,10 @@ class Run:
         if level is not None:
             latents = level.lowered(latents)
         self._done("sample", stop)
-        detail = self._detail(decoder, exemplar, latents, begun, timesteps)
+        painted = None if timesteps else self._painted(exemplar, begun)
+        detail = None if painted is not None else self._detail(decoder, exemplar, latents, begun)
         self._done("detail", stop)
-        pixels = self._decoded(CanvasDecoder(decoder, latents, plan.wrap, detail, plan.kept), stop)
+        pixels = self._decoded(CanvasDecoder(decoder, latents, plan.wrap, detail, plan.kept, painted), stop)
         self.clock.lap("decode")
         coordinates = begun.coordinates
         if coordinates is not None and given is not None:
@@ -162,16 +163,18 @@ class Run:
         kept = partial(cached, key, make)
         return with_decoder(self.backbone, self.team.shared(lambda: self.unfinished.stage("decoder", kept)))
 
-    def _detail(
-        self, decoder: Backbone, exemplar: Exemplar, latents: Tensor, begun: Start, timesteps: Sequence[int]
-    ) -> Finish | None:
-        """What is carried over from the exemplar; a collage that was not sampled is its own detail."""
+    def _painted(self, exemplar: Exemplar, begun: Start) -> Paint | None:
+        """A collage that was not sampled and shall show the exemplar's own pixels is finished as it is."""
+        target = self.plan.target
+        if target is None or begun.layers is None or self.plan.preset.detail != "pixels":
+            return None
+        return assembled(exemplar, begun.layers, target, self.plan.wrap)
+
+    def _detail(self, decoder: Backbone, exemplar: Exemplar, latents: Tensor, begun: Start) -> Detail | None:
+        """What is carried over from the exemplar."""
         plan = self.plan
         if plan.preset.detail == "none":
             return None
-        if plan.preset.detail == "pixels" and begun.layers is not None and not timesteps:
-            assert plan.target is not None
-            return assembled(exemplar, begun.layers, plan.target, plan.wrap)
         return find_detail(
             decoder, exemplar, latents, begun.coordinates, plan.wrap, plan.preset.detail == "pixels",
             canvas_labels(plan, exemplar, clear_labels),
