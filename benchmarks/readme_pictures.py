@@ -2,8 +2,9 @@
 
 python benchmarks/readme_pictures.py presets          # one run per preset at 1024 px, seed 7
 python benchmarks/readme_pictures.py layout           # rough plans and what became of them
-python benchmarks/readme_pictures.py paint            # a label map, painted; also with several materials and soft borders
-python benchmarks/readme_pictures.py fill             # a hole filled, a picture made to tile, a swatch kept in its place
+python benchmarks/readme_pictures.py paint            # a label map, painted sharply and with soft borders
+python benchmarks/readme_pictures.py fill             # a hole filled, a picture made to tile
+python benchmarks/readme_pictures.py light            # an unevenly lit swatch, expanded as it is and flattened
 python benchmarks/readme_pictures.py large BIG.tif    # a finished 4096 px texture of the same swatch
 """
 
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+import torch
 from metrics import layout_agreement
 from PIL import Image
 from sheet import contact_sheet
+from torch import Tensor
 
 import texgen
 from texgen import image as images
@@ -92,10 +95,7 @@ def layouts() -> Image.Image:
         if name == LAID_OUT[0]:
             plan.save(PLAN)
         columns.append(Image.fromarray(np.concatenate([np.asarray(plan), np.asarray(result.image)])))
-    sheet = Image.new("RGB", (sum(c.width + 8 for c in columns) - 8, columns[0].height), "white")
-    for number, column in enumerate(columns):
-        sheet.paste(column, (number * (column.width + 8), 0))
-    return sheet.resize((sheet.width * 2 // 3, sheet.height * 2 // 3), Image.Resampling.LANCZOS)
+    return beside(columns, columns[0].height * 2 // 3)
 
 
 def label_map(height: int = 512, width: int = 768) -> Image.Image:
@@ -126,7 +126,7 @@ def hole(height: int, width: int) -> np.ndarray:
 
 
 def filled() -> Image.Image:
-    """A wall with a hole, filled; below, a piece of sandstone repeated as it is, and made to tile; a swatch in its place."""
+    """A wall with a hole, filled; beside, a piece of sandstone repeated as it is, and made to tile."""
     backbone = texgen.load("mini")
     with Image.open(SWATCH) as swatch, Image.open(SWATCH.with_name("sandstone.jpg")) as stone:
         wall, piece = swatch.convert("RGB"), stone.convert("RGB").crop((0, 0, 440, 440))
@@ -137,6 +137,25 @@ def filled() -> Image.Image:
     spoilt = Image.fromarray(np.where(mask[..., None], np.uint8(255), np.asarray(wall)))
     twice = [Image.fromarray(np.tile(np.asarray(picture), (2, 2, 1))) for picture in (piece, tiled)]
     return beside([spoilt, mended, *twice], 440)
+
+
+def lit(image: Tensor) -> Tensor:
+    """A picture under light that falls from a corner and fades in a vignette: 1 down to about 0.5."""
+    height, width = image.shape[-2:]
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    return image * (1 - 0.2 * (x + y + 2) / 2) * (1 - 0.15 * (x**2 + y**2))
+
+
+def lighted() -> Image.Image:
+    """4x4 repeats of a texture made from an unevenly lit wall, as it is and flattened."""
+    backbone, repeats = texgen.load("mini"), []
+    for flatten in (False, True):
+        result = texgen.expand(
+            lit(images.read(SWATCH)), 1024, model=backbone, preset="draft", seed=7, flatten_light=flatten
+        )
+        small = np.asarray(result.image.resize((128, 128), Image.Resampling.LANCZOS))
+        repeats.append(Image.fromarray(np.tile(small, (4, 4, 1))))
+    return beside(repeats, 512)
 
 
 def beside(pictures: list[Image.Image], height: int) -> Image.Image:
@@ -152,7 +171,7 @@ def beside(pictures: list[Image.Image], height: int) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["presets", "layout", "paint", "fill", "large"])
+    parser.add_argument("what", choices=["presets", "layout", "paint", "fill", "light", "large"])
     parser.add_argument("path", type=Path, nargs="?")
     arguments = parser.parse_args()
     DOCS.mkdir(exist_ok=True)
@@ -164,6 +183,8 @@ def main() -> None:
         painted().save(DOCS / "paint.jpg", quality=88)
     elif arguments.what == "fill":
         filled().save(DOCS / "fill.jpg", quality=88)
+    elif arguments.what == "light":
+        lighted().save(DOCS / "light.jpg", quality=88)
     else:
         with Image.open(SWATCH) as swatch:
             large(swatch, arguments.path).save(DOCS / "large.jpg", quality=88)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 from quality import parse
-from readme_pictures import hole, rough
+from readme_pictures import hole, lit, rough
 from regions import four_regions, label_agreement, region_patch, two_regions
 from torch import Tensor
 
@@ -152,13 +152,6 @@ def fill(variants: list[str], out: Path, backbone: texgen.Backbone, files: Seque
             name = f"{Path(file).stem}_{variant}.png".replace(":", "_")
             filled.image.save(out / f"fill_{name}")
             Image.fromarray(np.tile(np.asarray(tiled.image), (2, 2, 1))).save(out / f"tile_{name}")
-
-
-def lit(image: Tensor) -> Tensor:
-    """A picture under light that falls from a corner and fades in a vignette: 1 down to about 0.5."""
-    height, width = image.shape[-2:]
-    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    return image * (1 - 0.2 * (x + y + 2) / 2) * (1 - 0.15 * (x**2 + y**2))
 
 
 def slow_energy(image: Tensor) -> float:

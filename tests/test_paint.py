@@ -15,7 +15,7 @@ from texgen.collage import assembled, clear_labels, collage, middle_labels, scat
 from texgen.errors import InputError, OptionError
 from texgen.exemplar import encode_exemplar
 from texgen.guidance.distill import ad_loss
-from texgen.labels import hard_target, indexed, label_value, read_values, soft_target
+from texgen.labels import Target, indexed, label_value, read_values, soft_target
 from texgen.regional import NONE, KeyValue, Regions, attend, by_label, cell_labels, token_grid, tokens_of
 from texgen.spectrum import cross_spectrum, spectrum_matcher
 from tiling import Size, Tile, Wrap
@@ -68,7 +68,7 @@ def test_a_label_without_a_swatch_is_named_with_its_place():
 
 
 def test_a_hard_target_is_the_map_enlarged_by_nearest_neighbour():
-    target = hard_target(torch.tensor([[0, 1], [2, 0]]), 3, 0)
+    target = Target(3, torch.tensor([[0, 1], [2, 0]]))
     labels = target.on_canvas(Size(6, 4), Size(8, 8), Wrap(), 0)
     assert labels[:6, :4].tolist() == [[0, 0, 1, 1]] * 3 + [[2, 2, 0, 0]] * 3
     assert labels[7].tolist() == [2, 2, 0, 0, 0, 0, 0, 0]
@@ -86,7 +86,7 @@ def test_soft_weights_become_ragged_patches_of_the_right_shares():
 
 
 def test_softness_moves_borders_within_its_width_only():
-    target = hard_target(torch.cat([torch.zeros(8, 8), torch.ones(8, 8)], 1).long(), 2, 64)
+    target = Target(2, torch.cat([torch.zeros(8, 8), torch.ones(8, 8)], 1).byte(), 64)
     labels = target.on_canvas(Size(256, 512), Size(256, 512), Wrap(), 3)
     assert (labels[:, :200] == 0).all() and (labels[:, -200:] == 1).all()
     assert 0.2 < float(labels[:, 240:272].float().mean()) < 0.8

@@ -17,10 +17,13 @@ from PIL import Image
 from test_cli import run
 
 import texgen
+from texgen import image as images
 from texgen.attention import exemplar_key_values, tapped
 from texgen.errors import InputError, OptionError, ResourceError
+from texgen.models import Backbone
 from texgen.models.autoencoder import TextureAutoencoder
 from texgen.patches import patch_distance
+from texgen.sample import noised, normal, strength_timesteps
 from texgen.train import sources
 from texgen.train.autoencoder import (
     AutoencoderObjective,
@@ -32,6 +35,7 @@ from texgen.train.autoencoder import (
     set_linear_code,
 )
 from texgen.train.crops import Crops, augmented_windows, generator_of
+from texgen.train.denoise import MOST, STEPS, as_sampled
 from texgen.train.gather import gather
 from texgen.train.loop import Settings, train
 from texgen.train.manifest import Crop, read_manifest
@@ -268,6 +272,19 @@ def test_the_target_of_a_pair_reads_what_injection_gives_it(mode: str) -> None:
     assert not torch.allclose(pair[:1], alone, atol=1e-2)
 
 
+def test_what_a_sampler_leaves_is_nearer_to_the_latents_than_its_noise(mini: Backbone, stationary: Path) -> None:
+    image = images.read(stationary)[..., :128, :128] * 2 - 1
+    latents = mini.autoencoder.encode(image).latents
+    for seed in range(3):
+        left, again = (as_sampled(mini, latents, generator_of(seed, 0)) for _ in range(2))
+        assert torch.equal(left, again)
+        generator = generator_of(seed, 0)
+        steps = int(torch.randint(1, MOST + 1, (), generator=generator))
+        timestep = strength_timesteps(mini.scheduler, STEPS, steps / STEPS)[0]
+        noisy = noised(mini.scheduler, latents, normal(latents.shape, generator), timestep)
+        assert 0 < float((left - latents).square().mean()) < float((noisy - latents).square().mean())
+
+
 # --- the loop
 
 
@@ -345,7 +362,10 @@ def test_a_studio_trains_a_base_of_its_own_and_expands_with_it(library: Path, tm
     assert run(capsys, "train", "autoencoder", *common, *more)[0] == 0
     small = ["--autoencoder", tmp_path / "vae2/model", "--widths", "32,32,32"]
     assert run(capsys, "train", "unet", *common, "--out", unet, *small)[0] == 0
-    result = texgen.expand(texture(99), 256, model=str(unet / "model"), seed=1, strength=0.1, steps=20)
+    last = ["--out", tmp_path / "vae3", "--init", vae / "model", "--patches", "1", "--sampler", unet / "model"]
+    assert run(capsys, "train", "autoencoder", *common, *last)[0] == 0
+    assert "PSNR/sampled" in (tmp_path / "vae3" / "log.csv").read_text()
+    result = texgen.expand(texture(99), 256, model=str(tmp_path / "vae3" / "model"), seed=1, strength=0.1, steps=20)
     assert result.image.size == (256, 256)
 
 
@@ -355,6 +375,7 @@ def test_the_command_refuses_before_training(library: Path, tmp_path: Path, caps
         (["train", "data", *out], 2, "no source"),
         (["train", "autoencoder", "--data", tmp_path, *out], 3, "no manifest.csv"),
         (["train", "autoencoder", *data, *out, "--side", "100"], 2, "multiple of 8"),
+        (["train", "autoencoder", *data, *out, "--init", "mini", "--sampler", "mini"], 2, "second stage"),
         (["train", "unet", *data, *out, "--autoencoder", "mini", "--modes", "1,2"], 2, "3 numbers"),
         (["train", "unet", *data, *out, "--autoencoder", "mini", "--widths", "a"], 2, "must be numbers"),
         (["train", "unet", *data, *out, "--autoencoder", tmp_path], 4, "no .safetensors weights"),

@@ -99,22 +99,13 @@ class Target:
 
     Attributes:
         count: Number of labels.
-        labels: (H, W), uint8, of a hard map.
-        weights: (labels, H, W), float32, summing to 1, of a soft one; of the two just one is given.
+        values: Labels (H, W), uint8; or the weight of each of them (labels, H, W), float32, summing to 1.
         softness: Width in px over which neighbouring materials interlock.
     """
 
     count: int
-    labels: Tensor | None = None
-    weights: Tensor | None = None
+    values: Tensor
     softness: float = 0.0
-
-    @property
-    def values(self) -> Tensor:
-        """Labels or weights, whichever there are."""
-        values = self.labels if self.weights is None else self.weights
-        assert values is not None
-        return values
 
     def on_canvas(self, size: Size, canvas: Size, wrap: Wrap, seed: int) -> Tensor:
         """The label of every pixel (canvas height, canvas width), uint8; hard: soft weights become ragged borders.
@@ -130,9 +121,10 @@ class Target:
             seed: Of the random fields.
         """
         values = _resized(self.values, size, canvas)
-        if self.weights is None and not self.softness:
+        hard = values.dim() == 2
+        if hard and not self.softness:
             return values
-        weights = torch.stack([(values == n).float() for n in range(self.count)]) if self.weights is None else values
+        weights = torch.stack([(values == n).float() for n in range(self.count)]) if hard else values
         weights = _blurred(weights, self.softness, wrap)
         best = torch.full(tuple(canvas), -torch.inf)
         labels = torch.zeros(tuple(canvas), dtype=torch.uint8)
@@ -142,11 +134,6 @@ class Target:
             labels[score > best] = index
             best = torch.maximum(best, score)
         return labels
-
-
-def hard_target(indices: Tensor, count: int, softness: float) -> Target:
-    """A target of indices (H, W)."""
-    return Target(count, labels=indices.byte(), softness=softness)
 
 
 def _resized(values: Tensor, size: Size, canvas: Size) -> Tensor:
@@ -177,7 +164,7 @@ def soft_target(maps: Mapping[int, ImageLike], known: Sequence[int], softness: f
     if float(total.min()) <= 0:
         y, x = (total <= 0).nonzero()[0].tolist()
         raise InputError(f"all weight maps are black at x={x}, y={y}; at least one label must have a weight there.")
-    return Target(len(known), weights=weights / total, softness=softness)
+    return Target(len(known), weights / total, softness)
 
 
 def _blurred(weights: Tensor, softness: float, wrap: Wrap) -> Tensor:

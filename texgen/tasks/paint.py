@@ -12,7 +12,7 @@ from texgen import image as images
 from texgen import recipe
 from texgen.errors import InputError, OptionError
 from texgen.image import ImageLike
-from texgen.labels import Label, Target, hard_target, indexed, label_value, read_values, soft_target, written
+from texgen.labels import Label, Target, indexed, label_value, read_values, soft_target, written
 from texgen.tasks.make import make
 from texgen.tasks.options import Options
 from texgen.tasks.request import Request
@@ -123,4 +123,4 @@ def _sources(
 def _target(target: TargetLike, known: list[int], softness: float) -> Target:
     if isinstance(target, Mapping):
         return soft_target({label_value(label): source for label, source in target.items()}, known, softness)
-    return hard_target(indexed(read_values(target, "target"), known, "target"), len(known), softness)
+    return Target(len(known), indexed(read_values(target, "target"), known, "target"), softness)

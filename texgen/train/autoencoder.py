@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-import json
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers.models.modeling_utils import ModelMixin
 from PIL import Image
 from torch import Tensor, nn
 
+from texgen.models import Backbone
 from texgen.models.autoencoder import TextureAutoencoder
 from texgen.patches import patch_distance
-from texgen.publish import publish
 from texgen.train.crops import Crops, crop, generator_of
+from texgen.train.denoise import as_sampled
+from texgen.train.folder import save_half, save_model
 
 SPECTRUM = 0.6
 """Channel c of the code gets its own standard deviation to this power: 0 would whiten it, which does not learn."""
@@ -84,20 +84,31 @@ class AutoencoderSettings:
         side: Of a crop, in pixels.
         patches: Weight of the statistics of patches; 0 is the first stage (L1 alone), which trains the encoder too.
             Above 0 the encoder stays as it is, so that latents keep their meaning.
+        sampled: In the second stage, share of steps on latents as a sampler leaves them instead of clean or noisy ones.
     """
 
     batch: int = 8
     side: int = 128
     patches: float = 0.0
+    sampled: float = 0.5
 
 
 class AutoencoderObjective:
-    """The autoencoder's training, as `texgen.train.loop` sees it."""
+    """The autoencoder's training, as `texgen.train.loop` sees it.
+
+    With a `sampler`, a model whose latents are these, the second stage also sees latents as its runs leave them.
+    """
 
     def __init__(
-        self, crops: Crops, model: TextureAutoencoder, settings: AutoencoderSettings, seed: int, device: torch.device
+        self,
+        crops: Crops,
+        model: TextureAutoencoder,
+        settings: AutoencoderSettings,
+        seed: int,
+        device: torch.device,
+        sampler: Backbone | None = None,
     ) -> None:
-        self.crops, self.settings, self.seed = crops, settings, seed
+        self.crops, self.settings, self.seed, self.sampler = crops, settings, seed, sampler
         self.module = model.to(device, memory_format=torch.channels_last)
         frozen: list[nn.Module] = [model.block_encoder, model.block_decoder]
         if settings.patches and model.residual_encoder is not None:
@@ -116,9 +127,7 @@ class AutoencoderObjective:
         image = batch.to(model.device)
         latents = model.encode(image).latents.float()
         if self.settings.patches:
-            level = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1, generator=generator)
-            level = level * (torch.rand(len(latents), 1, 1, 1, generator=generator) < 0.5)
-            latents = latents + (level * torch.randn(latents.shape, generator=generator)).to(latents.device)
+            latents = self._spoilt(latents, generator)
         decoded = model.decode(latents).sample.float()
         pixels = (decoded - image).abs().mean()
         edges = difference_loss(decoded, image)
@@ -136,17 +145,32 @@ class AutoencoderObjective:
             logged["latents/departure from the linear code"] = float(departure.detach())
         return loss, logged
 
+    def _spoilt(self, latents: Tensor, generator: torch.Generator) -> Tensor:
+        """Clean, with a little noise, or as the sampler leaves them."""
+        sampled = torch.rand((), generator=generator) < self.settings.sampled
+        if self.sampler is not None and sampled:
+            return as_sampled(self.sampler, latents.detach(), generator)
+        level = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1, generator=generator)
+        level = level * (torch.rand(len(latents), 1, 1, 1, generator=generator) < 0.5)
+        return latents + (level * torch.randn(latents.shape, generator=generator)).to(latents.device)
+
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Mean PSNR (dB) of the autoencoder and of its linear code alone, and the ratio of gradients."""
-        sums = {"PSNR/autoencoder": 0.0, "PSNR/linear code": 0.0, "sharpness/autoencoder": 0.0}
-        for single in torch.split(self._held_out, 1):
+        """Means: PSNR (dB) of the autoencoder and of its linear code alone, ratio of gradients, distance of patches."""
+        sums: dict[str, float] = defaultdict(float)
+        for number, single in enumerate(torch.split(self._held_out, 1)):
             image = single.to(self.module.device)
-            decoded = self.module.decode(self.module.encode(image).latents).sample.clamp(-1, 1)
+            latents = self.module.encode(image).latents
             linear = linear_code(self.module, image).clamp(-1, 1)
-            sums["PSNR/autoencoder"] += psnr(decoded, image)
             sums["PSNR/linear code"] += psnr(linear, image)
-            sums["sharpness/autoencoder"] += sharpness(decoded, image)
+            states = {"autoencoder": latents}
+            if self.sampler is not None:
+                states["sampled"] = as_sampled(self.sampler, latents, generator_of(3, number))
+            for name, state in states.items():
+                decoded = self.module.decode(state).sample.clamp(-1, 1)
+                sums[f"PSNR/{name}"] += psnr(decoded, image)
+                sums[f"sharpness/{name}"] += sharpness(decoded, image)
+                sums[f"patches/{name}"] += float(patch_distance(decoded, image, generator_of(4, number)))
         return {name: value / len(self._held_out) for name, value in sums.items()}
 
     @torch.no_grad()
@@ -157,15 +181,10 @@ class AutoencoderObjective:
         return as_sheet([images, decoded])
 
     def save(self, folder: Path) -> None:
-        save_half(self.module, folder / "vae")
-
-
-def save_half(module: ModelMixin, folder: Path) -> None:
-    """Write a part of a model in float16, half the size and precise enough to load, without the path it came from."""
-    copy.deepcopy(module).half().save_pretrained(folder)
-    config = json.loads((folder / "config.json").read_text())
-    config.pop("_name_or_path", None)
-    publish(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+        if self.sampler is None:
+            save_half(self.module, folder / "vae")
+        else:
+            save_model(folder, self.sampler.unet, self.module)
 
 
 def linear_code(model: TextureAutoencoder, images: Tensor) -> Tensor:

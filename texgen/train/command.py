@@ -75,23 +75,32 @@ def _run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="Weight of patch statistics; above 0 only the decoder learns.",
 )
+@click.option(
+    "--sampler",
+    help="With --patches: a model of these latents (mini or a folder), whose leftovers the decoder learns to take.",
+)
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True)
 @click.option("--side", type=click.IntRange(64), default=128, show_default=True, help="Of a crop, in pixels.")
 @click.option("--steps", type=click.IntRange(1), default=8000, show_default=True)
 @click.option("--lr", type=float, default=1e-3, show_default=True)
 def autoencoder(
-    data: Path, out: Path, init: str | None, channels: int, patches: float, batch: int, side: int, **run: Any
+    data: Path, out: Path, init: str | None, channels: int, patches: float, sampler: str | None, batch: int, side: int,
+    **run: Any,
 ) -> None:  # fmt: skip
     """Train the autoencoder: L1 first, then, from that with --init and --patches 1, the grain."""
+    from texgen.models import load
     from texgen.train.autoencoder import AutoencoderObjective, AutoencoderSettings, new_autoencoder
     from texgen.train.crops import Crops
 
     if side % 8:
         raise OptionError(f"side={side} must be a multiple of 8.")
+    if sampler and not (patches and init):
+        raise OptionError("sampler is for the second stage; give --init and --patches too.")
     crops, device = Crops(data), _device(run)
     model = _autoencoder(init) if init else new_autoencoder(crops, channels, run["seed"])
     settings = AutoencoderSettings(batch=batch, side=side, patches=patches)
-    _train(AutoencoderObjective(crops, model, settings, run["seed"], device), out, device, run)
+    left_by = load(sampler, device.type, "float32") if sampler else None
+    _train(AutoencoderObjective(crops, model, settings, run["seed"], device, left_by), out, device, run)
 
 
 @train.command()

@@ -3,36 +3,29 @@ reading the exemplar's keys and values."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
 from texgen.attention import PairMode, tapped
 from texgen.models.autoencoder import TextureAutoencoder
 from texgen.pairs import pair_errors
-from texgen.publish import publish
-from texgen.train.autoencoder import as_sheet, save_half
+from texgen.sample import noised, normal, strength_timesteps
+from texgen.train.autoencoder import as_sheet
 from texgen.train.crops import Crops, crop, generator_of
+from texgen.train.folder import new_scheduler, save_model
 
 CONDITION_WIDTH = 64
 VALIDATION_TIMESTEPS = (20, 60, 120, 250, 500)
 VALIDATION_PAIRS = 16
-SHEET_TIMESTEPS = (250, 190, 130, 80, 40, 10)
+SHEET_STEPS, SHEET_STRENGTH = 24, 0.25
+"""The contact sheet's six steps, from timestep 206 on."""
 MODES: tuple[PairMode, ...] = get_args(PairMode)
-
-
-def new_scheduler() -> DDIMScheduler:
-    """The noise schedule of a base trained here: Stable Diffusion's, with v-prediction."""
-    return DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
-        steps_offset=1, prediction_type="v_prediction",
-    )  # fmt: skip
 
 
 def new_unet(channels: int, widths: tuple[int, ...] = (64, 128, 256), seed: int = 0) -> UNet2DConditionModel:
@@ -137,45 +130,21 @@ class UNetObjective:
 
     @torch.no_grad()
     def sheet(self) -> Image.Image:
-        """Held-out exemplars; targets noised to the first of `SHEET_TIMESTEPS`; denoised reading them; the targets."""
+        """Held-out exemplars; targets with noise; denoised reading them; the targets."""
         count, pairs = 6, len(self._held_out) // 2
         latents = self._encoded(torch.cat([self._held_out[:count], self._held_out[pairs : pairs + count]]))
-        noise = torch.randn(latents.shape, generator=generator_of(2, 0)).to(latents.device)
-        current, noisy = latents[:count], None
+        noise = normal(latents.shape, generator_of(2, 0)).to(latents.device)
+        timesteps = strength_timesteps(self.scheduler, SHEET_STEPS, SHEET_STRENGTH)
+        noisy = current = noised(self.scheduler, latents[:count], noise[:count], timesteps[0])
         with tapped(self.module, self.condition) as tap, tap.pairing("beside"):
-            for timestep, after in zip(SHEET_TIMESTEPS, (*SHEET_TIMESTEPS[1:], None), strict=True):
-                now = torch.full((2 * count,), timestep)
-                exemplar = self.scheduler.add_noise(latents[count:], noise[count:], now[count:])
-                if noisy is None:
-                    noisy = current = self.scheduler.add_noise(current, noise[:count], now[:count])
+            for timestep in timesteps:
+                exemplar = noised(self.scheduler, latents[count:], noise[count:], timestep)
                 velocity = tap(torch.cat([current, exemplar]), timestep)[:count]
-                current = self._moved(current, velocity, timestep, after)
+                current = self.scheduler.step(velocity, timestep, current).prev_sample
         decode = self.autoencoder.decode
         return as_sheet(
             [self._held_out[pairs : pairs + count], *(decode(x).sample for x in (noisy, current, latents[:count]))]
         )
 
-    def _moved(self, latents: Tensor, velocity: Tensor, timestep: int, after: int | None) -> Tensor:
-        """One DDIM step from `timestep` to `after`, or to the clean latents."""
-        kept = self.scheduler.alphas_cumprod.to(latents.device)
-        alpha, sigma = kept[timestep].sqrt(), (1 - kept[timestep]).sqrt()
-        clean, noise = alpha * latents - sigma * velocity, sigma * latents + alpha * velocity
-        return clean if after is None else kept[after].sqrt() * clean + (1 - kept[after]).sqrt() * noise
-
     def save(self, folder: Path) -> None:
         save_model(folder, self.module, self.autoencoder)
-
-
-def save_model(folder: Path, unet: UNet2DConditionModel, autoencoder: TextureAutoencoder) -> None:
-    """A whole model folder in diffusers' layout, as `--model` takes it; weights in float16."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_half(unet, folder / "unet")
-    save_half(autoencoder, folder / "vae")
-    new_scheduler().save_pretrained(folder / "scheduler")
-    index = {
-        "_class_name": "TexgenPipeline",
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["texgen", "TextureAutoencoder"],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-    }
-    publish(folder / "model_index.json", json.dumps(index, indent=2).encode())

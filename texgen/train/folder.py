@@ -1,0 +1,44 @@
+"""A trained base as a folder in diffusers' layout, the way `--model` takes it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.modeling_utils import ModelMixin
+
+from texgen.models.autoencoder import TextureAutoencoder
+from texgen.publish import publish
+
+
+def new_scheduler() -> DDIMScheduler:
+    """The noise schedule of a base trained here: Stable Diffusion's, with v-prediction."""
+    return DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        steps_offset=1, prediction_type="v_prediction",
+    )  # fmt: skip
+
+
+def save_model(folder: Path, unet: UNet2DConditionModel, autoencoder: TextureAutoencoder) -> None:
+    """A whole model folder in diffusers' layout, as `--model` takes it; weights in float16."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_half(unet, folder / "unet")
+    save_half(autoencoder, folder / "vae")
+    new_scheduler().save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "TexgenPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["texgen", "TextureAutoencoder"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+    }
+    publish(folder / "model_index.json", json.dumps(index, indent=2).encode())
+
+
+def save_half(module: ModelMixin, folder: Path) -> None:
+    """Write a part of a model in float16, half the size and precise enough to load, without the path it came from."""
+    copy.deepcopy(module).half().save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("_name_or_path", None)
+    publish(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
