@@ -48,27 +48,27 @@ def network(widths: tuple[int, ...], coarse: bool, channels: int) -> UNet2DCondi
 
 def held_out(objective: UNetObjective, mode: PairMode, zoom: float) -> list[float]:
     """The target's error at `TIMESTEPS` on held-out pairs resized by `zoom` and cut to the same size."""
-    images = objective._held_out
+    images = objective.held_out
     side = images.shape[-1]
     if zoom != 1:
         grown = F.interpolate(images, scale_factor=zoom, mode="bicubic", antialias=True)
         images = grown[..., :side, :side].clamp(-1, 1)
-    latents = objective._encoded(images)
+    latents = objective.encoded(images)
     pairs = len(latents) // 2
     found = []
     with torch.no_grad():
         for timestep in TIMESTEPS:
             steps = torch.full((pairs,), timestep)
-            errors = objective._errors(latents, steps, mode, generator_of(1, timestep))
+            errors = objective.errors(latents, steps, mode, generator_of(1, timestep))
             found.append(float(errors[:pairs].mean()))
     return found
 
 
 def gigaflops(objective: UNetObjective) -> float:
     """Of the forward pass of one small tile, by torch's own counter."""
-    latents = objective._encoded(objective._held_out[:1])
+    latents = objective.encoded(objective.held_out[:1])
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        objective._errors(torch.cat([latents, latents]), torch.tensor([100]), "self", generator_of(0, 0))
+        objective.errors(torch.cat([latents, latents]), torch.tensor([100]), "self", generator_of(0, 0))
     return counter.get_total_flops() / 2e9
 
 

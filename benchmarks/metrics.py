@@ -216,4 +216,5 @@ def measure(
         "repeat_own": repetition_peak(exemplar, False),
         "verbatim": verbatim_fraction(image, [exemplar]),
         "worst": worst_window(image, exemplar),
+        "worst_own": worst_window(exemplar, exemplar),
     }

@@ -68,7 +68,11 @@ class UNetSettings:
 
 
 class UNetObjective:
-    """The UNet's training, as `texgen.train.loop` sees it: v-prediction on both halves of every pair."""
+    """The UNet's training, as `texgen.train.loop` sees it: v-prediction on both halves of every pair.
+
+    Attributes:
+        held_out: Windows (2 * pairs, 3, side, side) in [-1, 1] that are never trained on: targets, then exemplars.
+    """
 
     def __init__(
         self,
@@ -86,7 +90,7 @@ class UNetObjective:
         self.condition = {"encoder_hidden_states": torch.zeros(1, 1, unet.config.cross_attention_dim, device=device)}
         held_out = [crops.pixels(c) for c in crops.samples(VALIDATION_PAIRS)]
         pairs = [(crop(p, settings.side, 0.0), crop(p, settings.side, 1.0)) for p in held_out]
-        self._held_out = torch.cat([torch.cat(half) for half in zip(*pairs, strict=True)])
+        self.held_out = torch.cat([torch.cat(half) for half in zip(*pairs, strict=True)])
 
     def batch(self, step: int) -> Tensor:
         """Targets, then exemplars: (2 * pairs, 3, side, side)."""
@@ -105,34 +109,36 @@ class UNetObjective:
         timesteps = torch.randint(total, (pairs,), generator=generator)
         focused = torch.rand(pairs, generator=generator) < chosen.focus_share
         timesteps = torch.where(focused, timesteps * chosen.focus // total, timesteps).clamp_min(1)
-        errors = self._errors(self._encoded(batch), timesteps, mode, generator)
+        errors = self.errors(self.encoded(batch), timesteps, mode, generator)
         return errors.mean(), {f"loss/{mode}": float(errors[:pairs].detach().mean())}
 
-    def _errors(self, latents: Tensor, timesteps: Tensor, mode: PairMode, generator: torch.Generator) -> Tensor:
+    def errors(self, latents: Tensor, timesteps: Tensor, mode: PairMode, generator: torch.Generator) -> Tensor:
+        """As `pair_errors`, of the module as it is."""
         with tapped(self.module, self.condition) as tap:
             return pair_errors(tap, self.scheduler, latents, timesteps, mode, generator)
 
     @torch.no_grad()
-    def _encoded(self, images: Tensor) -> Tensor:
+    def encoded(self, images: Tensor) -> Tensor:
+        """Latents of images in [-1, 1], float32."""
         with torch.autocast(self.module.device.type, enabled=False):
             return self.autoencoder.encode(images.to(self.module.device)).latents.float()
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """The target's error on held-out pairs, per timestep and way of reading; noise and pairs always the same."""
-        latents = self._encoded(self._held_out)
+        latents = self.encoded(self.held_out)
         pairs, measures = len(latents) // 2, {}
         for mode in MODES:
             for timestep in VALIDATION_TIMESTEPS:
-                errors = self._errors(latents, torch.full((pairs,), timestep), mode, generator_of(1, timestep))
+                errors = self.errors(latents, torch.full((pairs,), timestep), mode, generator_of(1, timestep))
                 measures[f"held out {mode}/t {timestep}"] = float(errors[:pairs].mean())
         return measures
 
     @torch.no_grad()
     def sheet(self) -> Image.Image:
         """Held-out exemplars; targets with noise; denoised reading them; the targets."""
-        count, pairs = 6, len(self._held_out) // 2
-        latents = self._encoded(torch.cat([self._held_out[:count], self._held_out[pairs : pairs + count]]))
+        count, pairs = 6, len(self.held_out) // 2
+        latents = self.encoded(torch.cat([self.held_out[:count], self.held_out[pairs : pairs + count]]))
         noise = normal(latents.shape, generator_of(2, 0)).to(latents.device)
         timesteps = strength_timesteps(self.scheduler, SHEET_STEPS, SHEET_STRENGTH)
         noisy = current = noised(self.scheduler, latents[:count], noise[:count], timesteps[0])
@@ -143,7 +149,7 @@ class UNetObjective:
                 current = self.scheduler.step(velocity, timestep, current).prev_sample
         decode = self.autoencoder.decode
         return as_sheet(
-            [self._held_out[pairs : pairs + count], *(decode(x).sample for x in (noisy, current, latents[:count]))]
+            [self.held_out[pairs : pairs + count], *(decode(x).sample for x in (noisy, current, latents[:count]))]
         )
 
     def save(self, folder: Path) -> None:
