@@ -67,6 +67,27 @@ def test_a_block_that_was_cut_from_the_exemplar_costs_nothing_where_it_came_from
     assert costs[0, 5, 6] < 1e-5 and int(costs.argmin()) == 5 * costs.shape[2] + 6
 
 
+def test_the_misfit_tells_a_pattern_that_repeats_from_one_that_does_not():
+    lone = noise(1, 5, 64, 64)
+    tiled = lone[..., :20, :20].repeat(1, 1, 4, 4)[..., :64, :64]
+    both = tiled + 0.7 * noise(1, 5, 64, 64, seed=1)
+    found = [Search([Source(latents, 0, 0, 0)], 12).misfit(4) for latents in (tiled, both, lone)]
+    assert found[0] < 1e-4 and found[2] > 0.6
+    assert found[0] + 0.1 < found[1] < found[2] - 0.1
+    assert Search([Source(9 * lone, 0, 0, 0)], 12).misfit(4) == pytest.approx(found[2], rel=1e-3)
+
+
+def test_the_misfit_looks_at_usable_places_only():
+    usable = torch.zeros(32, 96) > 0
+    usable[:, :16] = True  # everything is there six times, five of them not to be used
+    sources = [Source(noise(1, 5, 32, 16).repeat(1, 1, 1, 6), 0, 0, 0)]
+    assert Search(sources, 12).misfit(4) < 1e-4 and Search(sources, 12, [usable]).misfit(4) > 0.6
+
+
+def test_an_exemplar_without_another_place_has_the_largest_misfit():
+    assert Search([Source(noise(1, 5, 12, 12), 0, 0, 0)], 12).misfit(4) == 1
+
+
 @pytest.fixture
 def reuse() -> Reuse:
     tiles = plan_tiles(Size(40, 40), Size(8, 8), Size(5, 5), Wrap(True, True))

@@ -103,8 +103,9 @@ def seam_jump(latents: torch.Tensor) -> float:
 
 
 def test_a_torus_closes_and_an_open_canvas_need_not(exemplar):
-    closed = np.mean([seam_jump(sewn(exemplar, seed=s).latents) for s in range(12)])
-    opened = np.mean([seam_jump(sewn(exemplar, wrap=Wrap(), seed=s).latents) for s in range(12)])
+    many = {"reuse": 3.0}  # else the courses go on so evenly that they meet by themselves
+    closed = np.mean([seam_jump(sewn(exemplar, seed=s, **many).latents) for s in range(12)])
+    opened = np.mean([seam_jump(sewn(exemplar, wrap=Wrap(), seed=s, **many).latents) for s in range(12)])
     assert closed < 1.3, f"{closed:.2f}, allowed 1.3"
     assert closed < opened
 
@@ -125,7 +126,7 @@ def test_reuse_is_spread_over_the_exemplar(exemplar):
         cells = sewn(exemplar, Size(64, 64), reuse=reuse).coordinates
         return len(torch.unique((cells[1] // 8) * 1000 + cells[2] // 8)) / 1024
 
-    assert used(0.5) >= used(0.0)
+    assert used(3.0) > 1.2 * used(0.0)
 
 
 def test_decoding_a_rolled_canvas_rolls_the_decoded_one(mini, exemplar):

@@ -89,7 +89,7 @@ def quilt(
     generator: torch.Generator,
     block: int | None = None,
     tolerance: float = 0.1,
-    reuse: float = 0.2,
+    reuse: float = 0.4,
     layout: Tensor | None = None,
     layout_weight: float = 0.3,
     usable: Sequence[Tensor] | None = None,
@@ -102,8 +102,9 @@ def quilt(
 
     Blocks are placed in rows. Each is chosen at random among the exemplar positions whose cost is at most
     1 + `tolerance` times the least; the cost is the mean squared difference to what is already there over the overlap,
-    relative to that of two random blocks, plus `reuse` times how much of the same exemplar area blocks up to two
-    exemplar sides away already show, plus `layout_weight` times the difference to the layout. Inside the overlap a
+    relative to that of two random blocks, plus `reuse` times the square of the exemplar's own misfit (`Search.misfit`) times
+    how much of the same exemplar area blocks up to two exemplar sides away already show, plus `layout_weight` times the
+    difference to the layout. Inside the overlap a
     minimum-error path decides which side is kept. Time is linear in the canvas; on a wrapped axis the starts are
     spread so that the ring closes.
 
@@ -115,8 +116,9 @@ def quilt(
         generator: Of the choices.
         block: Side of a block in latent pixels; larger keeps larger features whole and repeats them more.
         tolerance: Larger gives more variety and worse seams.
-        reuse: Larger avoids repeats within sight at the cost of seams and of features longer than a block: 0.1 keeps
-            planks long, 0.3 leaves hardly a repeat to see at 2048 px and more.
+        reuse: Larger avoids repeats within sight at the cost of seams and of features longer than a block. What that costs
+            depends on the exemplar: in stones or sand every seam is about as good as another, in tiles and planks few places fit,
+            and a broken course is worse than a repeat.
         layout: Latents (1, C, h, w) of the canvas that blocks should agree with in their low frequencies.
         layout_weight: Larger follows the layout more closely at the cost of seams; 0 is the plain quilt.
         usable: Cells of each source that may be shown, bool (h, w); all by default.
@@ -149,6 +151,7 @@ def quilt(
         result.cells.logical_or_(given.cells)
     tiles = plan_tiles(canvas, Size(side, side), Size(stride, stride), wrap)
     search, shown = Search(sources, side, usable), Reuse(tiles, canvas, wrap, sources, factor)
+    reuse = reuse * search.misfit(overlap) ** 2
     if given is not None and given.coordinates is not None:
         for number, tile in enumerate(tiles):
             if bool(cut(given.cells, tile).all()):
