@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from conftest import generator
 
 from texgen.exemplar import Source
+from texgen.quilt import quilt
 from texgen.reuse import Reuse
 from texgen.search import Search
 from tiling import Size, Wrap, plan_tiles
@@ -75,6 +76,23 @@ def test_the_misfit_tells_a_pattern_that_repeats_from_one_that_does_not():
     assert found[0] < 1e-4 and found[2] > 0.6
     assert found[0] + 0.1 < found[1] < found[2] - 0.1
     assert Search([Source(9 * lone, 0, 0, 0)], 12).misfit(4) == pytest.approx(found[2], rel=1e-3)
+
+
+def test_the_misfit_does_not_depend_on_other_exemplars_being_far_away():
+    lone, other = Source(noise(1, 5, 40, 40), 0, 0, 0), Source(noise(1, 5, 40, 40, seed=1) + 50, 1, 0, 0)
+    alone, beside = Search([lone], 12).misfit(4), Search([lone, other], 12).misfit(4)
+    assert beside == pytest.approx(alone, abs=0.1)
+
+
+def test_repeats_are_free_where_the_exemplar_itself_repeats():
+    def sewn(latents: torch.Tensor, reuse: float) -> torch.Tensor:
+        options = {"factor": 8, "generator": generator(5), "block": 12, "reuse": reuse}
+        return quilt([Source(latents, 0, 0, 0)], Size(48, 48), Wrap(True, True), **options).coordinates
+
+    lone = noise(1, 5, 40, 40)
+    tiled = lone[..., :10, :10].repeat(1, 1, 4, 4)
+    assert torch.equal(sewn(tiled, 0.0), sewn(tiled, 0.4))
+    assert not torch.equal(sewn(lone, 0.0), sewn(lone, 0.4))
 
 
 def test_the_misfit_looks_at_usable_places_only():

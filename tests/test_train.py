@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import shutil
@@ -282,7 +283,20 @@ def test_what_a_sampler_leaves_is_nearer_to_the_latents_than_its_noise(mini: Bac
         steps = int(torch.randint(1, MOST + 1, (), generator=generator))
         timestep = strength_timesteps(mini.scheduler, STEPS, steps / STEPS)[0]
         noisy = noised(mini.scheduler, latents, normal(latents.shape, generator), timestep)
-        assert 0 < float((left - latents).square().mean()) < float((noisy - latents).square().mean())
+        assert float((left - latents).square().mean()) < float((noisy - latents).square().mean())
+
+
+def test_the_second_stage_sees_what_the_sampler_leaves(library: Path, mini: Backbone) -> None:
+    latents = torch.randn(2, 16, 8, 8, generator=generator_of(0, 0))
+    seen = []
+    for share in (0.0, 1.0):
+        settings = AutoencoderSettings(batch=2, side=64, patches=1.0, sampled=share)
+        codec = copy.deepcopy(mini.autoencoder)
+        stage = AutoencoderObjective(Crops(library), codec, settings, 0, torch.device("cpu"), mini)
+        seen.append(stage.spoilt(latents, generator_of(2, 0)))
+    generator = generator_of(2, 0)
+    torch.rand((), generator=generator)
+    assert torch.equal(seen[1], as_sampled(mini, latents, generator)) and not torch.equal(*seen)
 
 
 # --- the loop
@@ -365,17 +379,25 @@ def test_a_studio_trains_a_base_of_its_own_and_expands_with_it(library: Path, tm
     last = ["--out", tmp_path / "vae3", "--init", vae / "model", "--patches", "1", "--sampler", unet / "model"]
     assert run(capsys, "train", "autoencoder", *common, *last)[0] == 0
     assert "PSNR/sampled" in (tmp_path / "vae3" / "log.csv").read_text()
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "vae3/model" / weights).read_bytes() == (unet / "model" / weights).read_bytes()
     result = texgen.expand(texture(99), 256, model=str(tmp_path / "vae3" / "model"), seed=1, strength=0.1, steps=20)
     assert result.image.size == (256, 256)
 
 
-def test_the_command_refuses_before_training(library: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_the_command_refuses_before_training(library: Path, sd_folder: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     out, data = ["--out", tmp_path / "out"], ["--data", library]
     cases = [
         (["train", "data", *out], 2, "no source"),
         (["train", "autoencoder", "--data", tmp_path, *out], 3, "no manifest.csv"),
         (["train", "autoencoder", *data, *out, "--side", "100"], 2, "multiple of 8"),
         (["train", "autoencoder", *data, *out, "--init", "mini", "--sampler", "mini"], 2, "second stage"),
+        (["train", "autoencoder", *data, *out, "--init", sd_folder, "--patches", "1", "--sampler", "mini"], 4, "vae"),
+        (
+            ["train", "autoencoder", *data, *out, "--init", "mini", "--patches", "1", "--sampler", sd_folder],
+            2,
+            "other latents",
+        ),
         (["train", "unet", *data, *out, "--autoencoder", "mini", "--modes", "1,2"], 2, "3 numbers"),
         (["train", "unet", *data, *out, "--autoencoder", "mini", "--widths", "a"], 2, "must be numbers"),
         (["train", "unet", *data, *out, "--autoencoder", tmp_path], 4, "no .safetensors weights"),

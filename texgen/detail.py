@@ -203,7 +203,7 @@ class _Table:
 
     def __init__(self, exemplar: Exemplar) -> None:
         self.sources = sources = exemplar.sources
-        self.labels = torch.cat([exemplar.source_labels(source).flatten() for source in sources])
+        self.labels = torch.cat([exemplar.source_labels(source).flatten() for source in sources]).short()
         self.described = torch.cat([_describe(bordered(s.latents, RADIUS, Wrap())) for s in sources])
         self._energy = self.described.square().sum(1)
         self.sizes = [canvas_size(s.latents) for s in sources]

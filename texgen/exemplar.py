@@ -102,12 +102,12 @@ class Contrast(NamedTuple):
     """Calm swatches have latents far below the noise they are sampled with; raised, they are like any other.
 
     Attributes:
-        mean: Of the exemplar's latents, (1, C, 1, 1).
-        gain: What brings them to unit mean square around it; 1 to `MAX_GAIN`, never less.
+        mean: Of the latents, (B, C, 1, 1).
+        gain: What brings them to unit mean square around it, (B, 1, 1, 1); 1 to `MAX_GAIN`, never less.
     """
 
     mean: Tensor
-    gain: float
+    gain: Tensor
 
     def raised(self, latents: Tensor) -> Tensor:
         """mean + gain (latents - mean)."""
@@ -120,10 +120,14 @@ class Contrast(NamedTuple):
 
 def contrast(exemplar: Exemplar) -> Contrast:
     """The contrast of an exemplar, of what may be shown of it."""
-    pooled = torch.cat([s.latents[..., exemplar.source_labels(s) != NONE] for s in exemplar.sources], 2)
+    return unit_contrast(torch.cat([s.latents[..., exemplar.source_labels(s) != NONE] for s in exemplar.sources], 2))
+
+
+def unit_contrast(pooled: Tensor) -> Contrast:
+    """The contrast of latents (B, C, n)."""
     mean = pooled.mean(2, keepdim=True)
-    power = float((pooled - mean).square().mean())
-    return Contrast(mean[..., None], min(max(power, FLAT) ** -0.5, MAX_GAIN) if power < 1 else 1.0)
+    power = (pooled - mean).square().mean((1, 2), keepdim=True).clamp_min(FLAT)
+    return Contrast(mean[..., None], power.rsqrt().clamp(1, MAX_GAIN)[..., None])
 
 
 def encode_exemplar(

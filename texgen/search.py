@@ -99,11 +99,12 @@ class Search:
         return (total - 2 * self._correlation(kernel)).clamp_min(0) + self._outside
 
     def misfit(self, overlap: int) -> float:
-        """How badly a block fits at the best other places, 0 (they are the same) to 1 (no better than at random).
+        """How badly a block fits at the best other places, 0 (they are the same) to 1 (no better than the average place).
 
-        Tiles and planks have places that carry each other on nearly as well as their own neighbours, 0.3 to 0.4; for stones or
-        sand any two places are about equally wrong, 0.6 to 0.8. The median over `PROBES` blocks, compared in an overlap along
-        two sides; places within half a block do not count.
+        With blocks of 12 to 16 cells it is 0.3 for tiles and planks, where some places carry each other on nearly as well as
+        their own neighbours, and 0.6 to 0.8 for stones or metal, where all are about equally wrong; small blocks fit better. The
+        median over `PROBES` blocks, compared in an overlap along two sides with the places of the same exemplar; those within
+        half a block do not count.
 
         Args:
             overlap: In latent pixels.
@@ -116,15 +117,17 @@ class Search:
             which, top, left = places[int(number * GOLDEN % 1 * len(places))].tolist()
             source = self._sources[which]
             costs = self.costs(source.latents[..., top : top + self.side, left : left + self.side], known)
-            others = costs[usable & ~self._near(source.exemplar, top, left)]
-            found.append(float(others.kthvalue(1 + int(BEST * len(others))).values) if len(others) else 1.0)
-        return min(statistics.median(found), 1.0)
+            others = (costs - self._outside)[usable & self._elsewhere(source.exemplar, top, left)]
+            if len(others):
+                best = float(others.kthvalue(1 + int(BEST * len(others))).values)
+                found.append(best / max(float(others.mean()), FLAT))
+        return statistics.median(found) if found else 1.0
 
-    def _near(self, exemplar: int, top: int, left: int) -> Tensor:
-        """Positions (sources, rows, columns) of an exemplar within half a block of one of them."""
+    def _elsewhere(self, exemplar: int, top: int, left: int) -> Tensor:
+        """Positions (sources, rows, columns) of an exemplar farther than half a block from one of them."""
         rows, columns = ((torch.arange(n) - at).abs() for n, at in zip(self._positions, (top, left), strict=True))
         same = torch.tensor([source.exemplar == exemplar for source in self._sources])
-        return same[:, None, None] & (rows[:, None] < self.side // 2) & (columns < self.side // 2)
+        return same[:, None, None] & ((rows[:, None] >= self.side // 2) | (columns >= self.side // 2))
 
     def _masked_energy(self, known: Tensor) -> Tensor:
         key = known.numpy().tobytes()

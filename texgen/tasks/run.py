@@ -67,7 +67,8 @@ class Run:
         level = contrast(exemplar) if plan.preset.raise_contrast else None
         raised = exemplar if level is None else exemplar.raised(level)
         sampler = self._sampler(raised, timesteps, _generator(seeds[4]))
-        decoder = self._decoder(exemplar)
+        painted = None if timesteps else self._painted(exemplar, begun)
+        decoder = self.backbone if painted is not None else self._decoder(exemplar)
         self._done("adapt", stop)
         if level is not None:
             begun = begun._replace(latents=None if begun.latents is None else level.raised(begun.latents))
@@ -82,7 +83,6 @@ class Run:
         if level is not None:
             latents = level.lowered(latents)
         self._done("sample", stop)
-        painted = None if timesteps else self._painted(exemplar, begun)
         detail = None if painted is not None else self._detail(decoder, exemplar, latents, begun)
         self._done("detail", stop)
         pixels = self._decoded(CanvasDecoder(decoder, latents, plan.wrap, detail, plan.kept, painted), stop)

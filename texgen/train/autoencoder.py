@@ -127,7 +127,7 @@ class AutoencoderObjective:
         image = batch.to(model.device)
         latents = model.encode(image).latents.float()
         if self.settings.patches:
-            latents = self._spoilt(latents, generator)
+            latents = self.spoilt(latents, generator)
         decoded = model.decode(latents).sample.float()
         pixels = (decoded - image).abs().mean()
         edges = difference_loss(decoded, image)
@@ -145,7 +145,7 @@ class AutoencoderObjective:
             logged["latents/departure from the linear code"] = float(departure.detach())
         return loss, logged
 
-    def _spoilt(self, latents: Tensor, generator: torch.Generator) -> Tensor:
+    def spoilt(self, latents: Tensor, generator: torch.Generator) -> Tensor:
         """Clean, with a little noise, or as the sampler leaves them."""
         sampled = torch.rand((), generator=generator) < self.settings.sampled
         if self.sampler is not None and sampled:
@@ -184,7 +184,18 @@ class AutoencoderObjective:
         if self.sampler is None:
             save_half(self.module, folder / "vae")
         else:
-            save_model(folder, self.sampler.unet, self.module)
+            save_model(folder, self.sampler.unet, self.module, self.sampler.scheduler)
+
+
+def same_latents(one: object, other: TextureAutoencoder) -> bool:
+    """Whether two autoencoders encode alike, to the precision that weights are kept in."""
+    if not isinstance(one, TextureAutoencoder):
+        return False
+    mine, theirs = (
+        {name: value.cpu().half() for name, value in model.state_dict().items() if "encoder" in name}
+        for model in (one, other)
+    )
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
 def linear_code(model: TextureAutoencoder, images: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def autoencoder(
 ) -> None:  # fmt: skip
     """Train the autoencoder: L1 first, then, from that with --init and --patches 1, the grain."""
     from texgen.models import load
-    from texgen.train.autoencoder import AutoencoderObjective, AutoencoderSettings, new_autoencoder
+    from texgen.train.autoencoder import AutoencoderObjective, AutoencoderSettings, new_autoencoder, same_latents
     from texgen.train.crops import Crops
 
     if side % 8:
@@ -99,8 +99,12 @@ def autoencoder(
     crops, device = Crops(data), _device(run)
     model = _autoencoder(init) if init else new_autoencoder(crops, channels, run["seed"])
     settings = AutoencoderSettings(batch=batch, side=side, patches=patches)
-    left_by = load(sampler, device.type, "float32") if sampler else None
-    _train(AutoencoderObjective(crops, model, settings, run["seed"], device, left_by), out, device, run)
+    leaving = load(sampler, str(device), "float32") if sampler else None
+    if leaving is not None and not same_latents(leaving.autoencoder, model):
+        raise OptionError(
+            f"sampler={sampler} has other latents than {init}; train its UNet with that autoencoder first."
+        )
+    _train(AutoencoderObjective(crops, model, settings, run["seed"], device, leaving), out, device, run)
 
 
 @train.command()

@@ -5,28 +5,32 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from texgen.attention import tapped
+from texgen.exemplar import unit_contrast
 from texgen.models import Backbone
 from texgen.sample import noised, normal, strength_timesteps
 
 STEPS, MOST = 50, 6
-"""Scheduler steps for strength 1, and how many of them are run at most: those of the presets."""
+"""Scheduler steps for strength 1, and how many of them are run at most: one more than by the preset `best`."""
 
 
 @torch.no_grad()
 def as_sampled(backbone: Backbone, latents: Tensor, generator: torch.Generator) -> Tensor:
     """Latents as a run of 1 to `MOST` steps leaves them; a decoder trained on them learns to take what is left of the noise.
 
+    As in the presets, calm latents are raised to unit contrast before, and lowered again; no exemplar is read.
+
     Args:
-        backbone: Its UNet and scheduler are used, plainly: no exemplar is read.
+        backbone: Its UNet and scheduler are used.
         latents: (B, C, h, w), clean.
         generator: CPU generator of the strength and the noise.
     """
     count = int(torch.randint(1, MOST + 1, (), generator=generator))
     timesteps = strength_timesteps(backbone.scheduler, STEPS, count / STEPS)
+    level = unit_contrast(latents.flatten(2))
     noise = normal(latents.shape, generator).to(latents.device)
-    current = noised(backbone.scheduler, latents, noise, timesteps[0])
-    condition = {name: value.expand(len(latents), *value.shape[1:]) for name, value in backbone.condition.items()}
-    for timestep in timesteps:
-        prediction = backbone.unet(current, timestep, **condition).sample.float()
-        current = backbone.scheduler.step(prediction, timestep, current).prev_sample
-    return current
+    current = noised(backbone.scheduler, level.raised(latents), noise, timesteps[0])
+    with tapped(backbone.unet, backbone.condition) as tap:
+        for timestep in timesteps:
+            current = backbone.scheduler.step(tap(current, timestep), timestep, current).prev_sample
+    return level.lowered(current)

@@ -13,20 +13,14 @@ from texgen.models.autoencoder import TextureAutoencoder
 from texgen.publish import publish
 
 
-def new_scheduler() -> DDIMScheduler:
-    """The noise schedule of a base trained here: Stable Diffusion's, with v-prediction."""
-    return DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
-        steps_offset=1, prediction_type="v_prediction",
-    )  # fmt: skip
-
-
-def save_model(folder: Path, unet: UNet2DConditionModel, autoencoder: TextureAutoencoder) -> None:
+def save_model(
+    folder: Path, unet: UNet2DConditionModel, autoencoder: TextureAutoencoder, scheduler: DDIMScheduler
+) -> None:
     """A whole model folder in diffusers' layout, as `--model` takes it; weights in float16."""
     folder.mkdir(parents=True, exist_ok=True)
     save_half(unet, folder / "unet")
     save_half(autoencoder, folder / "vae")
-    new_scheduler().save_pretrained(folder / "scheduler")
+    scheduler.save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "TexgenPipeline",
         "unet": ["diffusers", "UNet2DConditionModel"],

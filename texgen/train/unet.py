@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from texgen.pairs import pair_errors
 from texgen.sample import noised, normal, strength_timesteps
 from texgen.train.autoencoder import as_sheet
 from texgen.train.crops import Crops, crop, generator_of
-from texgen.train.folder import new_scheduler, save_model
+from texgen.train.folder import save_model
 
 CONDITION_WIDTH = 64
 VALIDATION_TIMESTEPS = (20, 60, 120, 250, 500)
@@ -26,6 +26,14 @@ VALIDATION_PAIRS = 16
 SHEET_STEPS, SHEET_STRENGTH = 24, 0.25
 """The contact sheet's six steps, from timestep 206 on."""
 MODES: tuple[PairMode, ...] = get_args(PairMode)
+
+
+def new_scheduler() -> DDIMScheduler:
+    """The noise schedule of a base trained here: Stable Diffusion's, with v-prediction."""
+    return DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        steps_offset=1, prediction_type="v_prediction",
+    )  # fmt: skip
 
 
 def new_unet(channels: int, widths: tuple[int, ...] = (64, 128, 256), seed: int = 0) -> UNet2DConditionModel:
@@ -153,4 +161,4 @@ class UNetObjective:
         )
 
     def save(self, folder: Path) -> None:
-        save_model(folder, self.module, self.autoencoder)
+        save_model(folder, self.module, self.autoencoder, self.scheduler)
