@@ -102,10 +102,9 @@ def quilt(
 
     Blocks are placed in rows. Each is chosen at random among the exemplar positions whose cost is at most
     1 + `tolerance` times the least; the cost is the mean squared difference to what is already there over the overlap,
-    relative to that of two random blocks, plus `reuse` times the square of the exemplar's own misfit (`Search.misfit`) times
-    how much of the same exemplar area blocks up to two exemplar sides away already show, plus `layout_weight` times the
-    difference to the layout. Inside the overlap a
-    minimum-error path decides which side is kept. Time is linear in the canvas; on a wrapped axis the starts are
+    relative to that of two random blocks, plus `reuse` times the square of the exemplar's own misfit (`Search.misfit`; a half
+    along a layout) times how much of the same exemplar area blocks up to two exemplar sides away already show, plus
+    `layout_weight` times the difference to the layout. Inside the overlap a minimum-error path decides which side is kept. Time is linear in the canvas; on a wrapped axis the starts are
     spread so that the ring closes.
 
     Args:
@@ -136,8 +135,7 @@ def quilt(
     """
     _check_layout(layout, sources, canvas)
     side = min(block or block_side(sources, usable), *canvas)
-    overlap = max(2, side * 5 // 16)
-    stride = side - overlap
+    stride = side - _overlap(side)
     channels = sources[0].latents.shape[1]
     if begun is None:
         begun = Quilt(
@@ -151,7 +149,7 @@ def quilt(
         result.cells.logical_or_(given.cells)
     tiles = plan_tiles(canvas, Size(side, side), Size(stride, stride), wrap)
     search, shown = Search(sources, side, usable), Reuse(tiles, canvas, wrap, sources, factor)
-    reuse = reuse * search.misfit(overlap) ** 2
+    reuse = reuse * _repeats_cost(sources, search, usable, layout is not None and layout_weight > 0)
     if given is not None and given.coordinates is not None:
         for number, tile in enumerate(tiles):
             if bool(cut(given.cells, tile).all()):
@@ -172,6 +170,23 @@ def quilt(
         _place(result, tile, patch, alpha, source, Size(top, left), factor)
         shown.add(number, source, Size(top, left))
     return result
+
+
+def _repeats_cost(sources: Sequence[Source], search: Search, usable: Sequence[Tensor] | None, laid_out: bool) -> float:
+    """How freely repeats may be avoided, 0 to 1: the square of the misfit of blocks of the exemplar's own size.
+
+    Along a layout a half: there seams give way to the layout as it is, and few blocks fit each part of it.
+    """
+    if laid_out:
+        return 0.5
+    side = block_side(sources, usable)
+    probe = search if side == search.side else Search(sources, side, usable)
+    return probe.misfit(_overlap(side)) ** 2
+
+
+def _overlap(side: int) -> int:
+    """Overlap of neighbouring blocks, in latent pixels like their side."""
+    return max(2, side * 5 // 16)
 
 
 def quilt_around(sources: Sequence[Source], canvas: Size, wrap: Wrap, given: Given, **options: Any) -> Quilt:
