@@ -19,6 +19,8 @@ from tiling import Size, Tile, Wrap, bordered, cut, plan_tiles
 MAX_BLOCK, MIN_BLOCK = 16, 4
 ENOUGH = 64
 """Places to choose a block from."""
+STEERED = 0.5
+"""How freely repeats are avoided along a layout, around given cells and by shares: seams give way to those as it is."""
 BALANCE = 1.0
 """Cost of an exemplar that is shown by its whole share too often, in differences of two random blocks."""
 
@@ -102,8 +104,8 @@ def quilt(
 
     Blocks are placed in rows. Each is chosen at random among the exemplar positions whose cost is at most
     1 + `tolerance` times the least; the cost is the mean squared difference to what is already there over the overlap,
-    relative to that of two random blocks, plus `reuse` times the square of the exemplar's own misfit (`Search.misfit`; a half
-    along a layout) times how much of the same exemplar area blocks up to two exemplar sides away already show, plus
+    relative to that of two random blocks, plus `reuse` times the square of the exemplar's own misfit (`Search.misfit`; `STEERED`
+    where more than seams decides) times how much of the same exemplar area blocks up to two exemplar sides away already show, plus
     `layout_weight` times the difference to the layout. Inside the overlap a minimum-error path decides which side is kept. Time is linear in the canvas; on a wrapped axis the starts are
     spread so that the ring closes.
 
@@ -149,7 +151,8 @@ def quilt(
         result.cells.logical_or_(given.cells)
     tiles = plan_tiles(canvas, Size(side, side), Size(stride, stride), wrap)
     search, shown = Search(sources, side, usable), Reuse(tiles, canvas, wrap, sources, factor)
-    reuse = reuse * _repeats_cost(sources, search, usable, layout is not None and layout_weight > 0)
+    steered = given is not None or shares is not None or (layout is not None and layout_weight > 0)
+    reuse = reuse * (STEERED if steered else _freedom(sources, search, usable))
     if given is not None and given.coordinates is not None:
         for number, tile in enumerate(tiles):
             if bool(cut(given.cells, tile).all()):
@@ -172,13 +175,8 @@ def quilt(
     return result
 
 
-def _repeats_cost(sources: Sequence[Source], search: Search, usable: Sequence[Tensor] | None, laid_out: bool) -> float:
-    """How freely repeats may be avoided, 0 to 1: the square of the misfit of blocks of the exemplar's own size.
-
-    Along a layout a half: there seams give way to the layout as it is, and few blocks fit each part of it.
-    """
-    if laid_out:
-        return 0.5
+def _freedom(sources: Sequence[Source], search: Search, usable: Sequence[Tensor] | None) -> float:
+    """How freely repeats may be avoided, 0 to 1: the square of the misfit of blocks of the exemplar's own size."""
     side = block_side(sources, usable)
     probe = search if side == search.side else Search(sources, side, usable)
     return probe.misfit(_overlap(side)) ** 2
