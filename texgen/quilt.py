@@ -105,9 +105,9 @@ def quilt(
     Blocks are placed in rows. Each is chosen at random among the exemplar positions whose cost is at most
     1 + `tolerance` times the least; the cost is the mean squared difference to what is already there over the overlap,
     relative to that of two random blocks, plus `reuse` times the square of the exemplar's own misfit (`Search.misfit`; `STEERED`
-    where more than seams decides) times how much of the same exemplar area blocks up to two exemplar sides away already show, plus
-    `layout_weight` times the difference to the layout. Inside the overlap a minimum-error path decides which side is kept. Time is linear in the canvas; on a wrapped axis the starts are
-    spread so that the ring closes.
+    where more than seams decides) times how much of the same exemplar area blocks up to two exemplar sides away already
+    show, plus `layout_weight` times the difference to the layout. Inside the overlap a minimum-error path decides which side
+    is kept. Time is linear in the canvas; on a wrapped axis the starts are spread so that the ring closes.
 
     Args:
         sources: Exemplar latents at several pixel phases.
