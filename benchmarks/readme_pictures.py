@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
 import torch
 from metrics import layout_agreement
 from PIL import Image
-from sheet import contact_sheet
+from sheet import contact_sheet, repeated
 from torch import Tensor
 
 import texgen
@@ -35,11 +36,10 @@ LAID_OUT = ("forest_floor", "stone_wall", "sandstone")
 def hero(swatch: Image.Image, result: Image.Image) -> Image.Image:
     """Swatch and result at one scale, and the result repeated 2x2."""
     scale = HERO / result.height
-    pixels = np.asarray(result)
     panels = [
         swatch.resize([round(side * scale) for side in swatch.size], Image.Resampling.LANCZOS),
         result.resize((HERO, HERO), Image.Resampling.LANCZOS),
-        Image.fromarray(np.tile(pixels, (2, 2, 1))).resize((2 * HERO, 2 * HERO), Image.Resampling.LANCZOS),
+        repeated(result, 2).resize((2 * HERO, 2 * HERO), Image.Resampling.LANCZOS),
     ]
     sheet = Image.new("RGB", (sum(p.width for p in panels) + 16, 2 * HERO), "white")
     left = 0
@@ -135,8 +135,7 @@ def filled() -> Image.Image:
     mended = texgen.fill(wall, HOLE, model=backbone, seed=1).image
     tiled = texgen.tile(piece, model=backbone, seed=1).image
     spoilt = Image.fromarray(np.where(mask[..., None], np.uint8(255), np.asarray(wall)))
-    twice = [Image.fromarray(np.tile(np.asarray(picture), (2, 2, 1))) for picture in (piece, tiled)]
-    return beside([spoilt, mended, *twice], 440)
+    return beside([spoilt, mended, repeated(piece, 2), repeated(tiled, 2)], 440)
 
 
 def lit(image: Tensor) -> Tensor:
@@ -148,14 +147,16 @@ def lit(image: Tensor) -> Tensor:
 
 def lighted() -> Image.Image:
     """4x4 repeats of a texture made from an unevenly lit wall, as it is and flattened."""
-    backbone, repeats = texgen.load("mini"), []
-    for flatten in (False, True):
-        result = texgen.expand(
-            lit(images.read(SWATCH)), 1024, model=backbone, preset="draft", seed=7, flatten_light=flatten
-        )
-        small = np.asarray(result.image.resize((128, 128), Image.Resampling.LANCZOS))
-        repeats.append(Image.fromarray(np.tile(small, (4, 4, 1))))
-    return beside(repeats, 512)
+    made = as_lit_and_flattened(lit(images.read(SWATCH)), texgen.load("mini"), preset="draft")
+    return beside([repeated(picture.resize((128, 128), Image.Resampling.LANCZOS), 4) for picture in made], 512)
+
+
+def as_lit_and_flattened(swatch: Tensor, backbone: texgen.Backbone, **options: Any) -> list[Image.Image]:
+    """1024 px textures of a swatch, as its light is and flattened."""
+    return [
+        texgen.expand(swatch, 1024, model=backbone, seed=7, flatten_light=flatten, **options).image
+        for flatten in (False, True)
+    ]
 
 
 def beside(pictures: list[Image.Image], height: int) -> Image.Image:

@@ -16,15 +16,13 @@ CELL, GAP = 512, 8
 
 def contact_sheet(swatch: Image.Image, result: Image.Image) -> Image.Image:
     """Five panels of 512 px side by side."""
-    pixels = np.asarray(result.convert("RGB"))
-    height, width = pixels.shape[:2]
-    rolled = np.roll(pixels, (height // 2, width // 2), (0, 1))
+    result = result.convert("RGB")
+    width, height = result.size
+    rolled = np.roll(np.asarray(result), (height // 2, width // 2), (0, 1))
     top, left = max(height // 2 - CELL // 2, 0), max(width // 2 - CELL // 2, 0)
     panels = [
         swatch.convert("RGB").crop((0, 0, *(min(side, CELL) for side in swatch.size))),
-        _fit(pixels),
-        _fit(np.tile(pixels, (2, 2, 1))),
-        _fit(np.tile(pixels, (4, 4, 1))),
+        *(_fit(repeated(result, times)) for times in (1, 2, 4)),
         Image.fromarray(rolled[top : top + CELL, left : left + CELL]),
     ]
     sheet = Image.new("RGB", (len(panels) * (CELL + GAP) - GAP, CELL), "white")
@@ -33,8 +31,12 @@ def contact_sheet(swatch: Image.Image, result: Image.Image) -> Image.Image:
     return sheet
 
 
-def _fit(pixels: np.ndarray) -> Image.Image:
-    image = Image.fromarray(pixels)
+def repeated(picture: Image.Image, times: int) -> Image.Image:
+    """A picture beside and below itself, `times` a side."""
+    return Image.fromarray(np.tile(np.asarray(picture), (times, times, 1)))
+
+
+def _fit(image: Image.Image) -> Image.Image:
     scale = CELL / max(image.size)
     return image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)
 

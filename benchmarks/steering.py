@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from PIL import Image
 from quality import parse
-from readme_pictures import hole, lit, rough
+from readme_pictures import as_lit_and_flattened, hole, lit, rough
 from regions import four_regions, label_agreement, region_patch, two_regions
+from sheet import repeated
 from torch import Tensor
 
 import texgen
@@ -151,7 +152,7 @@ def fill(variants: list[str], out: Path, backbone: texgen.Backbone, files: Seque
             print("| " + " | ".join(row) + " |", flush=True)
             name = f"{Path(file).stem}_{variant}.png".replace(":", "_")
             filled.image.save(out / f"fill_{name}")
-            Image.fromarray(np.tile(np.asarray(tiled.image), (2, 2, 1))).save(out / f"tile_{name}")
+            repeated(tiled.image, 2).save(out / f"tile_{name}")
 
 
 def slow_energy(image: Tensor) -> float:
@@ -169,13 +170,11 @@ def light(variants: list[str], out: Path, backbone: texgen.Backbone, files: Sequ
         swatch = images.read(SWATCHES / file)[..., :512, :512]
         uneven = lit(swatch)
         found = [slow_energy(x) for x in (swatch, images.flattened(swatch), uneven, images.flattened(uneven))]
-        for flatten in (False, True):
-            result = texgen.expand(
-                uneven, 1024, model=backbone, preset=preset, seed=7, flatten_light=flatten, **options
-            )
-            found.append(slow_energy(images.read(result.image)))
-            small = np.asarray(result.image.resize((256, 256), Image.Resampling.LANCZOS))
-            Image.fromarray(np.tile(small, (4, 4, 1))).save(out / f"light_{Path(file).stem}_{flatten}.png")
+        made = as_lit_and_flattened(uneven, backbone, preset=preset, **options)
+        for picture, kind in zip(made, ("lit", "flattened"), strict=True):
+            found.append(slow_energy(images.read(picture)))
+            small = picture.resize((256, 256), Image.Resampling.LANCZOS)
+            repeated(small, 4).save(out / f"light_{Path(file).stem}_{kind}.png")
         print("| " + " | ".join([file, *(f"{value:.1f}" for value in found)]) + " |", flush=True)
 
 
