@@ -68,8 +68,9 @@ def test_a_label_without_a_swatch_is_named_with_its_place():
 
 
 def test_a_hard_target_is_the_map_enlarged_by_nearest_neighbour():
-    target = Target(3, torch.tensor([[0, 1], [2, 0]]))
+    target = Target(3, torch.tensor([[0, 1], [2, 0]], dtype=torch.uint8))
     labels = target.on_canvas(Size(6, 4), Size(8, 8), Wrap(), 0)
+    assert labels.dtype == torch.uint8
     assert labels[:6, :4].tolist() == [[0, 0, 1, 1]] * 3 + [[2, 2, 0, 0]] * 3
     assert labels[7].tolist() == [2, 2, 0, 0, 0, 0, 0, 0]
 

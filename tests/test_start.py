@@ -12,7 +12,7 @@ from conftest import generator
 from texgen import image as images
 from texgen.decode import decode
 from texgen.detail import find_detail
-from texgen.exemplar import encode_exemplar
+from texgen.exemplar import Source, encode_exemplar
 from texgen.quilt import quilt
 from tiling import Size, Wrap
 
@@ -103,11 +103,13 @@ def seam_jump(latents: torch.Tensor) -> float:
 
 
 def test_a_torus_closes_and_an_open_canvas_need_not(exemplar):
-    many = {"reuse": 3.0}  # else the courses go on so evenly that they meet by themselves
-    closed = np.mean([seam_jump(sewn(exemplar, seed=s, **many).latents) for s in range(12)])
-    opened = np.mean([seam_jump(sewn(exemplar, wrap=Wrap(), seed=s, **many).latents) for s in range(12)])
-    assert closed < 1.3, f"{closed:.2f}, allowed 1.3"
-    assert closed < opened
+    def jump(wrap: Wrap, **options: float) -> float:
+        return float(np.mean([seam_jump(sewn(exemplar, wrap=wrap, seed=s, **options).latents) for s in range(12)]))
+
+    closed = jump(TORUS)
+    assert closed < 1.2, f"{closed:.2f}, allowed 1.2"
+    closed, opened = (jump(wrap, reuse=3.0) for wrap in (TORUS, Wrap()))  # less, and courses meet by themselves
+    assert closed < 0.9 * opened, f"{closed:.2f}, allowed 0.9 of {opened:.2f}"
 
 
 def test_the_cost_of_a_quilt_is_linear_in_its_area(exemplar):
@@ -127,6 +129,15 @@ def test_reuse_is_spread_over_the_exemplar(exemplar):
         return len(torch.unique((cells[1] // 8) * 1000 + cells[2] // 8)) / 1024
 
     assert used(3.0) > 1.2 * used(0.0)
+    assert used(0.4) > used(0.0)
+
+
+def test_a_quilt_of_pixels_shows_the_picture_where_its_map_says():
+    picture = torch.rand(1, 3, 48, 64, generator=generator(1))
+    sewn = quilt([Source(picture, 0, 0, 0)], Size(40, 72), TORUS, factor=1, generator=generator(0), block=12)
+    rows, columns = sewn.coordinates[1:]
+    same = (sewn.latents[0] - picture[0][:, rows, columns]).abs().amax(0) < 1e-6
+    assert same.float().mean() > 0.8, "all but the cells on a cut, which are the mean of two"
 
 
 def test_decoding_a_rolled_canvas_rolls_the_decoded_one(mini, exemplar):

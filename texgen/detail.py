@@ -147,11 +147,11 @@ def find_detail(
         wanted[wanted == NONE] = NOWHERE
     best = table.first(canvas.area) if coordinates is None else table.lookup(coordinates.flatten(1), exemplar.factor)
     cost = cells.cost(table, best)
-    for rows, described in cells:
-        inexact = (cost[rows] > EXACT * table.variance).nonzero()[:, 0]
-        nearest, nearest_cost = table.nearest(described[inexact], None if wanted is None else wanted[rows][inexact])
-        better = nearest_cost < (COHERENCE if coordinates is not None else 1) * cost[rows][inexact]
-        best[rows][inexact[better]], cost[rows][inexact[better]] = nearest[better], nearest_cost[better]
+    for span, described in cells:
+        inexact = (cost[span] > EXACT * table.variance).nonzero()[:, 0]
+        nearest, nearest_cost = table.nearest(described[inexact], None if wanted is None else wanted[span][inexact])
+        better = nearest_cost < (COHERENCE if coordinates is not None else 1) * cost[span][inexact]
+        best[span][inexact[better]], cost[span][inexact[better]] = nearest[better], nearest_cost[better]
     if wanted is not None:
         cost = cost.where(table.labels[best] == wanted, torch.inf)
     for shift in ((0, 1), (0, -1), (1, 0), (-1, 0)):
@@ -195,7 +195,7 @@ class _Cells:
 
     def cost(self, table: _Table, index: Tensor) -> Tensor:
         """Squared distance of each cell to the exemplar cell it is matched with, (n,)."""
-        return torch.cat([table.cost(described, index[rows]) for rows, described in self])
+        return torch.cat([table.cost(described, index[span]) for span, described in self])
 
 
 class _Table:

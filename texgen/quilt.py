@@ -152,7 +152,8 @@ def quilt(
     tiles = plan_tiles(canvas, Size(side, side), Size(stride, stride), wrap)
     search, shown = Search(sources, side, usable), Reuse(tiles, canvas, wrap, sources, factor)
     steered = given is not None or shares is not None or (layout is not None and layout_weight > 0)
-    reuse = reuse * (STEERED if steered else _freedom(sources, search, usable))
+    if reuse:
+        reuse *= STEERED if steered else search.misfit(_overlap(side)) ** 2
     if given is not None and given.coordinates is not None:
         for number, tile in enumerate(tiles):
             if bool(cut(given.cells, tile).all()):
@@ -173,13 +174,6 @@ def quilt(
         _place(result, tile, patch, alpha, source, Size(top, left), factor)
         shown.add(number, source, Size(top, left))
     return result
-
-
-def _freedom(sources: Sequence[Source], search: Search, usable: Sequence[Tensor] | None) -> float:
-    """How freely repeats may be avoided, 0 to 1: the square of the misfit of blocks of the exemplar's own size."""
-    side = block_side(sources, usable)
-    probe = search if side == search.side else Search(sources, side, usable)
-    return probe.misfit(_overlap(side)) ** 2
 
 
 def _overlap(side: int) -> int:

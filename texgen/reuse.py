@@ -53,7 +53,7 @@ class Reuse:
 
     def mark(self, number: int, exemplar: int, top: int, left: int) -> None:
         """Note that tile `number` of the plan shows an exemplar from (top, left) in its pixels on, to the nearest phase."""
-        place, phase = divmod(number, self._done.shape[1]), self._factor // PHASES
+        place, phase = divmod(number, self._done.shape[1]), max(1, self._factor // PHASES)
         self._shown[place] = (exemplar, top // phase * phase, left // phase * phase)
         self._done[place] = True
 

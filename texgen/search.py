@@ -101,7 +101,7 @@ class Search:
     def misfit(self, overlap: int) -> float:
         """How badly a block fits at the best other places, 0 (they are the same) to 1 (no better than the average place).
 
-        With blocks of 12 to 16 cells it is 0.3 for tiles and planks, where some places carry each other on nearly as well as
+        With the blocks of `block_side` it is 0.3 for tiles and planks, where some places carry each other on nearly as well as
         their own neighbours, and 0.6 to 0.8 for stones or metal, where all are about equally wrong; small blocks fit better. The
         median over `PROBES` blocks, compared in an overlap along two sides with the places of the same exemplar; those within
         half a block do not count.
@@ -111,20 +111,20 @@ class Search:
         """
         known = torch.zeros(self.side, self.side, dtype=torch.bool)
         known[:overlap], known[:, :overlap] = True, True
-        usable = self._outside <= self._outside.min()
-        places, found = usable.nonzero(), []
+        allowed = self._outside <= self._outside.min()
+        places, found = allowed.nonzero(), []
         for number in range(PROBES):
             which, top, left = places[int(number * GOLDEN % 1 * len(places))].tolist()
             source = self._sources[which]
             costs = self.costs(source.latents[..., top : top + self.side, left : left + self.side], known)
-            others = (costs - self._outside)[usable & self._elsewhere(source.exemplar, top, left)]
+            others = (costs - self._outside)[allowed & self._elsewhere(source.exemplar, top, left)]
             if len(others):
                 best = float(others.kthvalue(1 + int(BEST * len(others))).values)
                 found.append(best / max(float(others.mean()), FLAT))
         return statistics.median(found) if found else 1.0
 
     def _elsewhere(self, exemplar: int, top: int, left: int) -> Tensor:
-        """Positions (sources, rows, columns) of an exemplar farther than half a block from one of them."""
+        """Positions (sources, rows, columns) of an exemplar half a block or more from one of them."""
         rows, columns = ((torch.arange(n) - at).abs() for n, at in zip(self._positions, (top, left), strict=True))
         same = torch.tensor([source.exemplar == exemplar for source in self._sources])
         return same[:, None, None] & ((rows[:, None] >= self.side // 2) | (columns >= self.side // 2))

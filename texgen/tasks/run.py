@@ -67,7 +67,7 @@ class Run:
         level = contrast(exemplar) if plan.preset.raise_contrast else None
         raised = exemplar if level is None else exemplar.raised(level)
         sampler = self._sampler(raised, timesteps, _generator(seeds[4]))
-        painted = None if timesteps else self._painted(exemplar, begun)
+        painted = self._painted(exemplar, begun, timesteps)
         decoder = self.backbone if painted is not None else self._decoder(exemplar)
         self._done("adapt", stop)
         if level is not None:
@@ -163,10 +163,10 @@ class Run:
         kept = partial(cached, key, make)
         return with_decoder(self.backbone, self.team.shared(lambda: self.unfinished.stage("decoder", kept)))
 
-    def _painted(self, exemplar: Exemplar, begun: Start) -> Paint | None:
+    def _painted(self, exemplar: Exemplar, begun: Start, timesteps: Sequence[int]) -> Paint | None:
         """A collage that was not sampled and shall show the exemplar's own pixels is finished as it is."""
         target = self.plan.target
-        if target is None or begun.layers is None or self.plan.preset.detail != "pixels":
+        if timesteps or target is None or begun.layers is None or self.plan.preset.detail != "pixels":
             return None
         return assembled(exemplar, begun.layers, target, self.plan.wrap)
 

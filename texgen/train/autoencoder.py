@@ -84,7 +84,8 @@ class AutoencoderSettings:
         side: Of a crop, in pixels.
         patches: Weight of the statistics of patches; 0 is the first stage (L1 alone), which trains the encoder too.
             Above 0 the encoder stays as it is, so that latents keep their meaning.
-        sampled: In the second stage, share of steps on latents as a sampler leaves them instead of clean or noisy ones.
+        sampled: In the second stage, share of steps on latents as the sampler leaves them instead of clean or noisy ones;
+            without a sampler, none.
     """
 
     batch: int = 8
@@ -127,7 +128,7 @@ class AutoencoderObjective:
         image = batch.to(model.device)
         latents = model.encode(image).latents.float()
         if self.settings.patches:
-            latents = self.spoilt(latents, generator)
+            latents = self.varied(latents, generator)
         decoded = model.decode(latents).sample.float()
         pixels = (decoded - image).abs().mean()
         edges = difference_loss(decoded, image)
@@ -145,10 +146,9 @@ class AutoencoderObjective:
             logged["latents/departure from the linear code"] = float(departure.detach())
         return loss, logged
 
-    def spoilt(self, latents: Tensor, generator: torch.Generator) -> Tensor:
+    def varied(self, latents: Tensor, generator: torch.Generator) -> Tensor:
         """Clean, with a little noise, or as the sampler leaves them."""
-        sampled = torch.rand((), generator=generator) < self.settings.sampled
-        if self.sampler is not None and sampled:
+        if self.sampler is not None and torch.rand((), generator=generator) < self.settings.sampled:
             return as_sampled(self.sampler, latents.detach(), generator)
         level = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1, generator=generator)
         level = level * (torch.rand(len(latents), 1, 1, 1, generator=generator) < 0.5)

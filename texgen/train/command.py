@@ -99,12 +99,12 @@ def autoencoder(
     crops, device = Crops(data), _device(run)
     model = _autoencoder(init) if init else new_autoencoder(crops, channels, run["seed"])
     settings = AutoencoderSettings(batch=batch, side=side, patches=patches)
-    leaving = load(sampler, str(device), "float32") if sampler else None
-    if leaving is not None and not same_latents(leaving.autoencoder, model):
+    backbone = load(sampler, str(device), "float32") if sampler else None
+    if backbone is not None and not same_latents(backbone.autoencoder, model):
         raise OptionError(
             f"sampler={sampler} has other latents than {init}; train its UNet with that autoencoder first."
         )
-    _train(AutoencoderObjective(crops, model, settings, run["seed"], device, leaving), out, device, run)
+    _train(AutoencoderObjective(crops, model, settings, run["seed"], device, backbone), out, device, run)
 
 
 @train.command()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
+from diffusers import DDIMScheduler
 from torch import Tensor
 
 from texgen.attention import tapped
@@ -31,6 +34,13 @@ def as_sampled(backbone: Backbone, latents: Tensor, generator: torch.Generator) 
     noise = normal(latents.shape, generator).to(latents.device)
     current = noised(backbone.scheduler, level.raised(latents), noise, timesteps[0])
     with tapped(backbone.unet, backbone.condition) as tap:
-        for timestep in timesteps:
-            current = backbone.scheduler.step(tap(current, timestep), timestep, current).prev_sample
-    return level.lowered(current)
+        return level.lowered(denoised(backbone.scheduler, current, timesteps, tap))
+
+
+def denoised(
+    scheduler: DDIMScheduler, latents: Tensor, timesteps: Sequence[int], predict: Callable[[Tensor, int], Tensor]
+) -> Tensor:
+    """Latents (B, C, h, w) taken through falling timesteps; `predict` is given them and the timestep."""
+    for timestep in timesteps:
+        latents = scheduler.step(predict(latents, timestep), timestep, latents).prev_sample
+    return latents

@@ -18,6 +18,7 @@ from texgen.pairs import pair_errors
 from texgen.sample import noised, normal, strength_timesteps
 from texgen.train.autoencoder import as_sheet
 from texgen.train.crops import Crops, crop, generator_of
+from texgen.train.denoise import denoised
 from texgen.train.folder import save_model
 
 CONDITION_WIDTH = 64
@@ -79,7 +80,8 @@ class UNetObjective:
     """The UNet's training, as `texgen.train.loop` sees it: v-prediction on both halves of every pair.
 
     Attributes:
-        held_out: Windows (2 * pairs, 3, side, side) in [-1, 1] that are never trained on: targets, then exemplars.
+        held_out: Windows (2 * pairs, 3, side, side) in [-1, 1], targets, then exemplars, of the crops' held-out share; of a
+            library too small to have one, of crops that are trained on.
     """
 
     def __init__(
@@ -149,15 +151,17 @@ class UNetObjective:
         latents = self.encoded(torch.cat([self.held_out[:count], self.held_out[pairs : pairs + count]]))
         noise = normal(latents.shape, generator_of(2, 0)).to(latents.device)
         timesteps = strength_timesteps(self.scheduler, SHEET_STEPS, SHEET_STRENGTH)
-        noisy = current = noised(self.scheduler, latents[:count], noise[:count], timesteps[0])
+        noisy = noised(self.scheduler, latents[:count], noise[:count], timesteps[0])
         with tapped(self.module, self.condition) as tap, tap.pairing("beside"):
-            for timestep in timesteps:
+
+            def velocity(current: Tensor, timestep: int) -> Tensor:
                 exemplar = noised(self.scheduler, latents[count:], noise[count:], timestep)
-                velocity = tap(torch.cat([current, exemplar]), timestep)[:count]
-                current = self.scheduler.step(velocity, timestep, current).prev_sample
+                return tap(torch.cat([current, exemplar]), timestep)[:count]
+
+            found = denoised(self.scheduler, noisy, timesteps, velocity)
         decode = self.autoencoder.decode
         return as_sheet(
-            [self.held_out[pairs : pairs + count], *(decode(x).sample for x in (noisy, current, latents[:count]))]
+            [self.held_out[pairs : pairs + count], *(decode(x).sample for x in (noisy, found, latents[:count]))]
         )
 
     def save(self, folder: Path) -> None:
