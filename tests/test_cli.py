@@ -18,10 +18,10 @@ from texgen import cli, publish
 from texgen.errors import LockedError, ResourceError
 
 
-def run(capsys, *args) -> tuple[int, str, str]:
+def run(capsys, *args, main=cli.main) -> tuple[int, str, str]:
     """Exit code, stdout, stderr of a call in this process."""
     with pytest.raises(SystemExit) as stop:
-        cli.main([str(a) for a in args])
+        main([str(a) for a in args])
     captured = capsys.readouterr()
     return int(stop.value.code or 0), captured.out, captured.err
 

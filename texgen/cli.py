@@ -15,7 +15,7 @@ from texgen.train.command import train
 INTERNAL, INTERRUPTED = 1, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group()
 @click.version_option(package_name="texgen")
 def cli() -> None:
     """texgen turns a small material swatch into a large, seamless texture.
@@ -66,9 +66,14 @@ for command in (*VERBS, train):
 
 
 def main(args: list[str] | None = None) -> NoReturn:
-    """Run the command line; every expected failure is one line on stderr and an exit code."""
+    """Run texgen's command line."""
+    run(cli, args)
+
+
+def run(command: click.Command, args: list[str] | None = None) -> NoReturn:
+    """Run a command; every expected failure is one line on stderr and an exit code."""
     try:
-        cli.main(args, standalone_mode=False)
+        command.main(args, standalone_mode=False, help_option_names=["-h", "--help"], max_content_width=110)
         sys.exit(0)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
