@@ -1,6 +1,6 @@
 """What matters in training the UNet: short runs from the same random start, one thing changed in each.
 
-    python benchmarks/ablate.py --data CROPS --steps 150 [--out out/ablate]
+    python -m benchmarks.ablate --data CROPS --steps 150 [--out out/ablate]
 
 Every run makes the same number of steps on the same data, with the bundled autoencoder; the table is the held-out error of the target, reading
 both its own and the exemplar's keys and values, at the windows' own scale and on windows zoomed by 1.5.
@@ -20,9 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 import texgen
 from texgen.attention import PairMode
 from texgen.publish import save_csv
-from texgen.train.crops import Crops, generator_of
-from texgen.train.loop import Settings, train
-from texgen.train.unet import UNetObjective, UNetSettings, new_unet
+from training.crops import Crops, generator_of
+from training.loop import Settings, train
+from training.unet import UNetObjective, UNetSettings, new_unet
 
 TIMESTEPS = (20, 60, 120, 250)
 MIXED = (0.1, 0.25, 0.65)

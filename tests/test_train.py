@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 from test_cli import run
 
 import texgen
+from texgen import cli
 from texgen import image as images
 from texgen.attention import exemplar_key_values, tapped
 from texgen.errors import InputError, OptionError, ResourceError
@@ -26,8 +28,8 @@ from texgen.models import Backbone
 from texgen.models.autoencoder import TextureAutoencoder
 from texgen.patches import patch_distance
 from texgen.sample import noised, normal, strength_timesteps
-from texgen.train import sources
-from texgen.train.autoencoder import (
+from training import command, sources
+from training.autoencoder import (
     AutoencoderObjective,
     AutoencoderSettings,
     linear_code,
@@ -36,13 +38,15 @@ from texgen.train.autoencoder import (
     psnr,
     set_linear_code,
 )
-from texgen.train.crops import Crops, augmented_windows, generator_of
-from texgen.train.denoise import MOST, STEPS, as_sampled
-from texgen.train.gather import gather
-from texgen.train.loop import Settings, train
-from texgen.train.manifest import Crop, read_manifest
-from texgen.train.suitable import cuts, tiles, unsuitable
-from texgen.train.unet import UNetObjective, UNetSettings, new_unet
+from training.crops import Crops, augmented_windows, generator_of
+from training.denoise import MOST, STEPS, as_sampled
+from training.gather import gather
+from training.loop import Settings, train
+from training.manifest import Crop, read_manifest
+from training.suitable import cuts, tiles, unsuitable
+from training.unet import UNetObjective, UNetSettings, new_unet
+
+run_training = partial(run, main=partial(cli.run, command.train))
 
 
 def texture(seed: int, side: int = 512) -> np.ndarray:
@@ -204,7 +208,7 @@ def test_originals_are_either_trained_on_or_held_out(library: Path) -> None:
 
 
 def test_a_folder_without_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="make the folder with `texgen train data`"):
+    with pytest.raises(InputError, match="make the folder with `python -m training data`"):
         Crops(tmp_path)
 
 
@@ -374,13 +378,13 @@ def test_patches_of_equal_pictures_are_at_no_distance() -> None:
 def test_a_studio_trains_a_base_of_its_own_and_expands_with_it(library: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     common = ["--data", library, "--look-every", "2", "--side", "64", "--batch", "1", "--steps", "2"]
     vae, unet = tmp_path / "vae", tmp_path / "unet"
-    assert run(capsys, "train", "autoencoder", *common, "--out", vae, "--channels", "8")[0] == 0
+    assert run_training(capsys, "autoencoder", *common, "--out", vae, "--channels", "8")[0] == 0
     more = ["--out", tmp_path / "vae2", "--init", vae / "model", "--patches", "1"]
-    assert run(capsys, "train", "autoencoder", *common, *more)[0] == 0
+    assert run_training(capsys, "autoencoder", *common, *more)[0] == 0
     small = ["--autoencoder", tmp_path / "vae2/model", "--widths", "32,32,32"]
-    assert run(capsys, "train", "unet", *common, "--out", unet, *small)[0] == 0
+    assert run_training(capsys, "unet", *common, "--out", unet, *small)[0] == 0
     last = ["--out", tmp_path / "vae3", "--init", vae / "model", "--patches", "1", "--sampler", unet / "model"]
-    assert run(capsys, "train", "autoencoder", *common, *last)[0] == 0
+    assert run_training(capsys, "autoencoder", *common, *last)[0] == 0
     assert "PSNR/sampled" in (tmp_path / "vae3" / "log.csv").read_text()
     weights = "unet/diffusion_pytorch_model.safetensors"
     assert (tmp_path / "vae3/model" / weights).read_bytes() == (unet / "model" / weights).read_bytes()
@@ -391,21 +395,21 @@ def test_a_studio_trains_a_base_of_its_own_and_expands_with_it(library: Path, tm
 def test_the_command_refuses_before_training(library: Path, sd_folder: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     out, data = ["--out", tmp_path / "out"], ["--data", library]
     cases = [
-        (["train", "data", *out], 2, "no source"),
-        (["train", "autoencoder", "--data", tmp_path, *out], 3, "no manifest.csv"),
-        (["train", "autoencoder", *data, *out, "--side", "100"], 2, "multiple of 8"),
-        (["train", "autoencoder", *data, *out, "--init", "mini", "--sampler", "mini"], 2, "second stage"),
-        (["train", "autoencoder", *data, *out, "--init", sd_folder, "--patches", "1", "--sampler", "mini"], 4, "vae"),
+        (["data", *out], 2, "no source"),
+        (["autoencoder", "--data", tmp_path, *out], 3, "no manifest.csv"),
+        (["autoencoder", *data, *out, "--side", "100"], 2, "multiple of 8"),
+        (["autoencoder", *data, *out, "--init", "mini", "--sampler", "mini"], 2, "second stage"),
+        (["autoencoder", *data, *out, "--init", sd_folder, "--patches", "1", "--sampler", "mini"], 4, "vae"),
         (
-            ["train", "autoencoder", *data, *out, "--init", "mini", "--patches", "1", "--sampler", sd_folder],
+            ["autoencoder", *data, *out, "--init", "mini", "--patches", "1", "--sampler", sd_folder],
             2,
             "other latents",
         ),
-        (["train", "unet", *data, *out, "--autoencoder", "mini", "--modes", "1,2"], 2, "3 numbers"),
-        (["train", "unet", *data, *out, "--autoencoder", "mini", "--widths", "a"], 2, "must be numbers"),
-        (["train", "unet", *data, *out, "--autoencoder", tmp_path], 4, "no .safetensors weights"),
+        (["unet", *data, *out, "--autoencoder", "mini", "--modes", "1,2"], 2, "3 numbers"),
+        (["unet", *data, *out, "--autoencoder", "mini", "--widths", "a"], 2, "must be numbers"),
+        (["unet", *data, *out, "--autoencoder", tmp_path], 4, "no .safetensors weights"),
     ]
     for arguments, code, message in cases:
-        got, _, stderr = run(capsys, *arguments)
+        got, _, stderr = run_training(capsys, *arguments)
         assert got == code and message in stderr, (arguments, got, stderr)
     assert not (tmp_path / "out").exists()

@@ -10,7 +10,6 @@ import click
 
 from texgen.errors import OptionError, TexgenError
 from texgen.tasks.command import VERBS
-from texgen.train.command import train
 
 INTERNAL, INTERRUPTED = 1, 130
 
@@ -61,7 +60,7 @@ def doctor() -> None:
     click.echo(f"mini ok, {time.perf_counter() - started:.1f} s")
 
 
-for command in (*VERBS, train):
+for command in VERBS:
     cli.add_command(command)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from texgen.errors import InputError
-from texgen.train.manifest import Crop, read_manifest
+from training.manifest import Crop, read_manifest
 
 CACHE_BYTES = 5 * 2**30
 PERIODIC_SHARE = 0.25
@@ -22,7 +22,7 @@ PERIODIC_SHARE = 0.25
 
 
 class Crops:
-    """The crops of a folder made by `texgen train data`, a part of them held out by a hash of their origin.
+    """The crops of a folder made by `python -m training data`, a part of them held out by a hash of their origin.
 
     Args:
         folder: With `manifest.csv`.
@@ -36,7 +36,7 @@ class Crops:
     def __init__(self, folder: Path, held_out: float = 0.03, zoom: float = 1.5) -> None:
         manifest = folder / "manifest.csv"
         if not manifest.is_file():
-            raise InputError(f"{folder}: no manifest.csv; make the folder with `texgen train data`.")
+            raise InputError(f"{folder}: no manifest.csv; make the folder with `python -m training data`.")
         rows = [row for row in read_manifest(manifest) if (folder / row.file).is_file()]
         self.folder = folder
         self.zoom = zoom

@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from texgen.publish import publish
-from texgen.train.manifest import Crop, read_manifest, write_manifest
-from texgen.train.sources import SUFFIXES, SourceImage, images, origin
-from texgen.train.suitable import NOT_TEXTURES, cuts, decode, shifted_likeness, thumbnail, unsuitable
+from training.manifest import Crop, read_manifest, write_manifest
+from training.sources import SUFFIXES, SourceImage, images, origin
+from training.suitable import NOT_TEXTURES, cuts, decode, shifted_likeness, thumbnail, unsuitable
 
 Candidates = tuple[list[tuple[Crop, np.ndarray]], Counter[str]]
 

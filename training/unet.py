@@ -16,10 +16,10 @@ from texgen.attention import PairMode, tapped
 from texgen.models.autoencoder import TextureAutoencoder
 from texgen.pairs import pair_errors
 from texgen.sample import noised, normal, strength_timesteps
-from texgen.train.autoencoder import as_sheet
-from texgen.train.crops import Crops, crop, generator_of
-from texgen.train.denoise import denoised
-from texgen.train.folder import save_model
+from training.autoencoder import as_sheet
+from training.crops import Crops, crop, generator_of
+from training.denoise import denoised
+from training.folder import save_model
 
 CONDITION_WIDTH = 64
 VALIDATION_TIMESTEPS = (20, 60, 120, 250, 500)
@@ -77,7 +77,7 @@ class UNetSettings:
 
 
 class UNetObjective:
-    """The UNet's training, as `texgen.train.loop` sees it: v-prediction on both halves of every pair.
+    """The UNet's training, as `training.loop` sees it: v-prediction on both halves of every pair.
 
     Attributes:
         held_out: Windows (2 * pairs, 3, side, side) in [-1, 1], targets, then exemplars, of the crops' held-out share; of a

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from texgen.errors import InputError, OptionError
 from texgen.interrupt import StopSignals
 from texgen.publish import publish, save_image
-from texgen.train.record import Row, curves, matplotlib_classes, write_log
+from training.record import Row, curves, matplotlib_classes, write_log
 
 STATE = "state.pt"
 LOG_EVERY = 25

@@ -1,4 +1,4 @@
-"""`texgen train`: argv in, a training run out. torch is imported when work starts."""
+"""`python -m training`: argv in, a training run out. torch is imported when work starts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
     from texgen.models.autoencoder import TextureAutoencoder
-    from texgen.train.loop import Objective
+    from training.loop import Objective
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -36,8 +36,8 @@ def train() -> None:
 @click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True)
 def data(sources: tuple[Path, ...], out: Path, debian: Path | None, unseen: Path | None, workers: int) -> None:
     """Gather training crops from SOURCES: folders of images and Debian packages."""
-    from texgen.train.gather import gather, read_swatches
-    from texgen.train.sources import fetch
+    from training.gather import gather, read_swatches
+    from training.sources import fetch
 
     found = [*sources, *(fetch(debian) if debian else [])]
     if not found:
@@ -48,7 +48,7 @@ def data(sources: tuple[Path, ...], out: Path, debian: Path | None, unseen: Path
 
 def _run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--data", required=True, type=FOLDER, help="Folder made by `texgen train data`."),
+        click.option("--data", required=True, type=FOLDER, help="Folder made by `python -m training data`."),
         click.option("--out", required=True, type=FOLDER, help="Of state, log, contact sheet and model."),
         click.option("--resume", is_flag=True, help="Go on with the training in --out."),
         click.option("--minutes", type=click.FloatRange(0), help="Stop after this time."),
@@ -89,8 +89,8 @@ def autoencoder(
 ) -> None:  # fmt: skip
     """Train the autoencoder: L1 first, then, from that with --init and --patches 1, the grain."""
     from texgen.models import load
-    from texgen.train.autoencoder import AutoencoderObjective, AutoencoderSettings, new_autoencoder, same_latents
-    from texgen.train.crops import Crops
+    from training.autoencoder import AutoencoderObjective, AutoencoderSettings, new_autoencoder, same_latents
+    from training.crops import Crops
 
     if side % 8:
         raise OptionError(f"side={side} must be a multiple of 8.")
@@ -133,8 +133,8 @@ def unet(
     modes: str, focus: int, focus_share: float, **run: Any,
 ) -> None:  # fmt: skip
     """Train the UNet on pairs of crops of the same texture."""
-    from texgen.train.crops import Crops
-    from texgen.train.unet import UNetObjective, UNetSettings, new_unet
+    from training.crops import Crops
+    from training.unet import UNetObjective, UNetSettings, new_unet
 
     shares = _numbers("modes", modes, 3)
     if side % 32:
@@ -154,8 +154,8 @@ def unet(
 
 def _train(objective: Objective, out: Path, device: torch.device, run: dict[str, Any]) -> None:
     from texgen.models.load import choose_dtype
-    from texgen.train.loop import Settings
-    from texgen.train.loop import train as loop
+    from training.loop import Settings
+    from training.loop import train as loop
 
     dtype = "bfloat16" if run["dtype"] == "auto" and device.type == "cuda" else run["dtype"]
     settings = Settings(

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from texgen.models import Backbone
 from texgen.models.autoencoder import TextureAutoencoder
 from texgen.patches import patch_distance
-from texgen.train.crops import Crops, crop, generator_of
-from texgen.train.denoise import as_sampled
-from texgen.train.folder import save_half, save_model
+from training.crops import Crops, crop, generator_of
+from training.denoise import as_sampled
+from training.folder import save_half, save_model
 
 SPECTRUM = 0.6
 """Channel c of the code gets its own standard deviation to this power: 0 would whiten it, which does not learn."""
@@ -95,7 +95,7 @@ class AutoencoderSettings:
 
 
 class AutoencoderObjective:
-    """The autoencoder's training, as `texgen.train.loop` sees it.
+    """The autoencoder's training, as `training.loop` sees it.
 
     With a `sampler`, a model whose latents are these, the second stage also sees latents as its runs leave them.
     """

@@ -58,5 +58,5 @@ def matplotlib_classes() -> tuple[Any, Any]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise OptionError("training draws its curves with matplotlib; install texgen[train].") from error
+        raise OptionError("training draws its curves with matplotlib; install it.") from error
     return FigureCanvasAgg, Figure

@@ -1,1 +1,0 @@
-"""Train a base model: gather textures, then the autoencoder, then the UNet. Used by `texgen train`."""

@@ -1,0 +1,7 @@
+"""`python -m training`."""
+
+from texgen.cli import run
+from training.command import train
+
+if __name__ == "__main__":
+    run(train)
