@@ -1,0 +1,189 @@
+"""All swatches of a job on one sheet, scale by scale, with the descriptors of their patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from texgen.swatch import kernels
+from texgen.swatch.pyramid import edge_distance, halved
+
+SAMPLES = 8000
+"""Patches that the principal components are found from."""
+PAIRS = 48_000_000
+"""Pairs of keys compared to find similar ones, at most, a level."""
+APART = 2
+WINDOW = 0.9
+"""Standard deviation of a descriptor's window in half patches."""
+
+
+class Source(NamedTuple):
+    """A swatch as it is searched.
+
+    Attributes:
+        pixels: (H, W, C), float32.
+        share: Of the canvas, the shares of all sources summing to 1.
+        wraps: Whether it tiles by itself: its patches may lie across its border.
+    """
+
+    pixels: np.ndarray
+    share: float = 1.0
+    wraps: bool = False
+
+
+@dataclass(frozen=True)
+class Level:
+    """One scale of the bank.
+
+    Attributes:
+        number: 0 is full size, each level half of the one before.
+        pixels: (H, W, C + 1), float32: colours and the distance to edges, scaled to the colours' deviation.
+        patch: Side of a patch.
+        centres: (H, W), bool: where a patch may be centred.
+        shown: (H, W), bool: pixels that may vote; not those of a mirrored margin.
+        nearest: (H, W), int32: the nearest centre of each place, packed.
+        shares: (H, W), float32: how often a key should be used, mean 1 over the centres.
+        keys: (H, W, D), float32.
+        similar: (H, W, S), int32, packed.
+        basis, offset: Of the descriptors, (k k C, D) and (D,).
+        spread: Mean squared distance of two random keys.
+    """
+
+    number: int
+    pixels: np.ndarray
+    patch: int
+    centres: np.ndarray
+    shown: np.ndarray
+    nearest: np.ndarray
+    shares: np.ndarray
+    keys: np.ndarray
+    similar: np.ndarray
+    basis: np.ndarray
+    offset: np.ndarray
+    spread: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+
+class Place(NamedTuple):
+    """Where a source lies on the sheet at full size, its margin included."""
+
+    left: int
+    height: int
+    width: int
+    margin: int
+
+
+class Bank:
+    """Pyramids of all sources beside each other on one sheet; levels are described when they are asked for.
+
+    Around each source is a margin, so that patches may be centred at its border: its own other side where it tiles by itself, else its mirror
+    image, which is described but never shown. All corners lie on the coarsest pixels, so that a coordinate of one level is twice, plus 0
+    or 1, that of the next.
+
+    Args:
+        sources: Swatches of one channel count.
+        levels: Number of scales.
+        patch: Largest side of a patch.
+    """
+
+    def __init__(self, sources: Sequence[Source], levels: int, patch: int) -> None:
+        self.sources, self.levels = sources, levels
+        unit = 1 << (levels - 1)
+        self.places: list[Place] = []
+        self.pyramids: list[list[np.ndarray]] = []
+        left = 0
+        for source in sources:
+            height, width = source.pixels.shape[:2]
+            margin = patch // 2 * unit
+            if source.wraps:
+                margin = max(margin, min(height, width) // 8 // unit * unit)
+            self.places.append(Place(left, height + 2 * margin, width + 2 * margin, margin))
+            left += -(-self.places[-1].width // unit) * unit
+            pyramid = [with_edges(source.pixels, source.wraps)]
+            while len(pyramid) < levels:
+                pyramid.append(halved(pyramid[-1], source.wraps))
+            self.pyramids.append(pyramid)
+        self.sheet = (-(-max(place.height for place in self.places) // unit) * unit, left)
+
+    def level(self, number: int, *, patch: int, dims: int, alike: int) -> Level:
+        """Descriptors of a scale: principal components of its windowed patches."""
+        shape = (self.sheet[0] >> number, self.sheet[1] >> number)
+        pixels = np.zeros((*shape, self.pyramids[0][0].shape[2]), np.float32)
+        centres, shares, shown = np.zeros(shape, bool), np.zeros(shape, np.float32), np.zeros(shape, bool)
+        r = patch // 2
+        for source, place, pyramid in zip(self.sources, self.places, self.pyramids, strict=True):
+            picture, margin, left = pyramid[number], place.margin >> number, place.left >> number
+            h, w = picture.shape[0] + 2 * margin, picture.shape[1] + 2 * margin
+            around = [(margin, margin), (margin, margin), (0, 0)]
+            pixels[:h, left : left + w] = np.pad(picture, around, mode="wrap" if source.wraps else "symmetric")
+            inner = r if source.wraps else margin
+            centres[inner : h - inner, left + inner : left + w - inner] = True
+            shares[inner : h - inner, left + inner : left + w - inner] = source.share / max((h - 2 * inner) * (w - 2 * inner), 1)
+            shown[0:h, left : left + w] = True
+            if not source.wraps:
+                shown[:h, left : left + w] = centres[:h, left : left + w]
+        shares *= centres.sum() / shares.sum()
+        basis, offset = components(pixels, centres, patch, dims)
+        keys = described(pixels, centres, patch, basis, offset)
+        spread = 2 * float(keys[centres].var(0).sum())
+        similar = np.zeros((*shape, alike), np.int32)
+        if alike:
+            similar[centres] = similar_keys(keys, centres, alike)
+        return Level(
+            number, pixels, patch, centres, shown, nearest_centres(centres), shares, keys, similar, basis, offset, spread,
+        )  # fmt: skip
+
+
+def with_edges(pixels: np.ndarray, wraps: bool) -> np.ndarray:
+    """Colours and, as the last channel, the distance to edges, as strong as the colours."""
+    distance = edge_distance(pixels, wraps)
+    scale = pixels.std() / (distance.std() + 1e-6)
+    return np.concatenate([pixels, ((distance - distance.mean()) * scale)[..., None]], -1).astype(np.float32)
+
+
+def components(pixels: np.ndarray, centres: np.ndarray, patch: int, dims: int) -> tuple[np.ndarray, np.ndarray]:
+    """Principal components of the windowed patches, (k k C, D), and minus their mean's descriptor, (D,)."""
+    places = np.argwhere(centres)
+    picked = places[np.random.default_rng(0).permutation(len(places))[:SAMPLES]] - patch // 2
+    reach = np.arange(patch)
+    patches = pixels[picked[:, 0, None, None] + reach[:, None], picked[:, 1, None, None] + reach]
+    profile = np.exp(-0.5 * (np.linspace(-1, 1, patch) / WINDOW) ** 2)
+    weight = np.sqrt(np.outer(profile, profile))[..., None].astype(np.float32)
+    flat = (patches * weight).reshape(len(picked), -1).astype(np.float64)
+    mean = flat.mean(0)
+    _, vectors = np.linalg.eigh((flat - mean).T @ (flat - mean) / len(flat))
+    chosen = vectors[:, ::-1][:, :dims]
+    chosen = np.pad(chosen, ((0, 0), (0, dims - chosen.shape[1])))
+    basis = chosen * np.broadcast_to(weight, patches.shape[1:]).reshape(-1, 1)
+    return np.ascontiguousarray(basis, np.float32), (-(mean @ chosen)).astype(np.float32)
+
+
+def described(pixels: np.ndarray, centres: np.ndarray, patch: int, basis: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Descriptors (H, W, D) of all patches, 0 where there is none."""
+    keys = np.zeros((*pixels.shape[:2], basis.shape[1]), np.float32)
+    kernels.describe_all(pixels, centres, patch, basis, offset, keys)
+    return keys
+
+
+def similar_keys(keys: np.ndarray, centres: np.ndarray, alike: int) -> np.ndarray:
+    """For every centre the `alike` most similar ones among as many as can be afforded, packed, (n, alike)."""
+    places = np.argwhere(centres).astype(np.int32)
+    few = min(len(places), max(64, PAIRS // len(places)))
+    others = places[np.sort(np.random.default_rng(0).permutation(len(places))[:few])]
+    found = np.zeros((len(places), alike), np.int32)
+    kernels.most_similar(keys, places, others, APART, found)
+    return found
+
+
+def nearest_centres(centres: np.ndarray) -> np.ndarray:
+    """The nearest centre of each place, packed."""
+    from scipy.ndimage import distance_transform_edt
+
+    y, x = distance_transform_edt(~centres, return_distances=False, return_indices=True)
+    return ((y << 16) | x).astype(np.int32)

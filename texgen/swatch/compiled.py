@@ -1,0 +1,23 @@
+"""Functions compiled by numba, cached on disk where a cache can be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """The function as machine code that runs without the interpreter lock, so that threads share the work.
+
+    Numba keeps the code in `__pycache__`, in the user's cache folder or in `NUMBA_CACHE_DIR`; where none of them can be written
+    it is compiled anew in every process.
+    """
+    options: dict[str, Any] = {"nogil": True, "fastmath": True, "boundscheck": False}
+    try:
+        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+    except RuntimeError:  # no locator: numba found nowhere to put a cache
+        return numba.njit(**options)(function)  # type: ignore[no-any-return]

@@ -1,0 +1,49 @@
+"""How often the bank is shown, and what showing it once more costs: the log prior of the keys."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from texgen.swatch.bank import Level
+
+CAP = 4.0
+"""Use beyond this many times the mean costs no more: in flat regions keys are alike, and any of them may serve."""
+BINS = 24
+
+
+def usage(level: Level, counts: np.ndarray) -> np.ndarray:
+    """How often the patches around each pixel of the bank are shown, in units of the wanted mean, (H, W), float32.
+
+    Args:
+        level: Of the bank.
+        counts: How often each key is the field's, (H, W).
+    """
+    from scipy.ndimage import uniform_filter
+
+    total = max(int(counts.sum()), 1)
+    mean = counts.astype(np.float32) * (level.centres.sum() / total)
+    wanted = uniform_filter(level.shares, level.patch, mode="constant")
+    shown = uniform_filter(mean, level.patch, mode="constant")
+    return shown / np.maximum(wanted, 1e-6)
+
+
+def penalties(level: Level, used: np.ndarray, weight: float) -> np.ndarray:
+    """What choosing a key costs beside its distance: `weight` times its use, infinite where there is no key."""
+    return np.where(level.centres, weight * np.minimum(used, CAP), np.inf).astype(np.float32)
+
+
+def trust(level: Level, used: np.ndarray, strength: float) -> np.ndarray:
+    """Weights of the bank's pixels in votes, (H, W): lower for colours that are shown more often than the bank has them."""
+    if not strength:
+        return level.shown.astype(np.float32)
+    shown = level.pixels[level.centres]
+    use = used[level.centres]
+    excess = np.zeros(level.size, np.float32)
+    for channel in range(level.pixels.shape[2] - 1):
+        low, high = shown[:, channel].min() - 1e-3, shown[:, channel].max() + 1e-3
+        bins = ((level.pixels[..., channel] - low) / (high - low) * BINS).astype(np.int64).clip(0, BINS - 1)
+        inside = bins[level.centres]
+        own = np.bincount(inside, minlength=BINS) / len(inside)
+        now = np.bincount(inside, use, minlength=BINS) / max(use.sum(), 1e-6)
+        excess += np.maximum(now / (own + 1e-4) - 1, 0).astype(np.float32)[bins]
+    return (level.shown / (1 + strength * excess)).astype(np.float32)
