@@ -17,8 +17,9 @@ import pytest
 import torch
 
 import texgen
-from texgen.checkpoint import GENERATIONS, Unfinished, unfinished_seed
+from texgen.checkpoint import GENERATIONS, Unfinished
 from texgen.errors import OptionError
+from texgen.run_folder import unfinished_seed
 from texgen.sample import Progress
 from tiling import Accumulator, Size, Tile
 

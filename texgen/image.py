@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import io
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from texgen.errors import InputError, OptionError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_PIXELS = 16384 * 16384
 MIN_SIDE = 64
 LIGHT_DEGREE, LIGHT_CELLS, LIGHT_FLOOR = 3, 64, 1 / 255
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "TGA", "BMP")
-ImageLike = str | Path | Image.Image | np.ndarray | Tensor
+ImageLike = Union[str, Path, Image.Image, np.ndarray, "Tensor"]
 """A file, a Pillow image, an array (H, W, 3) or a tensor (3, H, W) in [0, 1]."""
 
 WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N", "I;16S")
 
 
 def read(source: ImageLike) -> Tensor:
+    """Read any swatch, as a tensor (1, 3, H, W), float32, in [0, 1]; see `read_pixels`."""
+    import torch
+
+    return torch.from_numpy(np.array(read_pixels(source))).permute(2, 0, 1)[None]
+
+
+def read_pixels(source: ImageLike) -> np.ndarray:
     """Read any swatch.
 
     Args:
@@ -36,37 +44,39 @@ def read(source: ImageLike) -> Tensor:
             an embedded ICC profile is converted to sRGB, an alpha channel that is opaque everywhere is dropped.
 
     Returns:
-        (1, 3, H, W), float32, in [0, 1].
+        (H, W, 3), float32, in [0, 1].
 
     Raises:
         InputError: Missing, empty, truncated, animated, too large, of an unknown format, or with content that 8-bit
             RGB cannot hold (16 bits a channel, transparency).
     """
-    if isinstance(source, Tensor):
-        return _checked(source if source.ndim == 4 else source[None])
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(source, torch.Tensor):
+        values = source if source.ndim == 4 else source[None]
+        if values.ndim != 4 or values.shape[:2] != (1, 3) or not values.is_floating_point():
+            raise InputError(
+                f"tensor of shape {tuple(values.shape)} and {values.dtype}; give a float (3, height, width) in [0, 1]."
+            )
+        return _checked(values[0].detach().float().cpu().permute(1, 2, 0).numpy())
     if isinstance(source, np.ndarray):
-        if source.ndim != 3 or source.shape[2] != 3 or source.dtype == np.uint16:
+        if source.ndim != 3 or source.shape[2] != 3 or not (source.dtype == np.uint8 or source.dtype.kind == "f"):
             raise InputError(
                 f"array of shape {source.shape} and {source.dtype}; give (height, width, 3), uint8 or float in [0, 1]."
             )
-        values = torch.from_numpy(np.array(source)).permute(2, 0, 1)[None]
-        return _checked(values.float() / 255 if source.dtype == np.uint8 else values)
+        values = source.astype(np.float32)
+        return _checked(values / np.float32(255) if source.dtype == np.uint8 else values)
     if isinstance(source, Image.Image):
         return _from_pillow(source, "image")
-    return _read_file(Path(source))
+    return _read_file(Path(source))  # type: ignore[arg-type]
 
 
-def _checked(values: Tensor) -> Tensor:
-    if values.ndim != 4 or values.shape[:2] != (1, 3) or not values.is_floating_point():
-        raise InputError(
-            f"tensor of shape {tuple(values.shape)} and {values.dtype}; give a float (3, height, width) in [0, 1]."
-        )
-    if not bool(torch.isfinite(values).all()) or values.min() < 0 or values.max() > 1:
+def _checked(values: np.ndarray) -> np.ndarray:
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
         raise InputError("image values must be finite and in [0, 1].")
-    return values.detach().float().cpu()
+    return values
 
 
-def _read_file(path: Path) -> Tensor:
+def _read_file(path: Path) -> np.ndarray:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
@@ -78,7 +88,7 @@ def _read_file(path: Path) -> Tensor:
     return _from_bytes(content, str(path))
 
 
-def _from_bytes(content: bytes, name: str) -> Tensor:
+def _from_bytes(content: bytes, name: str) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
@@ -90,7 +100,7 @@ def _from_bytes(content: bytes, name: str) -> Tensor:
         return _from_pillow(image, name)
 
 
-def _from_pillow(image: Image.Image, name: str) -> Tensor:
+def _from_pillow(image: Image.Image, name: str) -> np.ndarray:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise InputError(f"{name}: {width}x{height} is too many pixels; at most {MAX_PIXELS} are read.")
@@ -105,8 +115,7 @@ def _from_pillow(image: Image.Image, name: str) -> Tensor:
         rgb = _to_srgb(_opaque(upright, name))
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise InputError(f"{name}: broken or truncated ({error}).") from error
-    values = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None]
-    return values.float() / 255
+    return np.asarray(rgb, np.float32) / np.float32(255)
 
 
 def _refuse_wide(image: Image.Image, name: str) -> None:
@@ -170,6 +179,8 @@ def prepare(
         OptionError: A value out of its range.
         InputError: The prepared swatch has a side under 64 px.
     """
+    import torch.nn.functional as F
+
     image = _turned(image, crop, rotate)
     if flatten_light:
         image = flattened(image)
@@ -185,6 +196,8 @@ def prepare_map(
     labels: Tensor, *, crop: Sequence[int] | None = None, rotate: int = 0, scale: float = 1.0, size: int | None = None
 ) -> Tensor:
     """A map (H, W) of whole numbers, cut, turned and resized as `prepare` does with its swatch, by nearest neighbour."""
+    import torch.nn.functional as F
+
     turned = _turned(labels[None, None], crop, rotate)
     return F.interpolate(turned.float(), _target(turned, scale, size), mode="nearest-exact")[0, 0].to(labels.dtype)
 
@@ -198,7 +211,7 @@ def _turned(image: Tensor, crop: Sequence[int] | None, rotate: int) -> Tensor:
         image = image[..., top : top + h, left : left + w]
     if rotate % 90:
         raise OptionError(f"rotate={rotate} must be 0, 90, 180 or 270.")
-    return torch.rot90(image, rotate // 90, (2, 3))
+    return image.rot90(rotate // 90, (2, 3))
 
 
 def _target(image: Tensor, scale: float, size: int | None) -> tuple[int, int]:
@@ -217,6 +230,9 @@ def flattened(image: Tensor) -> Tensor:
     The logarithm of the brightness is fitted by a polynomial of degree `LIGHT_DEGREE` in x and y, and the picture divided by
     it: light multiplies what it falls on, in encoded values as well, and so few terms cannot follow the texture itself.
     """
+    import torch
+    import torch.nn.functional as F
+
     side = tuple(min(LIGHT_CELLS, n) for n in image.shape[-2:])
     brightness = F.interpolate(image.mean(1, keepdim=True), side, mode="area").clamp_min(LIGHT_FLOOR).log()
     powers = _powers(side).flatten(1).T.double()
@@ -228,6 +244,8 @@ def flattened(image: Tensor) -> Tensor:
 
 def _powers(size: tuple[int, ...]) -> Tensor:
     """x^i y^j for i + j up to `LIGHT_DEGREE` at cell centres, x and y from -1 to 1, (terms, H, W)."""
+    import torch
+
     y, x = (((torch.arange(n) + 0.5) / n * 2 - 1) for n in size)
     degrees = [(i, j) for i in range(LIGHT_DEGREE + 1) for j in range(LIGHT_DEGREE + 1 - i)]
     return torch.stack([x[None, :] ** i * y[:, None] ** j for i, j in degrees])

@@ -7,12 +7,21 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from texgen.models import Backbone
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from texgen.models import Backbone
+
+
+def swatch_entry(source: Any, pixels: np.ndarray) -> dict[str, Any]:
+    """The same of pixels (H, W, C), float32."""
+    name = Path(source).name if isinstance(source, str | Path) else type(source).__name__
+    found = hashlib.sha256(np.rint(pixels * 255).astype(np.uint8).transpose(2, 0, 1).tobytes()).hexdigest()
+    return {"name": name, "width": pixels.shape[1], "height": pixels.shape[0], "sha256": found}
 
 
 def exemplar_entry(source: Any, prepared: Tensor) -> dict[str, Any]:
@@ -33,6 +42,8 @@ def digest(values: Sequence[Tensor]) -> str:
 
 def environment(backbone: Backbone) -> dict[str, Any]:
     """Versions, model and device."""
+    import torch
+
     return {
         "texgen": package_version("texgen"),
         "torch": torch.__version__,
@@ -46,6 +57,8 @@ def environment(backbone: Backbone) -> dict[str, Any]:
 
 def machine() -> list[str]:
     """What the last bits of a result may depend on beside `environment`."""
+    import torch
+
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     return [platform.machine(), platform.processor(), gpu, str(torch.get_num_threads())]
 

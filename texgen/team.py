@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from torch import Tensor, distributed
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Work = tuple[Tensor, tuple[float, ...]]
+Work = tuple["Tensor", tuple[float, ...]]
 """A tensor on the CPU, float32, and a few numbers."""
 Shared = TypeVar("Shared")
 
@@ -38,6 +38,8 @@ class Team:
         """What `make` gives in process 0, in every process."""
         made = [make() if self.rank == 0 else None]
         if self.size > 1:
+            from torch import distributed
+
             distributed.broadcast_object_list(made, 0)
         return made[0]  # type: ignore[return-value]
 
@@ -57,9 +59,13 @@ class Team:
     def wait(self) -> None:
         """Until all are here."""
         if self.size > 1:
+            from torch import distributed
+
             distributed.barrier()
 
     def _all(self, mine: object) -> list[object]:
+        from torch import distributed
+
         found: list[object] = [None] * self.size
         distributed.all_gather_object(found, mine)
         return found
@@ -73,6 +79,8 @@ def join() -> Team:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return ALONE
+    from torch import distributed
+
     if not distributed.is_initialized():
         distributed.init_process_group("gloo")
     return Team(distributed.get_rank(), size)
@@ -81,6 +89,10 @@ def join() -> Team:
 def own_device(device: str) -> str:
     """`auto` or `cuda` to this process' own GPU under torchrun."""
     local = os.environ.get("LOCAL_RANK")
-    if local is None or device not in ("auto", "cuda") or not torch.cuda.is_available():
+    if local is None or device not in ("auto", "cuda"):
+        return device
+    import torch
+
+    if not torch.cuda.is_available():
         return device
     return f"cuda:{int(local) % torch.cuda.device_count()}"

@@ -10,12 +10,17 @@ import numpy as np
 
 from texgen.swatch import kernels
 from texgen.swatch.pyramid import edge_distance, halved
+from tiling import Size, spread_tiles
 
 SAMPLES = 8000
 """Patches that the principal components are found from."""
 PAIRS = 48_000_000
 """Pairs of keys compared to find similar ones, at most, a level."""
 APART = 2
+TURNS = {"none": (0,), "mirror": (0, 4), "rotate": (0, 1, 2, 3), "all": tuple(range(8))}
+"""Ways in which a swatch is used beside its own, by the name of its symmetry."""
+MOST_PIXELS, WINDOW_SIDE = 1_200_000, 512
+"""Of all swatches that are searched, and side of the windows that larger ones are cut to."""
 WINDOW = 0.9
 """Standard deviation of a descriptor's window in half patches."""
 
@@ -27,11 +32,18 @@ class Source(NamedTuple):
         pixels: (H, W, C), float32.
         share: Of the canvas, the shares of all sources summing to 1.
         wraps: Whether it tiles by itself: its patches may lie across its border.
+        exemplar: Number of the swatch it was taken from.
+        top, left: Where it lies in that swatch.
+        turn: How it was turned then, see `turned`.
     """
 
     pixels: np.ndarray
     share: float = 1.0
     wraps: bool = False
+    exemplar: int = 0
+    top: int = 0
+    left: int = 0
+    turn: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,7 @@ class Level:
         similar: (H, W, S), int32, packed.
         basis, offset: Of the descriptors, (k k C, D) and (D,).
         spread: Mean squared distance of two random keys.
+        shortest: Shorter side of the smallest source.
     """
 
     number: int
@@ -64,6 +77,7 @@ class Level:
     basis: np.ndarray
     offset: np.ndarray
     spread: float
+    shortest: int
 
     @property
     def size(self) -> tuple[int, int]:
@@ -94,6 +108,7 @@ class Bank:
 
     def __init__(self, sources: Sequence[Source], levels: int, patch: int) -> None:
         self.sources, self.levels = sources, levels
+        self._last: tuple[tuple[int, ...], Level] | None = None
         unit = 1 << (levels - 1)
         self.places: list[Place] = []
         self.pyramids: list[list[np.ndarray]] = []
@@ -111,8 +126,26 @@ class Bank:
             self.pyramids.append(pyramid)
         self.sheet = (-(-max(place.height for place in self.places) // unit) * unit, left)
 
+    def origins(self) -> np.ndarray:
+        """Exemplar, y and x (3, H, W), int32, of every pixel of the sheet at full size."""
+        found = np.full((3, *self.sheet), -1, np.int32)
+        for source, place in zip(self.sources, self.places, strict=True):
+            side = source.pixels.shape[:2][:: -1 if source.turn % 2 else 1]
+            y, x = (turned(axis, source.turn) for axis in np.indices(side, np.int32))
+            own = np.stack([np.full_like(y, source.exemplar), y + source.top, x + source.left])
+            around = [(0, 0), (place.margin, place.margin), (place.margin, place.margin)]
+            own = np.pad(own, around, mode="wrap" if source.wraps else "symmetric")
+            found[:, : place.height, place.left : place.left + place.width] = own
+        return found
+
     def level(self, number: int, *, patch: int, dims: int, alike: int) -> Level:
-        """Descriptors of a scale: principal components of its windowed patches."""
+        """Descriptors of a scale: principal components of its windowed patches. The last scale asked for is kept."""
+        asked = (number, patch, dims, alike)
+        if self._last is None or self._last[0] != asked:
+            self._last = (asked, self._described(*asked))
+        return self._last[1]
+
+    def _described(self, number: int, patch: int, dims: int, alike: int) -> Level:
         shape = (self.sheet[0] >> number, self.sheet[1] >> number)
         pixels = np.zeros((*shape, self.pyramids[0][0].shape[2]), np.float32)
         centres, shares, shown = np.zeros(shape, bool), np.zeros(shape, np.float32), np.zeros(shape, bool)
@@ -124,7 +157,9 @@ class Bank:
             pixels[:h, left : left + w] = np.pad(picture, around, mode="wrap" if source.wraps else "symmetric")
             inner = r if source.wraps else margin
             centres[inner : h - inner, left + inner : left + w - inner] = True
-            shares[inner : h - inner, left + inner : left + w - inner] = source.share / max((h - 2 * inner) * (w - 2 * inner), 1)
+            shares[inner : h - inner, left + inner : left + w - inner] = source.share / max(
+                (h - 2 * inner) * (w - 2 * inner), 1
+            )
             shown[0:h, left : left + w] = True
             if not source.wraps:
                 shown[:h, left : left + w] = centres[:h, left : left + w]
@@ -137,7 +172,41 @@ class Bank:
             similar[centres] = similar_keys(keys, centres, alike)
         return Level(
             number, pixels, patch, centres, shown, nearest_centres(centres), shares, keys, similar, basis, offset, spread,
+            min(min(pyramid[number].shape[:2]) for pyramid in self.pyramids),
         )  # fmt: skip
+
+
+def turned(image: np.ndarray, turn: int) -> np.ndarray:
+    """A picture (H, W, ...) turned by `turn` % 4 quarters counterclockwise, mirrored sideways before where `turn` is 4 or more."""
+    return np.rot90(image[:, ::-1] if turn >= 4 else image, turn % 4)
+
+
+def sources_of(
+    swatches: Sequence[np.ndarray], shares: Sequence[float], symmetry: str = "none", wraps: Sequence[bool] = ()
+) -> list[Source]:
+    """What is searched of some swatches: each whole, or windows spread over it where it is large, and these turned and mirrored where asked.
+
+    Args:
+        swatches: (H, W, C), float32, each.
+        shares: Of the canvas.
+        symmetry: A key of `TURNS`.
+        wraps: Whether each tiles by itself.
+    """
+    found = []
+    most = MOST_PIXELS // len(swatches)
+    for number, (swatch, share) in enumerate(zip(swatches, shares, strict=True)):
+        size = Size(*swatch.shape[:2])
+        window = size if size.area <= most else Size(min(size.height, WINDOW_SIDE), min(size.width, WINDOW_SIDE))
+        tiles = spread_tiles(size, window, max(1, most // window.area))
+        whole = len(tiles) == 1 and window == size and number < len(wraps) and wraps[number]
+        for tile in tiles:
+            part = swatch[tile.top : tile.bottom, tile.left : tile.right]
+            for turn in TURNS[symmetry]:
+                each = share / len(tiles) / len(TURNS[symmetry])
+                found.append(
+                    Source(np.ascontiguousarray(turned(part, turn)), each, whole, number, tile.top, tile.left, turn)
+                )
+    return found
 
 
 def with_edges(pixels: np.ndarray, wraps: bool) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -21,3 +22,9 @@ def compiled(function: Function) -> Function:
         return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # no locator: numba found nowhere to put a cache
         return numba.njit(**options)(function)  # type: ignore[no-any-return]
+
+
+def is_compiled(function: Any) -> bool:
+    """Whether the next call of a compiled function needs no compiling: it ran in this process, or stands in the cache."""
+    cache = getattr(getattr(function, "_cache", None), "_cache_file", None)
+    return bool(function.overloads) or Path(getattr(cache, "_index_path", "")).is_file()

@@ -11,7 +11,23 @@ MASK = 0xFFFF
 
 @compiled
 def improve(
-    old, new, tiles, pixels, trust, keys, penalty, similar, basis, offset, window, probes, reach, seed, origin, backward, sums
+    old,
+    new,
+    tiles,
+    pixels,
+    trust,
+    keys,
+    penalty,
+    similar,
+    basis,
+    offset,
+    window,
+    probes,
+    reach,
+    seed,
+    origin,
+    backward,
+    sums,
 ):
     """One iteration of the field on some tiles.
 

@@ -24,9 +24,7 @@ def halved(image: np.ndarray, wraps: bool = False) -> np.ndarray:
     for axis in (0, 1):
         mode = "wrap" if wraps else "edge"
         padded = np.pad(image, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode=mode)
-        a, b, c, d = (
-            padded.take(range(first, first + image.shape[axis], 2), axis) for first in range(4)
-        )
+        a, b, c, d = (padded.take(range(first, first + image.shape[axis], 2), axis) for first in range(4))
         image = (a + 3 * b + 3 * c + d) * np.float32(0.125)
     return image
 

@@ -11,8 +11,8 @@ from texgen.swatch.compiled import compiled
 from tiling import Size, Wrap, plan_tiles
 
 TOLERANCE = 0.1
-REUSE = 0.3
-"""Cost of showing a piece again that stands beside, in differences of two random pieces."""
+REUSE = 0.4
+"""Cost of showing a piece again that stands beside, in differences of two random pieces, where all places fit equally badly."""
 BALANCE = 0.1
 """Cost of a piece that is shown twice as often as the mean, in the same unit."""
 SHORTLIST, STEP = 48, 5
@@ -24,7 +24,7 @@ REACH = 1.0
 """Swatch sides within which a repeat is seen."""
 
 
-def quilted(level: Level, height: int, width: int, block: int, overlap: int, seed: int, reuse: float = REUSE, balance: float = BALANCE) -> np.ndarray:
+def quilted(level: Level, canvas: Size, block: int, overlap: int, seed: int, reuse: float = REUSE) -> np.ndarray:
     """A field (h, w), packed, sewn from blocks of the bank on a torus.
 
     Blocks are placed in rows; each is a random one of the bank's whose cost is at most 1 + `TOLERANCE` times the least. The cost is the mean squared
@@ -33,10 +33,12 @@ def quilted(level: Level, height: int, width: int, block: int, overlap: int, see
 
     Args:
         level: Of the bank.
-        height, width: Of the canvas at this level.
+        canvas: At this level.
         block: Side of a block in pixels of the level; larger keeps larger features whole and copies more.
         overlap: Of neighbouring blocks.
         seed: Of the choices.
+        reuse: Cost of showing a piece again that stands beside, in differences of two random pieces; larger avoids repeats within
+            sight at the cost of seams and of features longer than a block.
 
     References:
         Efros, Freeman, "Image Quilting for Texture Synthesis and Transfer", SIGGRAPH 2001, https://doi.org/10.1145/383259.383296.
@@ -45,19 +47,19 @@ def quilted(level: Level, height: int, width: int, block: int, overlap: int, see
     while not corners.any() and block > 2:
         block -= 1
         corners = whole_blocks(level.centres, block)
-    block = min(block, height, width)
+    block = min(block, *canvas)
     overlap = max(1, min(overlap, block // 2))
     stride = Size(block - overlap, block - overlap)
-    tiles = plan_tiles(Size(height, width), Size(block, block), stride, Wrap(True, True))
+    tiles = plan_tiles(canvas, Size(block, block), stride, Wrap(True, True))
     places = np.argwhere(corners).astype(np.int32)
     leap = min(4, max(1, math.ceil(math.sqrt(len(places) / MOST))))
     spread = 2 * float(level.pixels[level.centres].var(0).sum()) + 1e-12
     draws = np.random.default_rng(seed).random(len(tiles))
-    field = np.full((height, width), -1, np.int32)
+    field = np.full(canvas, -1, np.int32)
     reach = REACH * max(level.size)
     sew(
         level.pixels, places, np.array([t[:2] for t in tiles], np.int64), len({t.left for t in tiles}), block,
-        overlap, leap, draws, TOLERANCE, spread, reuse, balance, reach, level.centres, corners, field,
+        overlap, leap, draws, TOLERANCE, spread, reuse, BALANCE, reach, level.shares, corners, field,
     )  # fmt: skip
     return field
 
@@ -73,7 +75,24 @@ def whole_blocks(centres: np.ndarray, block: int) -> np.ndarray:
 
 
 @compiled
-def sew(pixels, places, tiles, across, block, overlap, leap, draws, tolerance, spread, reuse, balance, reach, centres, corners, field):
+def sew(
+    pixels,
+    places,
+    tiles,
+    across,
+    block,
+    overlap,
+    leap,
+    draws,
+    tolerance,
+    spread,
+    reuse,
+    balance,
+    reach,
+    shares,
+    corners,
+    field,
+):
     """Place blocks on `tiles` one after the other; `field` is -1 where nothing lies yet."""
     height, width = field.shape
     rows, columns, channels = pixels.shape
@@ -122,11 +141,11 @@ def sew(pixels, places, tiles, across, block, overlap, leap, draws, tolerance, s
                 carried[forgiven, 0], carried[forgiven, 1] = sy + dy, sx + dx
                 credit[forgiven] = reuse * weight * (block - abs(dy)) * (block - abs(dx)) / area
                 forgiven += 1
-        mean = count * area / max(1, centres.sum())
+        mean = np.float32(count * area / max(len(places), 1))
         for y in range(rows):
             row = np.float32(0)
             for x in range(columns):
-                extra = total[y, x] / max(mean, 1.0) - 1
+                extra = total[y, x] / (max(mean, 1.0) * max(shares[y, x], 1e-3)) - 1
                 row += reuse * near[y + 1, x + 1] + (balance * extra if extra > 0 else 0)
                 near[y + 1, x + 1] = near[y, x + 1] + row
         scale = np.float32(1 / (max(n, 1) * spread))
@@ -161,7 +180,9 @@ def sew(pixels, places, tiles, across, block, overlap, leap, draws, tolerance, s
             y, x = carried[k, 0], carried[k, 1]
             if y < 0 or x < 0 or y >= rows or x >= columns or not corners[y, x] or seen[y, x] == number + 1:
                 continue
-            cost = (near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]) / area - credit[k]
+            cost = (near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]) / area - credit[
+                k
+            ]
             cost += scale * difference_at(pixels, y, x, known, values, n, 1)
             costs[found], chosen_at[found, 0], chosen_at[found, 1] = cost, y, x
             found += 1

@@ -17,6 +17,7 @@ from texgen.tasks.flags import (
     LabelledType,
     PlaceType,
     SizeType,
+    model_option,
     tileable_option,
     with_options,
 )
@@ -33,7 +34,15 @@ PICTURE = click.Path(path_type=Path)
 @click.argument("swatch", type=PICTURE)
 @click.option("--size", type=SizeType(), default="1024", show_default=True, help="In pixels.")
 @click.option("--keep", type=PlaceType(), help="Keep the swatch itself, unchanged, at this place of the result.")
+@click.option(
+    "--symmetry",
+    type=click.Choice(["none", "mirror", "rotate", "all"]),
+    default="none",
+    show_default=True,
+    help="How the material may be shown beside as it is (swatch model).",
+)
 @tileable_option("both")
+@model_option("swatch", "swatch (its own patches), ")
 @with_options(ALL_OPTIONS)
 def expand(swatch: Path, size: tuple[int, int], keep: tuple[int, int] | None, **options: Any) -> None:
     """Expand SWATCH to a large texture.
@@ -58,6 +67,7 @@ def expand(swatch: Path, size: tuple[int, int], keep: tuple[int, int] | None, **
     "--content-weight", type=float, default=0.0, show_default=True, help="How closely AD holds on to the layout."
 )
 @tileable_option("both")
+@model_option("mini")
 @with_options(ALL_OPTIONS)
 def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Make a texture of SWATCH that keeps the plan of a rough picture.
@@ -101,6 +111,7 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
     help="How closely AD holds on to the painted start.",
 )
 @tileable_option("both")
+@model_option("mini")
 @with_options(ALL_OPTIONS)
 def paint(
     swatch: Path | None, labels: Path | None, swatches: tuple[tuple[str, Path], ...], target: Path | None,
@@ -137,6 +148,7 @@ def _mapping(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, Im
 @click.option("--hole", required=True, type=PICTURE, help="Mask of the picture's size: white is filled.")
 @click.option("--swatch", type=PICTURE, help="What to fill it with; the rest of the picture by default.")
 @tileable_option("none")
+@model_option("mini")
 @with_options(ALL_OPTIONS)
 def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
     """Fill a hole in IMAGE; every other pixel stays as it is."""
@@ -153,6 +165,7 @@ def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
     "--band", type=int, metavar="PX", help="Width remade along each border; an eighth of the shorter side by default."
 )
 @tileable_option("both")
+@model_option("mini")
 @with_options(ALL_OPTIONS)
 def tile(image: Path, band: int | None, **options: Any) -> None:
     """Make IMAGE tileable at its own size; only a band along its border changes."""

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
 from texgen.errors import OptionError
 from texgen.image import ImageLike
-from texgen.tasks.make import make
+from texgen.tasks import swatch
 from texgen.tasks.options import Options
-from texgen.tasks.request import Request
 from texgen.tasks.result import Result
+
+OF_THE_SWATCH_MODEL = (
+    "tileable", "preset", "seed", "exemplars", "exemplar_weights", "crop", "rotate", "exemplar_scale", "exemplar_size", "flatten_light",
+    "symmetry", "start", "with_map", "bits", "checkpoint", "resume", "callback",
+)  # fmt: skip
+WITHOUT_EFFECT = {"device": "auto", "dtype": "auto", "attn_scale": 1.0, "adain": False, "checkpoint_minutes": 1.0}
+"""Options of diffusion models that the command line always gives; these values ask for nothing."""
 
 
 def expand(
@@ -26,12 +32,12 @@ def expand(
 
     Args:
         image: The swatch: a file, a Pillow image, an array (H, W, 3) or a tensor (3, H, W) in [0, 1].
-        size: (height, width) in pixels, or one number for both; at least 128.
+        size: (height, width) in pixels, or one number for both; at least 64, with a diffusion model 128.
         keep: (left, top) in pixels where the prepared swatch itself lies in the result, unchanged; the rest continues it.
-        options: Those of `texgen.Options`: `model`, `tileable`, `preset`, `seed`, `exemplars`, ...
+        options: Those of `texgen.Options`: `model` (`swatch` by default), `tileable`, `preset`, `seed`, `exemplars`, ...
 
     Returns:
-        The picture with its latents, coordinate map, recipe and timings.
+        The picture with its coordinate map, recipe and timings.
 
     Raises:
         OptionError: Options that make no sense, found before any model call.
@@ -47,6 +53,27 @@ def expand(
     """
     if keep is not None and (len(keep) != 2 or not all(isinstance(side, int | np.integer) for side in keep)):
         raise OptionError(f"keep={keep!r} must be (left, top) in whole pixels.")
-    notes = {} if keep is None else {"keep": [int(side) for side in keep]}
     place = None if keep is None else (int(keep[0]), int(keep[1]))
+    if options.get("model", swatch.NAME) == swatch.NAME:
+        return swatch.synthesize(image, size, keep=place, **_for_the_swatch_model(options))
+    if options.pop("symmetry", "none") != "none":
+        raise OptionError("symmetry is for the swatch model; leave it out.")
+    from texgen.tasks.make import make
+    from texgen.tasks.request import Request
+
+    notes = {} if place is None else {"keep": list(place)}
     return make(Request(task="expand", sources=[image], size=size, place=place, notes=notes), **options)
+
+
+def _for_the_swatch_model(options: Options) -> dict[str, Any]:
+    """The options it knows.
+
+    Raises:
+        OptionError: One that only diffusion models know.
+    """
+    known = {name: value for name, value in options.items() if name in OF_THE_SWATCH_MODEL}
+    for name in options.keys() - known.keys() - {"model"}:
+        value = options[name]  # type: ignore[literal-required]
+        if value is not None and value != WITHOUT_EFFECT.get(name):
+            raise OptionError(f"{name}={value!r} is for diffusion models; leave it out, or choose one with model.")
+    return known

@@ -80,7 +80,6 @@ class LayerType(click.ParamType):  # type: ignore[type-arg]
 
 
 MODEL_OPTIONS: list[Callable[..., Any]] = [
-    click.option("--model", default="mini", show_default=True, help="mini, a diffusers folder, a .safetensors file, or a hub id."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
     click.option("--dtype", type=click.Choice(["auto", "float32", "float16", "bfloat16"]), default="auto", show_default=True),
 ]  # fmt: skip
@@ -98,7 +97,7 @@ SWATCH_OPTIONS: list[Callable[..., Any]] = [
 SYNTHESIS_OPTIONS: list[Callable[..., Any]] = [
     click.option("--preset", type=click.Choice(["draft", "standard", "best"]), default="standard", show_default=True),
     click.option("--seed", type=click.IntRange(0), help="Of all randomness; drawn and printed by default."),
-    click.option("--start", type=click.Choice(["noise", "quilt", "coarse", "layout", "scatter"]), help="Where the canvas begins."),
+    click.option("--start", type=click.Choice(["quilt", "blocks", "noise", "coarse", "layout", "scatter"]), help="Where the canvas begins."),
     click.option("--loop", type=click.Choice(["sample", "optimize"]), help="Algorithm 2, or 1: optimise the start itself."),
     click.option("--strength", type=float, help="Noise on the start, 0 to 1; ceil(strength * steps) steps are run."),
     click.option("--steps", type=int, help="Scheduler steps at strength 1."),
@@ -133,6 +132,12 @@ OUTPUT_OPTIONS: list[Callable[..., Any]] = [
     click.option("--no-metadata", is_flag=True, help="No recipe in the picture and no JSON beside it."),
     click.option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto", show_default=True),
 ]  # fmt: skip
+
+
+def model_option(default: str, also: str = "") -> Callable[..., Any]:
+    """What makes the texture."""
+    said = f"{also}mini, a diffusers folder, a .safetensors file, or a hub id."
+    return click.option("--model", default=default, show_default=True, help=said)
 
 
 def tileable_option(default: str) -> Callable[..., Any]:

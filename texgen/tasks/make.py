@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from texgen import image as images
 from texgen import models, presets, recipe
 from texgen.attention import InjectionMode, choose_layers
-from texgen.checkpoint import Unfinished, agreed_seed, check_folder
+from texgen.checkpoint import Unfinished
 from texgen.errors import InputError, OptionError, ResourceError
 from texgen.guidance.settings import Guidance
 from texgen.image import ImageLike
@@ -25,13 +25,18 @@ from texgen.memory import is_out_of_memory
 from texgen.models import Backbone
 from texgen.presets import DetailKind, LoopKind, StartKind
 from texgen.regional import NONE, cell_labels
+from texgen.run_folder import agreed_seed, check_folder
 from texgen.sample import Step
-from texgen.tasks.options import ModelLike
-from texgen.tasks.request import Asked, Clock, Plan, Request, Tileable, check_ranges, make_plan
+from texgen.tasks.clock import Clock
+from texgen.tasks.request import Asked, Plan, Request, check_ranges, make_plan
 from texgen.tasks.result import Result
 from texgen.tasks.run import Run
+from texgen.tasks.size import Tileable
 from texgen.team import join, own_device
 from tiling import ScheduleKind, WindowKind
+
+if TYPE_CHECKING:
+    from texgen.tasks.options import ModelLike
 
 
 def make(

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
-from texgen.attention import InjectionMode
-from texgen.image import ImageLike
-from texgen.models import Backbone
-from texgen.presets import DetailKind, LoopKind, StartKind
-from texgen.sample import Step
-from texgen.tasks.request import Tileable
-from tiling import ScheduleKind, WindowKind
+if TYPE_CHECKING:
+    from texgen.attention import InjectionMode
+    from texgen.image import ImageLike
+    from texgen.models import Backbone
+    from texgen.presets import DetailKind, LoopKind
+    from texgen.presets import StartKind as DiffusionStart
+    from texgen.sample import Step
+    from texgen.swatch.settings import StartKind
+    from texgen.swatch.synthesis import State
+    from texgen.tasks.size import Tileable
+    from tiling import ScheduleKind, WindowKind
 
-ModelLike = str | Path | Backbone | Callable[[], Backbone]
+    ModelLike = str | Path | Backbone | Callable[[], Backbone]
 
 
 class Options(TypedDict, total=False):
     """Keyword arguments of all verbs; those left out take the values of the preset.
 
     Attributes:
-        model: `mini`, a diffusers folder, a `.safetensors` file, a hub id, a loaded `Backbone`, or a function that gives
+        model: `swatch` (`texgen.expand` only, and its default), `mini`, a diffusers folder, a `.safetensors` file, a hub id, a loaded `Backbone`, or a function that gives
             one, called when all options and images are checked.
         tileable: Axes along which the result repeats without a seam: `both`, `x`, `y`, `none`.
         preset: `draft`, `standard` or `best`; the options below that are None take its values.
@@ -33,8 +37,11 @@ class Options(TypedDict, total=False):
         exemplar_scale: Resize the swatch: larger gives larger features.
         exemplar_size: Resize the whole swatch to this many pixels a side, as published.
         flatten_light: Take slow changes of brightness out of the swatches, which repeats would show.
-        start: `quilt`, `coarse` (a quilt whose large features are laid out first), `noise`, `layout` (the layout itself, where
-            there is one), or `scatter` (random pixels of the same label, in `paint`).
+        start: `quilt` or `noise`; of the swatch model also `blocks` (random pieces); of diffusion models `coarse` (a quilt whose large
+            features are laid out first), `layout` (the layout itself, where there is one), or `scatter` (random pixels of the
+            same label, in `paint`).
+        symmetry: Of the material, for the swatch model: it may be shown turned (`rotate`), mirrored sideways (`mirror`) or both (`all`);
+            `none` by default.
         loop: `sample` (Algorithm 2) or `optimize` (Algorithm 1); by default the second only where a Stable Diffusion model paints a
             canvas of one tile.
         strength: Noise put on the start, 0 to 1; larger departs further from the quilt.
@@ -59,12 +66,12 @@ class Options(TypedDict, total=False):
         tune_decoder: Train a copy of the decoder on the swatch first, by so many iterations; 0 does not.
         device: `auto`, `cpu`, `cuda`, ...
         dtype: `auto`, `float32`, `float16`, `bfloat16`.
-        with_map: Refuse, before any work, a start that has no map of where cells came from.
+        with_map: Give the map of where all came from; of a diffusion model, refuse before any work a start that has none.
         bits: Of the pixels, 8 or 16.
         checkpoint: A folder, made here, that holds the unfinished run: what is done, the canvas, decoded rows.
         checkpoint_minutes: Between two savings of the canvas.
         resume: Go on with the run that `checkpoint` holds, to the same bytes; begin it where it holds none.
-        callback: Called with every `Step`, for progress and previews.
+        callback: Called with every `Step` of a diffusion model or `State` of the swatch model, for progress and previews.
     """
 
     model: ModelLike
@@ -78,7 +85,8 @@ class Options(TypedDict, total=False):
     exemplar_scale: float
     exemplar_size: int | None
     flatten_light: bool
-    start: StartKind | None
+    start: StartKind | DiffusionStart | None
+    symmetry: str
     loop: LoopKind | None
     strength: float | None
     steps: int | None
@@ -106,4 +114,4 @@ class Options(TypedDict, total=False):
     checkpoint: str | Path | None
     checkpoint_minutes: float
     resume: bool
-    callback: Callable[[Step], None] | None
+    callback: Callable[[Step], None] | Callable[[State], None] | None

@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
-from texgen import models, publish
-from texgen.checkpoint import agreed_seed, unfinished_seed
-from texgen.sample import Step
+from texgen import publish
+from texgen.run_folder import agreed_seed, unfinished_seed
 from texgen.tasks.result import Result
+from texgen.tasks.swatch import NAME
 from texgen.team import join, own_device
 
 
@@ -29,7 +29,7 @@ def make_outputs(
     maps = [] if save_map is None else _targets(save_map, variations)
     seed = agreed_seed(_resumed_seed(targets) if resume and seed is None else seed, None, team)
     report = _reporter(progress if team.rank == 0 else "silent")
-    backbone = functools.cache(lambda: models.load(model, own_device(device), dtype))
+    chosen = model if model == NAME else functools.cache(lambda: _loaded(model, own_device(device), dtype))
     with ExitStack() as locks:
         for target in targets:
             publish.check_target(target, *size, bits=int(bits), pyramid=pyramid)
@@ -40,7 +40,7 @@ def make_outputs(
         for number, target in enumerate(targets):
             report.begin(target, seed + number)
             result = run(
-                model=backbone, seed=seed + number, bits=int(bits), checkpoint=_folder(target), resume=resume, with_map=bool(maps),
+                model=chosen, seed=seed + number, bits=int(bits), checkpoint=_folder(target), resume=resume, with_map=bool(maps),
                 callback=report.step, **options,
             )  # fmt: skip
             if team.rank == 0:
@@ -50,6 +50,12 @@ def make_outputs(
                 result.discard()
             team.wait()
             report.end(target, result.timings)
+
+
+def _loaded(model: str, device: str, dtype: str) -> Any:
+    from texgen import models
+
+    return models.load(model, device, dtype)
 
 
 class _Reporter:
@@ -65,15 +71,30 @@ class _Reporter:
         elif self.kind != "silent":
             click.echo(f"{target.name}: seed {seed}", err=True)
 
-    def step(self, step: Step) -> None:
-        if self.kind == "json":
+    def step(self, step: Any) -> None:
+        """A `Step` of a diffusion model, or a `State` of the swatch model."""
+        if hasattr(step, "stage"):
+            self._state(step)
+        elif self.kind == "json":
             self._event(event="step", index=step.index + 1, total=step.total, timestep=step.timestep, tiles=step.tiles)
-        elif self.kind == "bar":
+        else:
+            self._advance(step.index + 1, step.total, "step")
+
+    def _state(self, state: Any) -> None:
+        if self.kind == "json":
+            self._event(event="step", **state._asdict())
+        elif state.stage == "compile" and self.kind != "silent":
+            click.echo("compiling for this machine, once: about half a minute", err=True)
+        else:
+            self._advance(state.done, state.total, "px")
+
+    def _advance(self, done: int, total: int, unit: str) -> None:
+        if self.kind == "bar":
             from tqdm import tqdm
 
             if self._bar is None:
-                self._bar = tqdm(total=step.total, unit="step", file=sys.stderr, leave=False)
-            self._bar.update()
+                self._bar = tqdm(total=total, unit=unit, unit_scale=unit == "px", file=sys.stderr, leave=False)
+            self._bar.update(done - self._bar.n)
 
     def end(self, target: Path, timings: dict[str, float]) -> None:
         if self._bar is not None:

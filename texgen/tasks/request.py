@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,10 +20,9 @@ from texgen.memory import GIB, fitting_batch
 from texgen.models import Backbone
 from texgen.pixels import DTYPES
 from texgen.presets import Preset
+from texgen.tasks.size import WRAPS, Tileable, size_of
 from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 
-Tileable = Literal["both", "x", "y", "none"]
-WRAPS = {"both": Wrap(True, True), "x": Wrap(False, True), "y": Wrap(True, False), "none": Wrap()}
 MIN_SIDE_PX = 128
 MAPLESS = ("noise", "layout", "scatter")
 """Starts that have no map of where cells came from."""
@@ -134,18 +131,6 @@ def check_ranges(
     for name, value, low, high in limits:
         if value is not None and not low <= value <= high:
             raise OptionError(f"{name}={value} must be from {low} to {high}.")
-
-
-def size_of(size: int | Sequence[int]) -> Size:
-    """(height, width) of an integer or a pair.
-
-    Raises:
-        OptionError: Neither.
-    """
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or not all(isinstance(side, int | np.integer) for side in pair):
-        raise OptionError(f"size={size!r} must be one number of pixels or (height, width).")
-    return Size(int(pair[0]), int(pair[1]))
 
 
 def make_plan(
@@ -291,16 +276,3 @@ def canvas_of(size_px: Size, wrap: Wrap, factor: int) -> Size:
                 f"{name}={side} is no multiple of {factor}, which a tileable side must be; the nearest are {low} and {low + factor}."
             )
     return Size(-(-size_px.height // factor), -(-size_px.width // factor))
-
-
-class Clock:
-    """Seconds per stage."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = round(now - self._last, 3)
-        self._last = now

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from texgen import publish
-from texgen.checkpoint import Unfinished
 from texgen.errors import OptionError
 from texgen.pixels import Pixels
+from texgen.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,20 +24,21 @@ class Result:
 
     Attributes:
         pixels: (height, width, 3), 8 or 16 bits, on disk: slices of rows read it, as they would an array.
-        latents: The canvas it was decoded from, (1, C, h, w).
-        coordinates: (3, h, w), int64: exemplar number, y and x in exemplar pixels each canvas cell came from in the
-            quilted start, -1 for cells that were given and are not the swatch's own; None without one.
+        latents: The canvas it was decoded from, (1, C, h, w); None of the swatch model, which has none.
+        coordinates: Where it came from: exemplar number, y and x in exemplar pixels. Of the swatch model (3, height, width), int32, for every
+            pixel; of a diffusion model (3, h, w), int64, for every latent pixel of its quilted start, -1 for what was given and is not the
+            swatch's own. None where it was not asked for, or there is none.
         recipe: Everything needed to make it again; equal for equal runs.
         timings: Seconds per stage.
         unfinished: The folder that held the run; it goes with `discard`, or with this object where it is temporary.
     """
 
     pixels: Pixels
-    latents: Tensor
-    coordinates: Tensor | None
+    latents: Tensor | None
+    coordinates: np.ndarray | Tensor | None
     recipe: dict[str, Any]
     timings: dict[str, float] = field(default_factory=dict)
-    unfinished: Unfinished | None = None
+    unfinished: RunFolder | None = None
 
     @property
     def image(self) -> Image.Image:
@@ -74,5 +77,5 @@ class Result:
             OptionError: The canvas did not start from a quilt.
         """
         if self.coordinates is None:
-            raise OptionError("a start of noise has no coordinate map; use start='quilt'.")
-        publish.save_map(Path(path), self.coordinates.numpy())
+            raise OptionError("there is no coordinate map; ask for it by with_map=True, and do not start from noise.")
+        publish.save_map(Path(path), np.asarray(self.coordinates))

@@ -28,8 +28,9 @@ from texgen.pixels import PixelFile
 from texgen.quilt import Given
 from texgen.sample import Step, strength_timesteps
 from texgen.start import Start, collage_start, layout_start, noise_start, quilt_start, scatter_start
+from texgen.tasks.clock import Clock
 from texgen.tasks.loops import Loops, canvas_labels
-from texgen.tasks.request import Clock, Plan
+from texgen.tasks.request import Plan
 from texgen.tasks.result import Result
 from texgen.team import Team
 from texgen.tensors import cached

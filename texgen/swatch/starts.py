@@ -1,0 +1,47 @@
+"""Where a field begins: sewn, of random blocks, or of random pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from texgen.swatch.bank import Level
+from texgen.swatch.quilt import REUSE, misfit, quilted
+from texgen.swatch.settings import Settings
+from tiling import Size
+
+
+def start_level(settings: Settings, levels: int) -> int:
+    """The scale at which the field begins."""
+    return min(settings.quilt_level, levels - 1) if settings.start == "quilt" else levels - 1
+
+
+def start(level: Level, canvas: Size, settings: Settings, seed: int) -> np.ndarray:
+    """A field (h, w), packed, at the scale of `level`.
+
+    Args:
+        level: Of the bank.
+        canvas: At this scale.
+        settings: Which start, and the size of its pieces.
+        seed: Of the choices.
+    """
+    if settings.start == "noise":
+        return random_blocks(level, canvas, 1, seed)
+    if settings.start == "blocks":
+        return random_blocks(level, canvas, max(4, settings.block // 2 >> level.number), seed)
+    block = max(4, min(settings.block >> level.number, level.shortest * 3 // 8))
+    overlap = max(2, min(settings.overlap >> level.number, block // 2))
+    reuse = REUSE * misfit(level, block, overlap) ** 2
+    return quilted(level, canvas, block, overlap, seed, reuse)
+
+
+def random_blocks(level: Level, canvas: Size, side: int, seed: int) -> np.ndarray:
+    """Squares from random places of the bank, each place as likely as its share says."""
+    rows, columns = -(-canvas.height // side), -(-canvas.width // side)
+    places = np.argwhere(level.centres)
+    chances = level.shares[level.centres].astype(np.float64)
+    picked = np.random.default_rng(seed).choice(len(places), rows * columns, p=chances / chances.sum())
+    y, x = places[picked].T.reshape(2, rows, columns) - side // 2
+    down, right = np.arange(canvas.height)[:, None], np.arange(canvas.width)
+    sy = (y[down // side, right // side] + down % side).clip(0, level.size[0] - 1)
+    sx = (x[down // side, right // side] + right % side).clip(0, level.size[1] - 1)
+    return level.nearest[sy, sx]
