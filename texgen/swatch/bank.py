@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +16,7 @@ from tiling import Size, spread_tiles
 
 SAMPLES = 8000
 """Patches that the principal components are found from."""
-PAIRS = 48_000_000
+PAIRS = 20_000_000
 """Pairs of keys compared to find similar ones, at most, a level."""
 APART = 2
 TURNS = {"none": (0,), "mirror": (0, 4), "rotate": (0, 1, 2, 3), "all": tuple(range(8))}
@@ -236,7 +238,9 @@ def components(pixels: np.ndarray, centres: np.ndarray, patch: int, dims: int) -
 def described(pixels: np.ndarray, centres: np.ndarray, patch: int, basis: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Descriptors (H, W, D) of all patches, 0 where there is none."""
     keys = np.zeros((*pixels.shape[:2], basis.shape[1]), np.float32)
-    kernels.describe_all(pixels, centres, patch, basis, offset, keys)
+    in_parts(
+        len(pixels), lambda top, bottom: kernels.describe_all(pixels, centres, patch, basis, offset, top, bottom, keys)
+    )
     return keys
 
 
@@ -246,8 +250,18 @@ def similar_keys(keys: np.ndarray, centres: np.ndarray, alike: int) -> np.ndarra
     few = min(len(places), max(64, PAIRS // len(places)))
     others = places[np.sort(np.random.default_rng(0).permutation(len(places))[:few])]
     found = np.zeros((len(places), alike), np.int32)
-    kernels.most_similar(keys, places, others, APART, found)
+    in_parts(
+        len(places),
+        lambda first, last: kernels.most_similar(keys, places[first:last], others, APART, found[first:last]),
+    )
     return found
+
+
+def in_parts(count: int, work: Callable[[int, int], None]) -> None:
+    """Call `work(first, last)` on all threads for parts of `count` things."""
+    part = -(-count // (4 * (os.cpu_count() or 1)))
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda first: work(first, min(first + part, count)), range(0, count, part)))
 
 
 def nearest_centres(centres: np.ndarray) -> np.ndarray:

@@ -197,10 +197,10 @@ def describe(picture, y, x, side, basis, offset, query):
 
 
 @compiled
-def describe_all(pixels, centres, side, basis, offset, keys):
-    """Descriptors of all patches with a centre where `centres` is True, into `keys` (H, W, D)."""
+def describe_all(pixels, centres, side, basis, offset, top, bottom, keys):
+    """Descriptors of all patches with a centre in rows `top` to `bottom` where `centres` is True, into `keys` (H, W, D)."""
     r = side // 2
-    for y in range(pixels.shape[0]):
+    for y in range(top, bottom):
         for x in range(pixels.shape[1]):
             if centres[y, x]:
                 describe(pixels, y - r, x - r, side, basis, offset, keys[y, x])

@@ -15,11 +15,11 @@ REUSE = 0.4
 """Cost of showing a piece again that stands beside, in differences of two random pieces, where all places fit equally badly."""
 BALANCE = 0.1
 """Cost of a piece that is shown twice as often as the mean, in the same unit."""
-SHORTLIST, STEP = 48, 5
+SHORTLIST, STEP = 32, 7
 """Places that are compared in full, and of which pixels the first comparison takes one."""
 MOST = 3000
 """Places compared at first, spread over the bank."""
-PROBES, BEST, GOLDEN = 12, 0.001, 0.618034
+PROBES, BEST, GOLDEN = 6, 0.001, 0.618034
 REACH = 1.0
 """Swatch sides within which a repeat is seen."""
 

@@ -36,7 +36,7 @@ class Settings:
     quilt_level: int = 2
     block: int = 128
     overlap: int = 64
-    iterations: tuple[int, ...] = (3, 4, 4, 12, 20)
+    iterations: tuple[int, ...] = (2, 4, 4, 12, 20)
     patch: int = 7
     dims: tuple[int, ...] = (16, 16, 24)
     similar: tuple[int, ...] = (0, 0, 2)

@@ -30,8 +30,7 @@ def start(level: Level, canvas: Size, settings: Settings, seed: int) -> np.ndarr
         return random_blocks(level, canvas, max(4, settings.block // 2 >> level.number), seed)
     block = max(4, min(settings.block >> level.number, level.shortest * 3 // 8))
     overlap = max(2, min(settings.overlap >> level.number, block // 2))
-    reuse = REUSE * misfit(level, block, overlap) ** 2
-    return quilted(level, canvas, block, overlap, seed, reuse)
+    return quilted(level, canvas, block, overlap, seed, REUSE * misfit(level, block, overlap) ** 2)
 
 
 def random_blocks(level: Level, canvas: Size, side: int, seed: int) -> np.ndarray:

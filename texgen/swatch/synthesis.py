@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +32,10 @@ FIRST_MEDIAN = 0.05
 """Distance of a patch to its key before the first search, relative to that of two random keys."""
 VOTE = 0.5
 """Standard deviation of a patch's weights in a vote, in half patches."""
+TRIAL = 2
+"""Iterations after which candidates are compared."""
+MEDIAN = 0.7
+"""Of the distances to the keys, relative to their mean."""
 PROGRESS = "progress.json"
 SAVE_SECONDS = 2
 """Between two savings within an iteration."""
@@ -60,6 +64,30 @@ class Kept(NamedTuple):
     source: int
     top: int
     left: int
+
+
+@dataclass
+class Point:
+    """How far a level is improved.
+
+    Attributes:
+        median: Distance of a patch to its key, about; the unit of the usage penalty.
+        iteration, band: The next ones.
+        energies: Mean squared distance to the keys before and after each iteration, relative to that of two random keys.
+        sums: Of the iteration in work, see `kernels.improve`.
+    """
+
+    median: float
+    iteration: int = 0
+    band: int = 0
+    energies: list[tuple[float, float]] = field(default_factory=list)
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+
+    def iterated(self, area: int, spread: float) -> None:
+        """Go on to the next iteration."""
+        self.energies.append((self.sums[0] / area / spread, self.sums[1] / area / spread))
+        self.median = MEDIAN * self.sums[1] / area
+        self.iteration, self.band, self.sums = self.iteration + 1, 0, [0.0, 0.0, 0.0]
 
 
 @dataclass
@@ -95,53 +123,61 @@ class Synthesis:
 
     def run(self) -> Iterator[State]:
         """States until the field at full size is finished; it is `result` then."""
+        self._progress = self._load()
+        self.history = self._progress.get("history", {"candidates": [], "points": [], "levels": {}})
         first = start_level(self.settings, self.bank.levels)
         candidates = max(1, self.settings.candidates)
-        work = [at(self.settings.iterations, level) * self._size(level).area for level in range(first + 1)]
-        total = sum(work) + (candidates - 1) * work[first]
-        progress = self._load()
-        self.history = progress.get("history", {})
+        trial = min(TRIAL, self._count(first)) if candidates > 1 else self._count(first)
+        work = [self._count(level) * self._size(level).area for level in range(first + 1)]
+        tried = trial * self._size(first).area
+        total = sum(work) + (candidates - 1) * tried
         if not is_compiled(kernels.improve):
             yield State(0, total, first, 0, "compile")
-        done = 0
         with ThreadPoolExecutor(self.workers) as pool:
-            energies = self.history.setdefault("candidates", [])
-            for candidate in range(candidates):
-                if len(energies) > candidate:
-                    done += work[first]
-                    continue
-                level = self._level(first)
-                begun = self._begun(level, candidate)
-                for state in self._improved(pool, level, begun, f"candidate-{candidate}-", {}, 1000 * candidate):
-                    yield State(done + state.done, total, first, state.iteration)
-                done += work[first]
-                energies.append(self._energy["after"])
-                self.history.setdefault("starts", []).append(self._energy)
-                self._save({})
-            best = int(np.argmin(energies))
-            self.history["chosen"] = best
-            self.history["levels"] = {**self.history.get("levels", {}), str(first): self.history["starts"][best]}
-            iterations = at(self.settings.iterations, first)
-            current = self._array(f"candidate-{best}-{iterations % 2}", self._size(first))
-            for number in range(first - 1, -1, -1):
-                if str(number) in self.history["levels"]:
-                    done += work[number]
-                    current = self._array(
-                        f"level-{number}-{at(self.settings.iterations, number) % 2}", self._size(number)
-                    )
-                    continue
-                level = self._level(number)
-                point = progress.get("point", {}) if progress.get("level") == number else {}
-                finer = self._array(f"level-{number}-0", self._size(number))
-                if not point:
-                    self._refine(pool, current, finer, level)
-                for state in self._improved(pool, level, finer, f"level-{number}-", point, 0):
-                    yield State(done + state.done, total, number, state.iteration)
+            yield from self._compared(pool, first, range(candidates), trial, total)
+            best = self.history["chosen"] = int(np.argmin(self.history["candidates"]))
+            done, current = (candidates - 1) * tried, None
+            for number in range(first, -1, -1):
+                name = f"candidate-{best}-" if number == first else f"level-{number}-"
+                if str(number) not in self.history["levels"]:
+                    yield from self._finished(pool, number, name, current, done, total)
                 done += work[number]
-                self.history["levels"][str(number)] = self._energy
-                self._save({})
-                current = self._array(f"level-{number}-{at(self.settings.iterations, number) % 2}", self._size(number))
+                current = self._field(f"{name}{self._count(number) % 2}", self._size(number))
             self.result = current
+
+    def _compared(
+        self, pool: ThreadPoolExecutor, first: int, candidates: range, trial: int, total: int
+    ) -> Iterator[State]:
+        """Begin all candidates and improve them a little; their energies and points go into the history."""
+        missing = candidates[len(self.history["points"]) :]
+        if not missing:
+            return
+        level, area = self._level(first), self._size(first).area
+        for candidate, _ in zip(missing, pool.map(partial(self._begin, level), missing), strict=True):
+            point = Point(median=FIRST_MEDIAN * level.spread)
+            for state in self._improved(pool, level, f"candidate-{candidate}-", point, trial):
+                yield State(candidate * trial * area + state.done, total, first, state.iteration)
+            self.history["candidates"].append(point.energies[-1][1] if point.energies else 0.0)
+            self.history["points"].append(asdict(point))
+            self._save()
+
+    def _finished(
+        self, pool: ThreadPoolExecutor, number: int, name: str, coarse: np.ndarray | None, done: int, total: int
+    ) -> Iterator[State]:
+        """One level from where it stands to its end."""
+        level = self._level(number)
+        if self._progress.get("level") == number:
+            point = Point(**self._progress["point"])
+        elif coarse is None:
+            point = Point(**self.history["points"][self.history["chosen"]])
+        else:
+            point = Point(median=FIRST_MEDIAN * level.spread)
+            self._refine(coarse, self._field(name + "0", self._size(number)), level)
+        for state in self._improved(pool, level, name, point, self._count(number)):
+            yield State(done + state.done, total, number, state.iteration)
+        energies = point.energies or [(0.0, 0.0)]
+        self.history["levels"][str(number)] = {"before": energies[0][0], "after": energies[-1][1]}
+        self._save()
 
     @property
     def workers(self) -> int:
@@ -164,14 +200,13 @@ class Synthesis:
         s = self.settings
         return self.bank.level(number, patch=s.patch, dims=at(s.dims, number), alike=at(s.similar, number))
 
-    def _begun(self, level: Level, candidate: int) -> np.ndarray:
-        path = f"candidate-{candidate}-0"
-        begun = self._array(path, self._size(level.number))
-        begun[:] = start(level, self._size(level.number), self.settings, self.seed * 1000 + candidate)
+    def _begin(self, level: Level, candidate: int) -> None:
+        size = self._size(level.number)
+        begun = self._field(f"candidate-{candidate}-0", size)
+        begun[:] = start(level, size, self.settings, self.seed * 1000 + candidate)
         self._pin(begun, level)
-        return begun
 
-    def _refine(self, pool: ThreadPoolExecutor, coarse: np.ndarray, fine: np.ndarray, level: Level) -> None:
+    def _refine(self, coarse: np.ndarray, fine: np.ndarray, level: Level) -> None:
         for top in range(0, len(fine), TILE * BAND):
             kernels.refined(coarse, fine, top, min(top + TILE * BAND, len(fine)), level.nearest)
             _release(coarse, fine)
@@ -191,69 +226,60 @@ class Synthesis:
         x = (place.left + place.margin + columns * scale - self.kept.left) // scale
         current[rows[:, None], columns] = (y[:, None] << 16) | x
 
-    def _improved(
-        self, pool: ThreadPoolExecutor, level: Level, begun: np.ndarray, name: str, point: dict[str, Any], salt: int
-    ) -> Iterator[State]:
-        """Search and vote at one level; the last field is `name` + the parity of the number of iterations."""
-        settings, size = self.settings, self._size(level.number)
-        count = at(settings.iterations, level.number)
-        tiles = plan_cores(size, Size(TILE, TILE))
+    def _improved(self, pool: ThreadPoolExecutor, level: Level, name: str, point: Point, count: int) -> Iterator[State]:
+        """Search and vote at one level, from `point`, which moves, to iteration `count`; fields are `name` + the parity of the iteration."""
+        size = self._size(level.number)
         across = -(-size.width // TILE)
+        tiles = plan_cores(size, Size(TILE, TILE))
         bands = [tiles[i : i + BAND * across] for i in range(0, len(tiles), BAND * across)]
-        window = vote_window(settings.patch)
-        median = point.get("median", FIRST_MEDIAN * level.spread)
-        energies = list(point.get("energies", []))
         saved = time.monotonic()
-        usage_weight, balance = at(settings.usage, level.number), at(settings.balance, level.number)
-        for iteration in range(point.get("iteration", 0), count):
-            old = self._array(f"{name}{iteration % 2}", size)
-            new = self._array(f"{name}{(iteration + 1) % 2}", size)
-            used = np.zeros(level.size, np.float32)
-            if usage_weight or balance:
-                counts = np.zeros(level.size, np.int64)
-                for band in bands:
-                    kernels.counted(old, band[0].top, band[-1].bottom, counts)
-                    _release(old)
-                used = usage(level, counts)
-            improve = partial(
-                kernels.improve, old, new, pixels=level.pixels, trust=trust(level, used, balance), keys=level.keys,
-                penalty=penalties(level, used, usage_weight * median), similar=level.similar, basis=level.basis, offset=level.offset,
-                window=window, probes=at(settings.probes, level.number), reach=float(at(settings.reach, level.number)),
-                seed=np.uint64((self.seed * 1_000_003 + salt + level.number * 1009 + iteration) % 2**64),
-                origin=np.array(self.origin, np.int64) >> level.number, backward=iteration % 2 == 1,
-            )  # fmt: skip
-            sums = (
-                np.array(point.get("sums", [0.0, 0.0, 0.0])) if point.get("iteration", -1) == iteration else np.zeros(3)
-            )
-            first = point.get("band", 0) if point.get("iteration", -1) == iteration else 0
-            for number in range(first, len(bands)):
-                sums += _searched(pool, improve, bands[number])
+        while point.iteration < count:
+            iteration = point.iteration
+            old, new = (self._field(f"{name}{(iteration + turn) % 2}", size) for turn in (0, 1))
+            improve = self._improve(level, old, new, point, bands)
+            for number in range(point.band, len(bands)):
+                point.sums = [
+                    a + float(b) for a, b in zip(point.sums, _searched(pool, improve, bands[number]), strict=True)
+                ]
+                point.band = number + 1
                 self._pin(new, level)
                 _release(old, new)
-                finished = number + 1 == len(bands)
-                if finished:
-                    median = 0.7 * sums[1] / size.area
-                    energies.append([sums[0] / size.area / level.spread, sums[1] / size.area / level.spread])
-                if self.durable and name.startswith("level") and (finished or time.monotonic() - saved > SAVE_SECONDS):
+                if point.band == len(bands):
+                    point.iterated(size.area, level.spread)
+                if len(self.history["points"]) == self.settings.candidates and time.monotonic() - saved > SAVE_SECONDS:
+                    self._save(level=level.number, point=asdict(point))
                     saved = time.monotonic()
-                    self._save({
-                        "level": level.number,
-                        "point": {
-                            "iteration": iteration + finished, "band": 0 if finished else number + 1, "median": median,
-                            "energies": energies, "sums": [0.0] * 3 if finished else sums.tolist(),
-                        },
-                    })  # fmt: skip
-                rows = bands[number][-1].bottom
-                yield State((iteration * size.height + rows) * size.width, 0, level.number, iteration)
-        self._energy = (
-            {"before": energies[0][0], "after": energies[-1][1]} if energies else {"before": 0.0, "after": 0.0}
-        )
+                yield State(
+                    (iteration * size.height + bands[number][-1].bottom) * size.width, 0, level.number, iteration
+                )
 
-    def _array(self, name: str, size: Size) -> np.ndarray:
+    def _improve(self, level: Level, old: np.ndarray, new: np.ndarray, point: Point, bands: list[list[Tile]]) -> Any:
+        """`kernels.improve` for one iteration, but for the tiles."""
+        number, settings = level.number, self.settings
+        weight, balance = at(settings.usage, number), at(settings.balance, number)
+        used = np.zeros(level.size, np.float32)
+        if weight or balance:
+            counts = np.zeros(level.size, np.int64)
+            for band in bands:
+                kernels.counted(old, band[0].top, band[-1].bottom, counts)
+                _release(old)
+            used = usage(level, counts)
+        return partial(
+            kernels.improve, old, new, pixels=level.pixels, trust=trust(level, used, balance), keys=level.keys,
+            penalty=penalties(level, used, weight * point.median), similar=level.similar, basis=level.basis, offset=level.offset,
+            window=vote_window(settings.patch), probes=at(settings.probes, number), reach=float(at(settings.reach, number)),
+            seed=np.uint64((self.seed * 1_000_003 + number * 1009 + point.iteration) % 2**64),
+            origin=np.array(self.origin, np.int64) >> number, backward=point.iteration % 2 == 1,
+        )  # fmt: skip
+
+    def _field(self, name: str, size: Size) -> np.ndarray:
         """A field on disk: small ones stay in the page cache, large ones need no memory."""
         path = self.folder / f"{name}.field"
         fresh = not path.exists() or path.stat().st_size != 4 * size.area
         return np.memmap(path, np.int32, "w+" if fresh else "r+", shape=tuple(size))
+
+    def _count(self, level: int) -> int:
+        return int(at(self.settings.iterations, level))
 
     def _load(self) -> dict[str, Any]:
         path = self.folder / PROGRESS
@@ -261,7 +287,7 @@ class Synthesis:
             return {}
         return json.loads(path.read_text())
 
-    def _save(self, state: dict[str, Any]) -> None:
+    def _save(self, **state: Any) -> None:
         if self.durable:
             publish(self.folder / PROGRESS, json.dumps({**state, "history": self.history}).encode())
 
