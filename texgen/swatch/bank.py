@@ -133,7 +133,7 @@ class Bank:
         found = np.full((3, *self.sheet), -1, np.int32)
         for source, place in zip(self.sources, self.places, strict=True):
             side = source.pixels.shape[:2][:: -1 if source.turn % 2 else 1]
-            y, x = (turned(axis, source.turn) for axis in np.indices(side, np.int32))
+            y, x = (turned(axis, source.turn) for axis in (*np.indices(side, np.int32),))
             own = np.stack([np.full_like(y, source.exemplar), y + source.top, x + source.left])
             around = [(0, 0), (place.margin, place.margin), (place.margin, place.margin)]
             own = np.pad(own, around, mode="wrap" if source.wraps else "symmetric")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 
-
-def compiled(function: Function) -> Function:
+def compiled(function: Callable[..., Any]) -> Any:
     """The function as machine code that runs without the interpreter lock, so that threads share the work.
 
     Numba keeps the code in `__pycache__`, in the user's cache folder or in `NUMBA_CACHE_DIR`; where none of them can be written
@@ -19,9 +17,9 @@ def compiled(function: Function) -> Function:
     """
     options: dict[str, Any] = {"nogil": True, "fastmath": True, "boundscheck": False}
     try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no locator: numba found nowhere to put a cache
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+        return numba.njit(**options)(function)
 
 
 def is_compiled(function: Any) -> bool:

@@ -163,6 +163,24 @@ def whole(sums, y, x, side):
 
 
 @compiled
+def copied_share(field, side):
+    """Share of the squares of `side` inside of a field that show about one piece of the bank: nine points of it, to a pixel."""
+    found = 0
+    rows, columns, step = field.shape[0] - side + 1, field.shape[1] - side + 1, max((side - 1) // 2, 0)
+    for y in range(rows):
+        for x in range(columns):
+            packed = field[y + step, x + step]
+            cy, cx = (packed >> 16) - step, (packed & MASK) - step
+            same = True
+            for point in range(9):
+                i, j = point // 3 * step, point % 3 * step
+                packed = field[y + i, x + j]
+                same = same and abs((packed >> 16) - i - cy) <= 1 and abs((packed & MASK) - j - cx) <= 1
+            found += same
+    return found / (rows * columns)
+
+
+@compiled
 def vote(fy, fx, y, x, pixels, trust, window, mean):
     """Weighted mean of what the patches around a pixel show at it; (y, x) is the corner of its neighbourhood in the field."""
     side, channels = window.shape[0], pixels.shape[2]

@@ -22,8 +22,7 @@ def halved(image: np.ndarray, wraps: bool = False) -> np.ndarray:
     """A picture (H, W, C) at half the size, odd sides cut; low-passed by (1, 3, 3, 1) / 8 on both axes."""
     image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
     for axis in (0, 1):
-        mode = "wrap" if wraps else "edge"
-        padded = np.pad(image, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode=mode)
+        padded = np.pad(image, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="wrap" if wraps else "edge")
         a, b, c, d = (padded.take(range(first, first + image.shape[axis], 2), axis) for first in range(4))
         image = (a + 3 * b + 3 * c + d) * np.float32(0.125)
     return image

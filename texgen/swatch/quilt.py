@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from texgen.swatch import sewing
 from texgen.swatch.bank import Level
-from texgen.swatch.compiled import compiled
 from tiling import Size, Wrap, plan_tiles
 
 TOLERANCE = 0.1
@@ -15,12 +15,10 @@ REUSE = 0.4
 """Cost of showing a piece again that stands beside, in differences of two random pieces, where all places fit equally badly."""
 BALANCE = 0.1
 """Cost of a piece that is shown twice as often as the mean, in the same unit."""
-SHORTLIST, STEP = 32, 7
-"""Places that are compared in full, and of which pixels the first comparison takes one."""
 MOST = 3000
 """Places compared at first, spread over the bank."""
 PROBES, BEST, GOLDEN = 6, 0.001, 0.618034
-REACH = 1.0
+REACH = 2.0
 """Swatch sides within which a repeat is seen."""
 
 
@@ -57,7 +55,7 @@ def quilted(level: Level, canvas: Size, block: int, overlap: int, seed: int, reu
     draws = np.random.default_rng(seed).random(len(tiles))
     field = np.full(canvas, -1, np.int32)
     reach = REACH * max(level.size)
-    sew(
+    sewing.sew(
         level.pixels, places, np.array([t[:2] for t in tiles], np.int64), len({t.left for t in tiles}), block,
         overlap, leap, draws, TOLERANCE, spread, reuse, BALANCE, reach, level.shares, corners, field,
     )  # fmt: skip
@@ -74,145 +72,6 @@ def whole_blocks(centres: np.ndarray, block: int) -> np.ndarray:
     return found
 
 
-@compiled
-def sew(
-    pixels,
-    places,
-    tiles,
-    across,
-    block,
-    overlap,
-    leap,
-    draws,
-    tolerance,
-    spread,
-    reuse,
-    balance,
-    reach,
-    shares,
-    corners,
-    field,
-):
-    """Place blocks on `tiles` one after the other; `field` is -1 where nothing lies yet."""
-    height, width = field.shape
-    rows, columns, channels = pixels.shape
-    area = block * block
-    known = np.empty((area, 2), np.int32)
-    values = np.empty((area, channels), np.float32)
-    span = leap // 2 * 2 + 1
-    costs = np.empty(span * span * SHORTLIST + 16, np.float32)
-    chosen_at = np.empty((span * span * SHORTLIST + 16, 2), np.int32)
-    rough, roughly = np.empty(len(places), np.float32), np.empty(len(places), np.int64)
-    seen = np.zeros((rows, columns), np.int32)
-    shown = np.zeros((len(tiles), 2), np.int32)
-    total = np.zeros((rows, columns), np.float32)
-    carried = np.zeros((16, 2), np.int64)
-    credit = np.zeros(16, np.float32)
-    count = 0
-    dy = 0
-    for number in range(len(tiles)):
-        top, left = tiles[number, 0], tiles[number, 1]
-        n = 0
-        for i in range(block):
-            for j in range(block):
-                packed = field[(top + i) % height, (left + j) % width]
-                if packed >= 0:
-                    known[n, 0], known[n, 1] = i, j
-                    for c in range(channels):
-                        values[n, c] = pixels[packed >> 16, packed & 0xFFFF, c]
-                    n += 1
-        near = np.zeros((rows + 1, columns + 1), np.float32)
-        forgiven = 0
-        for other in range(number):
-            if other % across == 0:
-                dy = (top - tiles[other, 0] + height // 2) % height - height // 2
-            if abs(dy) >= reach:
-                continue
-            dx = (left - tiles[other, 1] + width // 2) % width - width // 2
-            away = np.sqrt(dy * dy + dx * dx)
-            if away >= reach:
-                continue
-            sy, sx = shown[other, 0], shown[other, 1]
-            weight = np.float32(1 - away / reach)
-            for i in range(block):
-                for j in range(block):
-                    near[sy + i + 1, sx + j + 1] += weight
-            if abs(dy) < block and abs(dx) < block and forgiven < 16:
-                carried[forgiven, 0], carried[forgiven, 1] = sy + dy, sx + dx
-                credit[forgiven] = reuse * weight * (block - abs(dy)) * (block - abs(dx)) / area
-                forgiven += 1
-        mean = np.float32(count * area / max(len(places), 1))
-        for y in range(rows):
-            row = np.float32(0)
-            for x in range(columns):
-                extra = total[y, x] / (max(mean, 1.0) * max(shares[y, x], 1e-3)) - 1
-                row += reuse * near[y + 1, x + 1] + (balance * extra if extra > 0 else 0)
-                near[y + 1, x + 1] = near[y, x + 1] + row
-        scale = np.float32(1 / (max(n, 1) * spread))
-        tried = 0
-        for p in range(len(places)):
-            y, x = places[p, 0], places[p, 1]
-            if y % leap or x % leap:
-                continue
-            cost = (near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]) / area
-            rough[tried] = cost + STEP * scale * difference_at(pixels, y, x, known, values, n, STEP)
-            roughly[tried] = p
-            tried += 1
-        order = np.argsort(rough[:tried])
-        least = np.float32(np.inf)
-        found = 0
-        for rank in range(min(SHORTLIST, tried)):
-            p = roughly[order[rank]]
-            for step in range(span * span):
-                y, x = places[p, 0] + step // span - span // 2, places[p, 1] + step % span - span // 2
-                if y < 0 or x < 0 or y >= rows or x >= columns or not corners[y, x] or seen[y, x] == number + 1:
-                    continue
-                seen[y, x] = number + 1
-                cost = (near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]) / area
-                for k in range(forgiven):
-                    if carried[k, 0] == y and carried[k, 1] == x:
-                        cost -= credit[k]
-                cost += scale * difference_at(pixels, y, x, known, values, n, 1)
-                costs[found], chosen_at[found, 0], chosen_at[found, 1] = cost, y, x
-                found += 1
-                least = min(least, cost)
-        for k in range(forgiven):
-            y, x = carried[k, 0], carried[k, 1]
-            if y < 0 or x < 0 or y >= rows or x >= columns or not corners[y, x] or seen[y, x] == number + 1:
-                continue
-            cost = (near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]) / area - credit[
-                k
-            ]
-            cost += scale * difference_at(pixels, y, x, known, values, n, 1)
-            costs[found], chosen_at[found, 0], chosen_at[found, 1] = cost, y, x
-            found += 1
-            least = min(least, cost)
-        most = least + tolerance * abs(least) + 1e-6
-        allowed = 0
-        for p in range(found):
-            allowed += costs[p] <= most
-        pick = int(draws[number] * allowed)
-        chosen = 0
-        for p in range(found):
-            if costs[p] <= most:
-                if pick == 0:
-                    chosen = p
-                    break
-                pick -= 1
-        sy, sx = chosen_at[chosen, 0], chosen_at[chosen, 1]
-        shown[number, 0], shown[number, 1] = sy, sx
-        count += 1
-        fresh = np.ones((block, block), np.bool_)
-        if n > 0:
-            cut(pixels, field, top, left, sy, sx, block, overlap, fresh)
-        for i in range(block):
-            for j in range(block):
-                total[sy + i, sx + j] += 1
-                y, x = (top + i) % height, (left + j) % width
-                if fresh[i, j] or field[y, x] < 0:
-                    field[y, x] = ((sy + i) << 16) | (sx + j)
-
-
 def misfit(level: Level, block: int, overlap: int) -> float:
     """How badly a block fits at the best other places, 0 (they are the same) to 1 (no better than the mean place).
 
@@ -224,87 +83,10 @@ def misfit(level: Level, block: int, overlap: int) -> float:
     for number in range(PROBES):
         costs = np.zeros(len(places), np.float32)
         y, x = places[int(number * GOLDEN % 1 * len(places))]
-        overlaps(level.pixels, places, y, x, block, overlap, costs)
+        sewing.overlaps(level.pixels, places, y, x, block, overlap, costs)
         others = np.sort(costs[np.abs(places - (y, x)).max(1) >= block // 2])
         if len(others):
             found[number] = others[int(BEST * len(others))] / max(others.mean(), 1e-12)
         else:
             found[number] = 1
     return float(np.median(found))
-
-
-@compiled
-def overlaps(pixels, places, top, left, block, overlap, costs):
-    """Squared differences of a block to all others over an overlap at its top and left."""
-    for p in range(len(places)):
-        y, x = places[p, 0], places[p, 1]
-        total = np.float32(0)
-        for i in range(block):
-            for j in range(block if i < overlap else overlap):
-                for c in range(pixels.shape[2]):
-                    difference = pixels[top + i, left + j, c] - pixels[y + i, x + j, c]
-                    total += difference * difference
-        costs[p] = total
-
-
-@compiled
-def difference_at(pixels, y, x, known, values, n, step):
-    """Squared difference of the first `n` known pixels, every `step`-th, to a block of the bank."""
-    total = np.float32(0)
-    for k in range(0, n, step):
-        for c in range(pixels.shape[2]):
-            difference = values[k, c] - pixels[y + known[k, 0], x + known[k, 1], c]
-            total += difference * difference
-    return total
-
-
-@compiled
-def cut(pixels, field, top, left, sy, sx, block, overlap, fresh):
-    """Take out of `fresh` what lies beyond the minimum-error path towards each neighbour that is there already."""
-    height, width = field.shape
-    channels = pixels.shape[2]
-    for way in range(4):
-        my, mx = middle(way, block // 2, 0, block)
-        if field[(top + my) % height, (left + mx) % width] < 0:
-            continue
-        strip = overlap
-        error = np.zeros((block, strip), np.float32)
-        for i in range(block):
-            for j in range(strip):
-                y, x = middle(way, i, j, block)
-                packed = field[(top + y) % height, (left + x) % width]
-                if packed >= 0:
-                    for c in range(channels):
-                        difference = pixels[packed >> 16, packed & 0xFFFF, c] - pixels[sy + y, sx + x, c]
-                        error[i, j] += difference * difference
-        for i in range(1, block):
-            for j in range(strip):
-                least = error[i - 1, j]
-                if j > 0:
-                    least = min(least, error[i - 1, j - 1])
-                if j + 1 < strip:
-                    least = min(least, error[i - 1, j + 1])
-                error[i, j] += least
-        j = np.argmin(error[block - 1])
-        for i in range(block - 1, -1, -1):
-            if i < block - 1:
-                best = j
-                for k in range(max(j - 1, 0), min(j + 2, strip)):
-                    if error[i, k] < error[i, best]:
-                        best = k
-                j = best
-            for k in range(j):
-                y, x = middle(way, i, k, block)
-                fresh[y, x] = False
-
-
-@compiled
-def middle(way, along, depth, block):
-    """Row and column of a place in the strip at one side of a block: left, right, top, bottom."""
-    if way == 0:
-        return along, depth
-    if way == 1:
-        return along, block - 1 - depth
-    if way == 2:
-        return depth, along
-    return block - 1 - depth, along

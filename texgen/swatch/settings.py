@@ -40,15 +40,17 @@ class Settings:
     patch: int = 7
     dims: tuple[int, ...] = (16, 16, 24)
     similar: tuple[int, ...] = (0, 0, 2)
-    probes: tuple[int, ...] = (0, 2, 4, 6)
+    probes: tuple[int, ...] = (0, 0, 4, 6)
     reach: tuple[int, ...] = (8, 16, 64, 512)
-    usage: tuple[float, ...] = (0.0, 0.05, 0.2, 0.5)
+    usage: tuple[float, ...] = (0.0, 0.0, 0.2, 0.5)
     balance: tuple[float, ...] = (0.0, 0.0, 0.3, 0.5)
     blend: int = 5
 
 
 PRESETS: dict[str, Settings] = {
-    "draft": Settings(candidates=1, quilt_level=3, overlap=40, iterations=(1, 2, 2, 3, 8)),
+    "draft": Settings(
+        candidates=1, quilt_level=3, iterations=(1, 2, 2, 3, 8), dims=(16,), similar=(0,), probes=(0, 0, 2, 4)
+    ),
     "standard": Settings(),
     "best": Settings(candidates=8, iterations=(4, 6, 8, 16, 24)),
 }

@@ -36,6 +36,8 @@ TRIAL = 2
 """Iterations after which candidates are compared."""
 MEDIAN = 0.7
 """Of the distances to the keys, relative to their mean."""
+PIECE, MOST_COPIED = 62, 0.3
+"""Side in pixels of a piece that looks copied where it is shown whole, and the share of these a candidate may have."""
 PROGRESS = "progress.json"
 SAVE_SECONDS = 2
 """Between two savings within an iteration."""
@@ -107,7 +109,7 @@ class Synthesis:
         kept: A source that is shown unchanged, if any.
         durable: Whether progress is written, for a later process.
         threads: That search at once.
-        history: The attention distillation energy before and after each level, and the start that was chosen.
+        history: The attention distillation energy before and after each level, what the candidates came to, and which was chosen.
     """
 
     bank: Bank
@@ -120,6 +122,7 @@ class Synthesis:
     threads: int = 0
     origin: tuple[int, int] = (0, 0)
     history: dict[str, Any] = field(default_factory=dict)
+    result: np.ndarray = field(init=False)
 
     def run(self) -> Iterator[State]:
         """States until the field at full size is finished; it is `result` then."""
@@ -135,7 +138,7 @@ class Synthesis:
             yield State(0, total, first, 0, "compile")
         with ThreadPoolExecutor(self.workers) as pool:
             yield from self._compared(pool, first, range(candidates), trial, total)
-            best = self.history["chosen"] = int(np.argmin(self.history["candidates"]))
+            best = self.history["chosen"] = _best(self.history["candidates"])
             done, current = (candidates - 1) * tried, None
             for number in range(first, -1, -1):
                 name = f"candidate-{best}-" if number == first else f"level-{number}-"
@@ -143,6 +146,7 @@ class Synthesis:
                     yield from self._finished(pool, number, name, current, done, total)
                 done += work[number]
                 current = self._field(f"{name}{self._count(number) % 2}", self._size(number))
+            assert current is not None
             self.result = current
 
     def _compared(
@@ -157,7 +161,11 @@ class Synthesis:
             point = Point(median=FIRST_MEDIAN * level.spread)
             for state in self._improved(pool, level, f"candidate-{candidate}-", point, trial):
                 yield State(candidate * trial * area + state.done, total, first, state.iteration)
-            self.history["candidates"].append(point.energies[-1][1] if point.energies else 0.0)
+            field_ = self._field(f"candidate-{candidate}-{trial % 2}", self._size(first))
+            copied = kernels.copied_share(field_, max(1, min(PIECE >> first, *self._size(first))))
+            self.history["candidates"].append(
+                {"energy": point.energies[-1][1] if point.energies else 0.0, "copied": copied}
+            )
             self.history["points"].append(asdict(point))
             self._save()
 
@@ -290,6 +298,12 @@ class Synthesis:
     def _save(self, **state: Any) -> None:
         if self.durable:
             publish(self.folder / PROGRESS, json.dumps({**state, "history": self.history}).encode())
+
+
+def _best(candidates: list[dict[str, float]]) -> int:
+    """Of those that do not copy too much the one of the least energy; if all do, the one that copies least."""
+    order = [(max(c["copied"] - MOST_COPIED, 0.0), c["energy"]) for c in candidates]
+    return order.index(min(order))
 
 
 def vote_window(side: int) -> np.ndarray:

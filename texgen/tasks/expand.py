@@ -10,7 +10,7 @@ import numpy as np
 from texgen.errors import OptionError
 from texgen.image import ImageLike
 from texgen.tasks import swatch
-from texgen.tasks.options import Options
+from texgen.tasks.options import ExpandOptions
 from texgen.tasks.result import Result
 
 OF_THE_SWATCH_MODEL = (
@@ -26,7 +26,7 @@ def expand(
     size: int | tuple[int, int] = 1024,
     *,
     keep: Sequence[int] | None = None,
-    **options: Unpack[Options],
+    **options: Unpack[ExpandOptions],
 ) -> Result:
     """Expand a swatch to a texture of `size`, with its detail at its own scale.
 
@@ -56,16 +56,17 @@ def expand(
     place = None if keep is None else (int(keep[0]), int(keep[1]))
     if options.get("model", swatch.NAME) == swatch.NAME:
         return swatch.synthesize(image, size, keep=place, **_for_the_swatch_model(options))
-    if options.pop("symmetry", "none") != "none":
+    others: Any = dict(options)
+    if others.pop("symmetry", "none") != "none":
         raise OptionError("symmetry is for the swatch model; leave it out.")
     from texgen.tasks.make import make
     from texgen.tasks.request import Request
 
     notes = {} if place is None else {"keep": list(place)}
-    return make(Request(task="expand", sources=[image], size=size, place=place, notes=notes), **options)
+    return make(Request(task="expand", sources=[image], size=size, place=place, notes=notes), **others)
 
 
-def _for_the_swatch_model(options: Options) -> dict[str, Any]:
+def _for_the_swatch_model(options: ExpandOptions) -> dict[str, Any]:
     """The options it knows.
 
     Raises:

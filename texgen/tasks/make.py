@@ -23,10 +23,9 @@ from texgen.interrupt import StopSignals
 from texgen.keep import filled_in
 from texgen.memory import is_out_of_memory
 from texgen.models import Backbone
-from texgen.presets import DetailKind, LoopKind, StartKind
+from texgen.presets import DetailKind, LoopKind
 from texgen.regional import NONE, cell_labels
 from texgen.run_folder import agreed_seed, check_folder
-from texgen.sample import Step
 from texgen.tasks.clock import Clock
 from texgen.tasks.request import Asked, Plan, Request, check_ranges, make_plan
 from texgen.tasks.result import Result
@@ -53,7 +52,7 @@ def make(
     exemplar_scale: float = 1.0,
     exemplar_size: int | None = None,
     flatten_light: bool = False,
-    start: StartKind | None = None,
+    start: str | None = None,
     loop: LoopKind | None = None,
     strength: float | None = None,
     steps: int | None = None,
@@ -81,7 +80,7 @@ def make(
     checkpoint: str | Path | None = None,
     checkpoint_minutes: float = 1.0,
     resume: bool = False,
-    callback: Callable[[Step], None] | None = None,
+    callback: Callable[[Any], None] | None = None,
 ) -> Result:
     """Carry out a request; the keyword arguments are those of `Options`, which says what they mean.
 

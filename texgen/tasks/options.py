@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     from texgen.attention import InjectionMode
     from texgen.image import ImageLike
     from texgen.models import Backbone
     from texgen.presets import DetailKind, LoopKind
-    from texgen.presets import StartKind as DiffusionStart
-    from texgen.sample import Step
-    from texgen.swatch.settings import StartKind
-    from texgen.swatch.synthesis import State
     from texgen.tasks.size import Tileable
     from tiling import ScheduleKind, WindowKind
 
@@ -40,8 +36,6 @@ class Options(TypedDict, total=False):
         start: `quilt` or `noise`; of the swatch model also `blocks` (random pieces); of diffusion models `coarse` (a quilt whose large
             features are laid out first), `layout` (the layout itself, where there is one), or `scatter` (random pixels of the
             same label, in `paint`).
-        symmetry: Of the material, for the swatch model: it may be shown turned (`rotate`), mirrored sideways (`mirror`) or both (`all`);
-            `none` by default.
         loop: `sample` (Algorithm 2) or `optimize` (Algorithm 1); by default the second only where a Stable Diffusion model paints a
             canvas of one tile.
         strength: Noise put on the start, 0 to 1; larger departs further from the quilt.
@@ -85,8 +79,7 @@ class Options(TypedDict, total=False):
     exemplar_scale: float
     exemplar_size: int | None
     flatten_light: bool
-    start: StartKind | DiffusionStart | None
-    symmetry: str
+    start: str | None
     loop: LoopKind | None
     strength: float | None
     steps: int | None
@@ -114,4 +107,15 @@ class Options(TypedDict, total=False):
     checkpoint: str | Path | None
     checkpoint_minutes: float
     resume: bool
-    callback: Callable[[Step], None] | Callable[[State], None] | None
+    callback: Callable[[Any], None] | None
+
+
+class ExpandOptions(Options, total=False):
+    """Those of `texgen.expand`.
+
+    Attributes:
+        symmetry: Of the material, for the swatch model: it may be shown turned (`rotate`), mirrored sideways (`mirror`) or both (`all`);
+            `none` by default.
+    """
+
+    symmetry: str
