@@ -65,7 +65,7 @@ def test_the_same_seed_writes_the_same_bytes_in_two_processes(swatch, tmp_path):
             "--seed",
             "7",
         ]
-        subprocess.run([*command, "--steps", "25"], check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True)
     assert (tmp_path / "a" / "o.png").read_bytes() == (tmp_path / "b" / "o.png").read_bytes()
 
 
@@ -100,6 +100,8 @@ def test_progress_as_json_is_one_event_a_line(capsys, swatch, tmp_path):
         tmp_path / "o.png",
         "--size",
         "128",
+        "--model",
+        "mini",
         "--strength",
         "0.04",
         "--steps",
@@ -148,14 +150,17 @@ def test_bad_inputs_give_one_line_and_exit_code_3(capsys, tmp_path):
     [
         (["--size", "0"], 2, "size=0x0 is too small"),
         (["--size", "abc"], 2, "'abc' is neither a number of pixels nor WIDTHxHEIGHT"),
-        (["--size", "130"], 2, "the nearest are 128 and 136"),
+        (["--size", "130", "--model", "mini"], 2, "the nearest are 128 and 136"),
         (["--crop", "1,2"], 2, "is not LEFT,TOP,WIDTH,HEIGHT"),
         (["--preset", "superb"], 2, "not one of"),
         (["--model", "nonsense"], 4, "no such model"),
         (["--model", "evil.ckpt"], 4, "pickled checkpoints"),
-        (["--device", "gpu9"], 2, "not available"),
+        (["--device", "gpu9", "--model", "mini"], 2, "not available"),
+        (["--device", "cpu"], 2, "are for diffusion models"),
+        (["--strength", "0.1"], 2, "strength=0.1 is for diffusion models"),
+        (["--start", "coarse"], 2, "is not for the swatch model"),
         (["--save-map", "map.png"], 2, "suffix must be one of .tif"),
-        (["--save-map", "map.tif", "--start", "noise"], 2, "has no map"),
+        (["--save-map", "map.tif", "--start", "noise", "--model", "mini"], 2, "has no map"),
         (["--out", "x.gif"], 2, "suffix must be one of"),
     ],
 )
@@ -185,7 +190,7 @@ def test_models_and_doctor_answer(capsys):
 
 def test_an_unexpected_failure_is_one_line_and_exit_code_1(capsys, swatch, tmp_path, monkeypatch):
     monkeypatch.setattr("texgen.models.load", lambda *_: 1 / 0)
-    code, _, stderr = run(capsys, "expand", swatch, "-o", tmp_path / "o.png", "--size", "128")
+    code, _, stderr = run(capsys, "expand", swatch, "-o", tmp_path / "o.png", "--size", "128", "--model", "mini")
     assert code == 1 and "internal error: ZeroDivisionError" in stderr.splitlines()[-1]
 
 

@@ -60,6 +60,8 @@ class Level:
         shown: (H, W), bool: pixels that may vote; not those of a mirrored margin.
         nearest: (H, W), int32: the nearest centre of each place, packed.
         shares: (H, W), float32: how often a key should be used, mean 1 over the centres.
+        exemplars: (H, W), int32: number of the swatch at each place.
+        wanted: (exemplars,), float32: their shares of the canvas, summing to 1.
         keys: (H, W, D), float32.
         similar: (H, W, S), int32, packed.
         basis, offset: Of the descriptors, (k k C, D) and (D,).
@@ -74,6 +76,8 @@ class Level:
     shown: np.ndarray
     nearest: np.ndarray
     shares: np.ndarray
+    exemplars: np.ndarray
+    wanted: np.ndarray
     keys: np.ndarray
     similar: np.ndarray
     basis: np.ndarray
@@ -151,6 +155,7 @@ class Bank:
         shape = (self.sheet[0] >> number, self.sheet[1] >> number)
         pixels = np.zeros((*shape, self.pyramids[0][0].shape[2]), np.float32)
         centres, shares, shown = np.zeros(shape, bool), np.zeros(shape, np.float32), np.zeros(shape, bool)
+        exemplars, wanted = np.zeros(shape, np.int32), np.zeros(1 + max(s.exemplar for s in self.sources), np.float32)
         r = patch // 2
         for source, place, pyramid in zip(self.sources, self.places, self.pyramids, strict=True):
             picture, margin, left = pyramid[number], place.margin >> number, place.left >> number
@@ -162,6 +167,8 @@ class Bank:
             shares[inner : h - inner, left + inner : left + w - inner] = source.share / max(
                 (h - 2 * inner) * (w - 2 * inner), 1
             )
+            exemplars[:h, left : left + w] = source.exemplar
+            wanted[source.exemplar] += source.share
             shown[0:h, left : left + w] = True
             if not source.wraps:
                 shown[:h, left : left + w] = centres[:h, left : left + w]
@@ -173,7 +180,7 @@ class Bank:
         if alike:
             similar[centres] = similar_keys(keys, centres, alike)
         return Level(
-            number, pixels, patch, centres, shown, nearest_centres(centres), shares, keys, similar, basis, offset, spread,
+            number, pixels, patch, centres, shown, nearest_centres(centres), shares, exemplars, wanted, keys, similar, basis, offset, spread,
             min(min(pyramid[number].shape[:2]) for pyramid in self.pyramids),
         )  # fmt: skip
 

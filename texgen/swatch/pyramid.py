@@ -6,6 +6,7 @@ import numpy as np
 
 COARSEST = 20
 """A swatch is halved while its shorter side stays at least this long."""
+FLAT = 1e-6
 FAR = 24
 """Pixels beyond which all distances to an edge are alike."""
 
@@ -40,9 +41,9 @@ def edge_distance(image: np.ndarray, wraps: bool = False) -> np.ndarray:
     grey = gaussian_filter(image.mean(-1), 1, mode="wrap" if wraps else "nearest")
     down, across = np.gradient(grey)
     strength = np.hypot(down, across)
-    edges = strength > otsu(strength)
-    if not edges.any():
+    if strength.max() < FLAT:
         return np.full(grey.shape, FAR, np.float32)
+    edges = strength > otsu(strength)
     if not wraps:
         return np.minimum(distance_transform_edt(~edges), FAR).astype(np.float32)
     around = np.pad(edges, FAR, mode="wrap")
@@ -58,4 +59,4 @@ def otsu(values: np.ndarray, bins: int = 256) -> float:
     sums = np.cumsum(counts * middles)
     with np.errstate(invalid="ignore", divide="ignore"):
         between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    return float(middles[np.nanargmax(between[:-1])])
+    return float(borders[1:][np.nanargmax(between[:-1])])

@@ -57,7 +57,8 @@ def quilted(level: Level, canvas: Size, block: int, overlap: int, seed: int, reu
     reach = REACH * max(level.size)
     sewing.sew(
         level.pixels, places, np.array([t[:2] for t in tiles], np.int64), len({t.left for t in tiles}), block,
-        overlap, leap, draws, TOLERANCE, spread, reuse, BALANCE, reach, level.shares, corners, field,
+        overlap, leap, draws, TOLERANCE, spread, reuse, BALANCE, reach, level.shares, level.exemplars,
+        level.wanted, corners, field,
     )  # fmt: skip
     return field
 

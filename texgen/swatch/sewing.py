@@ -8,6 +8,8 @@ from texgen.swatch.compiled import compiled
 
 FORGIVEN = 0.5
 """Part of that cost which a piece that carries on its neighbour does not pay."""
+EXCESS = 4.0
+"""Cost of a swatch that is shown by its whole share too often, in differences of two random pieces."""
 SHORTLIST, STEP = 32, 7
 """Places that are compared in full, and of which pixels the first comparison takes one."""
 
@@ -28,6 +30,8 @@ def sew(
     balance,
     reach,
     shares,
+    exemplars,
+    wanted,
     corners,
     field,
 ):
@@ -47,6 +51,7 @@ def sew(
     carried = np.zeros((16, 2), np.int64)
     credit = np.zeros(16, np.float32)
     count = 0
+    beyond, shown_of = np.zeros(len(wanted), np.float32), np.zeros(len(wanted), np.float32)
     dy = 0
     for number in range(len(tiles)):
         top, left = tiles[number, 0], tiles[number, 1]
@@ -80,11 +85,13 @@ def sew(
                 credit[forgiven] = FORGIVEN * reuse * weight * (block - abs(dy)) * (block - abs(dx)) / area
                 forgiven += 1
         mean = np.float32(count * area / max(len(places), 1))
+        for e in range(len(wanted)):
+            beyond[e] = EXCESS * max(shown_of[e] / max(count * wanted[e], 1e-6) - 1, 0.0)
         for y in range(rows):
-            row = np.float32(0)
+            row = beyond[0] * 0
             for x in range(columns):
                 extra = total[y, x] / (max(mean, 1.0) * max(shares[y, x], 1e-3)) - 1
-                row += reuse * near[y + 1, x + 1] + (balance * extra if extra > 0 else 0)
+                row += beyond[exemplars[y, x]] + reuse * near[y + 1, x + 1] + (balance * extra if extra > 0 else 0)
                 near[y + 1, x + 1] = near[y, x + 1] + row
         scale = np.float32(1 / (max(n, 1) * spread))
         tried = 0
@@ -118,9 +125,8 @@ def sew(
             y, x = carried[k, 0], carried[k, 1]
             if y < 0 or x < 0 or y >= rows or x >= columns or not corners[y, x] or seen[y, x] == number + 1:
                 continue
-            cost = (near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]) / area - credit[
-                k
-            ]
+            cost = (near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]) / area
+            cost -= credit[k]
             cost += scale * difference_at(pixels, y, x, known, values, n, 1)
             costs[found], chosen_at[found, 0], chosen_at[found, 1] = cost, y, x
             found += 1
@@ -140,6 +146,7 @@ def sew(
         sy, sx = chosen_at[chosen, 0], chosen_at[chosen, 1]
         shown[number, 0], shown[number, 1] = sy, sx
         count += 1
+        shown_of[exemplars[sy, sx]] += 1
         fresh = np.ones((block, block), np.bool_)
         if n > 0:
             cut(pixels, field, top, left, sy, sx, block, overlap, fresh)

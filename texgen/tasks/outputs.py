@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from texgen import publish
+from texgen.errors import OptionError
 from texgen.run_folder import agreed_seed, unfinished_seed
 from texgen.tasks.result import Result
 from texgen.tasks.swatch import NAME
@@ -29,6 +30,8 @@ def make_outputs(
     maps = [] if save_map is None else _targets(save_map, variations)
     seed = agreed_seed(_resumed_seed(targets) if resume and seed is None else seed, None, team)
     report = _reporter(progress if team.rank == 0 else "silent")
+    if model == NAME and (device, dtype) != ("auto", "auto"):
+        raise OptionError("--device and --dtype are for diffusion models; leave them out, or choose one with --model.")
     chosen = model if model == NAME else functools.cache(lambda: _loaded(model, own_device(device), dtype))
     with ExitStack() as locks:
         for target in targets:

@@ -1,0 +1,377 @@
+"""Laws of the swatch model: search, field, starts; and textures made with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from PIL import Image
+
+import texgen
+from texgen.errors import InputError, OptionError
+from texgen.swatch import kernels, sewing
+from texgen.swatch.bank import Bank, Level, Source, sources_of
+from texgen.swatch.compiled import compiled
+from texgen.swatch.pyramid import FAR, edge_distance, halved, level_count, otsu
+from texgen.swatch.quilt import misfit, quilted, whole_blocks
+from texgen.swatch.settings import PRESETS, Settings, choose
+from texgen.swatch.starts import random_blocks, start
+from texgen.swatch.synthesis import Kept, Synthesis, vote_window
+from texgen.swatch.usage import CAP, penalties, trust, usage
+from tiling import Size, plan_cores
+
+SWATCHES = Path(__file__).parent.parent / "examples" / "swatches"
+CANVAS = Size(96, 96)
+FAST = Settings(candidates=2, iterations=(1, 2, 2, 2))
+
+
+def noise(height: int = 64, width: int = 64, seed: int = 0, channels: int = 3) -> np.ndarray:
+    """Smooth noise that tiles by itself."""
+    values = np.random.default_rng(seed).random((height, width, channels)).astype(np.float32)
+    for axis in (0, 1):
+        values = sum(np.roll(values, step, axis) for step in range(-2, 3)) / 5
+    return (values - values.min()) / (values.max() - values.min())
+
+
+def level_of(
+    swatch: np.ndarray, number: int = 0, wraps: bool = False, alike: int = 2, levels: int = 2
+) -> tuple[Bank, Level]:
+    bank = Bank([Source(swatch, wraps=wraps)], levels, 7)
+    return bank, bank.level(number, patch=7, dims=16, alike=alike)
+
+
+def improved(
+    field: np.ndarray,
+    level: Level,
+    *,
+    probes: int = 4,
+    origin: tuple[int, int] = (0, 0),
+    backward: bool = False,
+    weight: float = 0.0,
+):
+    """The field after one search, and the distances before and after."""
+    tiles = np.array(plan_cores(Size(*field.shape), Size(32, 32)), np.int64)
+    sums, new = np.zeros((len(tiles), 3)), np.empty_like(field)
+    used = usage(level, np.zeros(level.size, np.int64))
+    kernels.improve(
+        field, new, tiles, level.pixels, trust(level, used, 0.0), level.keys, penalties(level, used, weight), level.similar, level.basis,
+        level.offset, vote_window(7), probes, 64.0, np.uint64(5), np.array(origin, np.int64), backward, sums,
+    )  # fmt: skip
+    return new, sums.sum(0)
+
+
+def synthesis(
+    tmp_path: Path, swatch: np.ndarray, canvas: Size = CANVAS, settings: Settings = FAST, **options
+) -> Synthesis:
+    levels = level_count(min(swatch.shape[:2]), min(canvas))
+    made = Synthesis(Bank([Source(swatch)], levels, settings.patch), canvas, settings, 1, tmp_path, **options)
+    for _ in made.run():
+        pass
+    return made
+
+
+def test_a_rolled_field_gives_the_rolled_result():
+    _, level = level_of(noise())
+    field = random_blocks(level, Size(96, 128), 8, 0)
+    plain, _ = improved(field, level)
+    rolled, _ = improved(np.roll(field, (32, 64), (0, 1)), level, origin=(32, 64))
+    np.testing.assert_array_equal(np.roll(plain, (32, 64), (0, 1)), rolled)
+    elsewhere, _ = improved(np.roll(field, (32, 64), (0, 1)), level)
+    assert (elsewhere != rolled).any(), "the probes do not depend on the place"
+
+
+def test_one_thread_and_two_give_the_same_bytes(tmp_path):
+    fields = []
+    for threads in (1, 2):
+        (tmp_path / str(threads)).mkdir()
+        fields.append(np.array(synthesis(tmp_path / str(threads), noise(), threads=threads).result))
+    np.testing.assert_array_equal(*fields)
+
+
+def test_a_swatch_that_tiles_by_itself_stays_itself():
+    swatch = noise()
+    bank, level = level_of(swatch, wraps=True)
+    margin = bank.places[0].margin
+    y, x = np.indices((64, 64), np.int32) + margin
+    new, (before, after, _) = improved((y << 16) | x, level)
+    assert before / 64**2 / level.spread < 1e-6 and after <= before + 1e-9
+    found = np.empty((64, 64, 4), np.float32)
+    kernels.rendered(new, 0, 64, level.pixels, found)
+    np.testing.assert_allclose(found[..., :3], swatch, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["quilt", "blocks", "noise"])
+def test_every_coordinate_lies_in_the_swatch(kind, tmp_path):
+    made = synthesis(tmp_path, noise(80, 72), Size(100, 90), choose("draft", kind))
+    level = made._level(0)
+    field = np.asarray(made.result)
+    assert field.shape == (100, 90)
+    assert level.centres[field >> 16, field & 0xFFFF].all()
+    assert (made.bank.origins()[0][field >> 16, field & 0xFFFF] == 0).all()
+
+
+def test_the_picture_is_the_bank_seen_through_the_field(tmp_path):
+    swatch = noise()
+    made = synthesis(tmp_path, swatch, settings=Settings(candidates=1, blend=1, iterations=(1, 1)))
+    field = np.asarray(made.result)
+    _, y, x = made.bank.origins()[:, field >> 16, field & 0xFFFF]
+    np.testing.assert_array_equal(made.shown(0, 96), swatch[y, x])
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_the_energy_never_rises_in_a_search(backward):
+    _, level = level_of(noise())
+    field = random_blocks(level, Size(64, 64), 4, 0)
+    for _ in range(4):
+        field, (before, after, changed) = improved(field, level, backward=backward)
+        assert after <= before and (after < before or changed == 0)
+
+
+def test_a_converged_search_comes_near_the_nearest_patches():
+    _, level = level_of(noise(), number=1)
+    field = random_blocks(level, Size(32, 32), 4, 0)
+    for turn in range(30):
+        last = field
+        field, (_, after, _) = improved(field, level, probes=8, backward=turn % 2 == 1)
+    picture = np.empty((32, 32, 4), np.float32)
+    kernels.voted(last, 0, 32, level.pixels, level.shown.astype(np.float32), vote_window(7), picture)
+    around = np.pad(picture, ((3, 3), (3, 3), (0, 0)), mode="wrap")
+    patches = (
+        np.lib.stride_tricks.sliding_window_view(around, (7, 7), (0, 1)).transpose(0, 1, 3, 4, 2).reshape(1024, -1)
+    )
+    queries, keys = patches @ level.basis + level.offset, level.keys[level.centres]
+    nearest = ((queries[:, None] - keys) ** 2).sum(-1).min(1).mean()
+    found = after / 1024
+    print(f"search {found:.5f}, exhaustive {nearest:.5f}, allowed 1.15 times")
+    assert nearest * 0.999 <= found <= 1.15 * nearest
+
+
+def test_a_large_penalty_spreads_the_use_of_the_bank():
+    _, level = level_of(noise())
+    field = random_blocks(level, Size(64, 64), 4, 0)
+    counts = np.zeros(level.size, np.int64)
+    kernels.counted(field, 0, 64, counts)
+    used = usage(level, counts)
+    assert counts.sum() == 64**2 and used[level.centres].mean() == pytest.approx(1, abs=0.15)
+    costs = penalties(level, used, 2.0)
+    assert np.isinf(costs[~level.centres]).all() and costs[level.centres].max() <= 2 * CAP
+    assert (trust(level, used, 0.0)[level.centres] == 1).all() and trust(level, used, 1.0)[level.centres].min() < 1
+
+
+def test_levels_halve_and_edges_are_found():
+    image = np.zeros((40, 30, 3), np.float32)
+    image[:, 15:] = 1
+    assert halved(image).shape == (20, 15, 3) and halved(image).mean() == pytest.approx(0.5, abs=0.02)
+    distance = edge_distance(image)
+    assert (distance[:, 14:16] == 0).all() and distance[20, 0] == pytest.approx(13, abs=2)
+    assert (edge_distance(np.full((40, 30, 3), 0.5, np.float32)) == FAR).all()
+    assert 0.2 < otsu(np.array([0.0, 0.1, 0.9, 1.0])) < 0.9
+    assert [level_count(512, 1024), level_count(64, 1024), level_count(512, 32)] == [5, 2, 3]
+
+
+def test_a_coordinate_of_a_level_is_twice_that_of_the_next():
+    bank, fine = level_of(noise(96, 80), 0, levels=3)
+    coarse = bank.level(1, patch=7, dims=16, alike=0)
+    assert fine.size == (2 * coarse.size[0], 2 * coarse.size[1])
+    inside = coarse.pixels[coarse.centres].reshape(48, 40, 4)[4:-4, 4:-4]
+    mean = fine.pixels[fine.centres].reshape(48, 2, 40, 2, 4).mean((1, 3))[4:-4, 4:-4]
+    assert np.corrcoef(inside.ravel(), mean.ravel())[0, 1] > 0.99
+
+
+def test_a_quilt_covers_the_canvas_and_carries_on_inside_its_pieces():
+    _, level = level_of(noise(128, 128), levels=1)
+    field = quilted(level, Size(96, 130), 24, 8, 0)
+    assert (field >= 0).all() and level.centres[field >> 16, field & 0xFFFF].all()
+    assert (np.diff(field & 0xFFFF, axis=1) == 1).mean() > 0.85
+    assert 0 < misfit(level, 24, 8) <= 1
+    assert whole_blocks(np.ones((4, 4), bool), 3).sum() == 4
+    assert sewing.middle(1, 2, 0, 8) == (2, 7) and sewing.middle(2, 3, 1, 8) == (1, 3)
+
+
+def test_symmetries_and_windows_of_large_swatches_keep_their_origin(monkeypatch):
+    swatch = noise(70, 90)
+    sources = sources_of([swatch], [1.0], "all")
+    assert len(sources) == 8 and sum(s.share for s in sources) == pytest.approx(1)
+    origins = Bank(sources, 1, 7).origins()
+    for source, place in zip(sources, Bank(sources, 1, 7).places, strict=True):
+        inner = (
+            slice(place.margin, place.height - place.margin),
+            slice(place.left + place.margin, place.left + place.width - place.margin),
+        )
+        _, y, x = origins[(slice(None), *inner)]
+        np.testing.assert_array_equal(swatch[y, x], source.pixels)
+    monkeypatch.setattr("texgen.swatch.bank.MOST_PIXELS", 4 * 64 * 64)
+    monkeypatch.setattr("texgen.swatch.bank.WINDOW_SIDE", 64)
+    windows = sources_of([noise(256, 200)], [1.0])
+    assert len(windows) <= 4 and all(w.pixels.shape[:2] == (64, 64) for w in windows)
+    assert {(w.top > 100, w.left > 60) for w in windows} != {(False, False)}, "spread over the swatch"
+
+
+def test_kernels_work_where_no_cache_can_be_written(monkeypatch):
+    plain = numba.njit
+
+    def refused(*args, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return plain(*args, **options)
+
+    monkeypatch.setattr("texgen.swatch.compiled.numba.njit", refused)
+    assert compiled(lambda x: x + 1)(1) == 2
+
+
+def test_presets_are_known_by_name():
+    assert list(PRESETS) == ["draft", "standard", "best"] and choose("best", "blocks").start == "blocks"
+    with pytest.raises(OptionError, match="preset='no' is not known"):
+        choose("no")
+    with pytest.raises(OptionError, match="start='layout' is not for the swatch model"):
+        choose("draft", "layout")
+
+
+OPTIONS = {"preset": "draft", "seed": 3}
+
+
+def pixels(result: texgen.Result) -> np.ndarray:
+    return np.asarray(result.image)
+
+
+@pytest.mark.parametrize(("size", "tileable"), [((65, 131), "both"), ((64, 64), "none"), ((97, 160), "x")])
+def test_any_size_from_64_px(size, tileable):
+    result = texgen.expand(noise(), size, tileable=tileable, **OPTIONS)
+    assert pixels(result).shape == (*size, 3)
+    assert result.recipe["model"] == "swatch" and result.recipe["ad_energy"]["levels"]["0"]["after"] >= 0
+
+
+def test_a_tileable_side_closes_and_another_need_not():
+    swatch = SWATCHES / "rusty_metal.jpg"
+    both = pixels(texgen.expand(swatch, 256, **OPTIONS)).astype(float)
+    lines = np.abs(both - np.roll(both, 1, 1)).mean((0, 2))
+    assert (lines[1:] < lines[0]).mean() < 0.99
+    none = pixels(texgen.expand(swatch, 256, tileable="none", **OPTIONS)).astype(float)
+    open_lines = np.abs(none - np.roll(none, 1, 1)).mean((0, 2))
+    assert open_lines[0] > 1.5 * lines[0]
+
+
+def test_the_swatch_stays_at_its_place_bit_by_bit():
+    swatch = np.rint(noise(64, 80) * 255).astype(np.uint8)
+    made = pixels(texgen.expand(swatch, (150, 170), keep=(51, 33), **OPTIONS))
+    np.testing.assert_array_equal(made[33:97, 51:131], swatch)
+    row = np.abs(np.diff(made.astype(float), axis=0)).mean((1, 2))
+    assert row[32] < 2.5 * np.median(row), "the rest continues it"
+
+
+def test_the_map_says_where_every_pixel_came_from():
+    swatches = [np.rint(noise(64, 64, seed) * 255).astype(np.uint8) for seed in (1, 2)]
+    result = texgen.expand(swatches[0], 128, exemplars=[swatches[1]], with_map=True, **OPTIONS)
+    number, y, x = result.coordinates
+    assert set(np.unique(number)) == {0, 1}
+    shown = np.stack([s[y, x] for s in swatches])[number, np.arange(128)[:, None], np.arange(128)]
+    assert (shown == pixels(result)).all(-1).mean() > 0.5, "all but where pieces are blended"
+
+
+def test_weights_of_exemplars_are_followed():
+    swatches = [np.rint(noise(96, 96, seed) * 255).astype(np.uint8) for seed in (1, 2)]
+    shares = []
+    for weights in ((3, 1), (1, 3)):
+        result = texgen.expand(
+            swatches[0], 256, exemplars=[swatches[1]], exemplar_weights=weights, with_map=True, **OPTIONS
+        )
+        shares.append(float((result.coordinates[0] == 0).mean()))
+    print(f"shares of the first: {shares}")
+    assert shares[0] > 0.6 and shares[1] < 0.4
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path):
+    swatch, options = noise(96, 96), {"seed": 3, "preset": "standard"}
+    whole = pixels(texgen.expand(swatch, 192, **options))
+    states = []
+    texgen.expand(swatch, 192, callback=states.append, **options)
+    assert states[-1].done == states[-1].total
+    assert [s.done for s in states] == sorted(s.done for s in states)
+    for stop in (1, len(states) // 2, len(states) - 1):
+        seen = []
+
+        def interrupt(state, seen=seen, stop=stop):
+            seen.append(state)
+            if len(seen) == stop:
+                raise KeyboardInterrupt
+
+        folder = tmp_path / str(stop)
+        with pytest.raises(KeyboardInterrupt):
+            texgen.expand(swatch, 192, checkpoint=folder, callback=interrupt, **options)
+        result = texgen.expand(swatch, 192, checkpoint=folder, resume=True, **options)
+        np.testing.assert_array_equal(pixels(result), whole)
+
+
+def test_killed_runs_go_on_to_the_same_bytes(tmp_path):
+    swatch = SWATCHES / "rusty_metal.jpg"
+    command = [sys.executable, "-m", "texgen", "expand", str(swatch), "--size", "512", "--seed", "5", "--no-metadata"]
+    subprocess.run([*command, "-o", str(tmp_path / "whole.png")], check=True, capture_output=True)
+    out = tmp_path / "killed.png"
+    hits = 0
+    for delay in (0.9, 1.3, 1.7):
+        process = subprocess.Popen([*command, "-o", str(out), "--resume"], stderr=subprocess.DEVNULL)
+        time.sleep(delay)
+        if process.poll() is None:
+            hits += 1
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run([*command, "-o", str(out), "--resume"], check=True, capture_output=True)
+    assert hits and out.read_bytes() == (tmp_path / "whole.png").read_bytes()
+
+
+def test_nothing_of_torch_is_loaded(tmp_path):
+    Image.fromarray(np.rint(noise() * 255).astype(np.uint8)).save(tmp_path / "s.png")
+    probe = (
+        "import sys; from texgen import cli\n"
+        "try: cli.main(['expand', 's.png', '-o', 'o.png', '--size', '64', '--preset', 'draft', '--progress', 'json'])\n"
+        "except SystemExit: print('torch' in sys.modules, 'diffusers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert events[0]["event"] == "begin" and events[-1]["event"] == "done"
+    assert {"done", "total", "level", "iteration", "stage"} < events[1].keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"size": 63}, OptionError, "at least 64 px a side"),
+        ({"tileable": "z"}, OptionError, "tileable='z' is not known"),
+        ({"symmetry": "odd"}, OptionError, "symmetry='odd' is not known"),
+        ({"bits": 12}, OptionError, "bits=12 must be 8 or 16"),
+        ({"seed": -1}, OptionError, "seed=-1 must be from 0"),
+        ({"strength": 0.5}, OptionError, "strength=0.5 is for diffusion models"),
+        ({"nonsense": 1}, OptionError, "nonsense=1 is for diffusion models"),
+        ({"keep": (100, 0)}, OptionError, "does not fit there"),
+        ({"exemplar_weights": [1, 2]}, OptionError, "must be 1 numbers above 0"),
+        ({"crop": (0, 0, 32, 32)}, InputError, "at least 64 px a side are needed"),
+        ({"model": "mini", "symmetry": "all"}, OptionError, "symmetry is for the swatch model"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        texgen.expand(noise(), **{"size": 128, **options})
+
+
+def test_kept_pixels_have_their_own_coordinates(tmp_path):
+    made = synthesis(tmp_path, noise(64, 64), Size(128, 128), kept=Kept(0, 20, 37))
+    field = np.asarray(made.result)[20:84, 37:101]
+    _, y, x = made.bank.origins()[:, field >> 16, field & 0xFFFF]
+    np.testing.assert_array_equal(np.stack([y, x]), np.indices((64, 64)))
+
+
+def test_starts_follow_the_shares_of_the_sources():
+    bank = Bank([Source(noise(), 0.9), Source(noise(seed=1), 0.1)], 2, 7)
+    level = bank.level(1, patch=7, dims=16, alike=0)
+    field = start(level, Size(64, 64), Settings(start="noise"), 0)
+    left = (field & 0xFFFF) < bank.places[1].left >> 1
+    assert left.mean() == pytest.approx(0.9, abs=0.03)
