@@ -29,7 +29,7 @@ check: $(VENV)/installed  ## format, lint, types
 	$(BIN)/mypy
 
 bench: $(VENV)/installed  ## quality and speed tables
-	$(BIN)/python benchmarks/quality.py examples/swatches --out out/quality
+	$(BIN)/python benchmarks/quality.py examples/swatches benchmarks/swatches --out out/quality
 	$(BIN)/python benchmarks/speed.py
 
 clean:

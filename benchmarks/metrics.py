@@ -6,10 +6,10 @@ import math
 
 import torch
 import torch.nn.functional as F
+from likeness import likeness
 from torch import Tensor
 
 PATCH, SCALES, PROJECTIONS, SAMPLES = 7, 3, 128, 16384
-COPY_CELL, COPY_RUN = 16, 64
 WINDOW = 128
 
 
@@ -138,46 +138,6 @@ def repetition_peak(image: Tensor, wrapped: bool = True) -> float:
     return float(correlation.masked_fill(near, -1).max())
 
 
-def verbatim_fraction(image: Tensor, exemplars: list[Tensor]) -> float:
-    """Part of the result that is copied from the exemplar in straight runs of more than 64 px.
-
-    Every 16 px cell, at half resolution, looks for its nearest exemplar patch; a cell is copied where the match is
-    close and more than four cells in a row, or in a column, keep the same displacement to within 2 px.
-    """
-    side = COPY_CELL // 2
-    half = F.avg_pool2d(image, 2)
-    cells = F.unfold(half, side, stride=side)[0].T
-    rows = half.shape[-2] // side
-    best = torch.full((len(cells),), math.inf)
-    where = torch.zeros(len(cells), 3, dtype=torch.long)
-    for number, exemplar in enumerate(exemplars):
-        small = F.avg_pool2d(exemplar, 2)
-        table = F.unfold(small, side)[0].T
-        width = small.shape[-1] - side + 1
-        energy = table.square().sum(1)
-        for start in range(0, len(cells), 512):
-            part = cells[start : start + 512]
-            value, index = (energy - 2 * part @ table.T).min(1)
-            value = value + part.square().sum(1)
-            better = value < best[start : start + 512]
-            place = torch.stack([torch.full_like(index, number), index // width, index % width], 1)
-            best[start : start + 512] = torch.where(better, value, best[start : start + 512])
-            where[start : start + 512] = torch.where(better[:, None], place, where[start : start + 512])
-    grid_y, grid_x = torch.meshgrid(torch.arange(rows), torch.arange(half.shape[-1] // side), indexing="ij")
-    where = where.view(*grid_y.shape, 3)
-    offset = torch.stack([where[..., 0] * 10_000, where[..., 1] - grid_y * side, where[..., 2] - grid_x * side], -1)
-    close = (best < 0.15 * cells.var(0).sum()).view(grid_y.shape)
-    copied = torch.zeros_like(close)
-    for axis in (0, 1):
-        same = (offset.diff(dim=axis).abs().amax(-1) <= 1) & close.narrow(axis, 0, close.shape[axis] - 1)
-        same &= close.narrow(axis, 1, close.shape[axis] - 1)
-        run = COPY_RUN // COPY_CELL
-        for start in range(close.shape[axis] - run):
-            whole = same.narrow(axis, start, run).all(axis, keepdim=True)
-            copied.narrow(axis, start, run + 1).logical_or_(whole)
-    return float(copied.float().mean())
-
-
 def worst_window(image: Tensor, exemplar: Tensor) -> float:
     """Patch distance to the exemplar of the most deviant 128 px window over that of the median window."""
     generator = torch.Generator().manual_seed(2)
@@ -198,23 +158,17 @@ def layout_agreement(image: Tensor, plan: Tensor, side: int = 64) -> float:
     return float(torch.corrcoef(torch.stack(means))[0, 1])
 
 
-def measure(
-    image: Tensor, exemplar: Tensor, tileable: bool = True, coordinates: Tensor | None = None, tile_px: int = 512
-) -> dict[str, float]:
-    """All measures of one result; `coordinates` is the quilt's map, where there is one."""
+def measure(image: Tensor, exemplar: Tensor, tileable: bool = True) -> dict[str, float]:
+    """All measures of one result."""
     return {
+        **likeness(image, exemplar)._asdict(),
         "patch": patch_distance(image, exemplar) / own_distance(exemplar),
         "colour": colour_distance(image, exemplar),
         "saturation": saturation(image) / max(saturation(exemplar), 1e-6),
         "sharpness": sharpness(image) / sharpness(exemplar),
         "wrap": line_percentile(image) if tileable else math.nan,
-        "tiles": line_percentile(image, tile_px) if min(image.shape[-2:]) > tile_px else math.nan,
-        "grid": grid_ratio(image),
-        "grid_own": grid_ratio(exemplar),
-        "seams": math.nan if coordinates is None else seam_ratio(image, coordinates),
         "repeat": repetition_peak(image, tileable),
         "repeat_own": repetition_peak(exemplar, False),
-        "verbatim": verbatim_fraction(image, [exemplar]),
         "worst": worst_window(image, exemplar),
         "worst_own": worst_window(exemplar, exemplar),
     }

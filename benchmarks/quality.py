@@ -1,6 +1,6 @@
 """Quality of expanded textures over a folder of swatches: a table and a contact sheet.
 
-    python benchmarks/quality.py examples/swatches --out out/quality --preset draft --preset standard
+    python benchmarks/quality.py examples/swatches benchmarks/swatches --out out/quality --preset draft --preset standard
 
 Each `--preset` is a preset name, optionally with options: `standard:strength=0.3,iterations=0`; or a baseline:
 `pixel-quilt`, `patches:seconds=20`.
@@ -50,28 +50,24 @@ def _value(text: str) -> Any:
 
 
 def made(
-    path: Path, exemplar: Tensor, preset: str, size: int, seed: int, backbone: texgen.Backbone, options: dict[str, Any]
-) -> tuple[Image.Image, Tensor | None]:
-    """A texture by a preset or a baseline, and the quilt's map where there is one."""
+    path: Path, exemplar: Tensor, preset: str, size: int, seed: int, model: str, options: dict[str, Any]
+) -> Image.Image:
+    """A texture by a preset or a baseline."""
     if preset in baselines.ALL:
-        values = baselines.ALL[preset](exemplar, Size(size, size), seed, **options)
-        return Image.fromarray(images.to_integers(values)), None
-    result = texgen.expand(path, size, model=backbone, preset=preset, seed=seed, **options)
-    return result.image, result.coordinates
+        return Image.fromarray(images.to_integers(baselines.ALL[preset](exemplar, Size(size, size), seed, **options)))
+    return texgen.expand(path, size, model=model, preset=preset, seed=seed, **options).image
 
 
-def run(
-    paths: list[Path], variant: str, size: int, seed: int, out: Path, backbone: texgen.Backbone
-) -> list[dict[str, float]]:
+def run(paths: list[Path], variant: str, size: int, seed: int, out: Path, model: str) -> list[dict[str, float]]:
     """Expand every swatch, write results and sheet, return the measures."""
     preset, options = parse(variant)
     rows, sheets = [], []
     for path in paths:
         started = time.perf_counter()
         exemplar = images.read(path)
-        picture, coordinates = made(path, exemplar, preset, size, seed, backbone, options)
+        picture = made(path, exemplar, preset, size, seed, model, options)
         seconds = time.perf_counter() - started
-        row = metrics.measure(images.read(picture), exemplar, coordinates=coordinates)
+        row = metrics.measure(images.read(picture), exemplar)
         rows.append({**row, "seconds": seconds})
         print(f"{path.stem:15s} " + "  ".join(f"{name} {value:.2f}" for name, value in rows[-1].items()), flush=True)
         name = variant.replace(":", "_").replace(",", "_")
@@ -98,20 +94,21 @@ def table(paths: list[Path], rows: list[dict[str, float]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, default=Path("out/quality"))
     parser.add_argument("--preset", action="append", help="preset[:option=value,...]; repeatable")
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--model", default="mini")
+    parser.add_argument("--model", default="swatch")
     parser.add_argument("--only", nargs="*", help="stems of swatches")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    paths = [p for p in swatches(arguments.folder) if not arguments.only or p.stem in arguments.only]
-    backbone = texgen.load(arguments.model)
+    paths = [
+        p for folder in arguments.folders for p in swatches(folder) if not arguments.only or p.stem in arguments.only
+    ]
     parts = []
     for variant in arguments.preset or ["draft", "standard"]:
-        rows = run(paths, variant, arguments.size, arguments.seed, arguments.out, backbone)
+        rows = run(paths, variant, arguments.size, arguments.seed, arguments.out, arguments.model)
         parts.append(f"### {variant}, {arguments.size} px, {torch.get_num_threads()} threads\n\n{table(paths, rows)}\n")
         print("\n" + parts[-1], flush=True)
     (arguments.out / "table.md").write_text("\n".join(parts))

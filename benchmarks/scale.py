@@ -82,7 +82,7 @@ def quality(path: Path, swatch: Path) -> dict[str, float]:
     if whole.shape[0] <= LARGEST_MEASURED:
         image = images.read(np.ascontiguousarray(whole))
         row = metrics.measure(image, exemplar)
-        found = {name: row[name] for name in ("patch", "saturation", "sharpness", "wrap", "tiles", "repeat", "worst")}
+        found = {name: row[name] for name in ("patch", "saturation", "sharpness", "wrap", "repeat", "worst")}
         found["drift"] = drift(image)
     return found
 

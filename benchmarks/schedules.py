@@ -20,6 +20,7 @@ from texgen import image as images
 SWATCHES = Path(__file__).parent.parent / "examples" / "swatches"
 PUBLISHED, WINDOWED = 8, 32
 """Strides: the published one, with weights 1; the one at which all windows are compared; the others have Hann."""
+TILE_PX = 512
 SHOWN = ("patch", "saturation", "sharpness", "wrap", "tiles", "grid", "seams", "repeat", "worst")
 
 
@@ -60,7 +61,10 @@ def main() -> None:
         )
         seconds = time.perf_counter() - started
         picture = images.read(result.image)
-        row = metrics.measure(picture, images.read(swatch), coordinates=result.coordinates)
+        row = metrics.measure(picture, images.read(swatch))
+        row["tiles"] = metrics.line_percentile(picture, TILE_PX)
+        row["grid"] = metrics.grid_ratio(picture)
+        row["seams"] = metrics.seam_ratio(picture, result.coordinates)
         values = " | ".join(f"{row[measure]:.2f}" for measure in SHOWN)
         print(
             f"| {name} | {result.recipe['tile_steps']} | {seconds:.1f} | {values} | {drift(picture):.2f} |", flush=True

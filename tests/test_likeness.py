@@ -1,0 +1,53 @@
+"""The judge: what it says of a copy, a shuffle, a blur and half a swatch."""
+
+from __future__ import annotations
+
+import likeness as judge
+import pytest
+import torch
+import torch.nn.functional as F
+from likeness import likeness
+from torch import Tensor
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setattr(judge, "QUERIES", 1500)
+
+
+def swatch() -> Tensor:
+    """Blobs of two sizes, 192 px."""
+    generator = torch.Generator().manual_seed(0)
+    large, small = (torch.rand(1, 3, side, side, generator=generator) for side in (24, 96))
+    return sum(F.interpolate(values, 192, mode="bicubic") for values in (large, small)).div(2).clamp(0, 1)
+
+
+def test_a_copy_is_coherent_complete_and_copied():
+    found = likeness(swatch(), swatch())
+    assert found == pytest.approx((0, 0, 0, 1), abs=1e-3)
+
+
+def test_a_roll_is_a_copy_but_for_its_seam():
+    found = likeness(swatch().roll((50, 70), (2, 3)), swatch())
+    assert found.copied > 0.4 and found.coherence_99 > 0.2 and found.completeness_95 > 0.05
+
+
+def test_shuffled_pixels_are_neither():
+    order = torch.randperm(192 * 192, generator=torch.Generator().manual_seed(1))
+    shuffled = swatch().flatten(2)[..., order].view(1, 3, 192, 192)
+    found = likeness(shuffled, swatch())
+    assert found.coherence_95 > 0.6 and found.completeness_95 > 0.6 and found.copied == 0
+
+
+def test_a_blur_is_less_coherent_the_more_it_blurs():
+    blurred = [F.avg_pool2d(F.pad(swatch(), [side // 2] * 4, mode="replicate"), side, 1) for side in (3, 9)]
+    slightly, strongly = (likeness(image, swatch()) for image in blurred)
+    assert 0 < slightly.coherence_95 < strongly.coherence_95
+    assert strongly.copied == 0
+
+
+def test_half_a_swatch_is_coherent_and_incomplete():
+    half = swatch()[..., :96].repeat(1, 1, 1, 2)
+    found = likeness(half, swatch())
+    assert found.completeness_95 > 0.3
+    assert likeness(half[..., :96], swatch()).coherence_99 == pytest.approx(0, abs=1e-3)
