@@ -147,16 +147,13 @@ def lit(image: Tensor) -> Tensor:
 
 def lighted() -> Image.Image:
     """4x4 repeats of a texture made from an unevenly lit wall, as it is and flattened."""
-    made = as_lit_and_flattened(lit(images.read(SWATCH)), texgen.load("mini"), preset="draft")
+    made = as_lit_and_flattened(lit(images.read(SWATCH)), preset="draft")
     return beside([repeated(picture.resize((128, 128), Image.Resampling.LANCZOS), 4) for picture in made], 512)
 
 
-def as_lit_and_flattened(swatch: Tensor, backbone: texgen.Backbone, **options: Any) -> list[Image.Image]:
+def as_lit_and_flattened(swatch: Tensor, **options: Any) -> list[Image.Image]:
     """1024 px textures of a swatch, as its light is and flattened."""
-    return [
-        texgen.expand(swatch, 1024, model=backbone, seed=7, flatten_light=flatten, **options).image
-        for flatten in (False, True)
-    ]
+    return [texgen.expand(swatch, 1024, seed=7, flatten_light=flatten, **options).image for flatten in (False, True)]
 
 
 def beside(pictures: list[Image.Image], height: int) -> Image.Image:
@@ -192,10 +189,9 @@ def main() -> None:
 
 
 def of_presets() -> None:
-    backbone = texgen.load("mini")
     with Image.open(SWATCH) as swatch:
         for preset in ("draft", "standard", "best"):
-            result = texgen.expand(SWATCH, 1024, model=backbone, preset=preset, seed=7)
+            result = texgen.expand(SWATCH, 1024, preset=preset, seed=7)
             print(preset, round(sum(result.timings.values()), 1), "s", result.timings)
             across_wrap(result.image).save(DOCS / f"{preset}.jpg", quality=92)
             if preset == "standard":

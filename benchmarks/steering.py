@@ -170,7 +170,7 @@ def light(variants: list[str], out: Path, backbone: texgen.Backbone, files: Sequ
         swatch = images.read(SWATCHES / file)[..., :512, :512]
         uneven = lit(swatch)
         found = [slow_energy(x) for x in (swatch, images.flattened(swatch), uneven, images.flattened(uneven))]
-        made = as_lit_and_flattened(uneven, backbone, preset=preset, **options)
+        made = as_lit_and_flattened(uneven, preset=preset, **options)
         for picture, kind in zip(made, ("lit", "flattened"), strict=True):
             found.append(slow_energy(images.read(picture)))
             small = picture.resize((256, 256), Image.Resampling.LANCZOS)

@@ -29,7 +29,7 @@ def test_a_copy_is_coherent_complete_and_copied():
 
 def test_a_roll_is_a_copy_but_for_its_seam():
     found = likeness(swatch().roll((50, 70), (2, 3)), swatch())
-    assert found.copied > 0.4 and found.coherence_99 > 0.2 and found.completeness_95 > 0.05
+    assert found.copied > 0.3 and found.coherence_99 > 0.2 and found.completeness_95 > 0.05
 
 
 def test_shuffled_pixels_are_neither():
