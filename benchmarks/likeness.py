@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numba import njit, prange
 from torch import Tensor
 
-PATCH, SCALES, QUERIES, COMPONENTS = 15, 3, 8192, 32
+PATCH, SCALES, QUERIES, COMPONENTS = 15, 3, 4096, 32
 COPY_PATCH, COPY_STEP, COPY_LEVELS = 31, 16, 5
 """Of copies, at half size: side of a patch, distance of the patches looked at, and rms difference up to which it is a copy."""
 

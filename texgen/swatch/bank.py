@@ -190,16 +190,13 @@ def turned(image: np.ndarray, turn: int) -> np.ndarray:
     return np.rot90(image[:, ::-1] if turn >= 4 else image, turn % 4)
 
 
-def sources_of(
-    swatches: Sequence[np.ndarray], shares: Sequence[float], symmetry: str = "none", wraps: Sequence[bool] = ()
-) -> list[Source]:
+def sources_of(swatches: Sequence[np.ndarray], shares: Sequence[float], symmetry: str = "none") -> list[Source]:
     """What is searched of some swatches: each whole, or windows spread over it where it is large, and these turned and mirrored where asked.
 
     Args:
         swatches: (H, W, C), float32, each.
         shares: Of the canvas.
         symmetry: A key of `TURNS`.
-        wraps: Whether each tiles by itself.
     """
     found = []
     most = MOST_PIXELS // len(swatches)
@@ -207,13 +204,12 @@ def sources_of(
         size = Size(*swatch.shape[:2])
         window = size if size.area <= most else Size(min(size.height, WINDOW_SIDE), min(size.width, WINDOW_SIDE))
         tiles = spread_tiles(size, window, max(1, most // window.area))
-        whole = len(tiles) == 1 and window == size and number < len(wraps) and wraps[number]
         for tile in tiles:
             part = swatch[tile.top : tile.bottom, tile.left : tile.right]
             for turn in TURNS[symmetry]:
                 each = share / len(tiles) / len(TURNS[symmetry])
                 found.append(
-                    Source(np.ascontiguousarray(turned(part, turn)), each, whole, number, tile.top, tile.left, turn)
+                    Source(np.ascontiguousarray(turned(part, turn)), each, False, number, tile.top, tile.left, turn)
                 )
     return found
 

@@ -44,7 +44,7 @@ class Settings:
     reach: tuple[int, ...] = (8, 16, 64, 512)
     usage: tuple[float, ...] = (0.0, 0.0, 0.2, 0.5)
     balance: tuple[float, ...] = (0.0, 0.0, 0.3, 0.5)
-    blend: int = 5
+    blend: int = 3
 
 
 PRESETS: dict[str, Settings] = {

@@ -28,8 +28,8 @@ def start(level: Level, canvas: Size, settings: Settings, seed: int) -> np.ndarr
         return random_blocks(level, canvas, 1, seed)
     if settings.start == "blocks":
         return random_blocks(level, canvas, max(4, settings.block // 2 >> level.number), seed)
-    block = max(4, min(settings.block >> level.number, level.shortest * 3 // 8))
-    overlap = max(2, min(settings.overlap >> level.number, block // 2))
+    block = max(4, min(settings.block >> level.number, level.shortest // 2))
+    overlap = max(2, min(settings.overlap >> level.number, block // 2, level.shortest // 6))
     return quilted(level, canvas, block, overlap, seed, REUSE * misfit(level, block, overlap) ** 2)
 
 
