@@ -67,6 +67,7 @@ class Level:
         basis, offset: Of the descriptors, (k k C, D) and (D,).
         spread: Mean squared distance of two random keys.
         shortest: Shorter side of the smallest source.
+        period: Height and width of the first source.
     """
 
     number: int
@@ -84,6 +85,7 @@ class Level:
     offset: np.ndarray
     spread: float
     shortest: int
+    period: tuple[int, int]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -182,6 +184,7 @@ class Bank:
         return Level(
             number, pixels, patch, centres, shown, nearest_centres(centres), shares, exemplars, wanted, keys, similar, basis, offset, spread,
             min(min(pyramid[number].shape[:2]) for pyramid in self.pyramids),
+            (self.pyramids[0][number].shape[0], self.pyramids[0][number].shape[1]),
         )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def quilted(level: Level, canvas: Size, block: int, overlap: int, seed: int, reu
     sewing.sew(
         level.pixels, places, np.array([t[:2] for t in tiles], np.int64), len({t.left for t in tiles}), block,
         overlap, leap, draws, TOLERANCE, spread, reuse, BALANCE, reach, level.shares, level.exemplars,
-        level.wanted, corners, field,
+        level.wanted, np.array(level.period, np.int64), corners, field,
     )  # fmt: skip
     return field
 

@@ -8,6 +8,8 @@ from texgen.swatch.compiled import compiled
 
 FORGIVEN = 0.5
 """Part of that cost which a piece that carries on its neighbour does not pay."""
+PHASE = 4.0
+"""Cost, in repeats, of a piece that lies in step with all others in sight, as in a tiled copy."""
 EXCESS = 4.0
 """Cost of a swatch that is shown by its whole share too often, in differences of two random pieces."""
 SHORTLIST, STEP = 32, 7
@@ -32,6 +34,7 @@ def sew(
     shares,
     exemplars,
     wanted,
+    period,
     corners,
     field,
 ):
@@ -66,6 +69,8 @@ def sew(
                     n += 1
         near = np.zeros((rows + 1, columns + 1), np.float32)
         forgiven = 0
+        phases = np.zeros((period[0], period[1]), np.float32)
+        all_weights = np.float32(1)
         for other in range(number):
             if other % across == 0:
                 dy = (top - tiles[other, 0] + height // 2) % height - height // 2
@@ -77,6 +82,10 @@ def sew(
                 continue
             sy, sx = shown[other, 0], shown[other, 1]
             weight = np.float32(1 - away / reach)
+            all_weights += weight
+            for i in range(-1, 2):
+                for j in range(-1, 2):
+                    phases[(tiles[other, 0] - sy + i) % period[0], (tiles[other, 1] - sx + j) % period[1]] += weight
             for i in range(block):
                 for j in range(block):
                     near[sy + i + 1, sx + j + 1] += weight
@@ -94,12 +103,13 @@ def sew(
                 row += beyond[exemplars[y, x]] + reuse * near[y + 1, x + 1] + (balance * extra if extra > 0 else 0)
                 near[y + 1, x + 1] = near[y, x + 1] + row
         scale = np.float32(1 / (max(n, 1) * spread))
+        phases *= reuse * PHASE / all_weights
         tried = 0
         for p in range(len(places)):
             y, x = places[p, 0], places[p, 1]
             if y % leap or x % leap:
                 continue
-            cost = (near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]) / area
+            cost = repeated(near, phases, top - y, left - x, y, x, block)
             rough[tried] = cost + STEP * scale * difference_at(pixels, y, x, known, values, n, STEP)
             roughly[tried] = p
             tried += 1
@@ -113,7 +123,7 @@ def sew(
                 if y < 0 or x < 0 or y >= rows or x >= columns or not corners[y, x] or seen[y, x] == number + 1:
                     continue
                 seen[y, x] = number + 1
-                cost = (near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]) / area
+                cost = repeated(near, phases, top - y, left - x, y, x, block)
                 for k in range(forgiven):
                     if carried[k, 0] == y and carried[k, 1] == x:
                         cost -= credit[k]
@@ -125,7 +135,7 @@ def sew(
             y, x = carried[k, 0], carried[k, 1]
             if y < 0 or x < 0 or y >= rows or x >= columns or not corners[y, x] or seen[y, x] == number + 1:
                 continue
-            cost = (near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]) / area
+            cost = repeated(near, phases, top - y, left - x, y, x, block)
             cost -= credit[k]
             cost += scale * difference_at(pixels, y, x, known, values, n, 1)
             costs[found], chosen_at[found, 0], chosen_at[found, 1] = cost, y, x
@@ -170,6 +180,13 @@ def overlaps(pixels, places, top, left, block, overlap, costs):
                     difference = pixels[top + i, left + j, c] - pixels[y + i, x + j, c]
                     total += difference * difference
         costs[p] = total
+
+
+@compiled
+def repeated(near, phases, down, right, y, x, block):
+    """Cost of what a block shows again, and of showing the bank in step with what lies around."""
+    inside = near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]
+    return inside / (block * block) + phases[down % phases.shape[0], right % phases.shape[1]]
 
 
 @compiled
