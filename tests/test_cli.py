@@ -183,7 +183,7 @@ def test_help_imports_no_torch_and_the_package_no_diffusers():
 
 def test_models_and_doctor_answer(capsys):
     code, stdout, _ = run(capsys, "models")
-    assert code == 0 and stdout.startswith("mini\tbundled")
+    assert code == 0 and stdout.startswith("swatch\t") and "\nmini\tbundled" in stdout
     code, stdout, _ = run(capsys, "doctor")
     assert code == 0 and "mini ok" in stdout
 
