@@ -98,7 +98,8 @@ def test_a_canvas_of_one_tile_is_the_plain_decode(vae):
     canvas = latents(16, 12)
     with torch.no_grad():
         plain = vae.decode(canvas).sample
-    torch.testing.assert_close(decoded_in_tiles(vae, canvas, FLAT), plain, atol=1e-5, rtol=1e-4)
+    # float32 sums in another order: single values differ by up to 1.7e-5 on some processors
+    torch.testing.assert_close(decoded_in_tiles(vae, canvas, FLAT), plain, atol=3e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
