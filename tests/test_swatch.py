@@ -21,9 +21,9 @@ from texgen.swatch import kernels, sewing
 from texgen.swatch.bank import Bank, Level, Source, sources_of
 from texgen.swatch.compiled import compiled
 from texgen.swatch.pyramid import FAR, edge_distance, halved, level_count, otsu
-from texgen.swatch.quilt import misfit, quilted, whole_blocks
+from texgen.swatch.quilt import REUSE, misfit, quilted, whole_blocks
 from texgen.swatch.settings import PRESETS, Settings, choose
-from texgen.swatch.starts import random_blocks, start
+from texgen.swatch.starts import random_blocks, starter
 from texgen.swatch.synthesis import Kept, Synthesis, vote_window
 from texgen.swatch.usage import CAP, penalties, trust, usage
 from tiling import Size, plan_cores
@@ -188,7 +188,7 @@ def test_a_coordinate_of_a_level_is_twice_that_of_the_next():
 
 def test_a_quilt_covers_the_canvas_and_carries_on_inside_its_pieces():
     _, level = level_of(noise(128, 128), levels=1)
-    field = quilted(level, Size(96, 130), 24, 8, 0)
+    field = quilted(level, Size(96, 130), 24, 8, REUSE, 0)
     assert (field >= 0).all() and level.centres[field >> 16, field & 0xFFFF].all()
     assert (np.diff(field & 0xFFFF, axis=1) == 1).mean() > 0.85
     assert 0 < misfit(level, 24, 8) <= 1
@@ -372,6 +372,6 @@ def test_kept_pixels_have_their_own_coordinates(tmp_path):
 def test_starts_follow_the_shares_of_the_sources():
     bank = Bank([Source(noise(), 0.9), Source(noise(seed=1), 0.1)], 2, 7)
     level = bank.level(1, patch=7, dims=16, alike=0)
-    field = start(level, Size(64, 64), Settings(start="noise"), 0)
+    field = starter(level, Size(64, 64), Settings(start="noise"))(0)
     left = (field & 0xFFFF) < bank.places[1].left >> 1
     assert left.mean() == pytest.approx(0.9, abs=0.03)

@@ -185,11 +185,16 @@ def prepare(
     if flatten_light:
         image = flattened(image)
     target = _target(image, scale, size)
-    if min(target) < MIN_SIDE:
-        raise InputError(f"{name}: {target[1]}x{target[0]} px is too small; at least {MIN_SIDE} px a side are needed.")
+    check_side(name, *target)
     if target != tuple(image.shape[-2:]):
         image = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
     return image.contiguous()
+
+
+def check_side(name: str, height: int, width: int) -> None:
+    """Refuse a swatch with a side under `MIN_SIDE`."""
+    if min(height, width) < MIN_SIDE:
+        raise InputError(f"{name}: {width}x{height} px is too small; at least {MIN_SIDE} px a side are needed.")
 
 
 def prepare_map(

@@ -17,17 +17,20 @@ if TYPE_CHECKING:
     from texgen.models import Backbone
 
 
-def swatch_entry(source: Any, pixels: np.ndarray) -> dict[str, Any]:
-    """The same of pixels (H, W, C), float32."""
-    name = Path(source).name if isinstance(source, str | Path) else type(source).__name__
-    found = hashlib.sha256(np.rint(pixels * 255).astype(np.uint8).transpose(2, 0, 1).tobytes()).hexdigest()
-    return {"name": name, "width": pixels.shape[1], "height": pixels.shape[0], "sha256": found}
-
-
 def exemplar_entry(source: Any, prepared: Tensor) -> dict[str, Any]:
     """Name without folder, size in use, and hash of the pixels in use."""
-    name = Path(source).name if isinstance(source, str | Path) else type(source).__name__
-    return {"name": name, "width": prepared.shape[-1], "height": prepared.shape[-2], "sha256": digest([prepared])}
+    size = {"width": prepared.shape[-1], "height": prepared.shape[-2]}
+    return {"name": _name(source), **size, "sha256": digest([prepared])}
+
+
+def swatch_entry(source: Any, pixels: np.ndarray) -> dict[str, Any]:
+    """The same of pixels (H, W, C), float32, in [0, 1]."""
+    found = hashlib.sha256(np.rint(pixels * 255).astype(np.uint8).transpose(2, 0, 1).tobytes()).hexdigest()
+    return {"name": _name(source), "width": pixels.shape[1], "height": pixels.shape[0], "sha256": found}
+
+
+def _name(source: Any) -> str:
+    return Path(source).name if isinstance(source, str | Path) else type(source).__name__
 
 
 def digest(values: Sequence[Tensor]) -> str:

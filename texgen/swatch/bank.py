@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +10,8 @@ import numpy as np
 
 from texgen.swatch import kernels
 from texgen.swatch.pyramid import edge_distance, halved
+from texgen.swatch.settings import SYMMETRIES
+from texgen.swatch.threads import in_parts
 from tiling import Size, spread_tiles
 
 SAMPLES = 8000
@@ -19,8 +19,6 @@ SAMPLES = 8000
 PAIRS = 20_000_000
 """Pairs of keys compared to find similar ones, at most, a level."""
 APART = 2
-TURNS = {"none": (0,), "mirror": (0, 4), "rotate": (0, 1, 2, 3), "all": tuple(range(8))}
-"""Ways in which a swatch is used beside its own, by the name of its symmetry."""
 MOST_PIXELS, WINDOW_SIDE = 1_200_000, 512
 """Of all swatches that are searched, and side of the windows that larger ones are cut to."""
 WINDOW = 0.9
@@ -199,7 +197,7 @@ def sources_of(swatches: Sequence[np.ndarray], shares: Sequence[float], symmetry
     Args:
         swatches: (H, W, C), float32, each.
         shares: Of the canvas.
-        symmetry: A key of `TURNS`.
+        symmetry: A key of `SYMMETRIES`.
     """
     found = []
     most = MOST_PIXELS // len(swatches)
@@ -209,8 +207,8 @@ def sources_of(swatches: Sequence[np.ndarray], shares: Sequence[float], symmetry
         tiles = spread_tiles(size, window, max(1, most // window.area))
         for tile in tiles:
             part = swatch[tile.top : tile.bottom, tile.left : tile.right]
-            for turn in TURNS[symmetry]:
-                each = share / len(tiles) / len(TURNS[symmetry])
+            for turn in SYMMETRIES[symmetry]:
+                each = share / len(tiles) / len(SYMMETRIES[symmetry])
                 found.append(
                     Source(np.ascontiguousarray(turned(part, turn)), each, False, number, tile.top, tile.left, turn)
                 )
@@ -261,13 +259,6 @@ def similar_keys(keys: np.ndarray, centres: np.ndarray, alike: int) -> np.ndarra
         lambda first, last: kernels.most_similar(keys, places[first:last], others, APART, found[first:last]),
     )
     return found
-
-
-def in_parts(count: int, work: Callable[[int, int], None]) -> None:
-    """Call `work(first, last)` on all threads for parts of `count` things."""
-    part = -(-count // (4 * (os.cpu_count() or 1)))
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda first: work(first, min(first + part, count)), range(0, count, part)))
 
 
 def nearest_centres(centres: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def improve(
         sums: (n, 3), written: distances to the old keys, to the new keys, both squared, and the number of changed keys.
     """
     height, width = old.shape
-    rows, columns, channels = pixels.shape
+    channels = pixels.shape[2]
     dims, side, alike = keys.shape[2], window.shape[0], similar.shape[2]
     r = side // 2
     halo = 2 * r
@@ -107,13 +107,7 @@ def improve(
                     else:
                         packed = similar[ny, nx, s - 1]
                         cy, cx = (packed >> 16) - ay, (packed & MASK) - ax
-                    if (cy == by and cx == bx) or cy < 0 or cx < 0 or cy >= rows or cx >= columns:
-                        continue
-                    extra = penalty[cy, cx]
-                    if extra < best:
-                        d = squared(query, keys, cy, cx, best - extra)
-                        if d + extra < best:
-                            best, distance, by, bx = d + extra, d, cy, cx
+                    best, distance, by, bx = nearer(query, keys, penalty, cy, cx, best, distance, by, bx)
             if probes > 0:
                 state = scrambled(seed, (top + y - origin[0]) % height, (left + x - origin[1]) % width)
                 span = reach
@@ -123,13 +117,7 @@ def improve(
                     cy = by + np.int64(((bits & 0x7FFF) / 16383.5 - 1) * span)
                     cx = bx + np.int64((((bits >> 15) & 0x7FFF) / 16383.5 - 1) * span)
                     span = max(span * 0.5, 1.0)
-                    if (cy == by and cx == bx) or cy < 0 or cx < 0 or cy >= rows or cx >= columns:
-                        continue
-                    extra = penalty[cy, cx]
-                    if extra < best:
-                        d = squared(query, keys, cy, cx, best - extra)
-                        if d + extra < best:
-                            best, distance, by, bx = d + extra, d, cy, cx
+                    best, distance, by, bx = nearer(query, keys, penalty, cy, cx, best, distance, by, bx)
             fy[y + halo, x + halo], fx[y + halo, x + halo] = by, bx
             before += was
             after += distance
@@ -139,6 +127,19 @@ def improve(
             for x in range(tw):
                 new[top + y, left + x] = (fy[y + halo, x + halo] << 16) | fx[y + halo, x + halo]
         sums[t, 0], sums[t, 1], sums[t, 2] = before, after, changed
+
+
+@compiled
+def nearer(query, keys, penalty, cy, cx, best, distance, by, bx):
+    """Cost, distance and place of the cheaper of a key and the best one so far; places outside of the bank are no keys."""
+    if (cy == by and cx == bx) or cy < 0 or cx < 0 or cy >= keys.shape[0] or cx >= keys.shape[1]:
+        return best, distance, by, bx
+    extra = penalty[cy, cx]
+    if extra < best:
+        d = squared(query, keys, cy, cx, best - extra)
+        if d + extra < best:
+            return d + extra, d, cy, cx
+    return best, distance, by, bx
 
 
 @compiled

@@ -22,21 +22,22 @@ REACH = 2.0
 """Swatch sides within which a repeat is seen."""
 
 
-def quilted(level: Level, canvas: Size, block: int, overlap: int, seed: int, reuse: float = REUSE) -> np.ndarray:
+def quilted(level: Level, canvas: Size, block: int, overlap: int, reuse: float, seed: int) -> np.ndarray:
     """A field (h, w), packed, sewn from blocks of the bank on a torus.
 
     Blocks are placed in rows; each is a random one of the bank's whose cost is at most 1 + `TOLERANCE` times the least. The cost is the mean squared
-    difference to what is there already over the overlap, relative to that of two random pixels, plus `REUSE` times the share of the same piece
-    that blocks near by show, plus `BALANCE` times its use beyond the mean.
+    difference to what is there already over the overlap, relative to that of two random pixels, plus `reuse` times the share of the same piece
+    that blocks near by show and `PHASE` times that for lying in step with them, plus `BALANCE` times its use beyond the mean, plus `EXCESS` times the use of its
+    swatch beyond that swatch's share. A piece that carries on its neighbour pays less for what the two share.
 
     Args:
         level: Of the bank.
         canvas: At this level.
         block: Side of a block in pixels of the level; larger keeps larger features whole and copies more.
         overlap: Of neighbouring blocks.
-        seed: Of the choices.
         reuse: Cost of showing a piece again that stands beside, in differences of two random pieces; larger avoids repeats within
             sight at the cost of seams and of features longer than a block.
+        seed: Of the choices.
 
     References:
         Efros, Freeman, "Image Quilting for Texture Synthesis and Transfer", SIGGRAPH 2001, https://doi.org/10.1145/383259.383296.

@@ -7,7 +7,7 @@ import numpy as np
 from texgen.swatch.compiled import compiled
 
 FORGIVEN = 0.5
-"""Part of that cost which a piece that carries on its neighbour does not pay."""
+"""Part of the cost of what two pieces share that is not paid where one carries on the other."""
 PHASE = 4.0
 """Cost, in repeats, of a piece that lies in step with all others in sight, as in a tiled copy."""
 EXCESS = 4.0
@@ -209,10 +209,9 @@ def cut(pixels, field, top, left, sy, sx, block, overlap, fresh):
         my, mx = middle(way, block // 2, 0, block)
         if field[(top + my) % height, (left + mx) % width] < 0:
             continue
-        strip = overlap
-        error = np.zeros((block, strip), np.float32)
+        error = np.zeros((block, overlap), np.float32)
         for i in range(block):
-            for j in range(strip):
+            for j in range(overlap):
                 y, x = middle(way, i, j, block)
                 packed = field[(top + y) % height, (left + x) % width]
                 if packed >= 0:
@@ -220,18 +219,18 @@ def cut(pixels, field, top, left, sy, sx, block, overlap, fresh):
                         difference = pixels[packed >> 16, packed & 0xFFFF, c] - pixels[sy + y, sx + x, c]
                         error[i, j] += difference * difference
         for i in range(1, block):
-            for j in range(strip):
+            for j in range(overlap):
                 least = error[i - 1, j]
                 if j > 0:
                     least = min(least, error[i - 1, j - 1])
-                if j + 1 < strip:
+                if j + 1 < overlap:
                     least = min(least, error[i - 1, j + 1])
                 error[i, j] += least
         j = np.argmin(error[block - 1])
         for i in range(block - 1, -1, -1):
             if i < block - 1:
                 best = j
-                for k in range(max(j - 1, 0), min(j + 2, strip)):
+                for k in range(max(j - 1, 0), min(j + 2, overlap)):
                     if error[i, k] < error[i, best]:
                         best = k
                 j = best

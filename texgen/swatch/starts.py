@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from texgen.swatch.bank import Level
@@ -15,22 +18,21 @@ def start_level(settings: Settings, levels: int) -> int:
     return min(settings.quilt_level, levels - 1) if settings.start == "quilt" else levels - 1
 
 
-def start(level: Level, canvas: Size, settings: Settings, seed: int) -> np.ndarray:
-    """A field (h, w), packed, at the scale of `level`.
+def starter(level: Level, canvas: Size, settings: Settings) -> Callable[[int], np.ndarray]:
+    """A function that gives a field (h, w), packed, at the scale of `level`, for a seed.
 
     Args:
         level: Of the bank.
         canvas: At this scale.
         settings: Which start, and the size of its pieces.
-        seed: Of the choices.
     """
     if settings.start == "noise":
-        return random_blocks(level, canvas, 1, seed)
+        return partial(random_blocks, level, canvas, 1)
     if settings.start == "blocks":
-        return random_blocks(level, canvas, max(4, settings.block // 2 >> level.number), seed)
+        return partial(random_blocks, level, canvas, max(4, settings.block // 2 >> level.number))
     block = max(4, min(settings.block >> level.number, level.shortest // 2))
     overlap = max(2, min(settings.overlap >> level.number, block // 2, level.shortest // 6))
-    return quilted(level, canvas, block, overlap, seed, REUSE * misfit(level, block, overlap) ** 2)
+    return partial(quilted, level, canvas, block, overlap, REUSE * misfit(level, block, overlap) ** 2)
 
 
 def random_blocks(level: Level, canvas: Size, side: int, seed: int) -> np.ndarray:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -20,7 +19,8 @@ from texgen.swatch import kernels
 from texgen.swatch.bank import Bank, Level
 from texgen.swatch.compiled import is_compiled
 from texgen.swatch.settings import Settings, at
-from texgen.swatch.starts import start, start_level
+from texgen.swatch.starts import start_level, starter
+from texgen.swatch.threads import cores
 from texgen.swatch.usage import penalties, trust, usage
 from tiling import Size, Tile, plan_cores
 
@@ -108,8 +108,10 @@ class Synthesis:
         folder: Where fields and progress are kept.
         kept: A source that is shown unchanged, if any.
         durable: Whether progress is written, for a later process.
-        threads: That search at once.
+        threads: That search at once; 0 takes all cores.
+        origin: Where the random numbers begin on the canvas, in pixels at full size.
         history: The attention distillation energy before and after each level, what the candidates came to, and which was chosen.
+        result: The finished field (h, w), packed.
     """
 
     bank: Bank
@@ -147,7 +149,7 @@ class Synthesis:
                 done += work[number]
                 current = self._field(f"{name}{self._count(number) % 2}", self._size(number))
             assert current is not None
-            self.result = current
+            self.result, self._finest = current, self._level(0)  # asked for once, before threads show it
 
     def _compared(
         self, pool: ThreadPoolExecutor, first: int, candidates: range, trial: int, total: int
@@ -157,7 +159,8 @@ class Synthesis:
         if not missing:
             return
         level, area = self._level(first), self._size(first).area
-        for candidate, _ in zip(missing, pool.map(partial(self._begin, level), missing), strict=True):
+        begin = partial(self._begin, level, starter(level, self._size(first), self.settings))
+        for candidate, _ in zip(missing, pool.map(begin, missing), strict=True):
             point = Point(median=FIRST_MEDIAN * level.spread)
             for state in self._improved(pool, level, f"candidate-{candidate}-", point, trial):
                 yield State(candidate * trial * area + state.done, total, first, state.iteration)
@@ -190,11 +193,11 @@ class Synthesis:
     @property
     def workers(self) -> int:
         """Threads that work at once."""
-        return self.threads or len(os.sched_getaffinity(0))
+        return self.threads or cores()
 
     def shown(self, top: int, bottom: int) -> np.ndarray:
         """Rows of the finished picture (bottom - top, W, C), float32: each pixel's own, blended where pieces meet."""
-        level = self._level(0)
+        level = self._finest
         found = np.empty((bottom - top, self.canvas.width, level.pixels.shape[2]), np.float32)
         weights = level.shown.astype(np.float32)
         kernels.voted(self.result, top, bottom, level.pixels, weights, vote_window(self.settings.blend), found)
@@ -208,10 +211,9 @@ class Synthesis:
         s = self.settings
         return self.bank.level(number, patch=s.patch, dims=at(s.dims, number), alike=at(s.similar, number))
 
-    def _begin(self, level: Level, candidate: int) -> None:
-        size = self._size(level.number)
-        begun = self._field(f"candidate-{candidate}-0", size)
-        begun[:] = start(level, size, self.settings, self.seed * 1000 + candidate)
+    def _begin(self, level: Level, start: Callable[[int], np.ndarray], candidate: int) -> None:
+        begun = self._field(f"candidate-{candidate}-0", self._size(level.number))
+        begun[:] = start(self.seed * 1000 + candidate)
         self._pin(begun, level)
 
     def _refine(self, coarse: np.ndarray, fine: np.ndarray, level: Level) -> None:
@@ -325,5 +327,5 @@ def _release(*arrays: np.ndarray) -> None:
     """Give the pages of large mapped arrays back; what was written stays in the page cache or goes to the disk."""
     for array in arrays:
         mapped = getattr(array, "_mmap", None)
-        if mapped is not None and array.nbytes > 1 << 26:
+        if mapped is not None and array.nbytes > 1 << 26 and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)

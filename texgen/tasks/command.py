@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from texgen.errors import OptionError
+from texgen.swatch.settings import SYMMETRIES
 from texgen.tasks.flags import (
     MODEL_OPTIONS,
     OUTPUT_OPTIONS,
@@ -36,7 +37,7 @@ PICTURE = click.Path(path_type=Path)
 @click.option("--keep", type=PlaceType(), help="Keep the swatch itself, unchanged, at this place of the result.")
 @click.option(
     "--symmetry",
-    type=click.Choice(["none", "mirror", "rotate", "all"]),
+    type=click.Choice(list(SYMMETRIES)),
     default="none",
     show_default=True,
     help="How the material may be shown beside as it is (swatch model).",

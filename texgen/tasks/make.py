@@ -26,6 +26,7 @@ from texgen.models import Backbone
 from texgen.presets import DetailKind, LoopKind
 from texgen.regional import NONE, cell_labels
 from texgen.run_folder import agreed_seed, check_folder
+from texgen.tasks.checks import shares_of
 from texgen.tasks.clock import Clock
 from texgen.tasks.request import Asked, Plan, Request, check_ranges, make_plan
 from texgen.tasks.result import Result
@@ -168,9 +169,7 @@ def _shares(weights: Sequence[float] | None, count: int, request: Request) -> li
         return None
     if request.target is not None:
         raise OptionError("exemplar_weights do not go with labels: the target says how much there is of each swatch.")
-    if len(weights) != count or not all(0 < weight < float("inf") for weight in weights):
-        raise OptionError(f"exemplar_weights={list(weights)} must be {count} numbers above 0, one a swatch.")
-    return [weight / sum(weights) for weight in weights]
+    return shares_of(weights, count)
 
 
 def _prepared(

@@ -20,6 +20,7 @@ from texgen.memory import GIB, fitting_batch
 from texgen.models import Backbone
 from texgen.pixels import DTYPES
 from texgen.presets import Preset
+from texgen.tasks.checks import check_bits, check_place, check_range, check_tileable
 from texgen.tasks.size import WRAPS, Tileable, size_of
 from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 
@@ -108,8 +109,7 @@ def check_ranges(
     height, width = size_of(request.size)
     if min(height, width) < MIN_SIDE_PX:
         raise OptionError(f"size={width}x{height} is too small; at least {MIN_SIDE_PX} px a side.")
-    if tileable not in WRAPS:
-        raise OptionError(f"tileable={tileable!r} is not known; choose one of {', '.join(WRAPS)}.")
+    check_tileable(tileable)
     limits = [
         ("strength", strength, 0, 1),
         ("steps", steps, 1, 1000),
@@ -126,11 +126,9 @@ def check_ranges(
         ("softness", None if request.target is None else request.target.softness, 0, 4096),
         ("checkpoint_minutes", checkpoint_minutes, 0, 1e6),
     ]
-    if bits not in DTYPES:
-        raise OptionError(f"bits={bits} must be 8 or 16.")
+    check_bits(bits, list(DTYPES))
     for name, value, low, high in limits:
-        if value is not None and not low <= value <= high:
-            raise OptionError(f"{name}={value} must be from {low} to {high}.")
+        check_range(name, value, low, high)
 
 
 def make_plan(
@@ -245,14 +243,7 @@ def _placed(swatch: Tensor, place: tuple[int, int], size: Size) -> Kept:
         OptionError: It does not fit there.
     """
     (left, top), (height, width) = place, swatch.shape[-2:]
-    if (height, width) == tuple(size):
-        raise OptionError(
-            f"keep={left},{top}: the swatch is as large as the result, nothing is left to make; ask for a larger size."
-        )
-    if min(place) < 0 or left + width > size.width or top + height > size.height:
-        raise OptionError(
-            f"keep={left},{top}: the {width}x{height} swatch does not fit there in {size.width}x{size.height}."
-        )
+    check_place(place, Size(height, width), size)
     return Kept(swatch, torch.ones(height, width, dtype=torch.bool), Tile(top, left, top + height, left + width))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from texgen.errors import OptionError
 from tiling import Size, Wrap
 
 Tileable = Literal["both", "x", "y", "none"]
-TILEABLE: tuple[str, ...] = get_args(Tileable)
 WRAPS = {"both": Wrap(True, True), "x": Wrap(False, True), "y": Wrap(True, False), "none": Wrap()}
 
 

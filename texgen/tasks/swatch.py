@@ -7,29 +7,32 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from texgen import image as images
-from texgen.errors import InputError, OptionError
+from texgen import recipe
+from texgen.errors import OptionError
 from texgen.image import ImageLike
 from texgen.interrupt import StopSignals
 from texgen.pixels import DTYPES, PixelFile
 from texgen.run_folder import RunFolder, agreed_seed, check_folder
 from texgen.swatch import settings as presets
+from texgen.tasks.checks import check_bits, check_place, check_range, check_tileable, shares_of
 from texgen.tasks.clock import Clock
 from texgen.tasks.result import Result
-from texgen.tasks.size import TILEABLE, WRAPS, Tileable, size_of
+from texgen.tasks.size import WRAPS, Tileable, size_of
 from texgen.team import join
 from tiling import Size
 
+if TYPE_CHECKING:
+    from texgen.swatch.synthesis import Synthesis
+
 NAME = "swatch"
-MIN_SIDE = 64
 MARGIN = 32
 """Pixels made and thrown away beyond a border that does not wrap: the field lives on a torus."""
 BAND = 128
-SYMMETRIES = ("none", "mirror", "rotate", "all")
 
 
 def synthesize(
@@ -71,7 +74,7 @@ def synthesize(
     seed = agreed_seed(seed, folder if resume else None, team)
     check_folder(folder, resume, team)
     sources = [swatch, *exemplars]
-    shares = _shares(exemplar_weights, len(sources))
+    shares = shares_of([1] * len(sources) if exemplar_weights is None else exemplar_weights, len(sources))
     preparation = {
         "crop": crop,
         "rotate": rotate,
@@ -80,11 +83,11 @@ def synthesize(
         "flatten_light": flatten_light,
     }
     pictures = [_prepared(s, {**preparation, "crop": crop if i == 0 else None}) for i, s in enumerate(sources)]
-    _check_place(keep, pictures[0], wanted)
+    if keep is not None:
+        check_place(keep, Size(*pictures[0].shape[:2]), wanted)
     clock.lap("read")
 
-    from texgen import recipe  # numba and scipy are loaded when everything was checked
-    from texgen.swatch.bank import Bank, sources_of
+    from texgen.swatch.bank import Bank, sources_of  # numba is loaded when everything was checked
     from texgen.swatch.pyramid import level_count
     from texgen.swatch.synthesis import Kept, Synthesis
 
@@ -137,25 +140,13 @@ def synthesize(
 
 
 def _check(size: Size, tileable: str, symmetry: str, bits: int, seed: int | None) -> None:
-    if min(size) < MIN_SIDE:
-        raise OptionError(f"size={size} is too small; at least {MIN_SIDE} px a side.")
-    if tileable not in TILEABLE:
-        raise OptionError(f"tileable={tileable!r} is not known; choose one of {', '.join(TILEABLE)}.")
-    if symmetry not in SYMMETRIES:
-        raise OptionError(f"symmetry={symmetry!r} is not known; choose one of {', '.join(SYMMETRIES)}.")
-    if bits not in DTYPES:
-        raise OptionError(f"bits={bits} must be 8 or 16.")
-    if seed is not None and not 0 <= seed < 2**63:
-        raise OptionError(f"seed={seed} must be from 0 to {2**63 - 1}.")
-
-
-def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
-    """Shares of the canvas, summing to 1."""
-    if weights is None:
-        return [1 / count] * count
-    if len(weights) != count or not all(0 < weight < float("inf") for weight in weights):
-        raise OptionError(f"exemplar_weights={list(weights)} must be {count} numbers above 0, one a swatch.")
-    return [weight / sum(weights) for weight in weights]
+    if min(size) < images.MIN_SIDE:
+        raise OptionError(f"size={size} is too small; at least {images.MIN_SIDE} px a side.")
+    check_tileable(tileable)
+    if symmetry not in presets.SYMMETRIES:
+        raise OptionError(f"symmetry={symmetry!r} is not known; choose one of {', '.join(presets.SYMMETRIES)}.")
+    check_bits(bits, list(DTYPES))
+    check_range("seed", seed, 0, 2**63 - 1)
 
 
 def _prepared(source: ImageLike, preparation: dict[str, Any]) -> np.ndarray:
@@ -167,26 +158,12 @@ def _prepared(source: ImageLike, preparation: dict[str, Any]) -> np.ndarray:
 
         tensor = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
         pixels = images.prepare(tensor, name=name, **preparation)[0].permute(1, 2, 0).numpy()
-    height, width = pixels.shape[:2]
-    if min(height, width) < MIN_SIDE:
-        raise InputError(f"{name}: {width}x{height} px is too small; at least {MIN_SIDE} px a side are needed.")
+    images.check_side(name, *pixels.shape[:2])
     return np.ascontiguousarray(pixels)
 
 
-def _check_place(keep: tuple[int, int] | None, swatch: np.ndarray, size: Size) -> None:
-    if keep is None:
-        return
-    (left, top), (height, width) = keep, swatch.shape[:2]
-    if (height, width) == tuple(size):
-        raise OptionError(
-            f"keep={left},{top}: the swatch is as large as the result, nothing is left to make; ask for a larger size."
-        )
-    if min(keep) < 0 or left + width > size.width or top + height > size.height:
-        raise OptionError(f"keep={left},{top}: the {width}x{height} swatch does not fit there in {size}.")
-
-
 def _render(
-    synthesis: Any,
+    synthesis: Synthesis,
     pixels: PixelFile,
     run: RunFolder,
     swatch: np.ndarray,
@@ -220,7 +197,7 @@ def _render(
                 raise KeyboardInterrupt
 
 
-def _coordinates(synthesis: Any, size: Size) -> np.ndarray:
+def _coordinates(synthesis: Synthesis, size: Size) -> np.ndarray:
     """Exemplar, y and x (3, H, W) of every pixel."""
     places = synthesis.bank.origins()
     field = np.asarray(synthesis.result)[: size.height, : size.width]
