@@ -242,7 +242,7 @@ class Synthesis:
         across = -(-size.width // TILE)
         tiles = plan_cores(size, Size(TILE, TILE))
         bands = [tiles[i : i + BAND * across] for i in range(0, len(tiles), BAND * across)]
-        saved = time.monotonic()
+        saved, compared = time.monotonic(), len(self.history["points"]) == max(1, self.settings.candidates)
         while point.iteration < count:
             iteration = point.iteration
             old, new = (self._field(f"{name}{(iteration + turn) % 2}", size) for turn in (0, 1))
@@ -254,9 +254,11 @@ class Synthesis:
                 point.band = number + 1
                 self._pin(new, level)
                 _release(old, new)
-                if point.band == len(bands):
+                finished = point.band == len(bands)
+                if finished:
                     point.iterated(size.area, level.spread)
-                if len(self.history["points"]) == self.settings.candidates and time.monotonic() - saved > SAVE_SECONDS:
+                # the next iteration writes over what this one read: from then on no earlier point can be gone on from
+                if compared and (finished or time.monotonic() - saved > SAVE_SECONDS):
                     self._save(level=level.number, point=asdict(point))
                     saved = time.monotonic()
                 yield State(
