@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from numba import njit, prange
 from torch import Tensor
 
+from texgen.swatch.repeat import repeat_of
+
 PATCH, SCALES, QUERIES, COMPONENTS = 15, 3, 4096, 32
 COPY_PATCH, COPY_STEP, COPY_LEVELS = 31, 16, 5
 """Of copies, at half size: side of a patch, distance of the patches looked at, and rms difference up to which it is a copy."""
@@ -39,19 +41,29 @@ class Likeness(NamedTuple):
 
 
 def likeness(texture: Tensor, swatch: Tensor) -> Likeness:
-    """All four of a texture and its swatch."""
+    """All four of a texture and its swatch. Where a swatch tiles by itself, patches across its border are its own."""
     coherent, complete = [], []
-    first, second = texture, swatch
+    pictures = [texture, swatch, carried_on(swatch)]
     for _ in range(SCALES):
+        first, second, around = pictures
         if min(*first.shape[-2:], *second.shape[-2:]) < 2 * PATCH:
             break
-        space = _Space(second, PATCH)
+        space = _Space(around, PATCH)
         unit = _random_distance(second, PATCH)
         coherent.append(torch.quantile(space.distances(first) / unit, torch.tensor([0.95, 0.99])))
         complete.append(torch.quantile(_Space(first, PATCH, space.basis).distances(second) / unit, 0.95))
-        first, second = F.avg_pool2d(first, 2), F.avg_pool2d(second, 2)
+        pictures = [F.avg_pool2d(picture, 2) for picture in pictures]
     at_95, at_99 = torch.stack(coherent).mean(0).tolist()
-    return Likeness(at_95, at_99, float(torch.stack(complete).mean()), copied(texture, swatch))
+    return Likeness(at_95, at_99, float(torch.stack(complete).mean()), copied(texture, carried_on(swatch)))
+
+
+def carried_on(swatch: Tensor) -> Tensor:
+    """A swatch with the largest patch more of itself below and to the right, where it tiles by itself."""
+    wrap = repeat_of(swatch[0].permute(1, 2, 0).numpy()).wrap
+    for axis, wraps in ((2, wrap.y), (3, wrap.x)):
+        if wraps:
+            swatch = torch.cat([swatch, swatch.narrow(axis, 0, min(2 * COPY_PATCH, swatch.shape[axis]))], axis)
+    return swatch
 
 
 def copied(texture: Tensor, swatch: Tensor) -> float:

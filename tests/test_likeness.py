@@ -32,6 +32,13 @@ def test_a_roll_is_a_copy_but_for_its_seam():
     assert found.copied > 0.3 and found.coherence_99 > 0.2 and found.completeness_95 > 0.05
 
 
+def test_a_swatch_that_tiles_by_itself_has_the_patches_across_its_border():
+    mirrored = torch.cat([swatch(), swatch().flip(2)], 2)
+    mirrored = torch.cat([mirrored, mirrored.flip(3)], 3)
+    found = likeness(mirrored.roll((52, 72), (2, 3)), mirrored)
+    assert (found.coherence_99, found.copied) == pytest.approx((0, 1), abs=1e-3)
+
+
 def test_shuffled_pixels_are_neither():
     order = torch.randperm(192 * 192, generator=torch.Generator().manual_seed(1))
     shuffled = swatch().flatten(2)[..., order].view(1, 3, 192, 192)

@@ -10,10 +10,12 @@ import numpy as np
 
 from texgen.swatch import kernels
 from texgen.swatch.pyramid import edge_distance, halved
+from texgen.swatch.repeat import Repeat, repeat_of
 from texgen.swatch.settings import SYMMETRIES
 from texgen.swatch.threads import in_parts
 from tiling import Size, spread_tiles
 
+MASK = kernels.MASK
 SAMPLES = 8000
 """Patches that the principal components are found from."""
 PAIRS = 20_000_000
@@ -23,6 +25,8 @@ MOST_PIXELS, WINDOW_SIDE = 1_200_000, 512
 """Of all swatches that are searched, and side of the windows that larger ones are cut to."""
 WINDOW = 0.9
 """Standard deviation of a descriptor's window in half patches."""
+BEYOND = 64
+"""Pixels of its own other side around a swatch that tiles by itself, beside what the patches need."""
 
 
 class Source(NamedTuple):
@@ -31,7 +35,7 @@ class Source(NamedTuple):
     Attributes:
         pixels: (H, W, C), float32.
         share: Of the canvas, the shares of all sources summing to 1.
-        wraps: Whether it tiles by itself: its patches may lie across its border.
+        repeat: The part of it that is searched, and which of its axes wrap; all of it and none by default.
         exemplar: Number of the swatch it was taken from.
         top, left: Where it lies in that swatch.
         turn: How it was turned then, see `turned`.
@@ -39,7 +43,7 @@ class Source(NamedTuple):
 
     pixels: np.ndarray
     share: float = 1.0
-    wraps: bool = False
+    repeat: Repeat | None = None
     exemplar: int = 0
     top: int = 0
     left: int = 0
@@ -57,15 +61,17 @@ class Level:
         centres: (H, W), bool: where a patch may be centred.
         shown: (H, W), bool: pixels that may vote; not those of a mirrored margin.
         nearest: (H, W), int32: the nearest centre of each place, packed.
-        shares: (H, W), float32: how often a key should be used, mean 1 over the centres.
-        exemplars: (H, W), int32: number of the swatch at each place.
+        inside: (H, W), int32: the place within a source of what each place shows, packed; another one in the margins only.
+        own: (H, W), bool: centres that are not in a margin.
+        shares: (H, W), float32: how often a key should be used, mean 1 over those.
+        source: (H, W), int32: number of the source at each place.
+        tori: (sources, 8), int64: exemplar, top, left, height, width and shift of each, and whether its axes wrap, see `Repeat`.
         wanted: (exemplars,), float32: their shares of the canvas, summing to 1.
         keys: (H, W, D), float32.
         similar: (H, W, S), int32, packed.
         basis, offset: Of the descriptors, (k k C, D) and (D,).
         spread: Mean squared distance of two random keys.
         shortest: Shorter side of the smallest source.
-        period: Height and width of the first source.
     """
 
     number: int
@@ -74,8 +80,11 @@ class Level:
     centres: np.ndarray
     shown: np.ndarray
     nearest: np.ndarray
+    inside: np.ndarray
+    own: np.ndarray
     shares: np.ndarray
-    exemplars: np.ndarray
+    source: np.ndarray
+    tori: np.ndarray
     wanted: np.ndarray
     keys: np.ndarray
     similar: np.ndarray
@@ -83,7 +92,6 @@ class Level:
     offset: np.ndarray
     spread: float
     shortest: int
-    period: tuple[int, int]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -91,12 +99,36 @@ class Level:
 
 
 class Place(NamedTuple):
-    """Where a source lies on the sheet at full size, its margin included."""
+    """Where a source lies on the sheet at full size.
+
+    Attributes:
+        left: First column, of the margin.
+        margin: Rows above and below, and columns left and right.
+        repeat: Of the source.
+        y, x: (h, w): which of the source's pixels are shown, margins included.
+    """
 
     left: int
-    height: int
-    width: int
-    margin: int
+    margin: Size
+    repeat: Repeat
+    y: np.ndarray
+    x: np.ndarray
+
+    @classmethod
+    def of(cls, source: Source, left: int, reach: int, unit: int) -> Place:
+        """A place with margins that are multiples of `unit` and hold `reach` pixels, more where the source wraps."""
+        repeat = source.repeat or Repeat(*source.pixels.shape[:2])
+        more = -(-(BEYOND + reach) // unit) * unit
+        margin = Size(*(more if wraps else -(-reach // unit) * unit for wraps in repeat.wrap))
+        rows = np.arange(-margin.height, repeat.height + margin.height)[:, None]
+        columns = np.arange(-margin.width, repeat.width + margin.width)
+        y, x = repeat.inside(*np.broadcast_arrays(rows, columns))
+        return cls(left, margin, repeat, y, x)
+
+    def packed(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Place on the sheet of some of the source's pixels."""
+        y, x = self.repeat.inside(y, x)
+        return pack(y + self.margin.height, x + self.margin.width + self.left)
 
 
 class Bank:
@@ -120,28 +152,25 @@ class Bank:
         self.pyramids: list[list[np.ndarray]] = []
         left = 0
         for source in sources:
-            height, width = source.pixels.shape[:2]
-            margin = patch // 2 * unit
-            if source.wraps:
-                margin = max(margin, min(height, width) // 8 // unit * unit)
-            self.places.append(Place(left, height + 2 * margin, width + 2 * margin, margin))
-            left += -(-self.places[-1].width // unit) * unit
-            pyramid = [with_edges(source.pixels, source.wraps)]
+            place = Place.of(source, left, patch // 2 * unit, unit)
+            self.places.append(place)
+            left += -(-place.y.shape[1] // unit) * unit
+            pyramid = [with_edges(source.pixels[place.y, place.x])]
             while len(pyramid) < levels:
-                pyramid.append(halved(pyramid[-1], source.wraps))
+                pyramid.append(halved(pyramid[-1]))
             self.pyramids.append(pyramid)
-        self.sheet = (-(-max(place.height for place in self.places) // unit) * unit, left)
+        self.sheet = (-(-max(len(place.y) for place in self.places) // unit) * unit, left)
 
     def origins(self) -> np.ndarray:
         """Exemplar, y and x (3, H, W), int32, of every pixel of the sheet at full size."""
         found = np.full((3, *self.sheet), -1, np.int32)
         for source, place in zip(self.sources, self.places, strict=True):
             side = source.pixels.shape[:2][:: -1 if source.turn % 2 else 1]
-            y, x = (turned(axis, source.turn) for axis in (*np.indices(side, np.int32),))
-            own = np.stack([np.full_like(y, source.exemplar), y + source.top, x + source.left])
-            around = [(0, 0), (place.margin, place.margin), (place.margin, place.margin)]
-            own = np.pad(own, around, mode="wrap" if source.wraps else "symmetric")
-            found[:, : place.height, place.left : place.left + place.width] = own
+            y, x = (turned(axis, source.turn)[place.y, place.x] for axis in (*np.indices(side, np.int32),))
+            height, width = y.shape
+            found[:, :height, place.left : place.left + width] = (
+                np.full_like(y, source.exemplar), y + source.top, x + source.left,
+            )  # fmt: skip
         return found
 
     def level(self, number: int, *, patch: int, dims: int, alike: int) -> Level:
@@ -154,36 +183,51 @@ class Bank:
     def _described(self, number: int, patch: int, dims: int, alike: int) -> Level:
         shape = (self.sheet[0] >> number, self.sheet[1] >> number)
         pixels = np.zeros((*shape, self.pyramids[0][0].shape[2]), np.float32)
-        centres, shares, shown = np.zeros(shape, bool), np.zeros(shape, np.float32), np.zeros(shape, bool)
-        exemplars, wanted = np.zeros(shape, np.int32), np.zeros(1 + max(s.exemplar for s in self.sources), np.float32)
+        centres, shown, own = np.zeros(shape, bool), np.zeros(shape, bool), np.zeros(shape, bool)
+        shares, source = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
+        inside = pack(*np.indices(shape, np.int32))
+        tori = np.zeros((len(self.sources), 8), np.int64)
+        wanted = np.zeros(1 + max(s.exemplar for s in self.sources), np.float32)
         r = patch // 2
-        for source, place, pyramid in zip(self.sources, self.places, self.pyramids, strict=True):
-            picture, margin, left = pyramid[number], place.margin >> number, place.left >> number
-            h, w = picture.shape[0] + 2 * margin, picture.shape[1] + 2 * margin
-            around = [(margin, margin), (margin, margin), (0, 0)]
-            pixels[:h, left : left + w] = np.pad(picture, around, mode="wrap" if source.wraps else "symmetric")
-            inner = r if source.wraps else margin
-            centres[inner : h - inner, left + inner : left + w - inner] = True
-            shares[inner : h - inner, left + inner : left + w - inner] = source.share / max(
-                (h - 2 * inner) * (w - 2 * inner), 1
-            )
-            exemplars[:h, left : left + w] = source.exemplar
-            wanted[source.exemplar] += source.share
-            shown[0:h, left : left + w] = True
-            if not source.wraps:
-                shown[:h, left : left + w] = centres[:h, left : left + w]
-        shares *= centres.sum() / shares.sum()
-        basis, offset = components(pixels, centres, patch, dims)
+        for index, (each, place, pyramid) in enumerate(zip(self.sources, self.places, self.pyramids, strict=True)):
+            height, width = pyramid[number].shape[:2]
+            here = (slice(0, height), slice(place.left >> number, (place.left >> number) + width))
+            top, left = place.margin.height >> number, place.margin.width >> number
+            inner = (slice(top, height - top), slice(left, width - left))
+            pixels[here], source[here] = pyramid[number], index
+            edge_y, edge_x = (r if wraps else m for wraps, m in zip(place.repeat.wrap, (top, left), strict=True))
+            centres[here][edge_y : height - edge_y, edge_x : width - edge_x] = True
+            shown[here][0 if place.repeat.wrap.y else top : height - (0 if place.repeat.wrap.y else top)] = True
+            if not place.repeat.wrap.x:
+                shown[here][:, :left] = shown[here][:, width - left :] = False
+            own[here][inner] = True
+            shares[here] = each.share / max((height - 2 * top) * (width - 2 * left), 1)
+            steps = (slice(None, height << number, 1 << number), slice(None, width << number, 1 << number))
+            found = place.packed(place.y[steps], place.x[steps])
+            inside[here] = pack((found >> 16) >> number, (found & MASK) >> number)
+            tori[index] = (
+                each.exemplar, top, left + (place.left >> number), height - 2 * top, width - 2 * left, place.repeat.shift >> number,
+                *place.repeat.wrap,
+            )  # fmt: skip
+            wanted[each.exemplar] += each.share
+        own &= centres
+        shares *= own.sum() / shares[own].sum()
+        basis, offset = components(pixels, own, patch, dims)
         keys = described(pixels, centres, patch, basis, offset)
-        spread = 2 * float(keys[centres].var(0).sum())
+        spread = 2 * float(keys[own].var(0).sum())
         similar = np.zeros((*shape, alike), np.int32)
         if alike:
-            similar[centres] = similar_keys(keys, centres, alike)
+            similar[own] = similar_keys(keys, own, alike)
+            similar = similar[inside >> 16, inside & MASK]
         return Level(
-            number, pixels, patch, centres, shown, nearest_centres(centres), shares, exemplars, wanted, keys, similar, basis, offset, spread,
-            min(min(pyramid[number].shape[:2]) for pyramid in self.pyramids),
-            (self.pyramids[0][number].shape[0], self.pyramids[0][number].shape[1]),
+            number, pixels, patch, centres, shown, nearest_centres(centres), inside, own, shares, source, tori, wanted, keys, similar,
+            basis, offset, spread, int(tori[:, 3:5].min()),
         )  # fmt: skip
+
+
+def pack(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Coordinates of the sheet as one number, int32."""
+    return ((y << 16) | x).astype(np.int32)
 
 
 def turned(image: np.ndarray, turn: int) -> np.ndarray:
@@ -209,15 +253,15 @@ def sources_of(swatches: Sequence[np.ndarray], shares: Sequence[float], symmetry
             part = swatch[tile.top : tile.bottom, tile.left : tile.right]
             for turn in SYMMETRIES[symmetry]:
                 each = share / len(tiles) / len(SYMMETRIES[symmetry])
-                found.append(
-                    Source(np.ascontiguousarray(turned(part, turn)), each, False, number, tile.top, tile.left, turn)
-                )
+                pixels = np.ascontiguousarray(turned(part, turn))
+                repeat = repeat_of(pixels) if window == size else None
+                found.append(Source(pixels, each, repeat, number, tile.top, tile.left, turn))
     return found
 
 
-def with_edges(pixels: np.ndarray, wraps: bool) -> np.ndarray:
+def with_edges(pixels: np.ndarray) -> np.ndarray:
     """Colours and, as the last channel, the distance to edges, as strong as the colours."""
-    distance = edge_distance(pixels, wraps)
+    distance = edge_distance(pixels)
     scale = pixels.std() / (distance.std() + 1e-6)
     return np.concatenate([pixels, ((distance - distance.mean()) * scale)[..., None]], -1).astype(np.float32)
 
@@ -265,5 +309,4 @@ def nearest_centres(centres: np.ndarray) -> np.ndarray:
     """The nearest centre of each place, packed."""
     from scipy.ndimage import distance_transform_edt
 
-    y, x = distance_transform_edt(~centres, return_distances=False, return_indices=True)
-    return ((y << 16) | x).astype(np.int32)
+    return pack(*distance_transform_edt(~centres, return_distances=False, return_indices=True))

@@ -19,17 +19,17 @@ def level_count(shortest: int, canvas: int) -> int:
     return count
 
 
-def halved(image: np.ndarray, wraps: bool = False) -> np.ndarray:
+def halved(image: np.ndarray) -> np.ndarray:
     """A picture (H, W, C) at half the size, odd sides cut; low-passed by (1, 3, 3, 1) / 8 on both axes."""
     image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
     for axis in (0, 1):
-        padded = np.pad(image, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="wrap" if wraps else "edge")
+        padded = np.pad(image, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
         a, b, c, d = (padded.take(range(first, first + image.shape[axis], 2), axis) for first in range(4))
         image = (a + 3 * b + 3 * c + d) * np.float32(0.125)
     return image
 
 
-def edge_distance(image: np.ndarray, wraps: bool = False) -> np.ndarray:
+def edge_distance(image: np.ndarray) -> np.ndarray:
     """Distance in pixels to the nearest edge (H, W), at most `FAR`; edges are gradients above Otsu's threshold.
 
     References:
@@ -38,16 +38,12 @@ def edge_distance(image: np.ndarray, wraps: bool = False) -> np.ndarray:
     """
     from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-    grey = gaussian_filter(image.mean(-1), 1, mode="wrap" if wraps else "nearest")
+    grey = gaussian_filter(image.mean(-1), 1, mode="nearest")
     down, across = np.gradient(grey)
     strength = np.hypot(down, across)
     if strength.max() < FLAT:
         return np.full(grey.shape, FAR, np.float32)
-    edges = strength > otsu(strength)
-    if not wraps:
-        return np.minimum(distance_transform_edt(~edges), FAR).astype(np.float32)
-    around = np.pad(edges, FAR, mode="wrap")
-    return np.minimum(distance_transform_edt(~around), FAR)[FAR:-FAR, FAR:-FAR].astype(np.float32)
+    return np.minimum(distance_transform_edt(strength <= otsu(strength)), FAR).astype(np.float32)
 
 
 def otsu(values: np.ndarray, bins: int = 256) -> float:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from texgen.swatch import sewing
-from texgen.swatch.bank import Level
+from texgen.swatch.bank import MASK, Level, pack
 from tiling import Size, Wrap, plan_tiles
 
 TOLERANCE = 0.1
@@ -19,7 +19,7 @@ MOST = 3000
 """Places compared at first, spread over the bank."""
 PROBES, BEST, GOLDEN = 6, 0.001, 0.618034
 REACH = 2.0
-"""Swatch sides within which a repeat is seen."""
+"""Swatch sides, of what is not shown twice, within which a repeat is seen."""
 
 
 def quilted(level: Level, canvas: Size, block: int, overlap: int, reuse: float, seed: int) -> np.ndarray:
@@ -42,26 +42,43 @@ def quilted(level: Level, canvas: Size, block: int, overlap: int, reuse: float, 
     References:
         Efros, Freeman, "Image Quilting for Texture Synthesis and Transfer", SIGGRAPH 2001, https://doi.org/10.1145/383259.383296.
     """
-    corners = whole_blocks(level.centres, block)
-    while not corners.any() and block > 2:
+    corners = block_corners(level, block)
+    while not (corners >= 0).any() and block > 2:
         block -= 1
-        corners = whole_blocks(level.centres, block)
+        corners = block_corners(level, block)
     block = min(block, *canvas)
     overlap = max(1, min(overlap, block // 2))
     stride = Size(block - overlap, block - overlap)
     tiles = plan_tiles(canvas, Size(block, block), stride, Wrap(True, True))
-    places = np.argwhere(corners).astype(np.int32)
+    places = own_corners(corners)
     leap = min(4, max(1, math.ceil(math.sqrt(len(places) / MOST))))
-    spread = 2 * float(level.pixels[level.centres].var(0).sum()) + 1e-12
+    spread = 2 * float(level.pixels[level.own].var(0).sum()) + 1e-12
     draws = np.random.default_rng(seed).random(len(tiles))
     field = np.full(canvas, -1, np.int32)
-    reach = REACH * max(level.size)
+    reach = REACH * math.sqrt(level.own.sum() / len(level.tori))
     sewing.sew(
         level.pixels, places, np.array([t[:2] for t in tiles], np.int64), len({t.left for t in tiles}), block,
-        overlap, leap, draws, TOLERANCE, spread, reuse, BALANCE, reach, level.shares, level.exemplars,
-        level.wanted, np.array(level.period, np.int64), corners, field,
+        overlap, leap, draws, TOLERANCE, spread, reuse, BALANCE, reach, level.shares, level.source,
+        level.tori, level.wanted, level.inside, corners, int(level.own.sum()), field,
     )  # fmt: skip
     return field
+
+
+def block_corners(level: Level, block: int) -> np.ndarray:
+    """The corner (H, W), packed, of a block that shows what a block here would show and that holds nothing but centres; -1 where there is none."""
+    whole = whole_blocks(level.centres, block)
+    found = np.full(level.size, -1, np.int32)
+    y, x = np.nonzero(whole)
+    shown = level.inside[y, x]
+    found[shown >> 16, shown & MASK] = pack(y, x)
+    own = whole & (level.inside == pack(*np.indices(level.size)))
+    found[own] = level.inside[own]
+    return np.where(level.centres, found[level.inside >> 16, level.inside & MASK], -1).astype(np.int32)
+
+
+def own_corners(corners: np.ndarray) -> np.ndarray:
+    """Places (n, 2), int32, of the corners that stand for themselves."""
+    return np.argwhere(corners == pack(*np.indices(corners.shape))).astype(np.int32)
 
 
 def whole_blocks(centres: np.ndarray, block: int) -> np.ndarray:
@@ -80,7 +97,7 @@ def misfit(level: Level, block: int, overlap: int) -> float:
     About 0.3 for tiles and planks, where some places carry each other on nearly as well as their own neighbours, and 0.6 to 0.8 for
     stones or rust, where all are about equally wrong.
     """
-    places = np.argwhere(whole_blocks(level.centres, block)).astype(np.int32)
+    places = own_corners(block_corners(level, block))
     found = np.zeros(PROBES, np.float32)
     for number in range(PROBES):
         costs = np.zeros(len(places), np.float32)

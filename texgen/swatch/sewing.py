@@ -12,6 +12,8 @@ PHASE = 4.0
 """Cost, in repeats, of a piece that lies in step with all others in sight, as in a tiled copy."""
 EXCESS = 4.0
 """Cost of a swatch that is shown by its whole share too often, in differences of two random pieces."""
+TOP, LEFT, HEIGHT, WIDTH, SHIFT, WRAPS_Y, WRAPS_X = 1, 2, 3, 4, 5, 6, 7
+"""Columns of `Level.tori`."""
 SHORTLIST, STEP = 32, 7
 """Places that are compared in full, and of which pixels the first comparison takes one."""
 
@@ -32,10 +34,12 @@ def sew(
     balance,
     reach,
     shares,
-    exemplars,
+    source,
+    tori,
     wanted,
-    period,
+    inside,
     corners,
+    area_of_bank,
     field,
 ):
     """Place blocks on `tiles` one after the other; `field` is -1 where nothing lies yet."""
@@ -68,8 +72,9 @@ def sew(
                         values[n, c] = pixels[packed >> 16, packed & 0xFFFF, c]
                     n += 1
         near = np.zeros((rows + 1, columns + 1), np.float32)
+        beside = np.zeros((rows, columns), np.float32)
         forgiven = 0
-        phases = np.zeros((period[0], period[1]), np.float32)
+        phases = np.zeros((tori[0, HEIGHT], tori[0, WIDTH]), np.float32)
         all_weights = np.float32(1)
         for other in range(number):
             if other % across == 0:
@@ -85,22 +90,28 @@ def sew(
             all_weights += weight
             for i in range(-1, 2):
                 for j in range(-1, 2):
-                    phases[(tiles[other, 0] - sy + i) % period[0], (tiles[other, 1] - sx + j) % period[1]] += weight
+                    py, px = phase(tori, tiles[other, 0] - sy + i, tiles[other, 1] - sx + j)
+                    phases[py, px] += weight
             for i in range(block):
                 for j in range(block):
-                    near[sy + i + 1, sx + j + 1] += weight
+                    packed = inside[sy + i, sx + j]
+                    beside[packed >> 16, packed & 0xFFFF] += weight
             if abs(dy) < block and abs(dx) < block and forgiven < 16:
-                carried[forgiven, 0], carried[forgiven, 1] = sy + dy, sx + dx
+                carried[forgiven, 0], carried[forgiven, 1] = around(
+                    tori[source[sy, sx]], inside, corners, sy + dy, sx + dx
+                )
                 credit[forgiven] = FORGIVEN * reuse * weight * (block - abs(dy)) * (block - abs(dx)) / area
                 forgiven += 1
-        mean = np.float32(count * area / max(len(places), 1))
+        mean = np.float32(count * area / area_of_bank)
         for e in range(len(wanted)):
             beyond[e] = EXCESS * max(shown_of[e] / max(count * wanted[e], 1e-6) - 1, 0.0)
         for y in range(rows):
             row = beyond[0] * 0
             for x in range(columns):
-                extra = total[y, x] / (max(mean, 1.0) * max(shares[y, x], 1e-3)) - 1
-                row += beyond[exemplars[y, x]] + reuse * near[y + 1, x + 1] + (balance * extra if extra > 0 else 0)
+                packed = inside[y, x]
+                cy, cx = packed >> 16, packed & 0xFFFF
+                extra = total[cy, cx] / (max(mean, 1.0) * max(shares[y, x], 1e-3)) - 1
+                row += beyond[tori[source[y, x], 0]] + reuse * beside[cy, cx] + (balance * extra if extra > 0 else 0)
                 near[y + 1, x + 1] = near[y, x + 1] + row
         scale = np.float32(1 / (max(n, 1) * spread))
         phases *= reuse * PHASE / all_weights
@@ -109,7 +120,7 @@ def sew(
             y, x = places[p, 0], places[p, 1]
             if y % leap or x % leap:
                 continue
-            cost = repeated(near, phases, top - y, left - x, y, x, block)
+            cost = repeated(near, phases, tori, top - y, left - x, y, x, block)
             rough[tried] = cost + STEP * scale * difference_at(pixels, y, x, known, values, n, STEP)
             roughly[tried] = p
             tried += 1
@@ -120,10 +131,13 @@ def sew(
             p = roughly[order[rank]]
             for step in range(span * span):
                 y, x = places[p, 0] + step // span - span // 2, places[p, 1] + step % span - span // 2
-                if y < 0 or x < 0 or y >= rows or x >= columns or not corners[y, x] or seen[y, x] == number + 1:
+                if y < 0 or x < 0 or y >= rows or x >= columns or corners[y, x] < 0:
+                    continue
+                y, x = corners[y, x] >> 16, corners[y, x] & 0xFFFF
+                if seen[y, x] == number + 1:
                     continue
                 seen[y, x] = number + 1
-                cost = repeated(near, phases, top - y, left - x, y, x, block)
+                cost = repeated(near, phases, tori, top - y, left - x, y, x, block)
                 for k in range(forgiven):
                     if carried[k, 0] == y and carried[k, 1] == x:
                         cost -= credit[k]
@@ -133,9 +147,9 @@ def sew(
                 least = min(least, cost)
         for k in range(forgiven):
             y, x = carried[k, 0], carried[k, 1]
-            if y < 0 or x < 0 or y >= rows or x >= columns or not corners[y, x] or seen[y, x] == number + 1:
+            if y < 0 or seen[y, x] == number + 1:
                 continue
-            cost = repeated(near, phases, top - y, left - x, y, x, block)
+            cost = repeated(near, phases, tori, top - y, left - x, y, x, block)
             cost -= credit[k]
             cost += scale * difference_at(pixels, y, x, known, values, n, 1)
             costs[found], chosen_at[found, 0], chosen_at[found, 1] = cost, y, x
@@ -156,13 +170,14 @@ def sew(
         sy, sx = chosen_at[chosen, 0], chosen_at[chosen, 1]
         shown[number, 0], shown[number, 1] = sy, sx
         count += 1
-        shown_of[exemplars[sy, sx]] += 1
+        shown_of[tori[source[sy, sx], 0]] += 1
         fresh = np.ones((block, block), np.bool_)
         if n > 0:
             cut(pixels, field, top, left, sy, sx, block, overlap, fresh)
         for i in range(block):
             for j in range(block):
-                total[sy + i, sx + j] += 1
+                packed = inside[sy + i, sx + j]
+                total[packed >> 16, packed & 0xFFFF] += 1
                 y, x = (top + i) % height, (left + j) % width
                 if fresh[i, j] or field[y, x] < 0:
                     field[y, x] = ((sy + i) << 16) | (sx + j)
@@ -183,10 +198,33 @@ def overlaps(pixels, places, top, left, block, overlap, costs):
 
 
 @compiled
-def repeated(near, phases, down, right, y, x, block):
+def phase(tori, down, right):
+    """Where the first source's corner lies, in its own torus."""
+    lap = down // tori[0, HEIGHT]
+    return down - lap * tori[0, HEIGHT], (right + lap * tori[0, SHIFT]) % tori[0, WIDTH]
+
+
+@compiled
+def around(torus, inside, corners, y, x):
+    """The corner that shows what a block at (y, x) would show, carried on around a source where it wraps; -1, -1 if there is none."""
+    y, x = y - torus[TOP], x - torus[LEFT]
+    if torus[WRAPS_Y]:
+        lap = y // torus[HEIGHT]
+        y, x = y - lap * torus[HEIGHT], x + lap * torus[SHIFT]
+    if torus[WRAPS_X]:
+        x = x % torus[WIDTH]
+    if y < 0 or x < 0 or y >= torus[HEIGHT] or x >= torus[WIDTH]:
+        return np.int32(-1), np.int32(-1)
+    packed = corners[y + torus[TOP], x + torus[LEFT]]
+    return packed >> 16, (packed & 0xFFFF if packed >= 0 else np.int32(-1))
+
+
+@compiled
+def repeated(near, phases, tori, down, right, y, x, block):
     """Cost of what a block shows again, and of showing the bank in step with what lies around."""
-    inside = near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]
-    return inside / (block * block) + phases[down % phases.shape[0], right % phases.shape[1]]
+    again = near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]
+    py, px = phase(tori, down, right)
+    return again / (block * block) + phases[py, px]
 
 
 @compiled

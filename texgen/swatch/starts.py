@@ -38,8 +38,8 @@ def starter(level: Level, canvas: Size, settings: Settings) -> Callable[[int], n
 def random_blocks(level: Level, canvas: Size, side: int, seed: int) -> np.ndarray:
     """Squares from random places of the bank, each place as likely as its share says."""
     rows, columns = -(-canvas.height // side), -(-canvas.width // side)
-    places = np.argwhere(level.centres)
-    chances = level.shares[level.centres].astype(np.float64)
+    places = np.argwhere(level.own)
+    chances = level.shares[level.own].astype(np.float64)
     picked = np.random.default_rng(seed).choice(len(places), rows * columns, p=chances / chances.sum())
     y, x = places[picked].T.reshape(2, rows, columns) - side // 2
     down, right = np.arange(canvas.height)[:, None], np.arange(canvas.width)

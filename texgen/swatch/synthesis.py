@@ -16,7 +16,7 @@ import numpy as np
 
 from texgen.publish import publish
 from texgen.swatch import kernels
-from texgen.swatch.bank import Bank, Level
+from texgen.swatch.bank import MASK, Bank, Level, pack
 from texgen.swatch.compiled import is_compiled
 from texgen.swatch.settings import Settings, at
 from texgen.swatch.starts import start_level, starter
@@ -228,13 +228,12 @@ class Synthesis:
             return
         scale = 1 << level.number
         place = self.bank.places[self.kept.source]
-        size = [side - 2 * place.margin for side in (place.height, place.width)]
+        height, width = self.bank.sources[self.kept.source].pixels.shape[:2]
         top, left = -(-self.kept.top // scale), -(-self.kept.left // scale)
-        rows = np.arange(top, min((self.kept.top + size[0]) // scale, current.shape[0]))
-        columns = np.arange(left, min((self.kept.left + size[1]) // scale, current.shape[1]))
-        y = (place.margin + rows * scale - self.kept.top) // scale
-        x = (place.left + place.margin + columns * scale - self.kept.left) // scale
-        current[rows[:, None], columns] = (y[:, None] << 16) | x
+        rows = np.arange(top, min((self.kept.top + height) // scale, current.shape[0]))[:, None]
+        columns = np.arange(left, min((self.kept.left + width) // scale, current.shape[1]))
+        found = place.packed(*np.broadcast_arrays(rows * scale - self.kept.top, columns * scale - self.kept.left))
+        current[rows, columns] = pack((found >> 16) >> level.number, (found & MASK) >> level.number)
 
     def _improved(self, pool: ThreadPoolExecutor, level: Level, name: str, point: Point, count: int) -> Iterator[State]:
         """Search and vote at one level, from `point`, which moves, to iteration `count`; fields are `name` + the parity of the iteration."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from texgen.swatch.bank import Level
+from texgen.swatch.bank import MASK, Level
 
 CAP = 4.0
 """Use beyond this many times the mean costs no more: in flat regions keys are alike, and any of them may serve."""
@@ -20,8 +20,10 @@ def usage(level: Level, counts: np.ndarray) -> np.ndarray:
     """
     from scipy.ndimage import uniform_filter
 
-    total = max(int(counts.sum()), 1)
-    mean = counts.astype(np.float32) * (level.centres.sum() / total)
+    place = level.inside >> 16, level.inside & MASK
+    folded = np.zeros_like(counts)
+    np.add.at(folded, place, counts)
+    mean = folded[place].astype(np.float32) * (level.own.sum() / max(int(counts.sum()), 1))
     wanted = uniform_filter(level.shares, level.patch, mode="constant")
     shown = uniform_filter(mean, level.patch, mode="constant")
     return shown / np.maximum(wanted, 1e-6)
@@ -36,13 +38,13 @@ def trust(level: Level, used: np.ndarray, strength: float) -> np.ndarray:
     """Weights of the bank's pixels in votes, (H, W): lower for colours that are shown more often than the bank has them."""
     if not strength:
         return level.shown.astype(np.float32)
-    shown = level.pixels[level.centres]
-    use = used[level.centres]
+    shown = level.pixels[level.own]
+    use = used[level.own]
     excess = np.zeros(level.size, np.float32)
     for channel in range(level.pixels.shape[2] - 1):
         low, high = shown[:, channel].min() - 1e-3, shown[:, channel].max() + 1e-3
         bins = ((level.pixels[..., channel] - low) / (high - low) * BINS).astype(np.int64).clip(0, BINS - 1)
-        inside = bins[level.centres]
+        inside = bins[level.own]
         own = np.bincount(inside, minlength=BINS) / len(inside)
         now = np.bincount(inside, use, minlength=BINS) / max(use.sum(), 1e-6)
         excess += np.maximum(now / (own + 1e-4) - 1, 0).astype(np.float32)[bins]
