@@ -159,6 +159,7 @@ def test_a_bank_holds_what_a_swatch_shows_twice_once_and_carries_on_around_it():
     assert level.own[place >> 16, place & MASK].all()
     colours = level.pixels[..., :3]
     np.testing.assert_allclose(colours[y, x], colours[place >> 16, place & MASK], atol=1e-6)
+    np.testing.assert_array_equal(level.keys[y, x], level.keys[place >> 16, place & MASK])
     counts = np.zeros(level.size, np.int64)
     counts[y[0], x[0]] = 1
     used = usage(level, counts)
@@ -212,8 +213,8 @@ def test_a_converged_search_comes_near_the_nearest_patches():
     queries, keys = patches @ level.basis + level.offset, level.keys[level.centres]
     nearest = ((queries[:, None] - keys) ** 2).sum(-1).min(1).mean()
     found = after / 1024
-    print(f"search {found:.5f}, exhaustive {nearest:.5f}, allowed 1.15 times")
-    assert nearest * 0.999 <= found <= 1.15 * nearest
+    print(f"search {found:.5f}, exhaustive {nearest:.5f}, allowed 1.3 times")
+    assert nearest * 0.999 <= found <= 1.3 * nearest
 
 
 def test_a_large_penalty_spreads_the_use_of_the_bank():
@@ -250,12 +251,37 @@ def test_a_coordinate_of_a_level_is_twice_that_of_the_next():
 
 def test_a_quilt_covers_the_canvas_and_carries_on_inside_its_pieces():
     _, level = level_of(noise(128, 128), levels=1)
-    field = quilted(level, Size(96, 130), 24, 8, REUSE, 0)
+    field = quilted(level, Size(96, 130), 24, 8, REUSE, 1, 0)
     assert (field >= 0).all() and level.centres[field >> 16, field & 0xFFFF].all()
     assert (np.diff(field & 0xFFFF, axis=1) == 1).mean() > 0.85
     assert 0 < misfit(level, 24, 8) <= 1
     assert whole_blocks(np.ones((4, 4), bool), 3).sum() == 4
     assert sewing.middle(1, 2, 0, 8) == (2, 7) and sewing.middle(2, 3, 1, 8) == (1, 3)
+
+
+def seam_cost(level: Level, field: np.ndarray) -> float:
+    """Of a field on a torus, per pixel."""
+    return float(np.mean([sewing.seam(level.pixels, field, y, x) for y, x in np.ndindex(*field.shape)]))
+
+
+def test_sewing_over_seams_leaves_less_of_them():
+    _, level = level_of(halved(halved(images.read_pixels(SWATCHES / "wood_planks.jpg"))), levels=1)
+    costs = [seam_cost(level, quilted(level, Size(96, 128), 24, 8, REUSE, mend, 0)) for mend in (0, 1, 3)]
+    assert costs[0] > 1.02 * costs[1] and costs[1] >= costs[2] > 0
+    y, x = np.indices((64, 64), np.int32) + 10
+    assert seam_cost(level, (y << 16) | x) > 0, "where it closes"
+    assert sewing.seam(level.pixels, (y << 16) | x, 20, 20) == 0
+
+
+def test_no_piece_lies_beside_nearly_what_it_would_carry_on():
+    _, level = level_of(noise(128, 128), levels=1)
+    field = quilted(level, Size(96, 128), 24, 8, REUSE, 0, 0)
+    y, x = field >> 16, field & 0xFFFF
+    for axis in (0, 1):
+        jump_y, jump_x = (np.roll(c, -1, axis) - c - (axis == a) for a, c in enumerate((y, x)))
+        away = np.maximum(np.abs(jump_y), np.abs(jump_x))
+        assert (away > 0).mean() > 0.02
+        assert ((away > 0) & (away <= sewing.AWRY)).mean() < 0.002, "stripes and steps"
 
 
 def test_symmetries_and_windows_of_large_swatches_keep_their_origin(monkeypatch):

@@ -67,11 +67,11 @@ class Level:
         source: (H, W), int32: number of the source at each place.
         tori: (sources, 8), int64: exemplar, top, left, height, width and shift of each, and whether its axes wrap, see `Repeat`.
         wanted: (exemplars,), float32: their shares of the canvas, summing to 1.
-        keys: (H, W, D), float32.
+        keys: (H, W, D), float32, where there are centres.
         similar: (H, W, S), int32, packed.
         basis, offset: Of the descriptors, (k k C, D) and (D,).
         spread: Mean squared distance of two random keys.
-        shortest: Shorter side of the smallest source.
+        side: Of the smallest source: the shorter one, or the root of the area if the source tiles by itself both ways.
     """
 
     number: int
@@ -91,7 +91,7 @@ class Level:
     basis: np.ndarray
     offset: np.ndarray
     spread: float
-    shortest: int
+    side: int
 
     @property
     def size(self) -> tuple[int, int]:
@@ -195,7 +195,7 @@ class Bank:
             top, left = place.margin.height >> number, place.margin.width >> number
             inner = (slice(top, height - top), slice(left, width - left))
             pixels[here], source[here] = pyramid[number], index
-            edge_y, edge_x = (r if wraps else m for wraps, m in zip(place.repeat.wrap, (top, left), strict=True))
+            edge_y, edge_x = (r + 1 if wraps else m for wraps, m in zip(place.repeat.wrap, (top, left), strict=True))
             centres[here][edge_y : height - edge_y, edge_x : width - edge_x] = True
             shown[here][0 if place.repeat.wrap.y else top : height - (0 if place.repeat.wrap.y else top)] = True
             if not place.repeat.wrap.x:
@@ -211,9 +211,12 @@ class Bank:
             )  # fmt: skip
             wanted[each.exemplar] += each.share
         own &= centres
+        aligned = not (np.where(tori[:, 6:], [p.repeat[:2] for p in self.places], 0) % (1 << number)).any()
         shares *= own.sum() / shares[own].sum()
         basis, offset = components(pixels, own, patch, dims)
-        keys = described(pixels, centres, patch, basis, offset)
+        keys = described(pixels, own if aligned else centres, patch, basis, offset)
+        if aligned:
+            keys = keys[inside >> 16, inside & MASK]
         spread = 2 * float(keys[own].var(0).sum())
         similar = np.zeros((*shape, alike), np.int32)
         if alike:
@@ -221,7 +224,7 @@ class Bank:
             similar = similar[inside >> 16, inside & MASK]
         return Level(
             number, pixels, patch, centres, shown, nearest_centres(centres), inside, own, shares, source, tori, wanted, keys, similar,
-            basis, offset, spread, int(tori[:, 3:5].min()),
+            basis, offset, spread, min(int((t[3] * t[4]) ** 0.5) if t[6] and t[7] else min(t[3], t[4]) for t in tori.tolist()),
         )  # fmt: skip
 
 

@@ -107,7 +107,8 @@ def improve(
                     else:
                         packed = similar[ny, nx, s - 1]
                         cy, cx = (packed >> 16) - ay, (packed & MASK) - ax
-                    best, distance, by, bx = nearer(query, keys, penalty, cy, cx, best, distance, by, bx)
+                    if not beside(fy, fx, y + halo, x + halo, cy, cx):
+                        best, distance, by, bx = nearer(query, keys, penalty, cy, cx, best, distance, by, bx)
             if probes > 0:
                 state = scrambled(seed, (top + y - origin[0]) % height, (left + x - origin[1]) % width)
                 span = reach
@@ -117,7 +118,8 @@ def improve(
                     cy = by + np.int64(((bits & 0x7FFF) / 16383.5 - 1) * span)
                     cx = bx + np.int64((((bits >> 15) & 0x7FFF) / 16383.5 - 1) * span)
                     span = max(span * 0.5, 1.0)
-                    best, distance, by, bx = nearer(query, keys, penalty, cy, cx, best, distance, by, bx)
+                    if not beside(fy, fx, y + halo, x + halo, cy, cx):
+                        best, distance, by, bx = nearer(query, keys, penalty, cy, cx, best, distance, by, bx)
             fy[y + halo, x + halo], fx[y + halo, x + halo] = by, bx
             before += was
             after += distance
@@ -127,6 +129,17 @@ def improve(
             for x in range(tw):
                 new[top + y, left + x] = (fy[y + halo, x + halo] << 16) | fx[y + halo, x + halo]
         sums[t, 0], sums[t, 1], sums[t, 2] = before, after, changed
+
+
+@compiled
+def beside(fy, fx, y, x, cy, cx):
+    """Whether a neighbour has this key: the same key twice beside itself makes rows of stripes on the finer levels."""
+    return (
+        (fy[y - 1, x] == cy and fx[y - 1, x] == cx)
+        or (fy[y + 1, x] == cy and fx[y + 1, x] == cx)
+        or (fy[y, x - 1] == cy and fx[y, x - 1] == cx)
+        or (fy[y, x + 1] == cy and fx[y, x + 1] == cx)
+    )
 
 
 @compiled

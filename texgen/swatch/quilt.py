@@ -17,18 +17,21 @@ BALANCE = 0.1
 """Cost of a piece that is shown twice as often as the mean, in the same unit."""
 MOST = 3000
 """Places compared at first, spread over the bank."""
+SOFTER = 0.25
+"""Part of the cost of repeats that counts where pieces are sewn over seams."""
 PROBES, BEST, GOLDEN = 6, 0.001, 0.618034
 REACH = 2.0
 """Swatch sides, of what is not shown twice, within which a repeat is seen."""
 
 
-def quilted(level: Level, canvas: Size, block: int, overlap: int, reuse: float, seed: int) -> np.ndarray:
+def quilted(level: Level, canvas: Size, block: int, overlap: int, reuse: float, mend: int, seed: int) -> np.ndarray:
     """A field (h, w), packed, sewn from blocks of the bank on a torus.
 
     Blocks are placed in rows; each is a random one of the bank's whose cost is at most 1 + `TOLERANCE` times the least. The cost is the mean squared
     difference to what is there already over the overlap, relative to that of two random pixels, plus `reuse` times the share of the same piece
     that blocks near by show and `PHASE` times that for lying in step with them, plus `BALANCE` times its use beyond the mean, plus `EXCESS` times the use of its
-    swatch beyond that swatch's share. A piece that carries on its neighbour pays less for what the two share.
+    swatch beyond that swatch's share. A piece that carries on its neighbour pays less for what the two share; one that nearly does is not laid.
+    Then blocks are sewn over the worst seams where they make less of them.
 
     Args:
         level: Of the bank.
@@ -37,10 +40,12 @@ def quilted(level: Level, canvas: Size, block: int, overlap: int, reuse: float, 
         overlap: Of neighbouring blocks.
         reuse: Cost of showing a piece again that stands beside, in differences of two random pieces; larger avoids repeats within
             sight at the cost of seams and of features longer than a block.
+        mend: How often all of the canvas is gone over for the worst seams.
         seed: Of the choices.
 
     References:
-        Efros, Freeman, "Image Quilting for Texture Synthesis and Transfer", SIGGRAPH 2001, https://doi.org/10.1145/383259.383296.
+        Efros, Freeman, "Image Quilting for Texture Synthesis and Transfer", SIGGRAPH 2001, https://doi.org/10.1145/383259.383296; sewing over the
+        worst seams: Kwatra et al., "Graphcut Textures", SIGGRAPH 2003, https://doi.org/10.1145/1201775.882264, 3.1.
     """
     corners = block_corners(level, block)
     while not (corners >= 0).any() and block > 2:
@@ -56,11 +61,20 @@ def quilted(level: Level, canvas: Size, block: int, overlap: int, reuse: float, 
     draws = np.random.default_rng(seed).random(len(tiles))
     field = np.full(canvas, -1, np.int32)
     reach = REACH * math.sqrt(level.own.sum() / len(level.tori))
-    sewing.sew(
-        level.pixels, places, np.array([t[:2] for t in tiles], np.int64), len({t.left for t in tiles}), block,
-        overlap, leap, draws, TOLERANCE, spread, reuse, BALANCE, reach, level.shares, level.source,
-        level.tori, level.wanted, level.inside, corners, int(level.own.sum()), field,
-    )  # fmt: skip
+    sheet = sewing.Sheet(
+        level.pixels,
+        level.inside,
+        level.shares,
+        level.source,
+        level.tori,
+        level.wanted,
+        corners,
+        places,
+        int(level.own.sum()),
+    )
+    rules = sewing.Rules(block, overlap, leap, TOLERANCE, spread, reuse, BALANCE, reach)
+    softer = rules._replace(reuse=reuse * SOFTER)
+    sewing.sew(sheet, rules, softer, np.array([t[:2] for t in tiles], np.int64), draws, mend, field)
     return field
 
 

@@ -23,6 +23,7 @@ class Settings:
         candidates: Starts made with different seeds and finished on the coarse levels; the one of the least energy goes on.
         quilt_level: Scale at which a quilt is sewn; larger is faster, and leaves more to the search.
         block, overlap: Of the quilt's pieces and of random blocks, in pixels at full size; larger keeps larger features and copies more.
+        mend: How often a quilt is gone over for its worst seams.
         iterations: Of search and vote.
         patch: Side of the patches that are compared and voted.
         dims: Length of their descriptors.
@@ -38,6 +39,7 @@ class Settings:
     quilt_level: int = 2
     block: int = 128
     overlap: int = 64
+    mend: int = 1
     iterations: tuple[int, ...] = (2, 4, 4, 12, 20)
     patch: int = 7
     dims: tuple[int, ...] = (16, 16, 24)
@@ -51,10 +53,10 @@ class Settings:
 
 PRESETS: dict[str, Settings] = {
     "draft": Settings(
-        candidates=1, quilt_level=3, iterations=(1, 2, 2, 3, 8), dims=(16,), similar=(0,), probes=(0, 0, 2, 4)
+        candidates=1, quilt_level=3, mend=0, iterations=(1, 2, 2, 3, 8), dims=(16,), similar=(0,), probes=(0, 0, 2, 4)
     ),
     "standard": Settings(),
-    "best": Settings(candidates=8, iterations=(4, 6, 8, 16, 24)),
+    "best": Settings(candidates=8, mend=2, iterations=(4, 6, 8, 16, 24)),
 }
 
 

@@ -1,6 +1,8 @@
-"""The inner loops of the quilt: which piece fits, and where it is cut. Coordinates are packed as in `kernels`."""
+"""The inner loops of the quilt: which piece fits, where it is cut, and which seams are sewn anew. Coordinates are packed as in `kernels`."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,175 +14,320 @@ PHASE = 4.0
 """Cost, in repeats, of a piece that lies in step with all others in sight, as in a tiled copy."""
 EXCESS = 4.0
 """Cost of a swatch that is shown by its whole share too often, in differences of two random pieces."""
-TOP, LEFT, HEIGHT, WIDTH, SHIFT, WRAPS_Y, WRAPS_X = 1, 2, 3, 4, 5, 6, 7
-"""Columns of `Level.tori`."""
 SHORTLIST, STEP = 32, 7
 """Places that are compared in full, and of which pixels the first comparison takes one."""
+MOST_CARRIED = 16
+TOP, LEFT, HEIGHT, WIDTH, SHIFT, WRAPS_Y, WRAPS_X = 1, 2, 3, 4, 5, 6, 7
+"""Columns of `Level.tori`."""
+AWRY = 6
+"""A piece that would carry on another one but for so many pixels is not laid: it makes steps, and stripes on the finer levels."""
+BETTER = 0.95
+"""Part of the seams' cost that may be left where a piece is sewn over them."""
+
+
+class Sheet(NamedTuple):
+    """What is sewn from: arrays of `bank.Level`; `places` (n, 2) and `corners` of `quilt.block_corners`; `own` is the number of centres."""
+
+    pixels: np.ndarray
+    inside: np.ndarray
+    shares: np.ndarray
+    source: np.ndarray
+    tori: np.ndarray
+    wanted: np.ndarray
+    corners: np.ndarray
+    places: np.ndarray
+    own: int
+
+
+class Rules(NamedTuple):
+    """How: see `quilt.quilted`; of `leap` times `leap` places one is compared at first, repeats count within `reach` pixels."""
+
+    block: int
+    overlap: int
+    leap: int
+    tolerance: float
+    spread: float
+    reuse: float
+    balance: float
+    reach: float
+
+
+class Laid(NamedTuple):
+    """What lies already: corners on the canvas and in the bank (n, 2), the use of each of the bank's pixels (H, W) and of each swatch."""
+
+    tiles: np.ndarray
+    shown: np.ndarray
+    total: np.ndarray
+    shown_of: np.ndarray
 
 
 @compiled
-def sew(
-    pixels,
-    places,
-    tiles,
-    across,
-    block,
-    overlap,
-    leap,
-    draws,
-    tolerance,
-    spread,
-    reuse,
-    balance,
-    reach,
-    shares,
-    source,
-    tori,
-    wanted,
-    inside,
-    corners,
-    area_of_bank,
-    field,
-):
-    """Place blocks on `tiles` one after the other; `field` is -1 where nothing lies yet."""
+def sew(sheet, rules, softer, tiles, draws, passes, field):
+    """Place blocks on `tiles` one after the other, then sew over the worst seams; `field` is -1 where nothing lies yet."""
+    rows, columns = sheet.inside.shape
+    most = len(tiles) * (1 + passes)
+    laid = Laid(
+        np.zeros((most, 2), np.int64), np.zeros((most, 2), np.int64), np.zeros((rows, columns), np.float32),
+        np.zeros(len(sheet.wanted), np.float32),
+    )  # fmt: skip
+    for number in range(len(tiles)):
+        top, left = tiles[number, 0], tiles[number, 1]
+        sy, sx = best_piece(sheet, rules, laid, number, field, top, left, rules.block, draws[number])
+        lay(sheet, rules, field, top, left, sy, sx, rules.overlap)
+        note(sheet, rules, laid, number, top, left, sy, sx)
+    mend(sheet, softer, laid, len(tiles), passes, field)
+
+
+@compiled
+def mend(sheet, rules, laid, count, passes, field):
+    """In every part of the canvas where the seams are worse than in half of them, sew a piece over the worst place, if it fits better."""
+    height, width = field.shape
+    side, ring = rules.block - rules.overlap, max(2, rules.block // 4)
+    down, across = -(-height // side), -(-width // side)
+    kept = np.empty((rules.block, rules.block), np.int32)
+    worst = np.empty(down * across, np.float32)
+    for _ in range(passes):
+        for cell in range(down * across):
+            worst[cell] = worst_window(sheet, field, cell // across * side, cell % across * side, side, rules.block)[0]
+        limit = np.median(worst)
+        for cell in range(down * across):
+            if worst[cell] <= limit:
+                continue
+            cost, y, x = worst_window(sheet, field, cell // across * side, cell % across * side, side, rules.block)
+            if cost <= limit:
+                continue
+            top, left = y - rules.block // 2, x - rules.block // 2
+            before = seams(sheet, field, top - 1, left - 1, rules.block + 1)
+            for i in range(rules.block):
+                for j in range(rules.block):
+                    kept[i, j] = field[(top + i) % height, (left + j) % width]
+            sy, sx = best_piece(sheet, rules, laid, count, field, top, left, ring, 0.0)
+            lay(sheet, rules, field, top, left, sy, sx, ring)
+            if seams(sheet, field, top - 1, left - 1, rules.block + 1) < BETTER * before:
+                note(sheet, rules, laid, count, top, left, sy, sx)
+                count += 1
+            else:
+                for i in range(rules.block):
+                    for j in range(rules.block):
+                        field[(top + i) % height, (left + j) % width] = kept[i, j]
+
+
+@compiled
+def worst_window(sheet, field, top, left, side, window):
+    """Cost of the seams in the worst of the windows of half a block whose middle lies in a cell, and this middle."""
+    half = window // 4
+    reach = side + 2 * half
+    sums = np.zeros((reach + 1, reach + 1), np.float32)
+    for i in range(reach):
+        row = np.float32(0)
+        for j in range(reach):
+            row += seam(sheet.pixels, field, top - half + i, left - half + j)
+            sums[i + 1, j + 1] = sums[i, j + 1] + row
+    worst, y, x = np.float32(-1), 0, 0
+    for i in range(side):
+        for j in range(side):
+            cost = sums[i + 2 * half, j + 2 * half] - sums[i, j + 2 * half] - sums[i + 2 * half, j] + sums[i, j]
+            if cost > worst:
+                worst, y, x = cost, i, j
+    return worst, top + y, left + x
+
+
+@compiled
+def seams(sheet, field, top, left, side):
+    """Cost of the seams in a square."""
+    total = np.float32(0)
+    for i in range(side):
+        for j in range(side):
+            total += seam(sheet.pixels, field, top + i, left + j)
+    return total
+
+
+@compiled
+def seam(pixels, field, y, x):
+    """What two pieces differ by, at both pixels, where a pixel's right or lower neighbour shows another piece.
+
+    References:
+        Kwatra et al., "Graphcut Textures: Image and Video Synthesis Using Graph Cuts", SIGGRAPH 2003,
+        https://doi.org/10.1145/1201775.882264, equation 1.
+    """
+    height, width = field.shape
+    packed = field[y % height, x % width]
+    ay, ax = packed >> 16, packed & 0xFFFF
+    total = np.float32(0)
+    for way in range(2):
+        dy, dx = way, 1 - way
+        packed = field[(y + dy) % height, (x + dx) % width]
+        by, bx = packed >> 16, packed & 0xFFFF
+        if by == ay + dy and bx == ax + dx:
+            continue
+        for c in range(pixels.shape[2]):
+            here = pixels[ay, ax, c] - pixels[by - dy, bx - dx, c]
+            there = pixels[ay + dy, ax + dx, c] - pixels[by, bx, c]
+            total += here * here + there * there
+    return total
+
+
+@compiled
+def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
+    """Corner in the bank of one of the cheapest blocks at (top, left); what lies there is compared within `ring` pixels of its border."""
+    pixels, block, corners = sheet.pixels, rules.block, sheet.corners
     height, width = field.shape
     rows, columns, channels = pixels.shape
     area = block * block
     known = np.empty((area, 2), np.int32)
     values = np.empty((area, channels), np.float32)
-    span = leap // 2 * 2 + 1
-    costs = np.empty(span * span * SHORTLIST + 16, np.float32)
-    chosen_at = np.empty((span * span * SHORTLIST + 16, 2), np.int32)
-    rough, roughly = np.empty(len(places), np.float32), np.empty(len(places), np.int64)
-    seen = np.zeros((rows, columns), np.int32)
-    shown = np.zeros((len(tiles), 2), np.int32)
-    total = np.zeros((rows, columns), np.float32)
-    carried = np.zeros((16, 2), np.int64)
-    credit = np.zeros(16, np.float32)
-    count = 0
-    beyond, shown_of = np.zeros(len(wanted), np.float32), np.zeros(len(wanted), np.float32)
-    dy = 0
-    for number in range(len(tiles)):
-        top, left = tiles[number, 0], tiles[number, 1]
-        n = 0
-        for i in range(block):
-            for j in range(block):
-                packed = field[(top + i) % height, (left + j) % width]
-                if packed >= 0:
-                    known[n, 0], known[n, 1] = i, j
-                    for c in range(channels):
-                        values[n, c] = pixels[packed >> 16, packed & 0xFFFF, c]
-                    n += 1
-        near = np.zeros((rows + 1, columns + 1), np.float32)
-        beside = np.zeros((rows, columns), np.float32)
-        forgiven = 0
-        phases = np.zeros((tori[0, HEIGHT], tori[0, WIDTH]), np.float32)
-        all_weights = np.float32(1)
-        for other in range(number):
-            if other % across == 0:
-                dy = (top - tiles[other, 0] + height // 2) % height - height // 2
-            if abs(dy) >= reach:
+    n = 0
+    for i in range(block):
+        for j in range(block):
+            packed = field[(top + i) % height, (left + j) % width]
+            if packed >= 0 and min(min(i, j), block - 1 - max(i, j)) < ring:
+                known[n, 0], known[n, 1] = i, j
+                for c in range(channels):
+                    values[n, c] = pixels[packed >> 16, packed & 0xFFFF, c]
+                n += 1
+    carried = np.zeros((MOST_CARRIED, 2), np.int64)
+    credit = np.zeros(MOST_CARRIED, np.float32)
+    near, phases, forgiven = repeats(sheet, rules, laid, count, height, width, top, left, carried, credit)
+    scale = np.float32(1 / (max(n, 1) * rules.spread))
+    rough, roughly = np.empty(len(sheet.places), np.float32), np.empty(len(sheet.places), np.int64)
+    tried = 0
+    for p in range(len(sheet.places)):
+        y, x = sheet.places[p, 0], sheet.places[p, 1]
+        if y % rules.leap or x % rules.leap:
+            continue
+        cost = repeated(near, phases, sheet.tori, top - y, left - x, y, x, block)
+        rough[tried] = cost + STEP * scale * difference_at(pixels, y, x, known, values, n, STEP)
+        roughly[tried] = p
+        tried += 1
+    order = np.argsort(rough[:tried])
+    span = rules.leap // 2 * 2 + 1
+    costs = np.empty(span * span * SHORTLIST + MOST_CARRIED, np.float32)
+    found_at = np.empty((span * span * SHORTLIST + MOST_CARRIED, 2), np.int64)
+    least = np.float32(np.inf)
+    seen = np.zeros((rows, columns), np.bool_)
+    found = 0
+    shortlisted = min(SHORTLIST, tried) * span * span
+    for number in range(shortlisted + forgiven):
+        if number < shortlisted:
+            p, step = roughly[order[number // (span * span)]], number % (span * span)
+            y, x = sheet.places[p, 0] + step // span - span // 2, sheet.places[p, 1] + step % span - span // 2
+            if y < 0 or x < 0 or y >= rows or x >= columns or corners[y, x] < 0:
                 continue
-            dx = (left - tiles[other, 1] + width // 2) % width - width // 2
-            away = np.sqrt(dy * dy + dx * dx)
-            if away >= reach:
-                continue
-            sy, sx = shown[other, 0], shown[other, 1]
-            weight = np.float32(1 - away / reach)
-            all_weights += weight
-            for i in range(-1, 2):
-                for j in range(-1, 2):
-                    py, px = phase(tori, tiles[other, 0] - sy + i, tiles[other, 1] - sx + j)
-                    phases[py, px] += weight
-            for i in range(block):
-                for j in range(block):
-                    packed = inside[sy + i, sx + j]
-                    beside[packed >> 16, packed & 0xFFFF] += weight
-            if abs(dy) < block and abs(dx) < block and forgiven < 16:
-                carried[forgiven, 0], carried[forgiven, 1] = around(
-                    tori[source[sy, sx]], inside, corners, sy + dy, sx + dx
-                )
-                credit[forgiven] = FORGIVEN * reuse * weight * (block - abs(dy)) * (block - abs(dx)) / area
-                forgiven += 1
-        mean = np.float32(count * area / area_of_bank)
-        for e in range(len(wanted)):
-            beyond[e] = EXCESS * max(shown_of[e] / max(count * wanted[e], 1e-6) - 1, 0.0)
-        for y in range(rows):
-            row = beyond[0] * 0
-            for x in range(columns):
-                packed = inside[y, x]
-                cy, cx = packed >> 16, packed & 0xFFFF
-                extra = total[cy, cx] / (max(mean, 1.0) * max(shares[y, x], 1e-3)) - 1
-                row += beyond[tori[source[y, x], 0]] + reuse * beside[cy, cx] + (balance * extra if extra > 0 else 0)
-                near[y + 1, x + 1] = near[y, x + 1] + row
-        scale = np.float32(1 / (max(n, 1) * spread))
-        phases *= reuse * PHASE / all_weights
-        tried = 0
-        for p in range(len(places)):
-            y, x = places[p, 0], places[p, 1]
-            if y % leap or x % leap:
-                continue
-            cost = repeated(near, phases, tori, top - y, left - x, y, x, block)
-            rough[tried] = cost + STEP * scale * difference_at(pixels, y, x, known, values, n, STEP)
-            roughly[tried] = p
-            tried += 1
-        order = np.argsort(rough[:tried])
-        least = np.float32(np.inf)
-        found = 0
-        for rank in range(min(SHORTLIST, tried)):
-            p = roughly[order[rank]]
-            for step in range(span * span):
-                y, x = places[p, 0] + step // span - span // 2, places[p, 1] + step % span - span // 2
-                if y < 0 or x < 0 or y >= rows or x >= columns or corners[y, x] < 0:
-                    continue
-                y, x = corners[y, x] >> 16, corners[y, x] & 0xFFFF
-                if seen[y, x] == number + 1:
-                    continue
-                seen[y, x] = number + 1
-                cost = repeated(near, phases, tori, top - y, left - x, y, x, block)
-                for k in range(forgiven):
-                    if carried[k, 0] == y and carried[k, 1] == x:
-                        cost -= credit[k]
-                cost += scale * difference_at(pixels, y, x, known, values, n, 1)
-                costs[found], chosen_at[found, 0], chosen_at[found, 1] = cost, y, x
-                found += 1
-                least = min(least, cost)
+            y, x = corners[y, x] >> 16, corners[y, x] & 0xFFFF
+        else:
+            y, x = carried[number - shortlisted, 0], carried[number - shortlisted, 1]
+        if y < 0 or seen[y, x]:
+            continue
+        seen[y, x] = True
+        cost = repeated(near, phases, sheet.tori, top - y, left - x, y, x, block)
+        awry = False
         for k in range(forgiven):
-            y, x = carried[k, 0], carried[k, 1]
-            if y < 0 or seen[y, x] == number + 1:
-                continue
-            cost = repeated(near, phases, tori, top - y, left - x, y, x, block)
-            cost -= credit[k]
-            cost += scale * difference_at(pixels, y, x, known, values, n, 1)
-            costs[found], chosen_at[found, 0], chosen_at[found, 1] = cost, y, x
-            found += 1
-            least = min(least, cost)
-        most = least + tolerance * abs(least) + 1e-6
-        allowed = 0
-        for p in range(found):
-            allowed += costs[p] <= most
-        pick = int(draws[number] * allowed)
-        chosen = 0
-        for p in range(found):
-            if costs[p] <= most:
-                if pick == 0:
-                    chosen = p
-                    break
-                pick -= 1
-        sy, sx = chosen_at[chosen, 0], chosen_at[chosen, 1]
-        shown[number, 0], shown[number, 1] = sy, sx
-        count += 1
-        shown_of[tori[source[sy, sx], 0]] += 1
-        fresh = np.ones((block, block), np.bool_)
-        if n > 0:
-            cut(pixels, field, top, left, sy, sx, block, overlap, fresh)
-        for i in range(block):
-            for j in range(block):
-                packed = inside[sy + i, sx + j]
-                total[packed >> 16, packed & 0xFFFF] += 1
-                y, x = (top + i) % height, (left + j) % width
-                if fresh[i, j] or field[y, x] < 0:
-                    field[y, x] = ((sy + i) << 16) | (sx + j)
+            if carried[k, 0] == y and carried[k, 1] == x:
+                cost -= credit[k]
+            elif max(abs(carried[k, 0] - y), abs(carried[k, 1] - x)) <= AWRY:
+                awry = True
+        if awry:
+            continue
+        cost += scale * difference_at(pixels, y, x, known, values, n, 1)
+        costs[found], found_at[found, 0], found_at[found, 1] = cost, y, x
+        found += 1
+        least = min(least, cost)
+    most = least + rules.tolerance * abs(least) + 1e-6
+    allowed = 0
+    for p in range(found):
+        allowed += costs[p] <= most
+    pick = int(draw * allowed)
+    for p in range(found):
+        if costs[p] <= most:
+            if pick == 0:
+                return found_at[p, 0], found_at[p, 1]
+            pick -= 1
+    return found_at[0, 0], found_at[0, 1]
+
+
+@compiled
+def repeats(sheet, rules, laid, count, height, width, top, left, carried, credit):
+    """What showing each of the bank's pixels at a place costs beside its difference, as running sums (H + 1, W + 1), what each phase costs, and the
+    number of corners that carry on what lies near by, written to `carried`, with what they are forgiven in `credit`."""
+    rows, columns = sheet.inside.shape
+    block, tori = rules.block, sheet.tori
+    steps = np.zeros((rows + 1, columns + 1), np.float64)
+    phases = np.zeros((tori[0, HEIGHT], tori[0, WIDTH]), np.float32)
+    forgiven, weights = 0, np.float32(1)
+    for other in range(count):
+        dy = (top - laid.tiles[other, 0] + height // 2) % height - height // 2
+        if abs(dy) >= rules.reach:
+            continue
+        dx = (left - laid.tiles[other, 1] + width // 2) % width - width // 2
+        away = np.sqrt(dy * dy + dx * dx)
+        if away >= rules.reach:
+            continue
+        sy, sx = laid.shown[other, 0], laid.shown[other, 1]
+        weight = np.float32(1 - away / rules.reach)
+        weights += weight
+        for i in range(-1, 2):
+            for j in range(-1, 2):
+                py, px = phase(tori, laid.tiles[other, 0] - sy + i, laid.tiles[other, 1] - sx + j)
+                phases[py, px] += weight
+        steps[sy, sx] += weight
+        steps[sy + block, sx] -= weight
+        steps[sy, sx + block] -= weight
+        steps[sy + block, sx + block] += weight
+        if abs(dy) < block and abs(dx) < block and forgiven < MOST_CARRIED:
+            torus = tori[sheet.source[sy, sx]]
+            carried[forgiven, 0], carried[forgiven, 1] = around(torus, sheet.corners, sy + dy, sx + dx)
+            part = (block - abs(dy)) * (block - abs(dx)) / (block * block)
+            credit[forgiven] = FORGIVEN * rules.reuse * weight * part
+            forgiven += 1
+    phases *= rules.reuse * PHASE / weights
+    beside = np.zeros((rows, columns), np.float32)
+    for y in range(rows):
+        row = 0.0
+        for x in range(columns):
+            row += steps[y, x]
+            steps[y, x] = row + (steps[y - 1, x] if y > 0 else 0.0)
+            packed = sheet.inside[y, x]
+            beside[packed >> 16, packed & 0xFFFF] += np.float32(steps[y, x])
+    mean = max(np.float32(count * block * block / sheet.own), np.float32(1))
+    beyond = np.zeros(len(sheet.wanted), np.float32)
+    for e in range(len(beyond)):
+        beyond[e] = EXCESS * max(laid.shown_of[e] / max(count * sheet.wanted[e], 1e-6) - 1, 0.0)
+    near = np.zeros((rows + 1, columns + 1), np.float32)
+    for y in range(rows):
+        total = np.float32(0)
+        for x in range(columns):
+            packed = sheet.inside[y, x]
+            cy, cx = packed >> 16, packed & 0xFFFF
+            extra = laid.total[cy, cx] / (mean * max(sheet.shares[y, x], 1e-3)) - 1
+            total += beyond[tori[sheet.source[y, x], 0]] + rules.reuse * beside[cy, cx]
+            total += rules.balance * extra if extra > 0 else 0
+            near[y + 1, x + 1] = near[y, x + 1] + total
+    return near, phases, forgiven
+
+
+@compiled
+def lay(sheet, rules, field, top, left, sy, sx, overlap):
+    """Put a block on the canvas up to the paths along which it is cut."""
+    height, width = field.shape
+    fresh = np.ones((rules.block, rules.block), np.bool_)
+    cut(sheet.pixels, field, top, left, sy, sx, rules.block, overlap, fresh)
+    for i in range(rules.block):
+        for j in range(rules.block):
+            y, x = (top + i) % height, (left + j) % width
+            if fresh[i, j] or field[y, x] < 0:
+                field[y, x] = ((sy + i) << 16) | (sx + j)
+
+
+@compiled
+def note(sheet, rules, laid, count, top, left, sy, sx):
+    """Remember a block."""
+    laid.tiles[count, 0], laid.tiles[count, 1] = top, left
+    laid.shown[count, 0], laid.shown[count, 1] = sy, sx
+    laid.shown_of[sheet.tori[sheet.source[sy, sx], 0]] += 1
+    for i in range(rules.block):
+        for j in range(rules.block):
+            packed = sheet.inside[sy + i, sx + j]
+            laid.total[packed >> 16, packed & 0xFFFF] += 1
 
 
 @compiled
@@ -205,7 +352,7 @@ def phase(tori, down, right):
 
 
 @compiled
-def around(torus, inside, corners, y, x):
+def around(torus, corners, y, x):
     """The corner that shows what a block at (y, x) would show, carried on around a source where it wraps; -1, -1 if there is none."""
     y, x = y - torus[TOP], x - torus[LEFT]
     if torus[WRAPS_Y]:
