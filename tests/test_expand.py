@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import texgen
+from texgen import image as images
 from texgen import presets
 from texgen.errors import InputError, OptionError, ResourceError
 from texgen.tasks.request import canvas_of, size_of
@@ -93,6 +94,18 @@ def test_a_start_of_noise_is_the_published_way(sd, small):
 def test_a_stable_diffusion_model_runs_the_same_path(sd, small):
     result = texgen.expand(small, (128, 144), model=sd, seed=1, steps=5, strength=0.4, iterations=1, inject="beside")
     assert result.recipe["model"] == "tiny-sd" and result.recipe["ad_iterations"] == result.recipe["tile_steps"] > 0
+
+
+def test_stable_diffusion_starts_from_the_swatch_model_but_where_pixels_are_given(sd, small):
+    options = {"model": sd, "seed": 1, "steps": 2, "iterations": 1, "strength": 0.5}
+    begun = texgen.expand(small, (128, 144), with_map=True, **options)
+    assert begun.recipe["start"] == "swatch" and begun.coordinates.shape == (3, 16, 18)
+    assert torch.equal(begun.latents, texgen.expand(small, (128, 144), **options).latents)
+    height, width = images.read(small).shape[-2:]
+    larger = (-(-height // 8) * 8 + 128, -(-width // 8) * 8 + 128)
+    assert texgen.expand(small, larger, keep=(0, 0), **options).recipe["start"] == "quilt"
+    with pytest.raises(OptionError, match="does not look at the kept pixels"):
+        texgen.expand(small, larger, keep=(0, 0), start="swatch", **options)
 
 
 def test_a_coarse_start_has_a_map_and_its_own_picture(mini, stationary):

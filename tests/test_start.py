@@ -9,12 +9,15 @@ import pytest
 import torch
 from conftest import generator
 
+import texgen
 from texgen import image as images
+from texgen.collage import encoded
 from texgen.decode import decode
 from texgen.detail import find_detail
 from texgen.exemplar import Source, encode_exemplar
 from texgen.quilt import quilt
-from tiling import Size, Wrap
+from texgen.start import swatch_start
+from tiling import Size, Wrap, cut
 
 TORUS = Wrap(True, True)
 
@@ -211,3 +214,24 @@ def test_large_swatches_give_at_most_four_native_crops(mini):
     assert [tuple(c.shape[-2:]) for c in whole.crops] == [(32, 25)]
     four = encode_exemplar(mini, [torch.rand(1, 3, 800, 1000)])
     assert [tuple(c.shape[-2:]) for c in four.crops] == [(64, 64)] * 4
+
+
+@pytest.mark.parametrize("wrap", [TORUS, Wrap(True, False), Wrap()])
+def test_the_swatch_models_start_is_its_texture_encoded(mini, exemplar, wrap, tmp_path):
+    canvas = Size(24, 32)
+    begun = swatch_start(mini, exemplar, canvas, wrap, 5, tmp_path)
+    tileable = {(True, True): "both", (True, False): "y", (False, False): "none"}[wrap]
+    texture = texgen.expand(exemplar.images[0], canvas.scaled(8), tileable=tileable, seed=5, with_map=True)
+    whole = encoded(mini, lambda tile: cut(images.read(texture.image), tile.scaled(8)), canvas, wrap)
+    torch.testing.assert_close(begun.latents, whole, atol=1e-4, rtol=1e-4)
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+    corners = texture.coordinates[:, ::8, ::8]
+    last = torch.tensor([0, *exemplar.images[0].shape[-2:]])[:, None, None] - 8
+    inside = torch.from_numpy(corners).long().minimum(last.clamp_min(0))
+    assert torch.equal(begun.coordinates, inside)
+
+
+def test_the_swatch_models_start_can_be_interrupted(mini, exemplar, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        swatch_start(mini, exemplar, Size(24, 32), TORUS, 5, tmp_path, interrupted=lambda: True)
+    assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ from texgen.attention import InjectionMode
 from texgen.errors import OptionError
 from tiling import ScheduleKind, WindowKind
 
-StartKind = Literal["noise", "quilt", "coarse", "layout", "scatter"]
+StartKind = Literal["noise", "swatch", "quilt", "coarse", "layout", "scatter"]
 LoopKind = Literal["sample", "optimize"]
 DetailKind = Literal["residual", "pixels", "none"]
 
@@ -21,7 +21,7 @@ class Preset:
     Attributes:
         loop: `sample` denoises with AD after every step (Algorithm 2); `optimize` moves the start itself against the AD loss
             while the timestep falls (Algorithm 1).
-        start: `quilt` sews a canvas from the exemplar first; `coarse` lays out its large features on a small canvas before;
+        start: `swatch` is the swatch model's texture; `quilt` sews a canvas from the exemplar's latents; `coarse` lays out its large features on a small canvas before;
             `noise` is the published start; `layout` is a given layout itself; `scatter` draws pixels of each label at random.
         strength: How much noise goes on the start: 0 keeps it, 1 is the published method. A start of noise needs 1.
         steps: Scheduler steps for strength 1; ceil(strength * steps) are run.
@@ -83,14 +83,14 @@ BUNDLED: dict[str, Preset] = {
 """For the bundled model and bases trained like it."""
 
 STABLE_DIFFUSION: dict[str, Preset] = {
-    "draft": Preset(strength=0.0, iterations=0),
-    "standard": Preset(strength=0.6, iterations=2, detail="none"),
+    "draft": Preset(start="swatch", strength=0.0, iterations=0),
+    "standard": Preset(start="swatch", strength=0.6, iterations=2, detail="none"),
     "best": Preset(start="noise", strength=1.0, iterations=3, schedule="fixed", tile_overlap=0.25, detail="none"),
 }
-"""For Stable Diffusion checkpoints."""
+"""For Stable Diffusion checkpoints; where the canvas is steered or kept in part, a quilt takes the place of the swatch model."""
 
 PAINT_STABLE_DIFFUSION: dict[str, Preset] = {
-    "draft": STABLE_DIFFUSION["draft"],
+    "draft": Preset(strength=0.0, iterations=0),
     "standard": Preset(start="scatter", strength=0.6, iterations=2, detail="none"),
     "best": Preset(start="scatter", strength=0.8, iterations=3, schedule="fixed", tile_overlap=0.25, detail="none"),
 }
@@ -102,8 +102,15 @@ PUBLISHED = Preset(start="noise", strength=1.0, schedule="fixed", window="ones",
 """The published expansion: pure noise, 50 steps, M = 3, stride of an eighth of the tile, weights 1."""
 
 
-def choose(name: str, trained_on_pairs: bool, painting: bool = False, **overrides: Any) -> Preset:
+def choose(
+    name: str, trained_on_pairs: bool, painting: bool = False, steered: bool = False, **overrides: Any
+) -> Preset:
     """A preset with the given options replaced; options that are None keep the preset's value.
+
+    Args:
+        trained_on_pairs: Of the model, see `Backbone`.
+        painting: Whether there are labels.
+        steered: Whether the canvas has a layout or kept pixels, which the swatch model does not look at.
 
     Raises:
         OptionError: Unknown name.
@@ -111,4 +118,7 @@ def choose(name: str, trained_on_pairs: bool, painting: bool = False, **override
     table = BUNDLED if trained_on_pairs else PAINT_STABLE_DIFFUSION if painting else STABLE_DIFFUSION
     if name not in table:
         raise OptionError(f"preset={name!r} is not known; choose one of {', '.join(NAMES)}.")
-    return replace(table[name], **{key: value for key, value in overrides.items() if value is not None})
+    chosen = table[name]
+    if steered and chosen.start == "swatch":
+        chosen = replace(chosen, start="quilt")
+    return replace(chosen, **{key: value for key, value in overrides.items() if value is not None})

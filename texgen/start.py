@@ -1,10 +1,13 @@
-"""Where a canvas begins: noise, or a quilt of the exemplar; with the map back to the exemplar where there is one."""
+"""Where a canvas begins: noise, the swatch model's texture, or a quilt of the exemplar; with the map back to the exemplar where there is one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +16,10 @@ from texgen.exemplar import Exemplar
 from texgen.models import Backbone
 from texgen.quilt import MIN_BLOCK, Given, block_side, quilt, quilt_around
 from texgen.regional import NONE
-from tiling import Size, Wrap
+from tiling import Size, Tile, Wrap
+
+BAND = 128
+"""Rows of the swatch model's texture that are shown at once."""
 
 
 class Start(NamedTuple):
@@ -75,6 +81,68 @@ def quilt_start(
     else:
         sewn = quilt_around(exemplar.sources, canvas, wrap, given, **options)
     return Start(sewn.latents, sewn.coordinates)
+
+
+def swatch_start(
+    backbone: Backbone,
+    exemplar: Exemplar,
+    canvas: Size,
+    wrap: Wrap,
+    seed: int,
+    folder: Path,
+    shares: Sequence[float] | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Start:
+    """The finished texture of the swatch model, encoded.
+
+    Its coordinates are those of the top left pixel of each latent pixel.
+
+    Args:
+        backbone: Whose encoder is used.
+        exemplar: The swatches.
+        canvas: In latent pixels.
+        wrap: Axes that close to a ring.
+        seed: Of the texture.
+        folder: Where fields and pixels are kept meanwhile.
+        shares: Of each exemplar on the canvas.
+        interrupted: Asked again and again whether to give up.
+
+    Raises:
+        KeyboardInterrupt: It is to.
+    """
+    from texgen.swatch.bank import bank_of
+    from texgen.swatch.settings import PRESETS
+    from texgen.swatch.synthesis import Synthesis, torus_of
+
+    size, settings, factor = canvas.scaled(exemplar.factor), PRESETS["standard"], exemplar.factor
+    swatches = [image[0].permute(1, 2, 0).contiguous().numpy() for image in exemplar.images]
+    parts = [1 / len(swatches)] * len(swatches) if shares is None else shares
+    torus = torus_of(size, wrap)
+    with TemporaryDirectory(dir=folder) as place:
+        synthesis = Synthesis(bank_of(swatches, parts, torus, settings.patch), torus, settings, seed, Path(place))
+        for _ in synthesis.run():
+            if interrupted():
+                raise KeyboardInterrupt
+        pixels = np.memmap(Path(place) / "pixels", np.uint8, "w+", shape=(*size, 3))
+        for top in range(0, size.height, BAND):
+            shown = synthesis.shown(top, min(top + BAND, size.height))[:, : size.width]
+            pixels[top : top + BAND] = np.rint(np.clip(shown, 0, 1) * 255)
+
+        def paint(tile: Tile) -> Tensor:
+            area = tile.scaled(factor)
+            rows, columns = (np.arange(*ends) % n for ends, n in zip((area[::2], area[1::2]), size, strict=True))
+            return torch.from_numpy(pixels[rows][:, columns]).permute(2, 0, 1)[None] / 255
+
+        latents = encoded(backbone, paint, canvas, wrap)
+        field = np.asarray(synthesis.result)[: size.height : factor, : size.width : factor]
+        coordinates = synthesis.bank.origins()[:, field >> 16, field & 0xFFFF].astype(np.int64)
+    for number, swatch in enumerate(swatches):
+        for axis in (0, 1):
+            last = swatch.shape[axis] - factor
+            coordinates[axis + 1] = np.where(
+                coordinates[0] == number, coordinates[axis + 1].clip(0, last), coordinates[axis + 1]
+            )
+    return Start(latents, torch.from_numpy(coordinates))
 
 
 def layout_start(layout: Tensor) -> Start:

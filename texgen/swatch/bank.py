@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from texgen.swatch import kernels
-from texgen.swatch.pyramid import edge_distance, halved
+from texgen.swatch.pyramid import edge_distance, halved, level_count
 from texgen.swatch.repeat import Repeat, repeat_of
 from texgen.swatch.settings import SYMMETRIES
 from texgen.swatch.threads import in_parts
@@ -236,6 +236,19 @@ def pack(y: np.ndarray, x: np.ndarray) -> np.ndarray:
 def turned(image: np.ndarray, turn: int) -> np.ndarray:
     """A picture (H, W, ...) turned by `turn` % 4 quarters counterclockwise, mirrored sideways before where `turn` is 4 or more."""
     return np.rot90(image[:, ::-1] if turn >= 4 else image, turn % 4)
+
+
+def bank_of(
+    swatches: Sequence[np.ndarray], shares: Sequence[float], canvas: Size, patch: int, symmetry: str = "none"
+) -> Bank:
+    """The bank that a canvas is made from; the arguments are those of `sources_of`.
+
+    Args:
+        canvas: In pixels; with the swatches it says how many scales there are.
+        patch: Largest side of a patch.
+    """
+    sources = sources_of(swatches, shares, symmetry)
+    return Bank(sources, level_count(min(min(s.pixels.shape[:2]) for s in sources), min(canvas)), patch)
 
 
 def sources_of(swatches: Sequence[np.ndarray], shares: Sequence[float], symmetry: str = "none") -> list[Source]:

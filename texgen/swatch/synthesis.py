@@ -22,7 +22,7 @@ from texgen.swatch.settings import Settings, at
 from texgen.swatch.starts import start_level, starter
 from texgen.swatch.threads import cores
 from texgen.swatch.usage import penalties, trust, usage
-from tiling import Size, Tile, plan_cores
+from tiling import Size, Tile, Wrap, plan_cores
 
 TILE = 64
 """Side of the tiles that are searched one after the other."""
@@ -38,9 +38,16 @@ MEDIAN = 0.7
 """Of the distances to the keys, relative to their mean."""
 PIECE, MOST_COPIED = 62, 0.3
 """Side in pixels of a piece that looks copied where it is shown whole, and the share of these a candidate may have."""
+MARGIN = 32
+"""Pixels made and thrown away beyond a border that does not wrap: the field lives on a torus."""
 PROGRESS = "progress.json"
 SAVE_SECONDS = 2
 """Between two savings within an iteration."""
+
+
+def torus_of(size: Size, wrap: Wrap) -> Size:
+    """The canvas on which a picture of a size is made, from its top left corner on."""
+    return Size(size.height + (0 if wrap.y else MARGIN), size.width + (0 if wrap.x else MARGIN))
 
 
 class State(NamedTuple):

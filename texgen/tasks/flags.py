@@ -97,7 +97,7 @@ SWATCH_OPTIONS: list[Callable[..., Any]] = [
 SYNTHESIS_OPTIONS: list[Callable[..., Any]] = [
     click.option("--preset", type=click.Choice(["draft", "standard", "best"]), default="standard", show_default=True),
     click.option("--seed", type=click.IntRange(0), help="Of all randomness; drawn and printed by default."),
-    click.option("--start", type=click.Choice(["quilt", "blocks", "noise", "coarse", "layout", "scatter"]), help="Where the canvas begins."),
+    click.option("--start", type=click.Choice(["quilt", "blocks", "noise", "swatch", "coarse", "layout", "scatter"]), help="Where the canvas begins."),
     click.option("--loop", type=click.Choice(["sample", "optimize"]), help="Algorithm 2, or 1: optimise the start itself."),
     click.option("--strength", type=float, help="Noise on the start, 0 to 1; ceil(strength * steps) steps are run."),
     click.option("--steps", type=int, help="Scheduler steps at strength 1."),

@@ -109,7 +109,7 @@ def make(
     clock.lap("read")
     backbone = _loaded(model, own_device(device), dtype)
     chosen = presets.choose(
-        preset, backbone.trained_on_pairs, request.target is not None, start=start, strength=strength, steps=steps, iterations=iterations, lr=lr, schedule=schedule,
+        preset, backbone.trained_on_pairs, request.target is not None, request.steered, start=start, strength=strength, steps=steps, iterations=iterations, lr=lr, schedule=schedule,
         window=window, inject=inject, adapt=adapt, raise_contrast=raise_contrast, match_spectrum=match_spectrum,
         detail=detail, tune_decoder=tune_decoder, loop=loop,
     )  # fmt: skip

@@ -33,8 +33,8 @@ class Options(TypedDict, total=False):
         exemplar_scale: Resize the swatch: larger gives larger features.
         exemplar_size: Resize the whole swatch to this many pixels a side, as published.
         flatten_light: Take slow changes of brightness out of the swatches, which repeats would show.
-        start: `quilt` or `noise`; of the swatch model also `blocks` (random pieces); of diffusion models `coarse` (a quilt whose large
-            features are laid out first), `layout` (the layout itself, where there is one), or `scatter` (random pixels of the
+        start: `quilt` or `noise`; of the swatch model also `blocks` (random pieces); of diffusion models `swatch` (the swatch model's
+            texture; the default of Stable Diffusion in `texgen.expand`), `coarse` (a quilt whose large features are laid out first), `layout` (the layout itself, where there is one), or `scatter` (random pixels of the
             same label, in `paint`).
         loop: `sample` (Algorithm 2) or `optimize` (Algorithm 1); by default the second only where a Stable Diffusion model paints a
             canvas of one tile.

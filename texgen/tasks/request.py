@@ -99,6 +99,11 @@ class Request:
     place: tuple[int, int] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def steered(self) -> bool:
+        """Whether there is a layout, or pixels that are kept."""
+        return not (self.layout is None and self.kept is None and self.place is None)
+
 
 def check_ranges(
     request: Request, tileable: str, strength: float | None, steps: int | None, iterations: int | None, lr: float | None,
@@ -143,7 +148,7 @@ def make_plan(
     _check_start(preset.start, request)
     if asked.a_map and preset.start in MAPLESS:
         raise OptionError(
-            f"a start of {preset.start} has no map of where cells came from; use start='quilt' or 'coarse'."
+            f"a start of {preset.start} has no map of where cells came from; use start='swatch', 'quilt' or 'coarse'."
         )
     if shares is not None and preset.start == "coarse":
         raise OptionError("exemplar_weights do not go with start='coarse'; use 'quilt'.")

@@ -27,7 +27,7 @@ from texgen.optimize import linear_timesteps
 from texgen.pixels import PixelFile
 from texgen.quilt import Given
 from texgen.sample import Step, strength_timesteps
-from texgen.start import Start, collage_start, layout_start, noise_start, quilt_start, scatter_start
+from texgen.start import Start, collage_start, layout_start, noise_start, quilt_start, scatter_start, swatch_start
 from texgen.tasks.clock import Clock
 from texgen.tasks.loops import Loops, canvas_labels
 from texgen.tasks.request import Plan
@@ -60,7 +60,7 @@ class Run:
         self._done("encode", stop)
         layout = None if plan.layout is None else self.backbone.encode(plan.layout.image).cpu()
         given = None if plan.kept is None else self._given(plan.kept)
-        begun = self._started(exemplar, layout, given, seeds[0])
+        begun = self._started(exemplar, layout, given, seeds[0], stop)
         self._done("start", stop)
         timesteps = strength_timesteps(self.backbone.scheduler, plan.preset.steps, plan.preset.strength)
         if plan.preset.loop == "optimize":
@@ -107,13 +107,18 @@ class Run:
         if self.unfinished.kept and self.team.any(stop.asked):
             raise KeyboardInterrupt
 
-    def _started(self, exemplar: Exemplar, layout: Tensor | None, given: Given | None, seed: int) -> Start:
+    def _started(
+        self, exemplar: Exemplar, layout: Tensor | None, given: Given | None, seed: int, stop: StopSignals
+    ) -> Start:
         plan, generator = self.plan, _generator(seed)
         if plan.preset.start == "noise":
             return noise_start()
         if plan.preset.start == "layout":
             assert layout is not None
             return layout_start(layout)
+
+        def alone_and_asked() -> bool:  # other processes would wait for this one
+            return self.unfinished.kept and self.team.size == 1 and stop.asked
 
         def make() -> dict[str, Tensor]:
             place = (plan.canvas, plan.wrap)
@@ -122,6 +127,10 @@ class Run:
                 begun = scatter_start(self.backbone, exemplar, plan.target, *place, seed)
             elif plan.target is not None:
                 begun = collage_start(self.backbone, exemplar, plan.target, *place, generator)
+            elif plan.preset.start == "swatch":
+                begun = swatch_start(
+                    self.backbone, exemplar, *place, seed, self.unfinished.folder, plan.shares, alone_and_asked
+                )
             elif plan.preset.start == "coarse":
                 begun = coarse_start(self.backbone, exemplar, *place, generator)
             else:

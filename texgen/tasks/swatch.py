@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from texgen.swatch.synthesis import Synthesis
 
 NAME = "swatch"
-MARGIN = 32
-"""Pixels made and thrown away beyond a border that does not wrap: the field lives on a torus."""
 BAND = 128
 
 
@@ -87,12 +85,10 @@ def synthesize(
         check_place(keep, Size(*pictures[0].shape[:2]), wanted)
     clock.lap("read")
 
-    from texgen.swatch.bank import Bank, sources_of  # numba is loaded when everything was checked
-    from texgen.swatch.pyramid import level_count
-    from texgen.swatch.synthesis import Kept, Synthesis
+    from texgen.swatch.bank import bank_of  # numba is loaded when everything was checked
+    from texgen.swatch.synthesis import Kept, Synthesis, torus_of
 
-    wrap = WRAPS[tileable]
-    canvas = Size(wanted.height + (0 if wrap.y else MARGIN), wanted.width + (0 if wrap.x else MARGIN))
+    canvas = torus_of(wanted, WRAPS[tileable])
     job = {
         "task": "expand",
         "texgen": recipe.package_version("texgen"),
@@ -111,9 +107,7 @@ def synthesize(
         **({} if keep is None else {"keep": list(keep)}),
     }
     run = RunFolder(folder, job, resume=resume)
-    swatches = sources_of(pictures, shares, symmetry)
-    levels = level_count(min(min(s.pixels.shape[:2]) for s in swatches), min(canvas))
-    bank = Bank(swatches, levels, chosen.patch)
+    bank = bank_of(pictures, shares, canvas, chosen.patch, symmetry)
     kept = None if keep is None else Kept(0, keep[1], keep[0])
     synthesis = Synthesis(bank, canvas, chosen, seed, run.folder, kept=kept, durable=run.kept)
     clock.lap("load")
