@@ -1,12 +1,14 @@
-"""Two classical baselines, written small: image quilting on pixels, and optimisation of patch distributions."""
+"""Three classical baselines, written small: image quilting on pixels, patch distributions, and generative patch nearest neighbours."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from texgen.exemplar import Source
@@ -71,4 +73,67 @@ def _matched(image: Tensor, exemplar: Tensor, generator: torch.Generator, second
     return image.detach()
 
 
-ALL: dict[str, Callable[..., Tensor]] = {"pixel-quilt": pixel_quilt, "patches": patch_optimisation}
+def nearest_patches(
+    exemplar: Tensor, size: Size, seed: int, seconds: float, factor: float = 0.75, iterations: int = 10
+) -> Tensor:
+    """GPNN's loop on a torus: at each scale every 7x7 patch becomes its nearest one of the exemplar's, overlaps are averaged.
+
+    Nearest by the distance over (alpha + that of the exemplar's patch to its own nearest one), among four candidates by 16 principal components;
+    a scale is left early where its share of the time, by pixels, is over.
+
+    Granot, Feinstein, Shocher, Bagon, Irani, "Drop the GAN: In Defense of Patches Nearest Neighbors as Single Image Generative Models", CVPR 2022.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    scales = [1.0]
+    while min(exemplar.shape[-2:]) * scales[-1] * factor >= 20:
+        scales.append(scales[-1] * factor)
+    image, total = None, sum(scale**2 for scale in scales)
+    for scale in reversed(scales):
+        keys = F.interpolate(exemplar, scale_factor=scale, mode="bicubic", antialias=True) if scale < 1 else exemplar
+        here = (round(size.height * scale), round(size.width * scale))
+        if image is None:
+            pick = torch.randint(keys[0, 0].numel(), here, generator=generator)
+            image = keys.flatten(2)[..., pick.flatten()].view(1, 3, *here)
+        else:
+            image = F.interpolate(image, here, mode="bicubic", align_corners=False)
+        image = _replaced(image, keys, iterations, seconds * scale**2 / total)
+    return image.clamp(0, 1)
+
+
+def _replaced(image: Tensor, exemplar: Tensor, iterations: int, seconds: float, alpha: float = 0.005) -> Tensor:
+    values = F.unfold(exemplar, PATCH)[0].T.contiguous()
+    mean = values.mean(0)
+    basis = torch.linalg.eigh(torch.cov(values.T))[1][:, -16:]
+    tree = cKDTree(((values - mean) @ basis).numpy())
+    wrapped = [PATCH - 1, 0, PATCH - 1, 0]
+    deadline = time.perf_counter() + seconds
+    for _ in range(iterations):
+        queries = (F.unfold(F.pad(image, wrapped, mode="circular"), PATCH)[0].T - mean) @ basis
+        distances, found = tree.query(queries.numpy(), k=4, eps=1.0, workers=-1)
+        own = np.full(len(values), np.inf)
+        np.minimum.at(own, found, distances)
+        best = np.argmin(distances / (alpha + np.where(np.isfinite(own), own, 0)[found]), 1)
+        chosen = values[torch.from_numpy(found[np.arange(len(found)), best])]
+        padded = (image.shape[-2] + PATCH - 1, image.shape[-1] + PATCH - 1)
+        summed = F.fold(chosen.T[None], padded, PATCH)
+        image = _closed(summed, image.shape[-2:]) / PATCH**2
+        if time.perf_counter() > deadline:
+            break
+    return image
+
+
+def _closed(summed: Tensor, size: torch.Size) -> Tensor:
+    """What was added to the rows and columns before a torus' first ones, added to its last ones."""
+    beyond, (height, width) = PATCH - 1, size
+    image = summed[..., beyond:, beyond:].clone()
+    image[..., height - beyond :, :] += summed[..., :beyond, beyond:]
+    image[..., :, width - beyond :] += summed[..., beyond:, :beyond]
+    image[..., height - beyond :, width - beyond :] += summed[..., :beyond, :beyond]
+    return image
+
+
+ALL: dict[str, Callable[..., Tensor]] = {
+    "pixel-quilt": pixel_quilt,
+    "patches": patch_optimisation,
+    "gpnn": nearest_patches,
+}

@@ -3,7 +3,7 @@
     python benchmarks/quality.py examples/swatches benchmarks/swatches --out out/quality --preset draft --preset standard
 
 Each `--preset` is a preset name, optionally with options: `standard:strength=0.3,iterations=0`; or a baseline:
-`pixel-quilt`, `patches:seconds=20`.
+`pixel-quilt`, `patches:seconds=20`, `gpnn:seconds=60`.
 """
 
 from __future__ import annotations
