@@ -22,7 +22,8 @@ class Settings:
             single pixels.
         candidates: Starts made with different seeds and finished on the coarse levels; the one of the least energy goes on.
         quilt_level: Scale at which a quilt is sewn; larger is faster, and leaves more to the search.
-        block, overlap: Of the quilt's pieces and of random blocks, in pixels at full size; larger keeps larger features and copies more.
+        block, overlap: Of the quilt's pieces and of random blocks, in pixels at full size; larger keeps larger features and copies more. A quilt's
+            are at least a quarter and an eighth of a large swatch's side.
         mend: How often a quilt is gone over for its worst seams.
         iterations: Of search and vote.
         patch: Side of the patches that are compared and voted.

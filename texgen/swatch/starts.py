@@ -30,8 +30,8 @@ def starter(level: Level, canvas: Size, settings: Settings) -> Callable[[int], n
         return partial(random_blocks, level, canvas, 1)
     if settings.start == "blocks":
         return partial(random_blocks, level, canvas, max(4, settings.block // 2 >> level.number))
-    block = max(4, min(settings.block >> level.number, level.side // 2))
-    overlap = max(2, min(settings.overlap >> level.number, block // 2, level.side // 6))
+    block = max(4, min(max(settings.block >> level.number, level.side // 4), level.side // 2))
+    overlap = max(2, min(max(settings.overlap >> level.number, level.side // 8), block // 2, level.side // 6))
     return partial(quilted, level, canvas, block, overlap, REUSE * misfit(level, block, overlap) ** 2, settings.mend)
 
 
