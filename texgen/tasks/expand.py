@@ -10,7 +10,7 @@ import numpy as np
 from texgen.errors import OptionError
 from texgen.image import ImageLike
 from texgen.tasks import swatch
-from texgen.tasks.options import ExpandOptions
+from texgen.tasks.options import ExpandOptions, Options
 from texgen.tasks.result import Result
 
 OF_THE_SWATCH_MODEL = (
@@ -71,7 +71,10 @@ def _for_the_swatch_model(options: ExpandOptions) -> dict[str, Any]:
 
     Raises:
         OptionError: One that only diffusion models know.
+        TypeError: One that none knows.
     """
+    if unknown := sorted(options.keys() - ExpandOptions.__annotations__.keys() - Options.__annotations__.keys()):
+        raise TypeError(f"expand() got an unexpected keyword argument {unknown[0]!r}")
     known = {name: value for name, value in options.items() if name in OF_THE_SWATCH_MODEL}
     for name in options.keys() - known.keys() - {"model"}:
         value = options[name]  # type: ignore[literal-required]
