@@ -333,6 +333,7 @@ def test_any_size_from_64_px(size, tileable):
     result = texgen.expand(noise(), size, tileable=tileable, **OPTIONS)
     assert pixels(result).shape == (*size, 3)
     assert result.recipe["model"] == "swatch" and result.recipe["ad_energy"]["levels"]["0"]["after"] >= 0
+    assert result.recipe["repeat"] == [{"height": 64, "width": 64, "shift": 0, "wrap": [True, True]}]
 
 
 def test_a_tileable_side_closes_and_another_need_not():

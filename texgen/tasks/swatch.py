@@ -27,6 +27,7 @@ from texgen.team import join
 from tiling import Size
 
 if TYPE_CHECKING:
+    from texgen.swatch.bank import Bank
     from texgen.swatch.synthesis import Synthesis
 
 NAME = "swatch"
@@ -127,7 +128,7 @@ def synthesize(
         pixels=pixels,
         latents=None,
         coordinates=coordinates,
-        recipe={**job, "ad_energy": energy},
+        recipe={**job, "repeat": _repeats(bank), "ad_energy": energy},
         timings=clock.laps,
         unfinished=run,
     )
@@ -189,6 +190,12 @@ def _render(
             list(pool.map(band, missing[start : start + 4 * synthesis.workers]))
             if run.kept and stop.asked:
                 raise KeyboardInterrupt
+
+
+def _repeats(bank: Bank) -> list[dict[str, Any] | None]:
+    """What each swatch was found to repeat of itself; None for one of which windows are used."""
+    found = {source.exemplar: source.repeat for source in bank.sources if source.turn == 0}
+    return [None if repeat is None else {**repeat._asdict(), "wrap": list(repeat.wrap)} for repeat in found.values()]
 
 
 def _coordinates(synthesis: Synthesis, size: Size) -> np.ndarray:
