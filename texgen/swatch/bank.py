@@ -211,7 +211,10 @@ class Bank:
             )  # fmt: skip
             wanted[each.exemplar] += each.share
         own &= centres
-        aligned = not (np.where(tori[:, 6:], [p.repeat[:2] for p in self.places], 0) % (1 << number)).any()
+        sides = [
+            (p.repeat.height * p.repeat.wrap.y, p.repeat.width * p.repeat.wrap.x, p.repeat.shift) for p in self.places
+        ]
+        aligned = not (np.array(sides) % (1 << number)).any()
         shares *= own.sum() / shares[own].sum()
         basis, offset = components(pixels, own, patch, dims)
         keys = described(pixels, own if aligned else centres, patch, basis, offset)
