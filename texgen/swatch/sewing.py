@@ -53,33 +53,40 @@ class Rules(NamedTuple):
 
 
 class Laid(NamedTuple):
-    """What lies already: corners on the canvas and in the bank (n, 2), the use of each of the bank's pixels (H, W) and of each swatch."""
+    """What lies already: corners on the canvas and in the bank (n, 2), the use of each of the bank's pixels (H, W) and of each swatch; and `rows`
+    (m, 2): number of the first piece of each row of pieces, and where about the row lies."""
 
     tiles: np.ndarray
     shown: np.ndarray
     total: np.ndarray
     shown_of: np.ndarray
+    rows: np.ndarray
 
 
 @compiled
 def sew(sheet, rules, softer, tiles, draws, passes, field):
     """Place blocks on `tiles` one after the other, then sew over the worst seams; `field` is -1 where nothing lies yet."""
     rows, columns = sheet.inside.shape
-    most = len(tiles) * (1 + passes)
+    most, across = len(tiles) * (1 + passes), 1
+    while across < len(tiles) and tiles[across, 0] == tiles[0, 0]:
+        across += 1
+    bands = len(tiles) // across + passes * -(-field.shape[0] // (rules.block - rules.overlap)) + 2
     laid = Laid(
         np.zeros((most, 2), np.int64), np.zeros((most, 2), np.int64), np.zeros((rows, columns), np.float32),
-        np.zeros(len(sheet.wanted), np.float32),
+        np.zeros(len(sheet.wanted), np.float32), np.full((bands, 2), most, np.int64),
     )  # fmt: skip
     for number in range(len(tiles)):
         top, left = tiles[number, 0], tiles[number, 1]
+        if number % across == 0:
+            laid.rows[number // across] = number, top
         sy, sx = best_piece(sheet, rules, laid, number, field, top, left, rules.block, draws[number])
         lay(sheet, rules, field, top, left, sy, sx, rules.overlap)
         note(sheet, rules, laid, number, top, left, sy, sx)
-    mend(sheet, softer, laid, len(tiles), passes, field)
+    mend(sheet, softer, laid, len(tiles), len(tiles) // across, passes, field)
 
 
 @compiled
-def mend(sheet, rules, laid, count, passes, field):
+def mend(sheet, rules, laid, count, row, passes, field):
     """In every part of the canvas where the seams are worse than in half of them, sew a piece over the worst place, if it fits better."""
     height, width = field.shape
     side, ring = rules.block - rules.overlap, max(2, rules.block // 4)
@@ -91,6 +98,9 @@ def mend(sheet, rules, laid, count, passes, field):
             worst[cell] = worst_window(sheet, field, cell // across * side, cell % across * side, side, rules.block)[0]
         limit = np.median(worst)
         for cell in range(down * across):
+            if cell % across == 0:
+                laid.rows[row] = count, cell // across * side - rules.block // 2
+                row += 1
             if worst[cell] <= limit:
                 continue
             cost, y, x = worst_window(sheet, field, cell // across * side, cell % across * side, side, rules.block)
@@ -254,31 +264,38 @@ def repeats(sheet, rules, laid, count, height, width, top, left, carried, credit
     steps = np.zeros((rows + 1, columns + 1), np.float64)
     phases = np.zeros((tori[0, HEIGHT], tori[0, WIDTH]), np.float32)
     forgiven, weights = 0, np.float32(1)
-    for other in range(count):
-        dy = (top - laid.tiles[other, 0] + height // 2) % height - height // 2
-        if abs(dy) >= rules.reach:
+    row = 0
+    while laid.rows[row, 0] < count:
+        first, last = laid.rows[row, 0], min(laid.rows[row + 1, 0], count)
+        dy = (top - laid.rows[row, 1] + height // 2) % height - height // 2
+        row += 1
+        if abs(dy) >= rules.reach + block:  # all of the row is out of sight
             continue
-        dx = (left - laid.tiles[other, 1] + width // 2) % width - width // 2
-        away = np.sqrt(dy * dy + dx * dx)
-        if away >= rules.reach:
-            continue
-        sy, sx = laid.shown[other, 0], laid.shown[other, 1]
-        weight = np.float32(1 - away / rules.reach)
-        weights += weight
-        for i in range(-1, 2):
-            for j in range(-1, 2):
-                py, px = phase(tori, laid.tiles[other, 0] - sy + i, laid.tiles[other, 1] - sx + j)
-                phases[py, px] += weight
-        steps[sy, sx] += weight
-        steps[sy + block, sx] -= weight
-        steps[sy, sx + block] -= weight
-        steps[sy + block, sx + block] += weight
-        if abs(dy) < block and abs(dx) < block and forgiven < MOST_CARRIED:
-            torus = tori[sheet.source[sy, sx]]
-            carried[forgiven, 0], carried[forgiven, 1] = around(torus, sheet.corners, sy + dy, sx + dx)
-            part = (block - abs(dy)) * (block - abs(dx)) / (block * block)
-            credit[forgiven] = FORGIVEN * rules.reuse * weight * part
-            forgiven += 1
+        for other in range(first, last):
+            dy = (top - laid.tiles[other, 0] + height // 2) % height - height // 2
+            if abs(dy) >= rules.reach:
+                continue
+            dx = (left - laid.tiles[other, 1] + width // 2) % width - width // 2
+            away = np.sqrt(dy * dy + dx * dx)
+            if away >= rules.reach:
+                continue
+            sy, sx = laid.shown[other, 0], laid.shown[other, 1]
+            weight = np.float32(1 - away / rules.reach)
+            weights += weight
+            for i in range(-1, 2):
+                for j in range(-1, 2):
+                    py, px = phase(tori, laid.tiles[other, 0] - sy + i, laid.tiles[other, 1] - sx + j)
+                    phases[py, px] += weight
+            steps[sy, sx] += weight
+            steps[sy + block, sx] -= weight
+            steps[sy, sx + block] -= weight
+            steps[sy + block, sx + block] += weight
+            if abs(dy) < block and abs(dx) < block and forgiven < MOST_CARRIED:
+                torus = tori[sheet.source[sy, sx]]
+                carried[forgiven, 0], carried[forgiven, 1] = around(torus, sheet.corners, sy + dy, sx + dx)
+                part = (block - abs(dy)) * (block - abs(dx)) / (block * block)
+                credit[forgiven] = FORGIVEN * rules.reuse * weight * part
+                forgiven += 1
     phases *= rules.reuse * PHASE / weights
     beside = np.zeros((rows, columns), np.float32)
     for y in range(rows):
