@@ -132,6 +132,8 @@ def test_what_a_swatch_repeats_is_found():
     assert repeat_of(np.tile(noise(90, 90)[:, :64], (2, 1, 1))) == Repeat(90, 64, 0, Wrap(True, False))
     assert repeat_of(seamless()) == Repeat(32, 64, 32, both)
     assert repeat_of(np.full((64, 64, 3), 0.5, np.float32)).height == 64
+    stripes = np.tile(np.linspace(0, 1, 64, dtype=np.float32)[None, :, None], (64, 1, 3))
+    assert repeat_of(stripes) == Repeat(16, 64, 0, Wrap(True, False))
     found = {path.stem: repeat_of(images.read_pixels(path)) for path in SWATCHES.glob("*_*.jpg")}
     assert found["stone_wall"] == Repeat(256, 512, 256, both)
     assert found["brick_round"].wrap == both and found["wood_planks"].wrap.y
@@ -334,6 +336,17 @@ def test_any_size_from_64_px(size, tileable):
     assert pixels(result).shape == (*size, 3)
     assert result.recipe["model"] == "swatch" and result.recipe["ad_energy"]["levels"]["0"]["after"] >= 0
     assert result.recipe["repeat"] == [{"height": 64, "width": 64, "shift": 0, "wrap": [True, True]}]
+
+
+@pytest.mark.parametrize("symmetry", ["none", "all"])
+@pytest.mark.parametrize(
+    "swatch", [np.full((64, 64, 3), 0.5, np.float32), np.tile(noise(16, 16), (4, 4, 1)), seamless(90, 70)]
+)
+def test_swatches_of_one_colour_and_of_tiny_tiles_work(swatch, symmetry):
+    result = texgen.expand(swatch, (160, 200), symmetry=symmetry, with_map=True, **OPTIONS)
+    assert pixels(result).std() == pytest.approx(255 * swatch.std(), abs=4)
+    _, y, x = result.coordinates
+    assert y.min() >= 0 and y.max() < swatch.shape[0] and x.max() < swatch.shape[1]
 
 
 def test_a_tileable_side_closes_and_another_need_not():

@@ -220,7 +220,7 @@ class Bank:
         keys = described(pixels, own if aligned else centres, patch, basis, offset)
         if aligned:
             keys = keys[inside >> 16, inside & MASK]
-        spread = 2 * float(keys[own].var(0).sum())
+        spread = 2 * float(keys[own].var(0).sum()) + 1e-12
         similar = np.zeros((*shape, alike), np.int32)
         if alike:
             similar[own] = similar_keys(keys, own, alike)

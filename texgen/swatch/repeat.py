@@ -63,8 +63,8 @@ def repeat_of(pixels: np.ndarray) -> Repeat:
     part = pixels[:height, :width]
     if height % 2 == width % 2 == 0 and _same(part, height // 2, width // 2):
         return Repeat(height // 2, width, width // 2, Wrap(True, True))
-    across = np.swapaxes(part, 0, 1)
-    return Repeat(height, width, 0, Wrap(once[0] or carries_on(part), once[1] or carries_on(across)))
+    across = np.swapaxes(pixels, 0, 1)
+    return Repeat(height, width, 0, Wrap(once[0] or carries_on(pixels), once[1] or carries_on(across)))
 
 
 def carries_on(pixels: np.ndarray) -> bool:
