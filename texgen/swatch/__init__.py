@@ -8,10 +8,11 @@ pixel looks for the nearest key (search), every pixel becomes the mean of what t
 price of using a key too often and the weights of colours in a vote are terms added to it.
 
     pyramid      scales of a swatch, the distance to its edges
+    repeat       what a swatch repeats of itself, and which of its borders meet
     bank         all swatches on one sheet, with the descriptors of their patches
     kernels      vote, describe, search: the compiled inner loops
     usage        how often the bank is shown, and what that costs
-    quilt        the start that keeps large features whole
+    quilt        the start that keeps large features whole; sewing holds its inner loops
     starts       all starts
     settings     the presets
     synthesis    from start to finished field, as a generator of states
