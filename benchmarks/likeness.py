@@ -43,7 +43,8 @@ class Likeness(NamedTuple):
 def likeness(texture: Tensor, swatch: Tensor) -> Likeness:
     """All four of a texture and its swatch. Where a swatch tiles by itself, patches across its border are its own."""
     coherent, complete = [], []
-    pictures = [texture, swatch, carried_on(swatch)]
+    whole = carried_on(swatch)
+    pictures = [texture, swatch, whole]
     for _ in range(SCALES):
         first, second, around = pictures
         if min(*first.shape[-2:], *second.shape[-2:]) < 2 * PATCH:
@@ -54,7 +55,7 @@ def likeness(texture: Tensor, swatch: Tensor) -> Likeness:
         complete.append(torch.quantile(_Space(first, PATCH, space.basis).distances(second) / unit, 0.95))
         pictures = [F.avg_pool2d(picture, 2) for picture in pictures]
     at_95, at_99 = torch.stack(coherent).mean(0).tolist()
-    return Likeness(at_95, at_99, float(torch.stack(complete).mean()), copied(texture, carried_on(swatch)))
+    return Likeness(at_95, at_99, float(torch.stack(complete).mean()), copied(texture, whole))
 
 
 def carried_on(swatch: Tensor) -> Tensor:

@@ -286,6 +286,13 @@ def test_no_piece_lies_beside_nearly_what_it_would_carry_on():
         assert ((away > 0) & (away <= sewing.AWRY)).mean() < 0.002, "stripes and steps"
 
 
+def test_a_swatch_of_which_every_place_nearly_carries_on_is_sewn():
+    _, level = level_of(noise(64, 64)[:16, :16], levels=1)
+    assert len(own_corners(block_corners(level, 12))) < sewing.AWRY**2
+    field = quilted(level, Size(40, 40), 12, 6, REUSE, 1, 0)
+    assert level.centres[field >> 16, field & 0xFFFF].all()
+
+
 def test_symmetries_and_windows_of_large_swatches_keep_their_origin(monkeypatch):
     swatch = noise(70, 90)
     sources = sources_of([swatch], [1.0], "all")

@@ -213,7 +213,8 @@ def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
     span = rules.leap // 2 * 2 + 1
     costs = np.empty(span * span * SHORTLIST + MOST_CARRIED, np.float32)
     found_at = np.empty((span * span * SHORTLIST + MOST_CARRIED, 2), np.int64)
-    least = np.float32(np.inf)
+    least, spare = np.float32(np.inf), np.float32(np.inf)
+    spare_y, spare_x = np.int64(sheet.places[0, 0]), np.int64(sheet.places[0, 1])
     seen = np.zeros((rows, columns), np.bool_)
     found = 0
     shortlisted = min(SHORTLIST, tried) * span * span
@@ -236,12 +237,16 @@ def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
                 cost -= credit[k]
             elif max(abs(carried[k, 0] - y), abs(carried[k, 1] - x)) <= AWRY:
                 awry = True
-        if awry:
-            continue
         cost += scale * difference_at(pixels, y, x, known, values, n, 1)
+        if awry:
+            if cost < spare:
+                spare, spare_y, spare_x = cost, y, x
+            continue
         costs[found], found_at[found, 0], found_at[found, 1] = cost, y, x
         found += 1
         least = min(least, cost)
+    if found == 0:  # of a small swatch every place may nearly carry on one
+        return spare_y, spare_x
     most = least + rules.tolerance * abs(least) + 1e-6
     allowed = 0
     for p in range(found):
