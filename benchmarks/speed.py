@@ -1,6 +1,6 @@
 """Speed and memory: seconds per tile step and per megapixel, against the published schedule in the same run.
 
-    python benchmarks/speed.py [--size 768] [--sd15]
+    python benchmarks/speed.py [--size 768]
 
 The baseline is the published expansion run by the same code: stride of an eighth of the tile, weights of one, exemplar
 features computed anew for every tile. Ratios count; seconds depend on the machine.
@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 import texgen
 from texgen import image as images
@@ -90,23 +89,10 @@ def against_published(backbone: texgen.Backbone, side_px: int) -> None:
     print(f"ratio published / rolled at {side_px}x{side_px}: {found['published'] / found['rolled']:.1f}")
 
 
-def sd15() -> texgen.Backbone:
-    """The full Stable Diffusion 1.5 network with random weights."""
-    return texgen.Backbone(
-        name="sd15-random",
-        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768).to(memory_format=torch.channels_last),
-        autoencoder=AutoencoderKL(),
-        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
-        condition={"encoder_hidden_states": torch.zeros(1, 77, 768)},
-        fingerprint="random",
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=768)
     parser.add_argument("--model", default="mini")
-    parser.add_argument("--sd15", action="store_true", help="also time the SD 1.5 architecture with random weights")
     arguments = parser.parse_args()
     backbone = texgen.load(arguments.model)
     forward, iteration = tile_costs(backbone)
@@ -121,11 +107,6 @@ def main() -> None:
         taken = time.perf_counter() - started
         print(f"{preset} 1024x1024: {taken:.1f} s, {taken / 1.048576:.1f} s per megapixel, stages {result.timings}")
     print(f"peak memory {peak_gib():.2f} GiB")
-    if arguments.sd15:
-        forward, iteration = tile_costs(sd15(), repeats=1)
-        print(
-            f"SD 1.5 architecture, random weights: noise prediction {forward:.2f} s, AD iteration {iteration:.2f} s a tile, peak {peak_gib():.2f} GiB"
-        )
 
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ from tiling import Size
 
 Item = TypeVar("Item")
 GIB = 2**30
-MOST_TILES = 16
-GRADIENT_FACTOR = 1.6
-"""Peak of an AD iteration over the sum of the UNet's activations: those kept for the gradient, and the gradient's own."""
+MOST_TILES = 32
+"""More are hardly faster: on an H200 an AD iteration of Stable Diffusion 1.5 takes 10 ms a tile in batches of 16, 9 in batches of 32."""
+GRADIENT_FACTOR = {"cpu": 1.6, "cuda": 1.15}
+"""Peak of an AD iteration over the sum of the UNet's activations: those kept for the gradient, and the gradient's own. Measured
+on CUDA, in float16: 1.12 for one tile, 0.92 a tile of 16."""
 CANVAS_COPIES = 6
 """Canvases of latents alive at once: before and after a step, sums, noise, what a filter moves."""
 
@@ -77,7 +79,7 @@ def tile_bytes(backbone: Backbone, tile: Size) -> int:
         unet(latents, torch.zeros((), device="meta"), **condition)
     for hook in hooks:
         hook.remove()
-    return int(total * GRADIENT_FACTOR)
+    return int(total * GRADIENT_FACTOR.get(backbone.device.type, GRADIENT_FACTOR["cpu"]))
 
 
 def _on_meta(value: Any) -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from texgen.attention import choose_layers, exemplar_key_values, tapped
+from texgen.determinism import deterministic
 from texgen.guidance.content import content_loss
 from texgen.guidance.distill import ad_loss
 from texgen.guidance.settings import Guidance
@@ -69,21 +70,23 @@ def optimize(
     held = content is not None and guidance.content_weight > 0
     with tapped(backbone.unet, backbone.condition) as tap:
         for index, (timestep, tiles) in enumerate(zip(timesteps, plans, strict=False)):
-            ideal = exemplar_key_values(tap, on_device, timestep, layers, weights, regions)
+            with deterministic(backbone.device):
+                ideal = exemplar_key_values(tap, on_device, timestep, layers, weights, regions)
             fused = Accumulator(canvas.shape[1], canvas_size(canvas), canvas.device)
             total = 0.0
             for start in range(0, len(tiles), tile_batch):
                 batch = tiles[start : start + tile_batch]
                 values = cut_batch(canvas, batch).to(backbone.device).requires_grad_(True)
-                features = tap.features(values, timestep, layers)
-                labels = None if regions is None else cut_batch(regions.canvas, batch)
-                loss = ad_loss(features, ideal, guidance.attn_scale, labels)
-                if held:
-                    assert content is not None
-                    with torch.no_grad():
-                        kept = tap.features(cut_batch(content, batch).to(backbone.device), timestep, layers)
-                    loss = loss + guidance.content_weight * content_loss(features, kept)
-                (gradient,) = torch.autograd.grad(loss, values)
+                with deterministic(backbone.device):
+                    features = tap.features(values, timestep, layers)
+                    labels = None if regions is None else cut_batch(regions.canvas, batch)
+                    loss = ad_loss(features, ideal, guidance.attn_scale, labels)
+                    if held:
+                        assert content is not None
+                        with torch.no_grad():
+                            kept = tap.features(cut_batch(content, batch).to(backbone.device), timestep, layers)
+                        loss = loss + guidance.content_weight * content_loss(features, kept)
+                    (gradient,) = torch.autograd.grad(loss, values)
                 total += float(loss.detach())
                 for tile, part in zip(batch, gradient, strict=True):
                     fused.add(tile, part[None], window)

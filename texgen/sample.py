@@ -15,6 +15,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from texgen.attention import ExemplarKeyValues, TappedUNet, choose_layers, exemplar_key_values, tapped
+from texgen.determinism import deterministic
 from texgen.errors import TexgenError
 from texgen.guidance.content import content_loss
 from texgen.guidance.distill import ad_loss
@@ -261,7 +262,8 @@ class _ExemplarReader:
         if self.key_values is None:
             return _Reading(noisy, {})
         on_device = [e.to(self.tap.unet.device) for e in noisy]
-        return _Reading(noisy, self.key_values(self.tap, on_device, timestep))
+        with deterministic(self.tap.unet.device):
+            return _Reading(noisy, self.key_values(self.tap, on_device, timestep))
 
 
 @dataclass(frozen=True)
@@ -285,7 +287,8 @@ class _TileJob:
         try:
             held = None if content is None else cut_batch(content, tiles).to(device)
             mine = None if labels is None else cut_batch(labels, tiles)
-            values, losses = self.run(cut_batch(canvas, tiles).to(device), held, mine, tiles)
+            with deterministic(device):
+                values, losses = self.run(cut_batch(canvas, tiles).to(device), held, mine, tiles)
             return values.cpu(), losses
         except (RuntimeError, MemoryError) as error:
             if len(tiles) == 1 or not is_out_of_memory(error):
