@@ -156,7 +156,7 @@ def test_bad_inputs_give_one_line_and_exit_code_3(capsys, tmp_path):
         (["--model", "nonsense"], 4, "no such model"),
         (["--model", "evil.ckpt"], 4, "pickled checkpoints"),
         (["--device", "gpu9", "--model", "mini"], 2, "not available"),
-        (["--device", "cpu"], 2, "are for diffusion models"),
+        (["--device", "cpu"], 2, "device='cpu' is for diffusion models"),
         (["--strength", "0.1"], 2, "strength=0.1 is for diffusion models"),
         (["--start", "coarse"], 2, "is not for the swatch model"),
         (["--save-map", "map.png"], 2, "suffix must be one of .tif"),

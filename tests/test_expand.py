@@ -13,8 +13,9 @@ from PIL import Image
 import texgen
 from texgen import image as images
 from texgen import presets
+from texgen.diffusion.plan import canvas_of
 from texgen.errors import InputError, OptionError, ResourceError
-from texgen.tasks.request import canvas_of, size_of
+from texgen.tasks.size import size_of
 from tiling import Size, Wrap
 
 QUICK = {"preset": "standard", "steps": 25, "strength": 0.08, "iterations": 1}
@@ -224,7 +225,7 @@ def test_running_out_of_memory_says_what_to_change(mini, swatch, monkeypatch):
     def starve(*_args, **_options):
         return torch.empty(2**50)  # a real refusal of the allocator
 
-    monkeypatch.setattr("texgen.tasks.run.encode_exemplar", starve)
+    monkeypatch.setattr("texgen.diffusion.run.encode_exemplar", starve)
     with pytest.raises(ResourceError, match="out of memory with tile_batch=1 at 128x128; use a smaller"):
         texgen.expand(swatch, 128, model=mini, preset="draft")
 

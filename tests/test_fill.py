@@ -13,9 +13,9 @@ import texgen
 from texgen import image as images
 from texgen.errors import InputError, OptionError
 from texgen.exemplar import encode_exemplar
+from texgen.image import NONE
 from texgen.keep import MARGIN_PX, Kept, filled_in, on_grid
 from texgen.quilt import Given, _distances, quilt, quilt_around
-from texgen.regional import NONE
 from tiling import Size, Tile, Wrap
 
 QUICK = {"preset": "standard", "steps": 25, "strength": 0.08, "iterations": 1}

@@ -15,8 +15,9 @@ from texgen.collage import assembled, clear_labels, collage, middle_labels, scat
 from texgen.errors import InputError, OptionError
 from texgen.exemplar import encode_exemplar
 from texgen.guidance.distill import ad_loss
+from texgen.image import NONE
 from texgen.labels import Target, indexed, label_value, read_values, soft_target
-from texgen.regional import NONE, KeyValue, Regions, attend, by_label, cell_labels, token_grid, tokens_of
+from texgen.regional import KeyValue, Regions, attend, by_label, cell_labels, token_grid, tokens_of
 from texgen.spectrum import cross_spectrum, spectrum_matcher
 from tiling import Size, Tile, Wrap
 
@@ -68,7 +69,7 @@ def test_a_label_without_a_swatch_is_named_with_its_place():
 
 
 def test_a_hard_target_is_the_map_enlarged_by_nearest_neighbour():
-    target = Target(3, torch.tensor([[0, 1], [2, 0]], dtype=torch.uint8))
+    target = Target(torch.tensor([[0, 1], [2, 0]], dtype=torch.uint8), "abc")
     labels = target.on_canvas(Size(6, 4), Size(8, 8), Wrap(), 0)
     assert labels.dtype == torch.uint8
     assert labels[:6, :4].tolist() == [[0, 0, 1, 1]] * 3 + [[2, 2, 0, 0]] * 3
@@ -87,7 +88,7 @@ def test_soft_weights_become_ragged_patches_of_the_right_shares():
 
 
 def test_softness_moves_borders_within_its_width_only():
-    target = Target(2, torch.cat([torch.zeros(8, 8), torch.ones(8, 8)], 1).byte(), 64)
+    target = Target(torch.cat([torch.zeros(8, 8), torch.ones(8, 8)], 1).byte(), "ab", 64)
     labels = target.on_canvas(Size(256, 512), Size(256, 512), Wrap(), 3)
     assert (labels[:, :200] == 0).all() and (labels[:, -200:] == 1).all()
     assert 0.2 < float(labels[:, 240:272].float().mean()) < 0.8

@@ -19,7 +19,7 @@ import torch
 import texgen
 from texgen.checkpoint import GENERATIONS, Unfinished
 from texgen.errors import OptionError
-from texgen.run_folder import unfinished_seed
+from texgen.run_folder import RunFolder, unfinished_seed
 from texgen.sample import Progress
 from tiling import Accumulator, Size, Tile
 
@@ -100,12 +100,12 @@ def test_a_broken_newest_canvas_falls_back_to_the_one_before(sd, small, unbroken
 def test_progress_is_saved_and_loaded_whole(tmp_path):
     progress = Progress(latents=torch.randn(1, 2, 4, 4), index=3)
     progress.add([Tile(0, 0, 2, 4)], torch.randn(1, 2, 2, 4), (0.5, 0.25), torch.ones(2, 4))
-    run = Unfinished(tmp_path / "run", {"seed": 5}, resume=False)
+    run = Unfinished(RunFolder(tmp_path / "run", {"seed": 5}, resume=False))
     assert run.progress() is None
     run.offer(progress)
     assert run.progress() is None, "not yet time"
     run.offer(progress, now=True)
-    found = Unfinished(tmp_path / "run", {"seed": 5}, resume=True).progress()
+    found = Unfinished(RunFolder(tmp_path / "run", {"seed": 5}, resume=True)).progress()
     assert (found.index, found.batches, found.losses) == (3, 1, (0.5, 0.25))
     assert torch.equal(found.latents, progress.latents) and torch.equal(found.fused.values, progress.fused.values)
     assert isinstance(found.fused, Accumulator) and found.fused.canvas == Size(4, 4)
@@ -114,12 +114,12 @@ def test_progress_is_saved_and_loaded_whole(tmp_path):
 
 def test_another_job_is_not_resumed_and_a_new_one_begins_anew(tmp_path):
     folder = tmp_path / "run"
-    Unfinished(folder, {"seed": 5, "size": [8, 8]}, resume=False).stage("a", lambda: {"x": torch.ones(1)})
+    Unfinished(RunFolder(folder, {"seed": 5, "size": [8, 8]}, resume=False)).stage("a", lambda: {"x": torch.ones(1)})
     with pytest.raises(OptionError, match="the unfinished run has other seed; give the same options"):
-        Unfinished(folder, {"seed": 6, "size": [8, 8]}, resume=True)
-    again = Unfinished(folder, {"seed": 5, "size": [8, 8]}, resume=True)
+        Unfinished(RunFolder(folder, {"seed": 6, "size": [8, 8]}, resume=True))
+    again = Unfinished(RunFolder(folder, {"seed": 5, "size": [8, 8]}, resume=True))
     assert again.stage("a", lambda: {"x": torch.zeros(1)})["x"].item() == 1
-    anew = Unfinished(folder, {"seed": 5, "size": [8, 8]}, resume=False)
+    anew = Unfinished(RunFolder(folder, {"seed": 5, "size": [8, 8]}, resume=False))
     assert anew.stage("a", lambda: {"x": torch.zeros(1)})["x"].item() == 0
 
 

@@ -461,7 +461,7 @@ def test_nothing_of_torch_is_loaded(tmp_path):
         ({"keep": (100, 0)}, OptionError, "does not fit there"),
         ({"exemplar_weights": [1, 2]}, OptionError, "must be 1 numbers above 0"),
         ({"crop": (0, 0, 32, 32)}, InputError, "at least 64 px a side are needed"),
-        ({"model": "mini", "symmetry": "all"}, OptionError, "symmetry is for the swatch model"),
+        ({"model": "mini", "symmetry": "all"}, OptionError, "symmetry='all' is for the swatch model"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, error, message):

@@ -158,7 +158,7 @@ def test_a_tuned_decoder_is_kept_by_what_it_depends_on_and_the_result_is_the_sam
     monkeypatch.setenv("TEXGEN_CACHE", str(tmp_path / "cache"))
     first = np.asarray(texgen.expand(small, seed=1, **options).image)
     assert len(list((tmp_path / "cache").iterdir())) == 1
-    monkeypatch.setattr("texgen.tasks.run.tuned_decoder", None)  # not called again
+    monkeypatch.setattr("texgen.diffusion.run.tuned_decoder", None)  # not called again
     again = np.asarray(texgen.expand(small, seed=1, **options).image)
     texgen.expand(small, seed=2, **options)
     assert np.array_equal(first, again) and np.array_equal(first, fresh)

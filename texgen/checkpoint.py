@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -17,34 +15,34 @@ from tiling import Accumulator, canvas_size
 GENERATIONS = ("canvas-0", "canvas-1")
 
 
-class Unfinished(RunFolder):
-    """An unfinished run of a diffusion model; every file in it is written whole, the canvas in two generations.
+class Unfinished:
+    """An unfinished run of a diffusion model; every file of it is written whole, the canvas in two generations.
 
     Args:
-        folder, job, resume, owner: As `RunFolder`; only the owner saves the canvas.
+        run: Its folder; only the owner saves the canvas.
         minutes: Between two savings of the canvas.
-
-    Raises:
-        OptionError: `resume` with a folder of another job.
     """
 
-    def __init__(
-        self, folder: Path | None, job: Mapping[str, Any], *, resume: bool, minutes: float = 1.0, owner: bool = True
-    ) -> None:
-        super().__init__(folder, job, resume=resume, owner=owner)
-        self.minutes = minutes
+    def __init__(self, run: RunFolder, minutes: float = 1.0) -> None:
+        self.run, self.minutes = run, minutes
+        self.folder, self.kept = run.folder, run.kept
         self._saved_at, self._generation = time.monotonic(), 0
+
+    def saved(self, name: str) -> dict[str, Tensor] | None:
+        """The tensors of a stage that an earlier run finished, or None."""
+        found = load_tensors(self.folder / f"{name}.safetensors")
+        return None if found is None else found[0]
+
+    def save(self, name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Keep the tensors of a finished stage; they are given back."""
+        if self.kept and self.run.owner:
+            save_tensors(self.folder / f"{name}.safetensors", tensors, {})
+        return tensors
 
     def stage(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """The tensors of a stage: as saved by an earlier run, else made and saved."""
-        path = self.folder / f"{name}.safetensors"
-        found = load_tensors(path)
-        if found is not None:
-            return found[0]
-        made = make()
-        if self.kept and self.owner:
-            save_tensors(path, made, {})
-        return made
+        found = self.saved(name)
+        return self.save(name, make()) if found is None else found
 
     def progress(self) -> Progress | None:
         """The newest canvas that can be read, or None."""
@@ -63,7 +61,7 @@ class Unfinished(RunFolder):
 
     def offer(self, progress: Progress, now: bool = False) -> None:
         """Save the canvas if the last time is long enough ago, or `now`."""
-        if not (self.kept and self.owner) or not (now or time.monotonic() - self._saved_at > 60 * self.minutes):
+        if not (self.kept and self.run.owner) or not (now or time.monotonic() - self._saved_at > 60 * self.minutes):
             return
         tensors = {"latents": progress.latents}
         if progress.fused is not None:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from texgen.detail import Detail
 from texgen.exemplar import Exemplar
+from texgen.image import NONE
 from texgen.models import Backbone
 from texgen.quilt import quilt
-from texgen.regional import NONE
 from tiling import Size, Tile, Wrap, bordered, cut, cut_from, plan_cores
 
 MARGIN = 8

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from texgen.exemplar import PHASES, Exemplar
+from texgen.image import NONE
 from texgen.models import Backbone
-from texgen.regional import NONE
 from tiling import Size, Tile, Wrap, bordered, canvas_size, cut, cut_from
 
 FEATHER_PX = 2

@@ -62,3 +62,9 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
         raise ResourceError(f"{path}: cannot be written ({what}); nothing was changed.") from error
+
+
+def check_range(name: str, value: float | None, low: float, high: float) -> None:
+    """Refuse a number outside of a range."""
+    if value is not None and not low <= value <= high:
+        raise OptionError(f"{name}={value} must be from {low} to {high}.")

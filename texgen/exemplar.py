@@ -10,8 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from texgen.image import NONE
 from texgen.models import Backbone
-from texgen.regional import NONE, cell_labels
+from texgen.regional import cell_labels
 from tiling import Size, Tile, canvas_size, cut, spread_tiles, tile_size
 
 PHASES = 2

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAX_PIXELS = 16384 * 16384
 MIN_SIDE = 64
 LIGHT_DEGREE, LIGHT_CELLS, LIGHT_FLOOR = 3, 64, 1 / 255
+NONE = 255
+"""The label of pixels that belong to none: not to be shown, not to be read."""
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "TGA", "BMP")
 ImageLike = Union[str, Path, Image.Image, np.ndarray, "Tensor"]
 """A file, a Pillow image, an array (H, W, 3) or a tensor (3, H, W) in [0, 1]."""

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from texgen import image as images
 from texgen.errors import InputError, OptionError
-from texgen.image import ImageLike
-from texgen.regional import NONE
+from texgen.image import NONE, ImageLike
 from tiling import Size, Wrap, bordered
 
 MOST = 64
@@ -98,14 +97,19 @@ class Target:
     """What a painted texture should show where.
 
     Attributes:
-        count: Number of labels.
         values: Labels (H, W), uint8; or the weight of each of them (labels, H, W), float32, summing to 1.
+        names: Of the labels, as users write them.
         softness: Width in px over which neighbouring materials interlock.
     """
 
-    count: int
     values: Tensor
+    names: Sequence[str]
     softness: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """Number of labels."""
+        return len(self.names)
 
     def on_canvas(self, size: Size, canvas: Size, wrap: Wrap, seed: int) -> Tensor:
         """The label of every pixel (canvas height, canvas width), uint8; hard: soft weights become ragged borders.
@@ -164,7 +168,7 @@ def soft_target(maps: Mapping[int, ImageLike], known: Sequence[int], softness: f
     if float(total.min()) <= 0:
         y, x = (total <= 0).nonzero()[0].tolist()
         raise InputError(f"all weight maps are black at x={x}, y={y}; at least one label must have a weight there.")
-    return Target(len(known), weights / total, softness)
+    return Target(weights / total, [written(value) for value in known], softness)
 
 
 def _blurred(weights: Tensor, softness: float, wrap: Wrap) -> Tensor:

@@ -10,10 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from texgen.image import NONE
 from tiling import Size, canvas_size
-
-NONE = 255
-"""The label of what belongs to none: not to be shown, not to be read."""
 
 
 class KeyValue(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,6 +48,20 @@ class Step:
     tiles: int
     iterations: int
     losses: tuple[float, ...]
+
+    @property
+    def done(self) -> int:
+        """Steps done."""
+        return self.index + 1
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "step"
+
+    def event(self) -> dict[str, Any]:
+        """What programs that follow the run are told, as JSON."""
+        return {"index": self.done, "total": self.total, "timestep": self.timestep, "tiles": self.tiles}
 
 
 def strength_timesteps(scheduler: DDIMScheduler, steps: int, strength: float) -> list[int]:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from texgen.collage import assembled, collage, encoded, scattered
 from texgen.exemplar import Exemplar
+from texgen.image import NONE
 from texgen.models import Backbone
 from texgen.quilt import MIN_BLOCK, Given, block_side, quilt, quilt_around
-from texgen.regional import NONE
 from tiling import Size, Tile, Wrap
 
 BAND = 128

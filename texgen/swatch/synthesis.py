@@ -66,6 +66,15 @@ class State(NamedTuple):
     iteration: int
     stage: str = "search"
 
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "px"
+
+    def event(self) -> dict[str, Any]:
+        """What programs that follow the run are told, as JSON."""
+        return self._asdict()
+
 
 class Kept(NamedTuple):
     """A source that stays where it is: its number, and the top left corner of its place on the canvas."""

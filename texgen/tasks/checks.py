@@ -15,12 +15,6 @@ def check_tileable(tileable: str) -> None:
         raise OptionError(f"tileable={tileable!r} is not known; choose one of {', '.join(WRAPS)}.")
 
 
-def check_range(name: str, value: float | None, low: float, high: float) -> None:
-    """Refuse a number outside of a range."""
-    if value is not None and not low <= value <= high:
-        raise OptionError(f"{name}={value} must be from {low} to {high}.")
-
-
 def check_bits(bits: int, allowed: Sequence[int]) -> None:
     """Refuse a depth that pixels cannot have."""
     if bits not in allowed:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 
 from texgen.errors import OptionError
 from texgen.image import ImageLike
-from texgen.tasks import swatch
-from texgen.tasks.options import ExpandOptions, Options
+from texgen.job import Constraints
+from texgen.swatch.model import NAME
+from texgen.tasks.make import Request, make
+from texgen.tasks.options import ExpandOptions
 from texgen.tasks.result import Result
-
-OF_THE_SWATCH_MODEL = (
-    "tileable", "preset", "seed", "exemplars", "exemplar_weights", "crop", "rotate", "exemplar_scale", "exemplar_size", "flatten_light",
-    "symmetry", "start", "with_map", "bits", "checkpoint", "resume", "callback",
-)  # fmt: skip
-WITHOUT_EFFECT = {"device": "auto", "dtype": "auto", "attn_scale": 1.0, "adain": False, "checkpoint_minutes": 1.0}
-"""Options of diffusion models that the command line always gives; these values ask for nothing."""
 
 
 def expand(
@@ -54,30 +49,7 @@ def expand(
     if keep is not None and (len(keep) != 2 or not all(isinstance(side, int | np.integer) for side in keep)):
         raise OptionError(f"keep={keep!r} must be (left, top) in whole pixels.")
     place = None if keep is None else (int(keep[0]), int(keep[1]))
-    if options.get("model", swatch.NAME) == swatch.NAME:
-        return swatch.synthesize(image, size, keep=place, **_for_the_swatch_model(options))
-    others: Any = dict(options)
-    if others.pop("symmetry", "none") != "none":
-        raise OptionError("symmetry is for the swatch model; leave it out.")
-    from texgen.tasks.make import make
-    from texgen.tasks.request import Request
-
+    options.setdefault("model", NAME)
     notes = {} if place is None else {"keep": list(place)}
-    return make(Request(task="expand", sources=[image], size=size, place=place, notes=notes), **others)
-
-
-def _for_the_swatch_model(options: ExpandOptions) -> dict[str, Any]:
-    """The options it knows.
-
-    Raises:
-        OptionError: One that only diffusion models know.
-        TypeError: One that none knows.
-    """
-    if unknown := sorted(options.keys() - ExpandOptions.__annotations__.keys() - Options.__annotations__.keys()):
-        raise TypeError(f"expand() got an unexpected keyword argument {unknown[0]!r}")
-    known = {name: value for name, value in options.items() if name in OF_THE_SWATCH_MODEL}
-    for name in options.keys() - known.keys() - {"model"}:
-        value = options[name]  # type: ignore[literal-required]
-        if value is not None and value != WITHOUT_EFFECT.get(name):
-            raise OptionError(f"{name}={value!r} is for diffusion models; leave it out, or choose one with model.")
-    return known
+    request = Request(task="expand", sources=[image], size=size, constraints=Constraints(place=place), notes=notes)
+    return make(request, **options)

@@ -10,12 +10,11 @@ from torch import Tensor
 from texgen import image as images
 from texgen import recipe
 from texgen.errors import InputError, OptionError
-from texgen.image import ImageLike
+from texgen.image import NONE, ImageLike
+from texgen.job import Constraints
 from texgen.keep import Kept
-from texgen.regional import NONE
-from texgen.tasks.make import make
+from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
-from texgen.tasks.request import Request
 from texgen.tasks.result import Result
 from tiling import Tile
 
@@ -59,7 +58,7 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
         sources=[image if swatch is None else swatch],
         size=(height, width),
         maps=[mask.byte() * NONE] if swatch is None else None,
-        kept=_outside(picture, mask),
+        constraints=Constraints(kept=_outside(picture, mask)),
         notes={"picture": recipe.exemplar_entry(image, picture), "hole": recipe.exemplar_entry(hole, mask)},
     )
     return make(request, **options)
@@ -95,8 +94,9 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
         mask[:wide] = mask[-wide:] = True
     if axes in ("both", "x"):
         mask[:, :wide] = mask[:, -wide:] = True
-    kept, notes = _outside(picture, mask), {"band": wide}
-    return make(Request(task="tile", sources=[image], size=(height, width), kept=kept, notes=notes), **options)
+    given = Constraints(kept=_outside(picture, mask))
+    request = Request(task="tile", sources=[image], size=(height, width), constraints=given, notes={"band": wide})
+    return make(request, **options)
 
 
 def _outside(picture: Tensor, mask: Tensor) -> Kept:

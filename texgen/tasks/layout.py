@@ -7,9 +7,9 @@ from typing import Unpack
 from texgen import image as images
 from texgen import recipe
 from texgen.image import ImageLike
-from texgen.tasks.make import make
+from texgen.job import Constraints, Layout
+from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
-from texgen.tasks.request import Layout, Request
 from texgen.tasks.result import Result
 
 
@@ -47,10 +47,8 @@ def layout(
     wanted = plan_size(plan) if size is None else size
     rough = Layout(images.read(plan), layout_weight)
     notes = {"layout": recipe.exemplar_entry(plan, rough.image), "layout_weight": layout_weight}
-    return make(
-        Request(task="layout", sources=[image], size=wanted, layout=rough, content_weight=content_weight, notes=notes),
-        **options,
-    )
+    given = Constraints(layout=rough, content_weight=content_weight)
+    return make(Request(task="layout", sources=[image], size=wanted, constraints=given, notes=notes), **options)
 
 
 def plan_size(plan: ImageLike) -> tuple[int, int]:

@@ -15,8 +15,8 @@ import click
 from texgen import publish
 from texgen.errors import OptionError
 from texgen.run_folder import agreed_seed, unfinished_seed
+from texgen.swatch.model import NAME
 from texgen.tasks.result import Result
-from texgen.tasks.swatch import NAME
 from texgen.team import join, own_device
 
 
@@ -30,8 +30,6 @@ def make_outputs(
     maps = [] if save_map is None else _targets(save_map, variations)
     seed = agreed_seed(_resumed_seed(targets) if resume and seed is None else seed, None, team)
     report = _reporter(progress if team.rank == 0 else "silent")
-    if model == NAME and (device, dtype) != ("auto", "auto"):
-        raise OptionError("--device and --dtype are for diffusion models; leave them out, or choose one with --model.")
     chosen = model if model == NAME else functools.cache(lambda: _loaded(model, own_device(device), dtype))
     with ExitStack() as locks:
         for target in targets:
@@ -44,7 +42,7 @@ def make_outputs(
             report.begin(target, seed + number)
             result = run(
                 model=chosen, seed=seed + number, bits=int(bits), checkpoint=_folder(target), resume=resume, with_map=bool(maps),
-                callback=report.step, **options,
+                callback=report.step, device=device, dtype=dtype, **options,
             )  # fmt: skip
             if team.rank == 0:
                 result.save(target, metadata=not no_metadata, pyramid=pyramid)
@@ -74,22 +72,14 @@ class _Reporter:
         elif self.kind != "silent":
             click.echo(f"{target.name}: seed {seed}", err=True)
 
-    def step(self, step: Any) -> None:
-        """A `Step` of a diffusion model, or a `State` of the swatch model."""
-        if hasattr(step, "stage"):
-            self._state(step)
-        elif self.kind == "json":
-            self._event(event="step", index=step.index + 1, total=step.total, timestep=step.timestep, tiles=step.tiles)
-        else:
-            self._advance(step.index + 1, step.total, "step")
-
-    def _state(self, state: Any) -> None:
+    def step(self, state: Any) -> None:
+        """A `texgen.model.State`."""
         if self.kind == "json":
-            self._event(event="step", **state._asdict())
-        elif state.stage == "compile" and self.kind != "silent":
+            self._event(event="step", **state.event())
+        elif getattr(state, "stage", None) == "compile" and self.kind != "silent":
             click.echo("compiling for this machine, once: about half a minute", err=True)
         else:
-            self._advance(state.done, state.total, "px")
+            self._advance(state.done, state.total, state.unit)
 
     def _advance(self, done: int, total: int, unit: str) -> None:
         if self.kind == "bar":

@@ -12,10 +12,10 @@ from texgen import image as images
 from texgen import recipe
 from texgen.errors import InputError, OptionError
 from texgen.image import ImageLike
+from texgen.job import Constraints
 from texgen.labels import Label, Target, indexed, label_value, read_values, soft_target, written
-from texgen.tasks.make import make
+from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
-from texgen.tasks.request import Request
 from texgen.tasks.result import Result
 
 CONTENT_WEIGHT = 0.15
@@ -73,11 +73,10 @@ def paint(
         task="paint",
         sources=sources,
         size=target_size(target) if size is None else size,
-        content_weight=content_weight,
         maps=maps,
-        target=wanted,
+        constraints=Constraints(target=wanted, content_weight=content_weight),
         notes={
-            "labels": [written(value) for value in known],
+            "labels": list(wanted.names),
             "label_maps": recipe.digest(maps),
             "target": recipe.digest([wanted.values]),
             "softness": softness,
@@ -123,4 +122,6 @@ def _sources(
 def _target(target: TargetLike, known: list[int], softness: float) -> Target:
     if isinstance(target, Mapping):
         return soft_target({label_value(label): source for label, source in target.items()}, known, softness)
-    return Target(len(known), indexed(read_values(target, "target"), known, "target"), softness)
+    return Target(
+        indexed(read_values(target, "target"), known, "target"), [written(value) for value in known], softness
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,17 +12,18 @@ from torch import Tensor
 
 from texgen.checkpoint import Unfinished
 from texgen.collage import middle_labels
+from texgen.diffusion.plan import Plan
 from texgen.exemplar import Exemplar
+from texgen.image import NONE
 from texgen.interrupt import StopSignals
 from texgen.memory import off_device, within_memory
 from texgen.models import Backbone
 from texgen.optimize import optimize
 from texgen.quilt import Given
-from texgen.regional import NONE, Regions
+from texgen.regional import Regions
 from texgen.sample import Progress, Step, noised, normal, previous_timestep, sample
 from texgen.spectrum import SpectrumMatcher, spectrum_matcher
 from texgen.start import Start
-from texgen.tasks.request import Plan
 from texgen.team import Team
 from tiling import Tile, canvas_size, cut, fixed_schedule, make_window, rolled_schedule
 
@@ -41,7 +42,6 @@ class Loops:
         seeds: Of the canvas noise, the schedule, the exemplar noise.
         unfinished: Where progress is saved.
         team: The processes that share the tiles.
-        callback: Called with every step.
         stop: Whether the user wants to stop.
     """
 
@@ -54,11 +54,10 @@ class Loops:
     seeds: Sequence[int]
     unfinished: Unfinished
     team: Team
-    callback: Callable[[Step], None] | None
     stop: StopSignals
 
-    def sampled(self, timesteps: Sequence[int]) -> tuple[Tensor, dict[str, Any]]:
-        """The finished canvas, and what was done: steps, tile steps, AD iterations."""
+    def sampled(self, timesteps: Sequence[int]) -> Generator[Step, None, tuple[Tensor, dict[str, Any]]]:
+        """Steps, and at the end the finished canvas and what was done: steps, tile steps, AD iterations."""
         plan = self.plan
         plans = _needed(_schedule(plan, len(timesteps), self.seeds[1]), self.given)
         progress = self.team.shared(self.unfinished.progress)
@@ -83,9 +82,7 @@ class Loops:
             team=self.team,
             checkpoint=self._checkpoint,
         )
-        for step in within_memory(steps, partial(off_device, self.backbone.autoencoder)):
-            if self.callback is not None:
-                self.callback(step)
+        yield from within_memory(steps, partial(off_device, self.backbone.autoencoder))
         self.unfinished.offer(progress, now=bool(timesteps))
         return progress.latents, {
             "steps_run": len(timesteps),
@@ -93,8 +90,9 @@ class Loops:
             "ad_iterations": plan.guidance.iterations * sum(len(p) for p, on in zip(plans, active, strict=True) if on),
         }
 
-    def optimized(self, timesteps: Sequence[int]) -> tuple[Tensor, dict[str, Any]]:
-        """The canvas after Algorithm 1, and what was done; an interrupted run begins it anew, and so does one out of memory."""
+    def optimized(self, timesteps: Sequence[int]) -> Generator[Step, None, tuple[Tensor, dict[str, Any]]]:
+        """Steps of Algorithm 1, and at the end the canvas and what was done; an interrupted run begins it anew, and so does one out
+        of memory."""
         plan = self.plan
         plans = _schedule(plan, len(timesteps), self.seeds[1])
         steps = partial(
@@ -112,15 +110,13 @@ class Loops:
             regions=self._regions,
         )
 
-        def make() -> dict[str, Tensor]:
+        found = self.unfinished.saved("optimized")
+        if found is None:
             for step in within_memory(steps, partial(off_device, self.backbone.autoencoder)):
-                if self.callback is not None:
-                    self.callback(step)
+                yield step
                 if self.unfinished.kept and self.stop.asked:
                     raise KeyboardInterrupt
-            return {"latents": step.latents.detach().clone()}
-
-        found = self.team.shared(lambda: self.unfinished.stage("optimized", make))
+            found = self.unfinished.save("optimized", {"latents": step.latents.detach().clone()})
         done = {"steps_run": len(timesteps), "tile_steps": sum(map(len, plans)), "ad_iterations": sum(map(len, plans))}
         return found["latents"], done
 

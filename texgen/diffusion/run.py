@@ -1,9 +1,9 @@
-"""One run of a task: stages that are as an earlier run left them, or made; and the result."""
+"""One run of a diffusion model: stages that are as an earlier run left them, or made; and the texture."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -11,27 +11,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from texgen import recipe
+from texgen import job, recipe
 from texgen.adapt import adapted, with_weights
 from texgen.checkpoint import Unfinished
 from texgen.coarse import coarse_start
 from texgen.collage import Paint, assembled, clear_labels
 from texgen.decode import CanvasDecoder
 from texgen.detail import Detail, find_detail
+from texgen.diffusion.loops import Loops, canvas_labels
+from texgen.diffusion.plan import Plan, as_tensor
+from texgen.errors import ResourceError
 from texgen.exemplar import Exemplar, contrast, encode_exemplar
-from texgen.interrupt import StopSignals
+from texgen.job import Job
 from texgen.keep import Kept
-from texgen.memory import off_device, within_memory
+from texgen.memory import is_out_of_memory, off_device, within_memory
+from texgen.model import Texture, Workplace
 from texgen.models import Backbone
 from texgen.optimize import linear_timesteps
 from texgen.pixels import PixelFile
 from texgen.quilt import Given
 from texgen.sample import Step, strength_timesteps
 from texgen.start import Start, collage_start, layout_start, noise_start, quilt_start, scatter_start, swatch_start
-from texgen.tasks.clock import Clock
-from texgen.tasks.loops import Loops, canvas_labels
-from texgen.tasks.request import Plan
-from texgen.tasks.result import Result
 from texgen.team import Team
 from texgen.tensors import cached
 from texgen.tune import VERSION, decoder_weights, tuned_decoder, with_decoder
@@ -40,28 +40,71 @@ TUNING_SEED = 0
 
 
 @dataclass(frozen=True)
-class Run:
-    """Encode, start, sample, decode: each stage as an earlier run left it, or made."""
+class DiffusionRun:
+    """Encode, start, sample, decode: each stage as an earlier run left it, or made.
+
+    Attributes:
+        backbone: The model.
+        job: What was asked for.
+        plan: What was decided.
+        team: The processes that share the work.
+        minutes: Between two savings of the canvas.
+    """
 
     backbone: Backbone
+    job: Job
     plan: Plan
-    bits: int
-    unfinished: Unfinished
     team: Team
-    callback: Callable[[Step], None] | None
-    clock: Clock
+    minutes: float
 
-    def result(
-        self, job: dict[str, Any], prepared: Sequence[Tensor], maps: Sequence[Tensor] | None, stop: StopSignals
-    ) -> Result:
-        """The texture of prepared swatches, and of the labels of their pixels where there are any."""
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What of the model decides the result."""
+        plan = self.plan
+        return {
+            **recipe.environment(self.backbone),
+            **asdict(plan.preset),
+            "tile_overlap": [plan.tile[i] - plan.stride[i] for i in (0, 1)],
+            "guidance": asdict(plan.guidance),
+            "tile": list(plan.tile),
+            "tile_batch": plan.tile_batch,
+        }
+
+    def states(self, place: Workplace) -> Generator[Step, None, Texture]:
+        """Every step of the loop, and the texture.
+
+        Raises:
+            ResourceError: Out of memory.
+            KeyboardInterrupt: The user asked for it.
+        """
+        place.clock.lap("load")
+        try:
+            return (yield from _Stages(self, place, Unfinished(place.folder, self.minutes)).made())
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            plan = self.plan
+            raise ResourceError(
+                f"out of memory with tile_batch={plan.tile_batch} at {plan.size_px}; use a smaller tile_batch, size or exemplar."
+            ) from error
+
+
+class _Stages:
+    """The stages of a run, in a place."""
+
+    def __init__(self, run: DiffusionRun, place: Workplace, unfinished: Unfinished) -> None:
+        self.backbone, self.plan, self.job, self.team = run.backbone, run.plan, run.job, run.team
+        self.place, self.unfinished = place, unfinished
+
+    def made(self) -> Generator[Step, None, Texture]:
+        """All of them, one after the other."""
         plan, seeds = self.plan, np.random.SeedSequence(self.plan.seed).generate_state(5).tolist()
-        exemplar = encode_exemplar(self.backbone, prepared, maps, plan.label_count)
-        self._done("encode", stop)
+        exemplar = encode_exemplar(self.backbone, *_tensors(self.job.exemplars), plan.label_count)
+        self._done("encode")
         layout = None if plan.layout is None else self.backbone.encode(plan.layout.image).cpu()
         given = None if plan.kept is None else self._given(plan.kept)
-        begun = self._started(exemplar, layout, given, seeds[0], stop)
-        self._done("start", stop)
+        begun = self._started(exemplar, layout, given, seeds[0])
+        self._done("start")
         timesteps = strength_timesteps(self.backbone.scheduler, plan.preset.steps, plan.preset.strength)
         if plan.preset.loop == "optimize":
             timesteps = linear_timesteps(self.backbone, plan.preset.steps)
@@ -70,46 +113,41 @@ class Run:
         sampler = self._sampler(raised, timesteps, _generator(seeds[4]))
         painted = self._painted(exemplar, begun, timesteps)
         decoder = self.backbone if painted is not None else self._decoder(exemplar)
-        self._done("adapt", stop)
+        self._done("adapt")
         if level is not None:
             begun = begun._replace(latents=None if begun.latents is None else level.raised(begun.latents))
             layout = None if layout is None else level.raised(layout)
             given = None if given is None else given._replace(latents=level.raised(given.latents))
         loops = Loops(
             backbone=sampler, plan=plan, exemplar=raised, begun=begun, layout=layout, given=given, seeds=seeds[1:4],
-            unfinished=self.unfinished, team=self.team, callback=self.callback, stop=stop,
+            unfinished=self.unfinished, team=self.team, stop=self.place.stop,
         )  # fmt: skip
         move = loops.optimized if plan.preset.loop == "optimize" else loops.sampled
-        latents, history = move(timesteps)
+        latents, history = yield from move(timesteps)
         if level is not None:
             latents = level.lowered(latents)
-        self._done("sample", stop)
+        self._done("sample")
         detail = None if painted is not None else self._detail(decoder, exemplar, latents, begun)
-        self._done("detail", stop)
-        pixels = self._decoded(CanvasDecoder(decoder, latents, plan.wrap, detail, plan.kept, painted), stop)
-        self.clock.lap("decode")
+        self._done("detail")
+        pixels = self._decoded(CanvasDecoder(decoder, latents, plan.wrap, detail, plan.kept, painted))
+        self.place.clock.lap("decode")
         coordinates = begun.coordinates
         if coordinates is not None and given is not None:
             coordinates = torch.where(given.cells, -1 if given.coordinates is None else given.coordinates, coordinates)
-        return Result(
-            pixels=pixels, latents=latents, coordinates=coordinates, recipe={**job, **history},
-            timings=self.clock.laps, unfinished=self.unfinished,
-        )  # fmt: skip
+        return Texture(pixels=pixels, coordinates=coordinates, latents=latents, history=history)
 
     def _given(self, kept: Kept) -> Given:
         canvas, factor = self.plan.canvas, self.backbone.factor
         coordinates = kept.coordinates(canvas, factor) if self.plan.keeps_swatch else None
         return Given(kept.latents(self.backbone, canvas), kept.cells(canvas, factor), coordinates)
 
-    def _done(self, stage: str, stop: StopSignals) -> None:
+    def _done(self, stage: str) -> None:
         """A stage is finished, and saved where it is long: a good moment to stop if asked."""
-        self.clock.lap(stage)
-        if self.unfinished.kept and self.team.any(stop.asked):
+        self.place.clock.lap(stage)
+        if self.unfinished.kept and self.team.any(self.place.stop.asked):
             raise KeyboardInterrupt
 
-    def _started(
-        self, exemplar: Exemplar, layout: Tensor | None, given: Given | None, seed: int, stop: StopSignals
-    ) -> Start:
+    def _started(self, exemplar: Exemplar, layout: Tensor | None, given: Given | None, seed: int) -> Start:
         plan, generator = self.plan, _generator(seed)
         if plan.preset.start == "noise":
             return noise_start()
@@ -118,7 +156,7 @@ class Run:
             return layout_start(layout)
 
         def alone_and_asked() -> bool:  # other processes would wait for this one
-            return self.unfinished.kept and self.team.size == 1 and stop.asked
+            return self.place.stopping and self.team.size == 1
 
         def make() -> dict[str, Tensor]:
             place = (plan.canvas, plan.wrap)
@@ -190,11 +228,11 @@ class Run:
             canvas_labels(plan, exemplar, clear_labels),
         )  # fmt: skip
 
-    def _decoded(self, decoder: CanvasDecoder, stop: StopSignals) -> PixelFile:
+    def _decoded(self, decoder: CanvasDecoder) -> PixelFile:
         """The pixels; each process decodes its own bands, and none that is finished."""
         bands = decoder.bands
-        pixels = self.unfinished.pixels((*self.plan.size_px, 3), self.bits)
-        done = self.unfinished.bands(len(bands))
+        pixels = self.place.folder.pixels((*self.plan.size_px, 3), self.job.bits)
+        done = self.place.folder.bands(len(bands))
         mine = range(self.team.rank, len(bands), self.team.size)
 
         def missing() -> Iterator[int]:
@@ -205,10 +243,16 @@ class Run:
 
         for index in within_memory(missing, partial(off_device, self.backbone.unet)):
             done.finish(index)
-            if stop.asked:
+            if self.place.stop.asked:
                 raise KeyboardInterrupt
         self.team.wait()
         return pixels
+
+
+def _tensors(exemplars: Sequence[job.Exemplar]) -> tuple[list[Tensor], list[Tensor] | None]:
+    """Pictures (1, 3, H, W), and the labels of their pixels (H, W) where there are any."""
+    labels = [torch.from_numpy(each.labels) for each in exemplars if each.labels is not None]
+    return [as_tensor(each.pixels) for each in exemplars], labels or None
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -1,0 +1,60 @@
+"""Stable Diffusion and kin, and the bundled model, as makers of textures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from texgen.attention import choose_layers
+from texgen.diffusion.knobs import Knobs
+from texgen.diffusion.plan import Plan, make_plan
+from texgen.diffusion.run import DiffusionRun
+from texgen.errors import InputError, OptionError
+from texgen.job import Job
+from texgen.models import Backbone
+from texgen.regional import cell_labels
+from texgen.team import Team
+
+
+@dataclass(frozen=True)
+class DiffusionModel:
+    """A `texgen.model.Model`: attention distillation over tiles of a latent canvas.
+
+    Attributes:
+        backbone: The networks.
+        preset: Name of the preset.
+        knobs: What is set otherwise than there.
+    """
+
+    backbone: Backbone
+    preset: str
+    knobs: Knobs
+
+    def begin(self, job: Job, team: Team) -> DiffusionRun:
+        """Check and plan a job.
+
+        Raises:
+            OptionError, InputError, ResourceError: As `texgen.model.Model.begin`.
+        """
+        plan = make_plan(self.backbone, self.preset, self.knobs, job)
+        choose_layers(self.backbone.attention_layers, plan.guidance.layers)
+        _check_labels(job, plan, self.backbone.factor)
+        if plan.preset.loop == "optimize" and team.size > 1:
+            raise OptionError("loop='optimize' is for one process; use 'sample' under torchrun.")
+        return DiffusionRun(self.backbone, job, plan, team, self.knobs.checkpoint_minutes)
+
+
+def _check_labels(job: Job, plan: Plan, factor: int) -> None:
+    """Refuse labels that are wanted and of which the exemplars show not one latent pixel."""
+    maps = [torch.from_numpy(each.labels) for each in job.exemplars if each.labels is not None]
+    if not maps:
+        return
+    wanted = {0} if plan.target is None else set(plan.target.unique().tolist())  # type: ignore[no-untyped-call]
+    shown = {label for m in maps for label in cell_labels(m, factor, plan.label_count).unique().tolist()}  # type: ignore[no-untyped-call]
+    if wanted - shown:
+        target = job.constraints.target
+        what = "what lies outside of the hole" if target is None else f"label {target.names[sorted(wanted - shown)[0]]}"
+        raise InputError(
+            f"{what} is not to be seen in the swatch as it is used; at least {factor} px of it are needed: check crop and scale."
+        )

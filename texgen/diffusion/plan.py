@@ -1,0 +1,199 @@
+"""What a diffusion model will do for a job: sizes, tiles, settings. No network is run here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from texgen import presets
+from texgen.diffusion.knobs import Knobs
+from texgen.errors import OptionError
+from texgen.guidance.settings import Guidance
+from texgen.job import Constraints, Job, Layout
+from texgen.keep import Kept, on_grid
+from texgen.memory import GIB, fitting_batch
+from texgen.models import Backbone
+from texgen.presets import Preset
+from tiling import Size, Tile, Wrap, plan_tiles, tile_size
+
+MAPLESS = ("noise", "layout", "scatter")
+"""Starts that have no map of where cells came from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything decided before the first model call.
+
+    Attributes:
+        size_px: Of the result.
+        canvas, tile, stride: In latent pixels.
+        target: The label of every pixel of the canvas, (H, W), uint8.
+        kept: Pixels of the canvas that are given.
+        shares: Of the exemplars on the canvas.
+        label_count: Number of labels.
+        keeps_swatch: Whether what is given is the first swatch itself.
+    """
+
+    size_px: Size
+    canvas: Size
+    tile: Size
+    stride: Size
+    wrap: Wrap
+    preset: Preset
+    guidance: Guidance
+    seed: int
+    tile_batch: int
+    layout: Layout | None = None
+    target: Tensor | None = None
+    kept: Kept | None = None
+    shares: tuple[float, ...] | None = None
+    label_count: int = 1
+    keeps_swatch: bool = False
+
+
+def make_plan(backbone: Backbone, preset_name: str, knobs: Knobs, job: Job) -> Plan:
+    """Sizes, tiles and settings of a job.
+
+    Raises:
+        OptionError: Options that do not go together.
+        ResourceError: One tile does not fit in memory.
+    """
+    (size_px, wrap), given, factor = (job.canvas.size, job.canvas.wrap), job.constraints, backbone.factor
+    canvas = canvas_of(size_px, wrap, factor)
+    canvas_px = canvas.scaled(factor)
+    tile = tile_size(backbone.native_tile, canvas)
+    preset = _preset(backbone, preset_name, knobs, job, canvas == tile)
+    stride = _stride(preset, knobs.tile_overlap, tile, factor)
+    tile_batch = knobs.tile_batch
+    if tile_batch is None:
+        budget = None if knobs.memory is None else knobs.memory * GIB
+        tiles = plan_tiles(canvas, tile, stride, wrap)
+        tile_batch = 1 if preset.strength == 0 else fitting_batch(backbone, tile, canvas, len(tiles), budget)
+    layout, target = given.layout, given.target
+    kept = given.kept if given.place is None else _placed(job, given.place)
+    return Plan(
+        size_px=size_px,
+        canvas=canvas,
+        tile=tile,
+        stride=stride,
+        wrap=wrap,
+        preset=preset,
+        guidance=Guidance(
+            iterations=preset.iterations,
+            lr=preset.lr,
+            attn_scale=knobs.attn_scale,
+            start_time=knobs.start_time,
+            adain=knobs.adain,
+            inject=None if preset.inject == "none" else preset.inject,
+            layers=None if knobs.layers is None else tuple(knobs.layers),
+            content_weight=given.content_weight,
+        ),
+        seed=job.seed,
+        tile_batch=tile_batch,
+        layout=None if layout is None else replace(layout, image=_on_canvas(layout.image, size_px, canvas_px)),
+        target=None if target is None else target.on_canvas(size_px, canvas_px, wrap, job.seed),
+        kept=None if kept is None else on_grid(kept, size_px, canvas_px),
+        shares=job.shares,
+        label_count=1 if target is None else target.count,
+        keeps_swatch=given.place is not None,
+    )
+
+
+def _preset(backbone: Backbone, name: str, knobs: Knobs, job: Job, one_tile: bool) -> Preset:
+    """The preset with the knobs that were given, and what follows from the job; checked."""
+    given, overridden = job.constraints, presets.Preset.__dataclass_fields__.keys() - {"tile_overlap"}
+    preset = presets.choose(
+        name,
+        backbone.trained_on_pairs,
+        given.target is not None,
+        given.steered,
+        **{field: getattr(knobs, field) for field in overridden},
+    )
+    _check_start(preset.start, given)
+    if job.with_map and preset.start in MAPLESS:
+        raise OptionError(
+            f"a start of {preset.start} has no map of where cells came from; use start='swatch', 'quilt' or 'coarse'."
+        )
+    if job.shares is not None and preset.start == "coarse":
+        raise OptionError("exemplar_weights do not go with start='coarse'; use 'quilt'.")
+    if given.target is not None and knobs.adain:
+        raise OptionError("adain would give each tile the statistics of all materials; leave it out.")
+    if preset.start == "noise":
+        if knobs.strength not in (None, 1, 1.0):
+            raise OptionError(f"strength={knobs.strength} needs start='quilt'; a start of noise is strength 1.")
+        preset = replace(preset, strength=1.0)
+    undecided = knobs.loop is None and not knobs.sampling
+    if preset.start == "scatter" and preset.strength > 0 and one_tile and undecided:
+        preset = replace(preset, loop="optimize", steps=knobs.steps or presets.PAINT_STEPS)
+    if preset.loop == "optimize" and knobs.sampling:
+        raise OptionError(f"{knobs.sampling[0]} does nothing with loop='optimize'; leave it out, or use 'sample'.")
+    if preset.loop == "optimize" and (given.kept is not None or given.place is not None):
+        raise OptionError("loop='optimize' cannot keep pixels; use 'sample'.")
+    mostly_kept = given.kept is not None and 2 * int(given.kept.mask.sum()) > job.canvas.size.area
+    if mostly_kept and knobs.match_spectrum is None:
+        preset = replace(preset, match_spectrum=False)  # most of the canvas is given, and not to be moved
+    return preset
+
+
+def _stride(preset: Preset, overlap_px: int | None, tile: Size, factor: int) -> Size:
+    """Of the tiles, in latent pixels."""
+    if preset.schedule == "rolled":
+        if overlap_px is not None:
+            raise OptionError("tile_overlap is for schedule='fixed'; the rolled schedule has none.")
+        return tile
+    parts = [round(side * preset.tile_overlap) if overlap_px is None else overlap_px // factor for side in tile]
+    if min(parts) < 0 or any(part >= side for part, side in zip(parts, tile, strict=True)):
+        raise OptionError(f"tile_overlap={overlap_px} must be from 0 to less than the tile, {tile.scaled(factor)} px.")
+    return Size(tile.height - parts[0], tile.width - parts[1])
+
+
+def _check_start(start: str, given: Constraints) -> None:
+    if start == "layout" and given.layout is None:
+        raise OptionError("start='layout' needs a layout.")
+    if start == "scatter" and given.target is None:
+        raise OptionError("start='scatter' needs labels; it is for texgen.paint.")
+    for constraint, what, allowed in (
+        (given.layout, "layout", ("quilt", "layout")),
+        (given.target, "target map", ("quilt", "scatter", "noise")),
+        (given.kept or given.place, "kept pixels", ("quilt", "noise")),
+    ):
+        if constraint is not None and start not in allowed:
+            raise OptionError(f"start={start!r} does not look at the {what}; use {' or '.join(map(repr, allowed))}.")
+
+
+def _placed(job: Job, place: tuple[int, int]) -> Kept:
+    """The whole first exemplar at (left, top) of the result."""
+    (left, top), swatch = place, as_tensor(job.exemplars[0].pixels)
+    height, width = swatch.shape[-2:]
+    return Kept(swatch, torch.ones(height, width, dtype=torch.bool), Tile(top, left, top + height, left + width))
+
+
+def as_tensor(pixels: np.ndarray) -> Tensor:
+    """Pixels (H, W, 3) as (1, 3, H, W)."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+
+
+def _on_canvas(image: Tensor, size_px: Size, canvas_px: Size) -> Tensor:
+    """A layout of any size brought to the result's, its border repeated to the end of the canvas."""
+    resized = F.interpolate(image, tuple(size_px), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    missing = (0, canvas_px.width - size_px.width, 0, canvas_px.height - size_px.height)
+    return F.pad(resized, missing, mode="replicate")
+
+
+def canvas_of(size_px: Size, wrap: Wrap, factor: int) -> Size:
+    """The canvas in latent pixels: rounded up, to be cropped, on axes that do not wrap.
+
+    Raises:
+        OptionError: A side that wraps is no multiple of `factor`; the message names the two nearest that are.
+    """
+    for name, side, ring in (("height", size_px.height, wrap.y), ("width", size_px.width, wrap.x)):
+        if ring and side % factor:
+            low = side - side % factor
+            raise OptionError(
+                f"{name}={side} is no multiple of {factor}, which a tileable side must be; the nearest are {low} and {low + factor}."
+            )
+    return Size(-(-size_px.height // factor), -(-size_px.width // factor))

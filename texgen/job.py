@@ -1,0 +1,102 @@
+"""What is to be made: records that are made once, checked, and passed whole to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tiling import Size, Wrap
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from texgen.keep import Kept
+    from texgen.labels import Target
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Where a texture goes.
+
+    Attributes:
+        size: In pixels.
+        wrap: Axes along which it repeats without a seam.
+    """
+
+    size: Size
+    wrap: Wrap
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """A swatch as it is used.
+
+    Attributes:
+        pixels: (H, W, 3), float32, in [0, 1].
+        labels: Of its pixels, (H, W), uint8, `NONE` for what is not to be shown; None where all is.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A rough plan of the result.
+
+    Attributes:
+        image: (1, 3, H, W) in [0, 1], of any size.
+        weight: Of its low frequencies in the choice of quilted blocks.
+    """
+
+    image: Tensor
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraints:
+    """What steers a canvas.
+
+    Attributes:
+        layout: A rough plan of it.
+        content_weight: How closely AD holds on to the layout, or to the painted start.
+        target: Which label is wanted where.
+        kept: Pixels that are given.
+        place: (left, top) in pixels where the first exemplar itself is kept.
+    """
+
+    layout: Layout | None = None
+    content_weight: float = 0.0
+    target: Target | None = None
+    kept: Kept | None = None
+    place: tuple[int, int] | None = None
+
+    @property
+    def steered(self) -> bool:
+        """Whether there is a layout, or pixels that are kept."""
+        return not (self.layout is None and self.kept is None and self.place is None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A texture that is wanted.
+
+    Attributes:
+        canvas: Where it goes.
+        exemplars: What it is made of.
+        shares: Of each exemplar on the canvas, summing to 1; None where that is left to the model.
+        constraints: What steers it.
+        seed: Of all randomness.
+        bits: Of the pixels, 8 or 16.
+        with_map: Whether the map of where all came from is wanted.
+    """
+
+    canvas: Canvas
+    exemplars: Sequence[Exemplar]
+    shares: tuple[float, ...] | None = None
+    constraints: Constraints = field(default_factory=Constraints)
+    seed: int = 0
+    bits: int = 8
+    with_map: bool = False

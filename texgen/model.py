@@ -1,0 +1,119 @@
+"""What tasks see of a model: a job goes in, states come out, a texture is there at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from texgen.interrupt import StopSignals
+from texgen.job import Job
+from texgen.pixels import Pixels
+from texgen.run_folder import RunFolder
+from texgen.team import Team
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+class State(Protocol):
+    """Where a run stands."""
+
+    @property
+    def done(self) -> int:
+        """Units of work done."""
+
+    @property
+    def total(self) -> int:
+        """Units of work in all."""
+
+    @property
+    def unit(self) -> str:
+        """What is counted: `px` or `step`."""
+
+    def event(self) -> dict[str, Any]:
+        """What programs that follow the run are told, as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texture:
+    """What a run ends with.
+
+    Attributes:
+        pixels: (height, width, 3), on disk.
+        coordinates: Of every pixel or latent pixel, see `texgen.Result`.
+        latents: (1, C, h, w), of a diffusion model.
+        history: What was done, for the recipe.
+    """
+
+    pixels: Pixels
+    coordinates: np.ndarray | Tensor | None = None
+    latents: Tensor | None = None
+    history: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Clock:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """End a stage."""
+        now = time.perf_counter()
+        self.laps[name] = round(now - self._last, 3)
+        self._last = now
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a run works in.
+
+    Attributes:
+        folder: Where it keeps what is done.
+        stop: Whether the user wants to stop; a run that is kept does so at the next good moment, by a KeyboardInterrupt.
+        clock: To be told the end of every stage.
+    """
+
+    folder: RunFolder
+    stop: StopSignals
+    clock: Clock
+
+    @property
+    def stopping(self) -> bool:
+        """Whether to stop at the next good moment."""
+        return self.folder.kept and self.stop.asked
+
+
+class Run(Protocol):
+    """A job that a model has checked and planned.
+
+    Attributes:
+        entry: What of the model decides the result, for the recipe.
+    """
+
+    @property
+    def entry(self) -> Mapping[str, Any]: ...
+
+    def states(self, place: Workplace) -> Generator[State, None, Texture]:
+        """Do the work, going on with what an earlier run left in the folder.
+
+        Raises:
+            ResourceError: Out of memory or disk.
+            KeyboardInterrupt: The user asked for it.
+        """
+
+
+class Model(Protocol):
+    """What makes textures."""
+
+    def begin(self, job: Job, team: Team) -> Run:
+        """Check and plan a job; no network is run.
+
+        Raises:
+            OptionError: Options that make no sense for this job.
+            InputError: Exemplars that cannot be used.
+        """
