@@ -227,7 +227,7 @@ def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
             y, x = corners[y, x] >> 16, corners[y, x] & 0xFFFF
         else:
             y, x = carried[number - shortlisted, 0], carried[number - shortlisted, 1]
-        if y < 0 or seen[y, x]:
+        if seen[y, x]:
             continue
         seen[y, x] = True
         cost = repeated(near, phases, sheet.tori, top - y, left - x, y, x, block)
@@ -296,11 +296,12 @@ def repeats(sheet, rules, laid, count, height, width, top, left, carried, credit
             steps[sy, sx + block] -= weight
             steps[sy + block, sx + block] += weight
             if abs(dy) < block and abs(dx) < block and forgiven < MOST_CARRIED:
-                torus = tori[sheet.source[sy, sx]]
-                carried[forgiven, 0], carried[forgiven, 1] = around(torus, sheet.corners, sy + dy, sx + dx)
-                part = (block - abs(dy)) * (block - abs(dx)) / (block * block)
-                credit[forgiven] = FORGIVEN * rules.reuse * weight * part
-                forgiven += 1
+                cy, cx = around(tori[sheet.source[sy, sx]], sheet.corners, sy + dy, sx + dx)
+                if cy >= 0:
+                    part = (block - abs(dy)) * (block - abs(dx)) / (block * block)
+                    carried[forgiven, 0], carried[forgiven, 1] = cy, cx
+                    credit[forgiven] = FORGIVEN * rules.reuse * weight * part
+                    forgiven += 1
     phases *= rules.reuse * PHASE / weights
     beside = np.zeros((rows, columns), np.float32)
     for y in range(rows):

@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from texgen import publish
-from texgen.errors import OptionError
 from texgen.run_folder import agreed_seed, unfinished_seed
 from texgen.swatch.model import NAME
 from texgen.tasks.result import Result
