@@ -4,6 +4,7 @@ python benchmarks/readme_pictures.py presets          # one run per preset at 10
 python benchmarks/readme_pictures.py layout           # rough plans and what became of them
 python benchmarks/readme_pictures.py paint            # a label map, painted sharply and with soft borders
 python benchmarks/readme_pictures.py fill             # a hole filled, a picture made to tile
+python benchmarks/readme_pictures.py maps             # a texture and its normals, in register
 python benchmarks/readme_pictures.py light            # an unevenly lit swatch, expanded as it is and flattened
 python benchmarks/readme_pictures.py large BIG.tif    # a finished 4096 px texture of the same swatch
 """
@@ -19,6 +20,7 @@ import tifffile
 import torch
 from metrics import layout_agreement
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from sheet import contact_sheet, repeated
 from torch import Tensor
 
@@ -138,6 +140,28 @@ def filled() -> Image.Image:
     return beside([spoilt, mended, repeated(piece, 2), repeated(tiled, 2)], 440)
 
 
+def relief(swatch: np.ndarray) -> np.ndarray:
+    """Normals (H, W, 3), 16 bits, of a swatch whose brightness, smoothed a little, is taken for its height."""
+    height = gaussian_filter(swatch.mean(-1), 1.5, mode="wrap") / 12
+    dy, dx = np.gradient(height)
+    vectors = np.stack([-dx, dy, np.ones_like(dx)], -1)
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.rint((vectors + 1) / 2 * 65535).astype(np.uint16)
+
+
+def mapped() -> Image.Image:
+    """The swatch and its normals; a texture and what became of them, both at 100 % across the wrap."""
+    path = SWATCH.with_name("brick_round.jpg")
+    with Image.open(path) as swatch:
+        colours = np.asarray(swatch.convert("RGB"))
+    normals = relief(colours)
+    result = texgen.expand(path, 1024, maps={"normal": normals}, seed=7)
+    made = [np.asarray(result.image), (result.maps["normal"][:] // 257).astype(np.uint8)]
+    swatches = [colours[:LARGE, :CROP], (normals[:LARGE, :CROP] // 257).astype(np.uint8)]
+    crops = [np.roll(picture, (256, 256), (0, 1))[:512, :512] for picture in made]
+    return beside([Image.fromarray(picture) for picture in (*swatches, *crops)], 512)
+
+
 def lit(image: Tensor) -> Tensor:
     """A picture under light that falls from a corner and fades in a vignette: 1 down to about 0.5."""
     height, width = image.shape[-2:]
@@ -169,7 +193,7 @@ def beside(pictures: list[Image.Image], height: int) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["presets", "layout", "paint", "fill", "light", "large"])
+    parser.add_argument("what", choices=["presets", "layout", "paint", "fill", "maps", "light", "large"])
     parser.add_argument("path", type=Path, nargs="?")
     arguments = parser.parse_args()
     DOCS.mkdir(exist_ok=True)
@@ -181,6 +205,8 @@ def main() -> None:
         painted().save(DOCS / "paint.jpg", quality=88)
     elif arguments.what == "fill":
         filled().save(DOCS / "fill.jpg", quality=88)
+    elif arguments.what == "maps":
+        mapped().save(DOCS / "maps.jpg", quality=88)
     elif arguments.what == "light":
         lighted().save(DOCS / "light.jpg", quality=88)
     else:

@@ -8,7 +8,7 @@ import torch
 from conftest import generator
 
 from texgen.decode import CanvasDecoder, decode
-from texgen.pixels import PixelFile
+from texgen.pixels import DTYPES, PixelFile
 from tiling import Wrap
 
 TORUS = Wrap(True, True)
@@ -23,7 +23,7 @@ def latents(height, width):
 def test_bands_in_any_order_give_the_whole_decode_rounded_and_cropped(mini, tmp_path, bits, size):
     canvas = latents(17, 20)
     decoder = CanvasDecoder(mini, canvas, TORUS)
-    pixels = PixelFile(tmp_path / "pixels", (*size, 3), bits)
+    pixels = PixelFile(tmp_path / "pixels", (*size, 3), DTYPES[bits])
     for band in reversed(decoder.bands):
         decoder.write(band, pixels)
     most = 2**bits - 1
@@ -35,7 +35,7 @@ def test_a_canvas_of_many_bands_equals_the_whole_decode(mini, tmp_path):
     canvas = latents(130, 65)
     decoder = CanvasDecoder(mini, canvas, Wrap())
     assert [len(band) for band in decoder.bands] == [2, 2, 2]
-    pixels = PixelFile(tmp_path / "pixels", (1040, 520, 3), 16)
+    pixels = PixelFile(tmp_path / "pixels", (1040, 520, 3), np.uint16)
     for band in decoder.bands:
         decoder.write(band, pixels)
     expected = mini.decode(canvas).clamp(0, 1)[0].numpy() * 65535

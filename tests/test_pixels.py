@@ -24,7 +24,7 @@ def picture(height=70, width=90, dtype=np.uint8):
 
 
 def on_disk(folder, array):
-    pixels = PixelFile(folder / "pixels", array.shape, array.dtype.itemsize * 8)
+    pixels = PixelFile(folder / "pixels", array.shape, array.dtype)
     for top in range(0, len(array), 32):
         pixels.write(top, array[top : top + 32])
     return pixels
@@ -36,7 +36,7 @@ def test_rows_come_back_in_any_slices(tmp_path, dtype):
     pixels = on_disk(tmp_path, array)
     for rows in (slice(0, 70), slice(3, 41), slice(69, 500), slice(-5, None), slice(9, 9)):
         np.testing.assert_array_equal(pixels[rows], array[rows])
-    again = PixelFile(tmp_path / "pixels", array.shape, array.dtype.itemsize * 8)
+    again = PixelFile(tmp_path / "pixels", array.shape, array.dtype)
     np.testing.assert_array_equal(again[:], array)
 
 
@@ -94,7 +94,7 @@ def test_writing_takes_memory_for_rows_not_for_the_picture(tmp_path):
     code = (
         "import resource, sys, numpy as np; from pathlib import Path; from texgen import publish; "
         "from texgen.pixels import PixelFile; side = int(sys.argv[1]); folder = Path(sys.argv[2]); "
-        "pixels = PixelFile(folder / 'p', (side, 8192, 3), 8); "
+        "pixels = PixelFile(folder / 'p', (side, 8192, 3), 'u1'); "
         "[publish.save_image(folder / f'o{s}', pixels, None) for s in ('.png', '.tif')]; "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
@@ -106,8 +106,8 @@ def test_writing_takes_memory_for_rows_not_for_the_picture(tmp_path):
 
 
 def test_bits_and_levels_a_format_cannot_hold_are_refused(tmp_path):
-    with pytest.raises(OptionError, match=r"JPEG holds 8 bits a channel, not 16; use \.png"):
-        publish.check_target(tmp_path / "o.jpg", 8, 8, bits=16)
+    with pytest.raises(OptionError, match=r"JPEG holds uint8 channels, not uint16; use \.png"):
+        publish.check_target(tmp_path / "o.jpg", 8, 8, dtype=np.uint16)
     with pytest.raises(OptionError, match="only a TIFF can be a pyramid"):
         publish.check_target(tmp_path / "o.png", 8, 8, pyramid=True)
 

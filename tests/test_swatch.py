@@ -169,7 +169,7 @@ def test_a_bank_holds_what_a_swatch_shows_twice_once_and_carries_on_around_it():
     corners = block_corners(level, 24)
     assert (corners[level.own] >= 0).all(), "a block may lie anywhere around the torus"
     assert len(own_corners(corners)) == level.own.sum()
-    _, own_y, own_x = bank.origins()
+    _, own_y, own_x = bank.atlas.origins()
     assert own_y.max() < 64 and own_x.max() == 127
 
 
@@ -180,15 +180,16 @@ def test_every_coordinate_lies_in_the_swatch(kind, tmp_path):
     field = np.asarray(made.result)
     assert field.shape == (100, 90)
     assert level.centres[field >> 16, field & 0xFFFF].all()
-    assert (made.bank.origins()[0][field >> 16, field & 0xFFFF] == 0).all()
+    assert (made.bank.atlas.origins()[0][field >> 16, field & 0xFFFF] == 0).all()
 
 
 def test_the_picture_is_the_bank_seen_through_the_field(tmp_path):
     swatch = noise()
     made = synthesis(tmp_path, swatch, settings=Settings(candidates=1, blend=1, iterations=(1, 1)))
     field = np.asarray(made.result)
-    _, y, x = made.bank.origins()[:, field >> 16, field & 0xFFFF]
-    np.testing.assert_array_equal(made.shown(0, 96), swatch[y, x])
+    _, y, x = made.bank.atlas.origins()[:, field >> 16, field & 0xFFFF]
+    rows, _ = made.field(Size(96, 96)).rendering([swatch]).rows(0, 96)
+    np.testing.assert_array_equal(rows, swatch[y, x])
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -207,7 +208,9 @@ def test_a_converged_search_comes_near_the_nearest_patches():
         last = field
         field, (_, after, _) = improved(field, level, probes=8, backward=turn % 2 == 1)
     picture = np.empty((32, 32, 4), np.float32)
-    kernels.voted(last, 0, 32, level.pixels, level.shown.astype(np.float32), vote_window(7), picture)
+    kernels.voted(
+        last, 0, 32, level.pixels, level.shown.astype(np.float32), vote_window(7), picture, np.empty((32, 32), bool)
+    )
     around = np.pad(picture, ((3, 3), (3, 3), (0, 0)), mode="wrap")
     patches = (
         np.lib.stride_tricks.sliding_window_view(around, (7, 7), (0, 1)).transpose(0, 1, 3, 4, 2).reshape(1024, -1)
@@ -297,7 +300,7 @@ def test_symmetries_and_windows_of_large_swatches_keep_their_origin(monkeypatch)
     swatch = noise(70, 90)
     sources = sources_of([swatch], [1.0], "all")
     assert len(sources) == 8 and sum(s.share for s in sources) == pytest.approx(1)
-    origins = Bank(sources, 1, 7).origins()
+    origins = Bank(sources, 1, 7).atlas.origins()
     for source, place in zip(sources, Bank(sources, 1, 7).places, strict=True):
         margin, repeat = place.margin, place.repeat
         top, left = margin.height, place.left + margin.width
@@ -472,7 +475,7 @@ def test_options_that_make_no_sense_are_refused(options, error, message):
 def test_kept_pixels_have_their_own_coordinates(tmp_path):
     made = synthesis(tmp_path, noise(64, 64), Size(128, 128), kept=Kept(0, 20, 37))
     field = np.asarray(made.result)[20:84, 37:101]
-    _, y, x = made.bank.origins()[:, field >> 16, field & 0xFFFF]
+    _, y, x = made.bank.atlas.origins()[:, field >> 16, field & 0xFFFF]
     np.testing.assert_array_equal(np.stack([y, x]), np.indices((64, 64)))
 
 

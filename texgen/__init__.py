@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from texgen.tasks.layout import layout
     from texgen.tasks.options import Options
     from texgen.tasks.paint import paint
+    from texgen.tasks.render import render
     from texgen.tasks.result import Result
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "layout",
     "load",
     "paint",
+    "render",
     "tile",
 ]
 
@@ -47,6 +49,7 @@ _LAZY = {
     "fill": "texgen.tasks.fill",
     "layout": "texgen.tasks.layout",
     "paint": "texgen.tasks.paint",
+    "render": "texgen.tasks.render",
     "tile": "texgen.tasks.fill",
 }
 

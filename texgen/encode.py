@@ -1,4 +1,4 @@
-"""Pixels to image files: in rows PNG through OpenImageIO and TIFF through tifffile, whole JPEG and WebP through Pillow."""
+"""Pixels to image files: in rows PNG and EXR through OpenImageIO and TIFF through tifffile, whole JPEG and WebP through Pillow."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ SMALLEST_LEVEL = 512
 BIG = 2**31
 """Bytes of pixels from which a TIFF is a BigTIFF: its offsets may pass 4 GiB with the levels of a pyramid."""
 PNG_LEVEL, JPEG_QUALITY = 4, 95
+FORMATS = {"uint8": "uint8", "uint16": "uint16", "float16": "half", "float32": "float"}
+"""OpenImageIO's names of depths."""
 
 
 def write_image(path: Path, kind: str, pixels: Pixels, recipe: str | None, pyramid: bool = False) -> None:
@@ -26,34 +28,38 @@ def write_image(path: Path, kind: str, pixels: Pixels, recipe: str | None, pyram
 
     Args:
         path: Where to, whatever its suffix.
-        kind: `PNG`, `JPEG`, `TIFF` or `WEBP`.
-        pixels: (height, width, 3), 8 bits, or 16 for PNG and TIFF.
+        kind: `PNG`, `JPEG`, `TIFF`, `WEBP` or `EXR`.
+        pixels: (height, width, channels), of a depth that the kind holds, see `publish.check_target`.
         recipe: Text embedded in the file: PNG text `texgen`, TIFF and EXIF ImageDescription.
         pyramid: Of a TIFF: with halved levels down to `SMALLEST_LEVEL` px as SubIFDs.
     """
     if kind == "TIFF":
         _write_tiff(path, pixels, recipe, pyramid)
-    elif kind == "PNG":
-        _write_png(path, pixels, recipe)
+    elif kind in ("PNG", "EXR"):
+        _write_rows(path, kind, pixels, recipe)
     else:
         _write_whole(path, kind, pixels, recipe)
 
 
-def _write_png(path: Path, pixels: Pixels, recipe: str | None) -> None:
+def _write_rows(path: Path, kind: str, pixels: Pixels, recipe: str | None) -> None:
     import OpenImageIO as oiio
 
     height, width, channels = pixels.shape
-    spec = oiio.ImageSpec(width, height, channels, str(pixels.dtype))
-    spec.attribute("png:compressionLevel", PNG_LEVEL)
+    spec = oiio.ImageSpec(width, height, channels, FORMATS[str(pixels.dtype)])
+    spec.attribute("oiio:UnassociatedAlpha", 1)
+    if kind == "PNG":
+        spec.attribute("png:compressionLevel", PNG_LEVEL)
+    else:
+        spec.attribute("compression", "zip")
     if recipe is not None:
         spec.attribute("texgen", recipe)
-    file = oiio.ImageOutput.create("png")
-    assert file is not None, "OpenImageIO was built without PNG"
+    file = oiio.ImageOutput.create(kind.lower())
+    assert file is not None, f"OpenImageIO was built without {kind}"
     written = file.open(str(path), spec)
     for top in range(0, height, BAND):
         rows = pixels[top : top + BAND]
         written = written and file.write_scanlines(top, top + len(rows), 0, np.ascontiguousarray(rows))
-    if not (file.close() and written and _is_whole(path)):
+    if not (file.close() and written and (kind != "PNG" or _is_whole(path))):
         raise OSError(errno.EIO, f"the file is cut short; {file.geterror() or 'the disk may be full'}")
 
 
@@ -96,7 +102,8 @@ def _write_level(file: tifffile.TiffWriter, pixels: Pixels, **options: object) -
     tile = (TIFF_TILE, TIFF_TILE) if max(pixels.shape) > TIFF_TILE else None
     file.write(
         pixels[0 : pixels.shape[0]] if tile is None else _tiles(pixels), shape=pixels.shape, dtype=pixels.dtype, tile=tile,
-        photometric="rgb", compression="zlib", predictor=True, metadata=None, **options,
+        photometric="rgb" if pixels.shape[2] == 3 else "minisblack", planarconfig="contig", compression="zlib",
+        predictor=pixels.dtype.kind == "u", metadata=None, **options,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from texgen.keep import Kept
     from texgen.labels import Target
+    from texgen.materials.maps import Map
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Job:
         exemplars: What it is made of.
         shares: Of each exemplar on the canvas, summing to 1; None where that is left to the model.
         constraints: What steers it.
+        maps: Of the exemplars, to be shown in register with their colours.
         seed: Of all randomness.
         bits: Of the pixels, 8 or 16.
         with_map: Whether the map of where all came from is wanted.
@@ -97,6 +99,7 @@ class Job:
     exemplars: Sequence[Exemplar]
     shares: tuple[float, ...] | None = None
     constraints: Constraints = field(default_factory=Constraints)
+    maps: Sequence[Map] = ()
     seed: int = 0
     bits: int = 8
     with_map: bool = False

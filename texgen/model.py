@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from texgen.interrupt import StopSignals
@@ -16,6 +17,8 @@ from texgen.team import Team
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+    from texgen.swatch.field import Field
 
 
 class State(Protocol):
@@ -45,13 +48,17 @@ class Texture:
         pixels: (height, width, 3), on disk.
         coordinates: Of every pixel or latent pixel, see `texgen.Result`.
         latents: (1, C, h, w), of a diffusion model.
+        maps: Each map of the job by its name, (height, width, C), on disk.
+        field: Where every pixel is from, of the swatch model.
         history: What was done, for the recipe.
     """
 
     pixels: Pixels
     coordinates: np.ndarray | Tensor | None = None
     latents: Tensor | None = None
-    history: Mapping[str, Any] = field(default_factory=dict)
+    maps: Mapping[str, Pixels] = dataclasses.field(default_factory=dict)
+    field: Field | None = None
+    history: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Clock:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from texgen.errors import disk_errors
 
@@ -14,28 +15,28 @@ DTYPES: dict[int, np.dtype[Any]] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint1
 
 
 class PixelFile:
-    """A picture (height, width, 3) of 8 or 16 bits in a plain file, row after row.
+    """A picture (height, width, channels) in a plain file, row after row.
 
-    Slices read rows, as an array's would: `pixels[100:200]` is (100, width, 3). Several processes may write different
+    Slices read rows, as an array's would: `pixels[100:200]` is (100, width, channels). Several processes may write different
     rows of one file.
 
     Args:
         path: The file; made, or kept where it has the right length.
-        shape: (height, width, 3).
-        bits: 8 or 16.
+        shape: (height, width, channels).
+        dtype: Of the values.
 
     Example:
         >>> import tempfile
-        >>> pixels = PixelFile(Path(tempfile.mkdtemp()) / "pixels", (4, 2, 3), 8)
+        >>> pixels = PixelFile(Path(tempfile.mkdtemp()) / "pixels", (4, 2, 3), np.uint8)
         >>> pixels.write(1, np.full((2, 2, 3), 7, np.uint8))
         >>> pixels[0:3].mean((1, 2)).tolist()
         [0.0, 7.0, 7.0]
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int, int], bits: int) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int, int], dtype: npt.DTypeLike) -> None:
         self.path = path
         self.shape = shape
-        self.dtype: np.dtype[Any] = DTYPES[bits]
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         with disk_errors(path), path.open("ab") as file:
             if file.tell() != self.nbytes:
                 file.truncate(self.nbytes)
@@ -69,22 +70,27 @@ class PixelFile:
 
 
 Pixels = PixelFile | np.ndarray
-"""Anything with a shape (height, width, 3), a dtype, and slices of rows."""
+"""Anything with a shape (height, width, channels), a dtype, and slices of rows."""
+
+
+def rounded(values: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
+    """Values in [0, 1] as integers of a dtype; 1 is its largest."""
+    return np.rint(np.clip(values, 0, 1) * np.iinfo(dtype).max).astype(dtype)
 
 
 def halved(pixels: Pixels, path: Path, band: int = 512) -> PixelFile:
     """The picture at half the size, each pixel the mean of two by two (of what there is, at an odd border).
 
     Args:
-        pixels: (height, width, 3).
+        pixels: (height, width, channels).
         path: Where the halved one is kept.
         band: Rows of the result made at a time.
     """
     height, width, channels = pixels.shape
-    result = PixelFile(path, (-(-height // 2), -(-width // 2), channels), pixels.dtype.itemsize * 8)
+    result = PixelFile(path, (-(-height // 2), -(-width // 2), channels), pixels.dtype)
     for top in range(0, result.shape[0], band):
-        rows = pixels[2 * top : 2 * (top + band)].astype(np.uint32)
+        rows = pixels[2 * top : 2 * (top + band)].astype(np.float32 if pixels.dtype.kind == "f" else np.uint32)
         rows = np.pad(rows, ((0, len(rows) % 2), (0, width % 2), (0, 0)), mode="edge")
         quads = rows[::2, ::2] + rows[1::2, ::2] + rows[::2, 1::2] + rows[1::2, 1::2]
-        result.write(top, (quads + 2) // 4)
+        result.write(top, quads / 4 if pixels.dtype.kind == "f" else (quads + 2) // 4)
     return result

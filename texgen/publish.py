@@ -15,27 +15,49 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tifffile
 
 from texgen.encode import write_image
 from texgen.errors import LockedError, OptionError, disk_errors
 from texgen.pixels import Pixels
 
-SUFFIXES = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+SUFFIXES = {
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".exr": "EXR",
+}
 MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}
-DEEP = (".png", ".tif", ".tiff")
-"""Formats that hold 16 bits a channel."""
+DEPTHS = {
+    "PNG": ("uint8", "uint16"),
+    "TIFF": ("uint8", "uint16", "float16", "float32"),
+    "JPEG": ("uint8",),
+    "WEBP": ("uint8",),
+    "EXR": ("float16", "float32"),
+}
+"""What a channel of each format holds."""
+MOST_CHANNELS = {"PNG": 4, "JPEG": 3, "WEBP": 3}
+PICTURES = tuple(suffix for suffix, kind in SUFFIXES.items() if kind != "EXR")
 
 
 def check_target(
-    path: Path, height: int, width: int, suffixes: Sequence[str] = tuple(SUFFIXES), bits: int = 8, pyramid: bool = False
+    path: Path,
+    height: int,
+    width: int,
+    suffixes: Sequence[str] = PICTURES,
+    dtype: npt.DTypeLike = np.uint8,
+    pyramid: bool = False,
 ) -> None:
     """Refuse, before any work, what cannot be written later.
 
     Raises:
-        OptionError: Unknown suffix, a folder, a missing parent folder, or sides, bits or levels the format cannot hold.
+        OptionError: Unknown suffix, a folder, a missing parent folder, or sides, depth or levels the format cannot hold.
     """
-    kind = SUFFIXES.get(path.suffix.lower())
+    kind = SUFFIXES.get(path.suffix.lower(), "")
     if path.suffix.lower() not in suffixes:
         raise OptionError(f"{path}: the suffix must be one of {', '.join(suffixes)}.")
     if path.is_dir():
@@ -44,19 +66,39 @@ def check_target(
         raise OptionError(f"{path.parent}: no such folder; make it first.")
     if not os.access(path.parent, os.W_OK):
         raise OptionError(f"{path.parent}: not writable.")
-    limit = MAX_SIDE.get(kind or "")
+    limit = MAX_SIDE.get(kind)
     if limit and max(height, width) > limit:
         raise OptionError(
             f"{path.name}: {kind} holds at most {limit} px a side, the result has {width}x{height}; use .tif."
         )
-    if bits > 8 and path.suffix.lower() not in DEEP:
-        raise OptionError(f"{path.name}: {kind} holds 8 bits a channel, not {bits}; use {', '.join(DEEP)}.")
+    depth = np.dtype(dtype)
+    if depth.name not in DEPTHS[kind]:
+        deep = [suffix for suffix in suffixes if depth.name in DEPTHS[SUFFIXES[suffix]]]
+        raise OptionError(
+            f"{path.name}: {kind} holds {' and '.join(DEPTHS[kind])} channels, not {depth.name}; use {', '.join(deep)}."
+        )
     if pyramid and kind != "TIFF":
         raise OptionError(f"{path.name}: only a TIFF can be a pyramid; use .tif.")
 
 
+def map_path(path: Path, name: str, dtype: npt.DTypeLike, channels: int) -> Path:
+    """Where a map of a picture goes: `wall.png` to `wall_normal.png`; in a format that holds it, the picture's own if that does.
+
+    Example:
+        >>> map_path(Path("wall.jpg"), "height", np.float32, 1).name
+        'wall_height.exr'
+    """
+    depth = np.dtype(dtype).name
+    fitting = [path.suffix.lower(), ".png", ".exr", ".tif"]
+    for suffix in fitting:
+        kind = SUFFIXES[suffix]
+        if kind not in ("JPEG", "WEBP") and depth in DEPTHS[kind] and channels <= MOST_CHANNELS.get(kind, channels):
+            break
+    return path.with_name(f"{path.stem}_{name}{suffix}")
+
+
 def save_image(path: Path, pixels: Pixels, recipe: dict[str, Any] | None, pyramid: bool = False) -> None:
-    """Write a picture (height, width, 3) by its suffix, the recipe embedded where given, in bounded memory.
+    """Write a picture (height, width, channels) by its suffix, the recipe embedded where given, in bounded memory.
 
     Raises:
         ResourceError: Disk full or not writable; an older file stays as it was.

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
 from texgen.errors import OptionError
 from texgen.pixels import PixelFile
 from texgen.publish import save_json
@@ -46,13 +48,13 @@ class RunFolder:
             self.folder.mkdir()
             save_json(self.folder / JOB, wanted)
 
-    def pixels(self, shape: tuple[int, int, int], bits: int) -> PixelFile:
-        """The decoded pixels; those of an earlier run are kept."""
-        return PixelFile(self.folder / "pixels", shape, bits)
+    def pixels(self, shape: tuple[int, int, int], dtype: npt.DTypeLike, name: str = "pixels") -> PixelFile:
+        """Finished pixels by their name; those of an earlier run are kept."""
+        return PixelFile(self.folder / name, shape, dtype)
 
-    def bands(self, count: int) -> Bands:
-        """Which bands of `pixels` are decoded."""
-        return Bands(self.folder / "bands", count)
+    def bands(self, count: int, name: str = "bands") -> Bands:
+        """Which bands of some pixels are finished."""
+        return Bands(self.folder / name, count)
 
     def remove(self) -> None:
         """Take the folder away."""

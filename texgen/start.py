@@ -15,6 +15,7 @@ from texgen.collage import assembled, collage, encoded, scattered
 from texgen.exemplar import Exemplar
 from texgen.image import NONE
 from texgen.models import Backbone
+from texgen.pixels import rounded
 from texgen.quilt import MIN_BLOCK, Given, block_side, quilt, quilt_around
 from tiling import Size, Tile, Wrap
 
@@ -124,9 +125,11 @@ def swatch_start(
             if interrupted():
                 raise KeyboardInterrupt
         pixels = np.memmap(Path(place) / "pixels", np.uint8, "w+", shape=(*size, 3))
+        field = synthesis.field(size)
+        rendering = field.rendering(swatches)
         for top in range(0, size.height, BAND):
-            shown = synthesis.shown(top, min(top + BAND, size.height))[:, : size.width]
-            pixels[top : top + BAND] = np.rint(np.clip(shown, 0, 1) * 255)
+            rows, _ = rendering.rows(top, min(top + BAND, size.height))
+            pixels[top : top + BAND] = rounded(rows, pixels.dtype)
 
         def paint(tile: Tile) -> Tensor:
             area = tile.scaled(factor)
@@ -134,8 +137,7 @@ def swatch_start(
             return torch.from_numpy(pixels[rows][:, columns]).permute(2, 0, 1)[None] / 255
 
         latents = encoded(backbone, paint, canvas, wrap)
-        field = np.asarray(synthesis.result)[: size.height : factor, : size.width : factor]
-        coordinates = synthesis.bank.origins()[:, field >> 16, field & 0xFFFF].astype(np.int64)
+        coordinates = field.coordinates()[:, ::factor, ::factor].astype(np.int64)
     for number, swatch in enumerate(swatches):
         for axis in (0, 1):
             last = swatch.shape[axis] - factor

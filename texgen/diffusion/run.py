@@ -28,7 +28,7 @@ from texgen.memory import is_out_of_memory, off_device, within_memory
 from texgen.model import Texture, Workplace
 from texgen.models import Backbone
 from texgen.optimize import linear_timesteps
-from texgen.pixels import PixelFile
+from texgen.pixels import DTYPES, PixelFile
 from texgen.quilt import Given
 from texgen.sample import Step, strength_timesteps
 from texgen.start import Start, collage_start, layout_start, noise_start, quilt_start, scatter_start, swatch_start
@@ -231,7 +231,7 @@ class _Stages:
     def _decoded(self, decoder: CanvasDecoder) -> PixelFile:
         """The pixels; each process decodes its own bands, and none that is finished."""
         bands = decoder.bands
-        pixels = self.place.folder.pixels((*self.plan.size_px, 3), self.job.bits)
+        pixels = self.place.folder.pixels((*self.plan.size_px, 3), DTYPES[self.job.bits])
         done = self.place.folder.bands(len(bands))
         mine = range(self.team.rank, len(bands), self.team.size)
 

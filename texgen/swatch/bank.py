@@ -8,14 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from texgen.materials.maps import Map, turned
 from texgen.swatch import kernels
+from texgen.swatch.atlas import MASK, Atlas, Part, pack
 from texgen.swatch.pyramid import edge_distance, halved, level_count
 from texgen.swatch.repeat import Repeat, repeat_of
 from texgen.swatch.settings import SYMMETRIES
 from texgen.swatch.threads import in_parts
 from tiling import Size, spread_tiles
 
-MASK = kernels.MASK
 SAMPLES = 8000
 """Patches that the principal components are found from."""
 PAIRS = 20_000_000
@@ -25,8 +26,6 @@ MOST_PIXELS, WINDOW_SIDE = 1_200_000, 512
 """Of all swatches that are searched, and side of the windows that larger ones are cut to."""
 WINDOW = 0.9
 """Standard deviation of a descriptor's window in half patches."""
-BEYOND = 64
-"""Pixels of its own other side around a swatch that tiles by itself, beside what the patches need."""
 
 
 class Source(NamedTuple):
@@ -48,6 +47,13 @@ class Source(NamedTuple):
     top: int = 0
     left: int = 0
     turn: int = 0
+
+    @property
+    def part(self) -> Part:
+        """Where it is from, and how it lies on the sheet."""
+        size = self.pixels.shape[:2]
+        height, width = size[:: -1 if self.turn % 2 else 1]
+        return Part(self.exemplar, self.top, self.left, height, width, self.turn, self.repeat or Repeat(*size))
 
 
 @dataclass(frozen=True)
@@ -98,45 +104,8 @@ class Level:
         return self.pixels.shape[0], self.pixels.shape[1]
 
 
-class Place(NamedTuple):
-    """Where a source lies on the sheet at full size.
-
-    Attributes:
-        left: First column, of the margin.
-        margin: Rows above and below, and columns left and right.
-        repeat: Of the source.
-        y, x: (h, w): which of the source's pixels are shown, margins included.
-    """
-
-    left: int
-    margin: Size
-    repeat: Repeat
-    y: np.ndarray
-    x: np.ndarray
-
-    @classmethod
-    def of(cls, source: Source, left: int, reach: int, unit: int) -> Place:
-        """A place with margins that are multiples of `unit` and hold `reach` pixels, more where the source wraps."""
-        repeat = source.repeat or Repeat(*source.pixels.shape[:2])
-        more = -(-(BEYOND + reach) // unit) * unit
-        margin = Size(*(more if wraps else -(-reach // unit) * unit for wraps in repeat.wrap))
-        rows = np.arange(-margin.height, repeat.height + margin.height)[:, None]
-        columns = np.arange(-margin.width, repeat.width + margin.width)
-        y, x = repeat.inside(*np.broadcast_arrays(rows, columns))
-        return cls(left, margin, repeat, y, x)
-
-    def packed(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Place on the sheet of some of the source's pixels."""
-        y, x = self.repeat.inside(y, x)
-        return pack(y + self.margin.height, x + self.margin.width + self.left)
-
-
 class Bank:
-    """Pyramids of all sources beside each other on one sheet; levels are described when they are asked for.
-
-    Around each source is a margin, so that patches may be centred at its border: its own other side where it tiles by itself, else its mirror
-    image, which is described but never shown. All corners lie on the coarsest pixels, so that a coordinate of one level is twice, plus 0
-    or 1, that of the next.
+    """Pyramids of all sources beside each other on one sheet, see `Atlas`; levels are described when they are asked for.
 
     Args:
         sources: Swatches of one channel count.
@@ -146,32 +115,15 @@ class Bank:
 
     def __init__(self, sources: Sequence[Source], levels: int, patch: int) -> None:
         self.sources, self.levels = sources, levels
+        self.atlas = Atlas(tuple(source.part for source in sources), levels, patch)
+        self.places, self.sheet = self.atlas.places, self.atlas.size
         self._last: tuple[tuple[int, ...], Level] | None = None
-        unit = 1 << (levels - 1)
-        self.places: list[Place] = []
         self.pyramids: list[list[np.ndarray]] = []
-        left = 0
-        for source in sources:
-            place = Place.of(source, left, patch // 2 * unit, unit)
-            self.places.append(place)
-            left += -(-place.y.shape[1] // unit) * unit
+        for source, place in zip(sources, self.places, strict=True):
             pyramid = [with_edges(source.pixels[place.y, place.x])]
             while len(pyramid) < levels:
                 pyramid.append(halved(pyramid[-1]))
             self.pyramids.append(pyramid)
-        self.sheet = (-(-max(len(place.y) for place in self.places) // unit) * unit, left)
-
-    def origins(self) -> np.ndarray:
-        """Exemplar, y and x (3, H, W), int32, of every pixel of the sheet at full size."""
-        found = np.full((3, *self.sheet), -1, np.int32)
-        for source, place in zip(self.sources, self.places, strict=True):
-            side = source.pixels.shape[:2][:: -1 if source.turn % 2 else 1]
-            y, x = (turned(axis, source.turn)[place.y, place.x] for axis in (*np.indices(side, np.int32),))
-            height, width = y.shape
-            found[:, :height, place.left : place.left + width] = (
-                np.full_like(y, source.exemplar), y + source.top, x + source.left,
-            )  # fmt: skip
-        return found
 
     def level(self, number: int, *, patch: int, dims: int, alike: int) -> Level:
         """Descriptors of a scale: principal components of its windowed patches. The last scale asked for is kept."""
@@ -231,48 +183,49 @@ class Bank:
         )  # fmt: skip
 
 
-def pack(y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Coordinates of the sheet as one number, int32."""
-    return ((y << 16) | x).astype(np.int32)
-
-
-def turned(image: np.ndarray, turn: int) -> np.ndarray:
-    """A picture (H, W, ...) turned by `turn` % 4 quarters counterclockwise, mirrored sideways before where `turn` is 4 or more."""
-    return np.rot90(image[:, ::-1] if turn >= 4 else image, turn % 4)
-
-
 def bank_of(
-    swatches: Sequence[np.ndarray], shares: Sequence[float], canvas: Size, patch: int, symmetry: str = "none"
+    swatches: Sequence[np.ndarray],
+    shares: Sequence[float],
+    canvas: Size,
+    patch: int,
+    symmetry: str = "none",
+    guides: Sequence[Map] = (),
 ) -> Bank:
-    """The bank that a canvas is made from; the arguments are those of `sources_of`.
+    """The bank that a canvas is made from; the other arguments are those of `sources_of`.
 
     Args:
         canvas: In pixels; with the swatches it says how many scales there are.
         patch: Largest side of a patch.
     """
-    sources = sources_of(swatches, shares, symmetry)
+    sources = sources_of(swatches, shares, symmetry, guides)
     return Bank(sources, level_count(min(min(s.pixels.shape[:2]) for s in sources), min(canvas)), patch)
 
 
-def sources_of(swatches: Sequence[np.ndarray], shares: Sequence[float], symmetry: str = "none") -> list[Source]:
+def sources_of(
+    swatches: Sequence[np.ndarray], shares: Sequence[float], symmetry: str = "none", guides: Sequence[Map] = ()
+) -> list[Source]:
     """What is searched of some swatches: each whole, or windows spread over it where it is large, and these turned and mirrored where asked.
 
     Args:
         swatches: (H, W, C), float32, each.
         shares: Of the canvas.
         symmetry: A key of `SYMMETRIES`.
+        guides: Maps that are more channels of the swatches, each as strong as the colours.
     """
     found = []
     most = MOST_PIXELS // len(swatches)
+    spread = np.concatenate([swatch.reshape(-1, swatch.shape[2]) for swatch in swatches]).var(0).sum() if guides else 0
+    scaled = [guide.scaled(float(spread) ** 0.5) for guide in guides]
     for number, (swatch, share) in enumerate(zip(swatches, shares, strict=True)):
         size = Size(*swatch.shape[:2])
         window = size if size.area <= most else Size(min(size.height, WINDOW_SIDE), min(size.width, WINDOW_SIDE))
         tiles = spread_tiles(size, window, max(1, most // window.area))
         for tile in tiles:
-            part = swatch[tile.top : tile.bottom, tile.left : tile.right]
             for turn in SYMMETRIES[symmetry]:
                 each = share / len(tiles) / len(SYMMETRIES[symmetry])
-                pixels = np.ascontiguousarray(turned(part, turn))
+                part = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
+                channels = [turned(swatch[part], turn), *(m.turned(m.images[number][part], turn) for m in scaled)]
+                pixels = np.ascontiguousarray(np.concatenate(channels, -1))
                 repeat = repeat_of(pixels) if window == size else None
                 found.append(Source(pixels, each, repeat, number, tile.top, tile.left, turn))
     return found

@@ -325,8 +325,9 @@ def most_similar(keys, places, others, apart, found):
 
 
 @compiled
-def voted(field, top, bottom, pixels, trust, window, out):
-    """The weighted mean of what the patches of a field show, rows `top` to `bottom`, into `out` (bottom - top, w, C)."""
+def voted(field, top, bottom, pixels, trust, window, out, blended):
+    """The weighted mean of what the patches of a field show, rows `top` to `bottom`, into `out` (bottom - top, w, C); and into `blended`
+    (bottom - top, w) whether it is one of several."""
     height, width = field.shape
     side = window.shape[0]
     r = side // 2
@@ -341,7 +342,8 @@ def voted(field, top, bottom, pixels, trust, window, out):
     mean = np.empty(pixels.shape[2], np.float32)
     for y in range(bottom - top):
         for x in range(width):
-            if whole(torn, y, x, side):
+            blended[y, x] = not whole(torn, y, x, side)
+            if not blended[y, x]:
                 for c in range(pixels.shape[2]):
                     out[y, x, c] = pixels[fy[y + r, x + r], fx[y + r, x + r], c]
             else:

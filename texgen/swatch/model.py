@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,14 +14,17 @@ from texgen.errors import OptionError
 from texgen.image import MIN_SIDE
 from texgen.job import Constraints, Job
 from texgen.model import Texture, Workplace
-from texgen.pixels import PixelFile
+from texgen.pixels import DTYPES, PixelFile, rounded
 from texgen.swatch import settings as presets
+from texgen.swatch.threads import cores
 from texgen.team import Team
 from tiling import Size
 
 if TYPE_CHECKING:
+    from texgen.materials.maps import Map, Maps
     from texgen.swatch.bank import Bank
-    from texgen.swatch.synthesis import State, Synthesis
+    from texgen.swatch.field import Field, Rendering
+    from texgen.swatch.synthesis import State
 
 NAME = "swatch"
 BAND = 128
@@ -37,6 +40,8 @@ class Knobs:
 
     start: str | None = None
     symmetry: str = "none"
+    maps: Maps | None = None
+    map_guides: Sequence[str] = ()
 
     def check(self, size: Size, constraints: Constraints) -> None:
         """Refuse what needs no picture to be refused."""
@@ -101,13 +106,15 @@ class SwatchRun:
             KeyboardInterrupt: The user asked for it.
         """
         from texgen.swatch.bank import bank_of  # numba is loaded when everything was checked
-        from texgen.swatch.synthesis import Kept, Synthesis, torus_of
+        from texgen.swatch.field import Kept
+        from texgen.swatch.synthesis import Synthesis, torus_of
 
         job, wanted = self.job, self.job.canvas.size
         canvas = torus_of(wanted, job.canvas.wrap)
         pictures = [each.pixels for each in job.exemplars]
         shares = job.shares or [1 / len(pictures)] * len(pictures)
-        bank = bank_of(pictures, shares, canvas, self.settings.patch, self.symmetry)
+        guides = [each for each in job.maps if each.guides]
+        bank = bank_of(pictures, shares, canvas, self.settings.patch, self.symmetry, guides)
         corner = job.constraints.place
         kept = None if corner is None else Kept(0, corner[1], corner[0])
         synthesis = Synthesis(
@@ -119,55 +126,63 @@ class SwatchRun:
             if place.stopping:
                 raise KeyboardInterrupt
         place.clock.lap("search")
-        pixels = place.folder.pixels((*wanted, 3), job.bits)
-        self._show(synthesis, pixels, place)
+        field = synthesis.field(wanted)
+        dtype = DTYPES[job.bits]
+        pixels = _shown(field.rendering(pictures), place, "pixels", dtype, lambda rows, _: rounded(rows, dtype))
         place.clock.lap("render")
+        maps = {each.name: map_shown(field, each, place) for each in job.maps}
+        place.clock.lap("maps")
         energy = {name: synthesis.history[name] for name in ("levels", "candidates", "chosen")}
         return Texture(
             pixels=pixels,
-            coordinates=_coordinates(synthesis, wanted) if job.with_map else None,
+            coordinates=field.coordinates() if job.with_map else None,
+            maps=maps,
+            field=field,
             history={"repeat": _repeats(bank), "ad_energy": energy},
         )
 
-    def _show(self, synthesis: Synthesis, pixels: PixelFile, place: Workplace) -> None:
-        """Show the bank through the field, a band of rows after the other; bands of an earlier run are kept."""
-        height, width, channels = pixels.shape
-        most = np.iinfo(pixels.dtype).max
-        tops = range(0, height, BAND)
-        done = place.folder.bands(len(tops))
 
-        def band(index: int) -> None:
-            top = tops[index]
-            values = synthesis.shown(top, min(top + BAND, height))[:, :width, :channels]
-            self._keep(values, top)
-            pixels.write(top, np.rint(np.clip(values, 0, 1) * most).astype(pixels.dtype))
-            done.finish(index)
+def map_shown(field: Field, each: Map, place: Workplace) -> PixelFile:
+    """A map of the exemplars through a field, at its own depth."""
+    rendering = field.rendering(each.images, each.turned)
+    return _shown(rendering, place, f"map-{each.name}", each.dtype, each.finished)
 
-        missing = [index for index in range(len(tops)) if not done.finished(index)]
-        with ThreadPoolExecutor(synthesis.workers) as pool:
-            for start in range(0, len(missing), 4 * synthesis.workers):
-                list(pool.map(band, missing[start : start + 4 * synthesis.workers]))
-                if place.stopping:
-                    raise KeyboardInterrupt
 
-    def _keep(self, values: np.ndarray, top: int) -> None:
-        """Put the exemplar that is kept into rows of the result from `top` on, to the last bit."""
-        if self.job.constraints.place is None:
-            return
-        (left, first), swatch = self.job.constraints.place, self.job.exemplars[0].pixels
-        above, below = max(top, first), min(top + len(values), first + len(swatch))
-        if above < below:
-            values[above - top : below - top, left : left + swatch.shape[1]] = swatch[above - first : below - first]
+def _shown(
+    rendering: Rendering,
+    place: Workplace,
+    name: str,
+    dtype: np.dtype[Any],
+    finished: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> PixelFile:
+    """All rows, a band after the other; bands of an earlier run are kept.
+
+    Args:
+        rendering: What is shown.
+        place: Where it is kept.
+        name: Of the files.
+        dtype: Of the pixels.
+        finished: Makes pixels of values and of whether they are blended.
+    """
+    height, width = rendering.field.size
+    pixels = place.folder.pixels((height, width, rendering.sheet.shape[2]), dtype, name)
+    tops = range(0, height, BAND)
+    done = place.folder.bands(len(tops), "bands" if name == "pixels" else f"{name}-bands")
+
+    def band(index: int) -> None:
+        pixels.write(tops[index], finished(*rendering.rows(tops[index], min(tops[index] + BAND, height))))
+        done.finish(index)
+
+    missing = [index for index in range(len(tops)) if not done.finished(index)]
+    with ThreadPoolExecutor(cores()) as pool:
+        for start in range(0, len(missing), 4 * cores()):
+            list(pool.map(band, missing[start : start + 4 * cores()]))
+            if place.stopping:
+                raise KeyboardInterrupt
+    return pixels
 
 
 def _repeats(bank: Bank) -> list[dict[str, Any] | None]:
     """What each swatch was found to repeat of itself; None for one of which windows are used."""
     found = {source.exemplar: source.repeat for source in bank.sources if source.turn == 0}
     return [None if repeat is None else {**repeat._asdict(), "wrap": list(repeat.wrap)} for repeat in found.values()]
-
-
-def _coordinates(synthesis: Synthesis, size: Size) -> np.ndarray:
-    """Exemplar, y and x (3, H, W) of every pixel."""
-    places = synthesis.bank.origins()
-    field = np.asarray(synthesis.result)[: size.height, : size.width]
-    return places[:, field >> 16, field & 0xFFFF]

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from texgen.swatch import sewing
-from texgen.swatch.bank import MASK, Level, pack
+from texgen.swatch.atlas import MASK, pack
+from texgen.swatch.bank import Level
 from tiling import Size, Wrap, plan_tiles
 
 TOLERANCE = 0.1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +15,10 @@ import numpy as np
 
 from texgen.publish import publish
 from texgen.swatch import kernels
-from texgen.swatch.bank import MASK, Bank, Level, pack
+from texgen.swatch.atlas import MASK, pack
+from texgen.swatch.bank import Bank, Level
 from texgen.swatch.compiled import is_compiled
+from texgen.swatch.field import Field, Kept, release, vote_window
 from texgen.swatch.settings import Settings, at
 from texgen.swatch.starts import start_level, starter
 from texgen.swatch.threads import cores
@@ -30,8 +31,6 @@ BAND = 8
 """Rows of tiles after which a state is given, and kept."""
 FIRST_MEDIAN = 0.05
 """Distance of a patch to its key before the first search, relative to that of two random keys."""
-VOTE = 0.5
-"""Standard deviation of a patch's weights in a vote, in half patches."""
 TRIAL = 2
 """Iterations after which candidates are compared."""
 MEDIAN = 0.7
@@ -76,14 +75,6 @@ class State(NamedTuple):
         return self._asdict()
 
 
-class Kept(NamedTuple):
-    """A source that stays where it is: its number, and the top left corner of its place on the canvas."""
-
-    source: int
-    top: int
-    left: int
-
-
 @dataclass
 class Point:
     """How far a level is improved.
@@ -122,7 +113,7 @@ class Synthesis:
         settings: How.
         seed: Of all choices.
         folder: Where fields and progress are kept.
-        kept: A source that is shown unchanged, if any.
+        kept: An exemplar that is shown unchanged, if any.
         durable: Whether progress is written, for a later process.
         threads: That search at once; 0 takes all cores.
         origin: Where the random numbers begin on the canvas, in pixels at full size.
@@ -165,7 +156,7 @@ class Synthesis:
                 done += work[number]
                 current = self._field(f"{name}{self._count(number) % 2}", self._size(number))
             assert current is not None
-            self.result, self._finest = current, self._level(0)  # asked for once, before threads show it
+            self.result = current
 
     def _compared(
         self, pool: ThreadPoolExecutor, first: int, candidates: range, trial: int, total: int
@@ -211,14 +202,9 @@ class Synthesis:
         """Threads that work at once."""
         return self.threads or cores()
 
-    def shown(self, top: int, bottom: int) -> np.ndarray:
-        """Rows of the finished picture (bottom - top, W, C), float32: each pixel's own, blended where pieces meet."""
-        level = self._finest
-        found = np.empty((bottom - top, self.canvas.width, level.pixels.shape[2]), np.float32)
-        weights = level.shown.astype(np.float32)
-        kernels.voted(self.result, top, bottom, level.pixels, weights, vote_window(self.settings.blend), found)
-        _release(self.result)
-        return found[..., :-1]
+    def field(self, size: Size) -> Field:
+        """The finished field of a texture of a size, from the canvas' top left corner on."""
+        return Field(self.result, self.bank.atlas, size, self.settings.blend, self.kept)
 
     def _size(self, level: int) -> Size:
         return Size(max(1, self.canvas.height >> level), max(1, self.canvas.width >> level))
@@ -235,21 +221,22 @@ class Synthesis:
     def _refine(self, coarse: np.ndarray, fine: np.ndarray, level: Level) -> None:
         for top in range(0, len(fine), TILE * BAND):
             kernels.refined(coarse, fine, top, min(top + TILE * BAND, len(fine)), level.nearest)
-            _release(coarse, fine)
+            release(coarse, fine)
         self._pin(fine, level)
 
     def _pin(self, current: np.ndarray, level: Level) -> None:
         """Give the place of the source that is kept its own coordinates."""
         if self.kept is None:
             return
-        scale = 1 << level.number
-        place = self.bank.places[self.kept.source]
-        height, width = self.bank.sources[self.kept.source].pixels.shape[:2]
-        top, left = -(-self.kept.top // scale), -(-self.kept.left // scale)
-        rows = np.arange(top, min((self.kept.top + height) // scale, current.shape[0]))[:, None]
-        columns = np.arange(left, min((self.kept.left + width) // scale, current.shape[1]))
-        found = place.packed(*np.broadcast_arrays(rows * scale - self.kept.top, columns * scale - self.kept.left))
-        current[rows, columns] = pack((found >> 16) >> level.number, (found & MASK) >> level.number)
+        scale, (number, first, before) = 1 << level.number, self.kept
+        for part, place in zip(self.bank.atlas.parts, self.bank.places, strict=True):
+            if part.exemplar != number or part.turn:
+                continue
+            top, left = first + part.top, before + part.left
+            rows = np.arange(-(-top // scale), min((top + part.height) // scale, current.shape[0]))[:, None]
+            columns = np.arange(-(-left // scale), min((left + part.width) // scale, current.shape[1]))
+            found = place.packed(*np.broadcast_arrays(rows * scale - top, columns * scale - left))
+            current[rows, columns] = pack((found >> 16) >> level.number, (found & MASK) >> level.number)
 
     def _improved(self, pool: ThreadPoolExecutor, level: Level, name: str, point: Point, count: int) -> Iterator[State]:
         """Search and vote at one level, from `point`, which moves, to iteration `count`; fields are `name` + the parity of the iteration."""
@@ -268,7 +255,7 @@ class Synthesis:
                 ]
                 point.band = number + 1
                 self._pin(new, level)
-                _release(old, new)
+                release(old, new)
                 finished = point.band == len(bands)
                 if finished:
                     point.iterated(size.area, level.spread)
@@ -289,7 +276,7 @@ class Synthesis:
             counts = np.zeros(level.size, np.int64)
             for band in bands:
                 kernels.counted(old, band[0].top, band[-1].bottom, counts)
-                _release(old)
+                release(old)
             used = usage(level, counts)
         return partial(
             kernels.improve, old, new, pixels=level.pixels, trust=trust(level, used, balance), keys=level.keys,
@@ -325,12 +312,6 @@ def _best(candidates: list[dict[str, float]]) -> int:
     return order.index(min(order))
 
 
-def vote_window(side: int) -> np.ndarray:
-    """Weight of each pixel of a patch in a vote, (side, side)."""
-    profile = np.exp(-0.5 * (np.linspace(-1, 1, side) / VOTE) ** 2) if side > 1 else np.ones(1)
-    return np.outer(profile, profile).astype(np.float32)
-
-
 def _searched(pool: ThreadPoolExecutor, improve: Any, tiles: Sequence[Tile]) -> np.ndarray:
     """Search tiles on all threads; the sums do not depend on how they are dealt."""
     places, sums = np.array(tiles, np.int64), np.zeros((len(tiles), 3))
@@ -338,11 +319,3 @@ def _searched(pool: ThreadPoolExecutor, improve: Any, tiles: Sequence[Tile]) -> 
     parts = [slice(i, i + chunk) for i in range(0, len(tiles), chunk)]
     list(pool.map(lambda part: improve(tiles=places[part], sums=sums[part]), parts))
     return sums.sum(0)
-
-
-def _release(*arrays: np.ndarray) -> None:
-    """Give the pages of large mapped arrays back; what was written stays in the page cache or goes to the disk."""
-    for array in arrays:
-        mapped = getattr(array, "_mmap", None)
-        if mapped is not None and array.nbytes > 1 << 26 and hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)

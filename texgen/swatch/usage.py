@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from texgen.swatch.bank import MASK, Level
+from texgen.swatch.atlas import MASK
+from texgen.swatch.bank import Level
 
 CAP = 4.0
 """Use beyond this many times the mean costs no more: in flat regions keys are alike, and any of them may serve."""

@@ -18,6 +18,8 @@ from texgen.tasks.flags import (
     LabelledType,
     PlaceType,
     SizeType,
+    map_option,
+    maps_of,
     model_option,
     tileable_option,
     with_options,
@@ -42,10 +44,18 @@ PICTURE = click.Path(path_type=Path)
     show_default=True,
     help="How the material may be shown beside as it is (swatch model).",
 )
+@map_option()
+@click.option("--save-field", type=PICTURE, help="TIFF of where all pixels are from, for texgen render (swatch model).")
 @tileable_option("both")
 @model_option("swatch", "swatch (its own patches), ")
 @with_options(ALL_OPTIONS)
-def expand(swatch: Path, size: tuple[int, int], keep: tuple[int, int] | None, **options: Any) -> None:
+def expand(
+    swatch: Path,
+    size: tuple[int, int],
+    keep: tuple[int, int] | None,
+    maps: tuple[tuple[str, Path], ...],
+    **options: Any,
+) -> None:
     """Expand SWATCH to a large texture.
 
     An interrupted or killed run is gone on with by the same command and --resume. `torchrun -m texgen expand ...`
@@ -54,7 +64,8 @@ def expand(swatch: Path, size: tuple[int, int], keep: tuple[int, int] | None, **
     from texgen.tasks.expand import expand as run
     from texgen.tasks.outputs import make_outputs
 
-    make_outputs(partial(run, swatch, size, keep=keep), size, **options)
+    files, guides = maps_of(maps)
+    make_outputs(partial(run, swatch, size, keep=keep, map_guides=tuple(guides)), size, maps=files, **options)
 
 
 @click.command()
@@ -177,4 +188,22 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
     make_outputs(partial(run, image, band), plan_size(image), **options)
 
 
-VERBS = (expand, layout, paint, fill, tile)
+@click.command()
+@click.argument("field", type=PICTURE)
+@click.option(
+    "-o", "--out", required=True, type=PICTURE, help="The picture that the maps belong to; each is written as OUT_NAME."
+)
+@map_option(required=True)
+def render(field: Path, out: Path, maps: tuple[tuple[str, Path], ...]) -> None:
+    """Show more maps of a swatch through the FIELD of an earlier run.
+
+    FIELD is what --save-field wrote, or the JSON beside the picture, which names it:
+
+    texgen render wall.png.json --map height=swatch_height.exr -o wall.png
+    """
+    from texgen.tasks.render import render as run
+
+    run(field, maps_of(maps)[0], out)
+
+
+VERBS = (expand, layout, paint, fill, tile, render)

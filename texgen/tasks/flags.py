@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,18 @@ class LabelledType(click.ParamType):  # type: ignore[type-arg]
         if not path or not label:
             self.fail(f"{value!r} is not FILE:LABEL, such as grass.png:green.", param, ctx)
         return label, Path(path)
+
+
+class NamedType(click.ParamType):  # type: ignore[type-arg]
+    """`NAME=FILE`, to (name, path)."""
+
+    name = "NAME=FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
+        name, _, path = str(value).partition("=")
+        if not path or not name:
+            self.fail(f"{value!r} is not NAME=FILE, such as normal=swatch_normal.png.", param, ctx)
+        return name, Path(path)
 
 
 class PlaceType(click.ParamType):  # type: ignore[type-arg]
@@ -146,6 +158,29 @@ def tileable_option(default: str) -> Callable[..., Any]:
     return click.option(
         "--tileable", type=kinds, default=default, show_default=True, help="Axes that repeat without a seam."
     )
+
+
+GUIDE = ":guide"
+
+
+def map_option(required: bool = False) -> Callable[..., Any]:
+    """Companion maps."""
+    said = "A map of the swatch, shown in register and written as OUT_NAME; repeatable, with several swatches once for each."
+    if not required:
+        said += f" With {GUIDE} after FILE, patches are compared by it, too."
+    return click.option("--map", "maps", type=NamedType(), multiple=True, required=required, help=said)
+
+
+def maps_of(pairs: Sequence[tuple[str, Path]]) -> tuple[dict[str, list[Path]], list[str]]:
+    """Files by name, in their order; and the names that guide."""
+    found: dict[str, list[Path]] = {}
+    guides = []
+    for name, path in pairs:
+        if path.name.endswith(GUIDE):
+            path = path.with_name(path.name.removesuffix(GUIDE))
+            guides.append(name)
+        found.setdefault(name, []).append(path)
+    return found, guides
 
 
 def with_options(options: list[Callable[..., Any]]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -15,6 +15,7 @@ from texgen.errors import OptionError, check_range
 from texgen.image import ImageLike
 from texgen.interrupt import StopSignals
 from texgen.job import Canvas, Constraints, Job
+from texgen.materials.maps import prepared_maps
 from texgen.model import Clock, Model, Run, Texture, Workplace
 from texgen.pixels import DTYPES
 from texgen.run_folder import RunFolder, agreed_seed, check_folder
@@ -117,7 +118,10 @@ def make(request: Request, **options: Any) -> Result:
     sources = [*request.sources, *common.exemplars]
     weights = common.exemplar_weights
     shares = None if weights is None else tuple(shares_of(weights, len(sources)))
-    exemplars = prepared(sources, request.maps, common.preparation)
+    exemplars, sizes = prepared(sources, request.maps, common.preparation)
+    maps = []
+    if isinstance(knobs, SwatchKnobs):
+        maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides)
     if given.place is not None:
         check_place(given.place, Size(*exemplars[0].pixels.shape[:2]), size)
     clock.lap("read")
@@ -126,6 +130,7 @@ def make(request: Request, **options: Any) -> Result:
         exemplars=exemplars,
         shares=shares,
         constraints=given,
+        maps=maps,
         seed=seed,
         bits=common.bits,
         with_map=common.with_map,
@@ -141,8 +146,9 @@ def make(request: Request, **options: Any) -> Result:
         "preset": common.preset,
         "exemplars": [recipe.swatch_entry(s, e.pixels) for s, e in zip(sources, exemplars, strict=True)],
         "exemplar_weights": None if shares is None else list(shares),
-        "preparation": common.preparation,
+        "preparation": {**common.preparation, "from": [list(each) for each in sizes]},
         "bits": common.bits,
+        **({"maps": {each.name: each.entry() for each in maps}} if maps else {}),
         **request.notes,
     }
     place = team.first(partial(RunFolder, folder, entry), resume=common.resume)
@@ -155,6 +161,8 @@ def make(request: Request, **options: Any) -> Result:
         recipe={**entry, **texture.history},
         timings=clock.laps,
         unfinished=place,
+        maps=texture.maps,
+        field=texture.field,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 if TYPE_CHECKING:
     from texgen.attention import InjectionMode
     from texgen.image import ImageLike
+    from texgen.materials.maps import Maps
     from texgen.models import Backbone
     from texgen.presets import DetailKind, LoopKind
     from texgen.tasks.size import Tileable
@@ -114,8 +115,14 @@ class ExpandOptions(Options, total=False):
     """Those of `texgen.expand`.
 
     Attributes:
+        maps: Companion maps of the swatch by their names, such as `{"normal": "n.png", "height": array}`, shown in register with its colours at
+            their own depth; with several swatches a list each, in their order. Swatch model. One whose name begins with `normal` holds vectors, y
+            upwards unless it ends in `dx`.
+        map_guides: Names of maps by which patches are compared as well as by colour, so that bumps do not break where the colour is flat.
         symmetry: Of the material, for the swatch model: it may be shown turned (`rotate`), mirrored sideways (`mirror`) or both (`all`);
             `none` by default.
     """
 
+    maps: Maps | None
+    map_guides: Sequence[str]
     symmetry: str

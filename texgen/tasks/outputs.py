@@ -13,6 +13,9 @@ from typing import Any
 import click
 
 from texgen import publish
+from texgen.errors import OptionError
+from texgen.materials.maps import read_map
+from texgen.pixels import DTYPES
 from texgen.run_folder import agreed_seed, unfinished_seed
 from texgen.swatch.model import NAME
 from texgen.tasks.result import Result
@@ -21,32 +24,45 @@ from texgen.team import join, own_device
 
 def make_outputs(
     run: Callable[..., Result], size: tuple[int, int], out: Path, model: str, device: str, dtype: str, variations: int,
-    save_map: Path | None, bits: str, pyramid: bool, resume: bool, no_metadata: bool, progress: str, seed: int | None, **options: Any,
+    save_map: Path | None, bits: str, pyramid: bool, resume: bool, no_metadata: bool, progress: str, seed: int | None,
+    maps: dict[str, list[Path]] | None = None, save_field: Path | None = None, **options: Any,
 ) -> None:  # fmt: skip
     """Run a task for every output, in folders that can be gone on with."""
     team = join()
     targets = _targets(out, variations)
-    maps = [] if save_map is None else _targets(save_map, variations)
+    places = [] if save_map is None else _targets(save_map, variations)
+    fields = [] if save_field is None else _targets(save_field, variations)
+    read = {name: [read_map(path, name) for path in paths] for name, paths in (maps or {}).items()}
+    if fields and model != NAME:
+        raise OptionError("--save-field is for the swatch model; leave it out.")
+    if read:
+        options["maps"] = read
     seed = agreed_seed(_resumed_seed(targets) if resume and seed is None else seed, None, team)
     report = _reporter(progress if team.rank == 0 else "silent")
     chosen = model if model == NAME else functools.cache(lambda: _loaded(model, own_device(device), dtype))
     with ExitStack() as locks:
         for target in targets:
-            publish.check_target(target, *size, bits=int(bits), pyramid=pyramid)
+            publish.check_target(target, *size, dtype=DTYPES[int(bits)], pyramid=pyramid)
             if team.rank == 0:
                 locks.enter_context(publish.locked(target))
-        for target in maps:
+            for name, values in read.items():
+                where = publish.map_path(target, name, values[0].dtype, values[0].shape[2])
+                publish.check_target(where, *size, suffixes=tuple(publish.SUFFIXES), dtype=values[0].dtype)
+        for target in places + fields:
             publish.check_target(target, *size, suffixes=(".tif", ".tiff"))
         for number, target in enumerate(targets):
             report.begin(target, seed + number)
             result = run(
-                model=chosen, seed=seed + number, bits=int(bits), checkpoint=_folder(target), resume=resume, with_map=bool(maps),
+                model=chosen, seed=seed + number, bits=int(bits), checkpoint=_folder(target), resume=resume, with_map=bool(places),
                 callback=report.step, device=device, dtype=dtype, **options,
             )  # fmt: skip
             if team.rank == 0:
+                if fields:
+                    result.recipe["field"] = fields[number].name
+                    result.save_field(fields[number])
                 result.save(target, metadata=not no_metadata, pyramid=pyramid)
-                if maps:
-                    result.save_map(maps[number])
+                if places:
+                    result.save_map(places[number])
                 result.discard()
             team.wait()
             report.end(target, result.timings)

@@ -18,24 +18,25 @@ if TYPE_CHECKING:
 
 def prepared(
     sources: Sequence[ImageLike], maps: Sequence[Tensor] | None, preparation: dict[str, Any]
-) -> list[Exemplar]:
-    """Exemplars of swatches and of the labels of their pixels where there are any; a hole is filled in smoothly.
+) -> tuple[list[Exemplar], list[tuple[int, int]]]:
+    """Exemplars of swatches and of the labels of their pixels where there are any; a hole is filled in smoothly. And the swatches' own sizes.
 
     Args:
         sources: In their order; only the first is cropped.
         maps: Labels of the first ones, (H, W), uint8; the pixels of others have label 0. None where there are no labels.
         preparation: Keyword arguments of `image.prepare`.
     """
-    found = []
+    found, sizes = [], []
     for index, source in enumerate(sources):
         options = preparation if index == 0 else {**preparation, "crop": None}
         name = Path(source).name if isinstance(source, str | Path) else "swatch"
         pixels, labels = images.read_pixels(source), None
+        sizes.append((pixels.shape[0], pixels.shape[1]))
         if maps is not None:
             labels = maps[index].numpy() if index < len(maps) else np.zeros(pixels.shape[:2], np.uint8)
             pixels, labels = _filled(pixels, labels), _turned(labels, options)
         found.append(Exemplar(_prepared(pixels, name, options), labels))
-    return found
+    return found, sizes
 
 
 def _prepared(pixels: np.ndarray, name: str, options: dict[str, Any]) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ from texgen.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from texgen.swatch.field import Field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +35,18 @@ class Result:
         recipe: Everything needed to make it again; equal for equal runs.
         timings: Seconds per stage.
         unfinished: The folder that held the run; it goes with `discard`, or with this object where it is temporary.
+        maps: Companion maps by their names, (height, width, C) at their own depth, on disk like the pixels.
+        field: Of the swatch model: where every pixel is from, to show more maps through later.
     """
 
     pixels: Pixels
     latents: Tensor | None
     coordinates: np.ndarray | Tensor | None
     recipe: dict[str, Any]
-    timings: dict[str, float] = field(default_factory=dict)
+    timings: dict[str, float] = dataclasses.field(default_factory=dict)
     unfinished: RunFolder | None = None
+    maps: Mapping[str, Pixels] = dataclasses.field(default_factory=dict)
+    field: Field | None = None
 
     @property
     def image(self) -> Image.Image:
@@ -47,7 +55,9 @@ class Result:
         return Image.fromarray(whole if whole.dtype == np.uint8 else (whole // 257).astype(np.uint8))
 
     def save(self, path: str | Path, metadata: bool = True, pyramid: bool = False) -> None:
-        """Write the picture by suffix, the recipe inside it, and a JSON sidecar (`out.png.json`) with timings.
+        """Write the picture by suffix, the recipe inside it, a JSON sidecar (`out.png.json`) with timings, and each map as `out_NAME.png`.
+
+        A map goes into the picture's own format where that holds its depth, else floats into EXR and integers into PNG.
 
         Args:
             path: PNG, TIFF, JPEG or WebP. The first two are written in rows: memory does not grow with the picture.
@@ -60,8 +70,12 @@ class Result:
         """
         path = Path(path)
         height, width, _ = self.pixels.shape
-        publish.check_target(path, height, width, bits=self.pixels.dtype.itemsize * 8, pyramid=pyramid)
-        publish.save_image(path, self.pixels, self.recipe if metadata else None, pyramid)
+        publish.check_target(path, height, width, dtype=self.pixels.dtype, pyramid=pyramid)
+        recipe = self.recipe if metadata else None
+        for name, values in self.maps.items():
+            where = publish.map_path(path, name, values.dtype, values.shape[2])
+            publish.save_image(where, values, recipe, pyramid and where.suffix == path.suffix)
+        publish.save_image(path, self.pixels, recipe, pyramid)
         if metadata:
             publish.save_json(path.with_name(path.name + ".json"), {**self.recipe, "timings": self.timings})
 
@@ -79,3 +93,13 @@ class Result:
         if self.coordinates is None:
             raise OptionError("there is no coordinate map; ask for it by with_map=True, and do not start from noise.")
         publish.save_map(Path(path), np.asarray(self.coordinates))
+
+    def save_field(self, path: str | Path) -> None:
+        """Write the field as a compressed TIFF, for `texgen render`.
+
+        Raises:
+            OptionError: There is none: a diffusion model made this.
+        """
+        if self.field is None:
+            raise OptionError("there is no field; only the swatch model has one.")
+        self.field.save(Path(path), self.recipe)

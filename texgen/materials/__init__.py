@@ -1,0 +1,1 @@
+"""What belongs to a material beside its colour."""

@@ -1,0 +1,208 @@
+"""Companion maps of swatches, such as normals, heights and roughness: read at their own depth, turned and blended as what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from texgen.errors import InputError, OptionError
+from texgen.image import MAX_PIXELS
+
+DTYPES = (np.uint8, np.uint16, np.float16, np.float32)
+MapLike = str | Path | np.ndarray
+Maps = Mapping[str, MapLike | Sequence[MapLike]]
+
+
+def turned(image: np.ndarray, turn: int) -> np.ndarray:
+    """A picture (H, W, ...) turned by `turn` % 4 quarters counterclockwise, mirrored sideways before where `turn` is 4 or more."""
+    return np.rot90(image[:, ::-1] if turn >= 4 else image, turn % 4)
+
+
+@dataclass(frozen=True)
+class Map:
+    """One map of all exemplars.
+
+    Attributes:
+        name: Such as `normal`; one that begins so holds vectors, with y upwards unless it ends in `dx`.
+        images: (H, W, C), one an exemplar, of its size; uint8, uint16, float16 or float32.
+        guides: Whether patches are compared by it, too.
+    """
+
+    name: str
+    images: Sequence[np.ndarray]
+    guides: bool = False
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.images[0].dtype
+
+    @property
+    def channels(self) -> int:
+        return int(self.images[0].shape[2])
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether it holds unit vectors."""
+        return self.name.lower().startswith("normal")
+
+    @cached_property
+    def _range(self) -> tuple[float, float]:
+        """What stands for -1 and 1 in a map of vectors."""
+        if self.dtype.kind == "u":
+            return 0.0, float(np.iinfo(self.dtype).max)
+        return (-1.0 if min(float(image.min()) for image in self.images) < 0 else 0.0), 1.0
+
+    def turned(self, image: np.ndarray, turn: int) -> np.ndarray:
+        """An image of the map turned, see `turned`; vectors turn with it."""
+        image = turned(image, turn)
+        if not self.is_normal or not turn:
+            return image
+        (low, high), down = self._range, self.name.lower().endswith("dx")
+        x, y = image[..., 0], image[..., 1]
+        if turn >= 4:
+            x = low + high - x
+        for _ in range(turn % 4):
+            x, y = (y, low + high - x) if down else (low + high - y, x)
+        return np.concatenate([np.stack([x, y], -1).astype(image.dtype), image[..., 2:]], -1)
+
+    def scaled(self, deviation: float) -> Map:
+        """The map in float32, with so large a deviation in all its channels together, about a mean of 0: as patches are compared by it."""
+        count = sum(image.shape[0] * image.shape[1] for image in self.images)
+        mean = sum(image.sum((0, 1), np.float64) for image in self.images) / count
+        variance = sum(np.square(image - mean).sum() for image in self.images) / count
+        factor = deviation / max(variance**0.5, 1e-6)
+        return Map(self.name, [((image - mean) * factor).astype(np.float32) for image in self.images], guides=True)
+
+    def finished(self, values: np.ndarray, mixed: np.ndarray) -> np.ndarray:
+        """Values (H, W, C), float32, at the map's own depth; vectors that are `mixed` (H, W) of several are made as long as one."""
+        if self.is_normal and mixed.any():
+            low, high = self._range
+            vectors = (values[mixed, :3] - low) * (2 / (high - low)) - 1
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
+            values = values.copy()
+            values[mixed, :3] = (vectors + 1) * ((high - low) / 2) + low
+        if self.dtype.kind == "u":
+            values = np.rint(values).clip(0, np.iinfo(self.dtype).max)
+        return values.astype(self.dtype)
+
+    def entry(self) -> dict[str, Any]:
+        """For the recipe."""
+        found = hashlib.sha256()
+        for image in self.images:
+            found.update(np.ascontiguousarray(image).tobytes())
+        about = {"dtype": str(self.dtype), "channels": self.channels, "sha256": found.hexdigest()}
+        return {**about, "guides": True} if self.guides else about
+
+
+def read_map(source: MapLike, name: str) -> np.ndarray:
+    """A map (H, W, C) at its own depth; no colours are converted.
+
+    Args:
+        source: A file (PNG, TIFF, EXR, TGA, JPEG, ...) or an array (H, W) or (H, W, C) of uint8, uint16, float16 or float32.
+        name: Of the map, for messages.
+
+    Raises:
+        InputError: It cannot be read, or holds what is no number.
+    """
+    values = source if isinstance(source, np.ndarray) else _read_file(Path(source))
+    if values.ndim == 2:
+        values = values[..., None]
+    if values.ndim != 3 or values.dtype not in DTYPES or 0 in values.shape:
+        raise InputError(
+            f"map {name}: an array of shape {values.shape} and {values.dtype}; give (height, width, channels) of "
+            f"{', '.join(np.dtype(kind).name for kind in DTYPES)}."
+        )
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InputError(f"map {name}: holds NaN or infinite values.")
+    if name.lower().startswith("normal") and values.shape[2] < 3:
+        raise InputError(f"map {name}: has {values.shape[2]} channels; a map of normals needs 3.")
+    return values
+
+
+def _read_file(path: Path) -> np.ndarray:
+    import OpenImageIO as oiio
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
+    config = oiio.ImageSpec()
+    config.attribute("oiio:UnassociatedAlpha", 1)
+    file = oiio.ImageInput.open(str(path), config)
+    if file is None:
+        raise InputError(f"{path}: cannot be read as a map ({oiio.geterror().splitlines()[0] or 'unknown format'}).")
+    try:
+        spec = file.spec()
+        if spec.width * spec.height > MAX_PIXELS:
+            raise InputError(f"{path}: {spec.width}x{spec.height} is too many pixels; at most {MAX_PIXELS} are read.")
+        kind = {"uint8": "uint8", "uint16": "uint16", "half": "half"}.get(str(spec.format), "float")
+        values = file.read_image(kind)
+        if values is None:
+            raise InputError(f"{path}: broken or truncated ({file.geterror()}).")
+    finally:
+        file.close()
+    return np.asarray(values).reshape(spec.height, spec.width, spec.nchannels)
+
+
+def prepared_maps(
+    maps: Maps | None, raw: Sequence[tuple[int, int]], preparation: Mapping[str, Any], guides: Sequence[str] = ()
+) -> list[Map]:
+    """Maps of the exemplars as these are used: cut, turned and resized alike.
+
+    Args:
+        maps: Name to a map, or to one an exemplar in their order.
+        raw: (height, width) of the exemplars' files.
+        preparation: Keyword arguments of `image.prepare`; only the first exemplar is cropped.
+        guides: Names of those by which patches are compared.
+
+    Raises:
+        OptionError: Not one map an exemplar, or a name that is no part of a file name.
+        InputError: A map of another size than its swatch, or maps of one name that differ in depth or channels.
+    """
+    found = []
+    if strangers := sorted(set(guides) - set(maps or {})):
+        raise OptionError(f"map_guides: there is no map {strangers[0]!r}.")
+    for name, given in (maps or {}).items():
+        if not name or not all(letter.isalnum() or letter in "_-" for letter in name):
+            raise OptionError(f"map {name!r}: a name is made of letters, digits, - and _.")
+        sources: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
+        if len(sources) != len(raw):
+            raise OptionError(f"map {name}: {len(sources)} for {len(raw)} swatches; give one a swatch, in their order.")
+        images = [read_map(source, name) for source in sources]
+        for image, size in zip(images, raw, strict=True):
+            if image.shape[:2] != tuple(size):
+                raise InputError(
+                    f"map {name} is {image.shape[1]}x{image.shape[0]} px, its swatch {size[1]}x{size[0]}; give them one size."
+                )
+        if len({(image.dtype, image.shape[2]) for image in images}) > 1:
+            raise InputError(f"map {name}: the swatches' maps differ in depth or channels; save them alike.")
+        plain = Map(name, images)
+        prepared = [_prepared(plain, image, preparation, crop=not number) for number, image in enumerate(images)]
+        found.append(Map(name, prepared, guides=name in guides))
+    return found
+
+
+def _prepared(kind: Map, image: np.ndarray, preparation: Mapping[str, Any], crop: bool) -> np.ndarray:
+    if crop and preparation["crop"] is not None:
+        left, top, width, height = preparation["crop"]
+        image = image[top : top + height, left : left + width]
+    image = kind.turned(image, preparation["rotate"] // 90 % 4)
+    height, width = (round(side * preparation["scale"]) for side in image.shape[:2])
+    side = preparation["size"]
+    return _resized(kind, image, (side, side) if side else (height, width))
+
+
+def _resized(kind: Map, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if size == image.shape[:2]:
+        return np.ascontiguousarray(image)
+    import torch
+    import torch.nn.functional as F
+
+    values = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None]
+    values = F.interpolate(values, size, mode="bicubic", antialias=True, align_corners=False)
+    resized = values[0].permute(1, 2, 0).numpy().clip(image.min(), image.max())
+    return kind.finished(resized, np.ones(size, bool))

@@ -1,0 +1,93 @@
+"""Show more maps through a field that was saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from texgen import publish
+from texgen.errors import InputError, OptionError
+from texgen.interrupt import StopSignals
+from texgen.materials.maps import Maps, prepared_maps
+from texgen.model import Clock, Workplace
+from texgen.pixels import Pixels
+from texgen.run_folder import RunFolder
+from texgen.swatch.model import map_shown
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Maps that were shown through a field.
+
+    Attributes:
+        maps: By their names, (height, width, C) at their own depth; on disk as long as this object is held.
+        recipe: Of the picture that the field was saved with, and of these maps.
+        folder: Where the maps are.
+    """
+
+    maps: Mapping[str, Pixels]
+    recipe: dict[str, Any]
+    folder: RunFolder
+
+    def save(self, path: str | Path) -> None:
+        """Write each map as `Result.save` would beside the picture `path`.
+
+        Raises:
+            OptionError: A place that cannot be written.
+            ResourceError: The disk is full.
+        """
+        for name, values in self.maps.items():
+            publish.save_image(publish.map_path(Path(path), name, values.dtype, values.shape[2]), values, self.recipe)
+
+
+def render(field: str | Path, maps: Maps, out: str | Path | None = None) -> Rendered:
+    """Maps of the swatches through a saved field: what they would have been in the first run, to the last bit.
+
+    Args:
+        field: What `--save-field` or `Result.save_field` wrote; or the JSON beside a picture, which names it.
+        maps: Name to a map of the swatch, or to one a swatch in their order; prepared as the swatches were.
+        out: The picture that they belong to: each map is written beside it, see `Result.save`. None writes nothing.
+
+    Raises:
+        InputError: No field, or a map that cannot be used.
+        OptionError: No map, or a place that cannot be written.
+
+    Example:
+        >>> render("wall_field.tif", {"height": "swatch_height.exr"}, "wall.png")  # doctest: +SKIP
+    """
+    from texgen.swatch.field import Field  # numba is loaded here
+
+    if not maps:
+        raise OptionError("there is no map to render; give at least one.")
+    found, recipe = Field.load(_field_of(Path(field)))
+    preparation = dict(recipe["preparation"])
+    sizes = [(int(height), int(width)) for height, width in preparation.pop("from")]
+    prepared = prepared_maps(maps, sizes, preparation)
+    if out is not None:
+        publish.check_target(Path(out), *found.size)
+        for each in prepared:
+            where = publish.map_path(Path(out), each.name, each.dtype, each.channels)
+            publish.check_target(where, *found.size, suffixes=tuple(publish.SUFFIXES), dtype=each.dtype)
+    place = Workplace(RunFolder(None, {}, resume=False), StopSignals(), Clock())
+    shown = {each.name: map_shown(found, each, place) for each in prepared}
+    recipe = {**recipe, "maps": {each.name: each.entry() for each in prepared}}
+    rendered = Rendered(shown, recipe, place.folder)
+    if out is not None:
+        rendered.save(out)
+    return rendered
+
+
+def _field_of(path: Path) -> Path:
+    """The field itself, or the one that a recipe names, beside it."""
+    if path.suffix.lower() != ".json":
+        return path
+    try:
+        name = json.loads(path.read_text())["field"]
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: names no field; it is a recipe of a run with --save-field that does.") from error
+    return path.with_name(Path(name).name)
