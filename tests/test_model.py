@@ -102,4 +102,4 @@ def test_tasks_see_models_through_the_protocol_alone():
             name for name in names if name.startswith(("texgen.diffusion", "texgen.swatch", "texgen.sample"))
         }
     assert inside.pop("make.py") == {"texgen.diffusion.knobs", "texgen.diffusion.model", "texgen.swatch.model"}
-    assert set().union(*inside.values()) <= {"texgen.swatch.model", "texgen.swatch.settings"}
+    assert set().union(*inside.values()) <= {"texgen.swatch.field", "texgen.swatch.model", "texgen.swatch.settings"}
