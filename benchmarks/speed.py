@@ -29,14 +29,17 @@ TORUS = Wrap(True, True)
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:
-    """Median time of `work` after one warm-up."""
-    work()
-    times = []
-    for _ in range(repeats):
+    """Median time of `work` after one warm-up, a GPU's queue included."""
+
+    def timed() -> float:
         started = time.perf_counter()
         work()
-        times.append(time.perf_counter() - started)
-    return sorted(times)[len(times) // 2]
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    timed()
+    return sorted(timed() for _ in range(repeats))[repeats // 2]
 
 
 def peak_gib() -> float:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from speed import seconds
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -53,20 +53,6 @@ def sd15(device: str = "cpu", dtype: torch.dtype = torch.float32) -> texgen.Back
         condition=condition,
         fingerprint="random",
     )
-
-
-def seconds(work: Callable[[], object], repeats: int = 3) -> float:
-    """Median time of `work` after one warm-up, the device's queue included."""
-
-    def timed() -> float:
-        started = time.perf_counter()
-        work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter() - started
-
-    timed()
-    return sorted(timed() for _ in range(repeats))[repeats // 2]
 
 
 def flops(work: Callable[[], object]) -> int:

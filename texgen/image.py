@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from texgen.errors import InputError, OptionError
+from texgen.pixels import rounded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -260,6 +261,4 @@ def _powers(size: tuple[int, ...]) -> Tensor:
 
 def to_integers(image: Tensor, dtype: npt.DTypeLike = np.uint8) -> np.ndarray:
     """(1, 3, H, W) in [0, 1] to (H, W, 3) of an unsigned integer type, rounded; 1 is its largest."""
-    most = int(np.iinfo(dtype).max)
-    scaled = (image[0].clamp(0, 1) * most).round().permute(1, 2, 0).contiguous().numpy()
-    return scaled.astype(dtype)
+    return rounded(image[0].permute(1, 2, 0).contiguous().numpy(), dtype)

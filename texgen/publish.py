@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,33 @@ def map_path(path: Path, name: str, dtype: npt.DTypeLike, channels: int) -> Path
         if kind not in ("JPEG", "WEBP") and depth in DEPTHS[kind] and channels <= MOST_CHANNELS.get(kind, channels):
             break
     return path.with_name(f"{path.stem}_{name}{suffix}")
+
+
+def check_maps(picture: Path, height: int, width: int, maps: Mapping[str, Pixels]) -> None:
+    """Refuse, before any work, maps of a picture that cannot be written later.
+
+    Args:
+        picture: The picture that they belong to.
+        height, width: Of the maps as they will be.
+        maps: Any pixels of each map, of its depth and channels.
+
+    Raises:
+        OptionError: As `check_target`.
+    """
+    for name, values in maps.items():
+        where = map_path(picture, name, values.dtype, values.shape[2])
+        check_target(where, height, width, suffixes=tuple(SUFFIXES), dtype=values.dtype)
+
+
+def save_maps(picture: Path, maps: Mapping[str, Pixels], recipe: dict[str, Any] | None, pyramid: bool = False) -> None:
+    """Write the maps (height, width, channels) of a picture beside it, see `map_path`; a pyramid where the picture can be one.
+
+    Raises:
+        ResourceError: As `save_image`.
+    """
+    for name, values in maps.items():
+        where = map_path(picture, name, values.dtype, values.shape[2])
+        save_image(where, values, recipe, pyramid and where.suffix == picture.suffix)
 
 
 def save_image(path: Path, pixels: Pixels, recipe: dict[str, Any] | None, pyramid: bool = False) -> None:

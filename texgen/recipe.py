@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from texgen.pixels import rounded
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -25,7 +27,7 @@ def exemplar_entry(source: Any, prepared: Tensor) -> dict[str, Any]:
 
 def swatch_entry(source: Any, pixels: np.ndarray) -> dict[str, Any]:
     """The same of pixels (H, W, C), float32, in [0, 1]."""
-    found = hashlib.sha256(np.rint(pixels * 255).astype(np.uint8).transpose(2, 0, 1).tobytes()).hexdigest()
+    found = hashlib.sha256(rounded(pixels, np.uint8).transpose(2, 0, 1).tobytes()).hexdigest()
     return {"name": _name(source), "width": pixels.shape[1], "height": pixels.shape[0], "sha256": found}
 
 

@@ -137,7 +137,7 @@ def swatch_start(
             return torch.from_numpy(pixels[rows][:, columns]).permute(2, 0, 1)[None] / 255
 
         latents = encoded(backbone, paint, canvas, wrap)
-        coordinates = field.coordinates()[:, ::factor, ::factor].astype(np.int64)
+        coordinates = field.coordinates(factor).astype(np.int64)
     for number, swatch in enumerate(swatches):
         for axis in (0, 1):
             last = swatch.shape[axis] - factor

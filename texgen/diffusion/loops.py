@@ -109,7 +109,6 @@ class Loops:
             weights=_token_weights(self.exemplar, plan.shares),
             regions=self._regions,
         )
-
         found = self.unfinished.saved("optimized")
         if found is None:
             for step in within_memory(steps, partial(off_device, self.backbone.autoencoder)):

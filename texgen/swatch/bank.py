@@ -135,7 +135,8 @@ class Bank:
     def _described(self, number: int, patch: int, dims: int, alike: int) -> Level:
         shape = (self.sheet[0] >> number, self.sheet[1] >> number)
         pixels = np.zeros((*shape, self.pyramids[0][0].shape[2]), np.float32)
-        centres, shown, own = np.zeros(shape, bool), np.zeros(shape, bool), np.zeros(shape, bool)
+        centres, own = np.zeros(shape, bool), np.zeros(shape, bool)
+        shown: np.ndarray = self.atlas.shown.reshape(shape[0], 1 << number, shape[1], 1 << number).min((1, 3))
         shares, source = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
         inside = pack(*np.indices(shape, np.int32))
         tori = np.zeros((len(self.sources), 8), np.int64)
@@ -149,9 +150,6 @@ class Bank:
             pixels[here], source[here] = pyramid[number], index
             edge_y, edge_x = (r + 1 if wraps else m for wraps, m in zip(place.repeat.wrap, (top, left), strict=True))
             centres[here][edge_y : height - edge_y, edge_x : width - edge_x] = True
-            shown[here][0 if place.repeat.wrap.y else top : height - (0 if place.repeat.wrap.y else top)] = True
-            if not place.repeat.wrap.x:
-                shown[here][:, :left] = shown[here][:, width - left :] = False
             own[here][inner] = True
             shares[here] = each.share / max((height - 2 * top) * (width - 2 * left), 1)
             steps = (slice(None, height << number, 1 << number), slice(None, width << number, 1 << number))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tifffile
 
+from texgen.encode import BIG, TIFF_TILE
 from texgen.errors import InputError
 from texgen.materials.maps import turned
 from texgen.publish import published
@@ -19,7 +20,6 @@ from texgen.swatch import kernels
 from texgen.swatch.atlas import Atlas
 from tiling import Size
 
-TILE = 512
 VOTE = 0.5
 """Standard deviation of a patch's weights in a vote, in half patches."""
 
@@ -56,9 +56,9 @@ class Field:
         """Pictures (H, W, C), one an exemplar, shown through the field; see `Atlas.laid`."""
         return Rendering(self, self.atlas.laid(images, turn), images)
 
-    def coordinates(self) -> np.ndarray:
-        """Exemplar, y and x (3, height, width), int32, of every pixel."""
-        field = np.asarray(self.places)[: self.size.height, : self.size.width]
+    def coordinates(self, step: int = 1) -> np.ndarray:
+        """Exemplar, y and x (3, height, width), int32, of every pixel, or of every `step`-th of every `step`-th row."""
+        field = np.asarray(self.places)[: self.size.height : step, : self.size.width : step]
         return self.atlas.origins()[:, field >> 16, field & kernels.MASK]
 
     def save(self, path: Path, recipe: dict[str, Any]) -> None:
@@ -73,8 +73,8 @@ class Field:
         }
         with published(path) as part:
             tifffile.imwrite(
-                part, self.places, tile=(TILE, TILE), compression="zlib", predictor=True, photometric="minisblack",
-                description=json.dumps(description), metadata=None, bigtiff=self.places.nbytes > 2**31,
+                part, self.places, tile=(TIFF_TILE, TIFF_TILE), compression="zlib", predictor=True, photometric="minisblack",
+                description=json.dumps(description), metadata=None, bigtiff=self.places.nbytes > BIG,
             )  # fmt: skip
 
     @classmethod

@@ -45,9 +45,7 @@ def make_outputs(
             publish.check_target(target, *size, dtype=DTYPES[int(bits)], pyramid=pyramid)
             if team.rank == 0:
                 locks.enter_context(publish.locked(target))
-            for name, values in read.items():
-                where = publish.map_path(target, name, values[0].dtype, values[0].shape[2])
-                publish.check_target(where, *size, suffixes=tuple(publish.SUFFIXES), dtype=values[0].dtype)
+            publish.check_maps(target, *size, {name: values[0] for name, values in read.items()})
         for target in places + fields:
             publish.check_target(target, *size, suffixes=(".tif", ".tiff"))
         for number, target in enumerate(targets):

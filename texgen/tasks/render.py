@@ -39,8 +39,7 @@ class Rendered:
             OptionError: A place that cannot be written.
             ResourceError: The disk is full.
         """
-        for name, values in self.maps.items():
-            publish.save_image(publish.map_path(Path(path), name, values.dtype, values.shape[2]), values, self.recipe)
+        publish.save_maps(Path(path), self.maps, self.recipe)
 
 
 def render(field: str | Path, maps: Maps, out: str | Path | None = None) -> Rendered:
@@ -68,9 +67,7 @@ def render(field: str | Path, maps: Maps, out: str | Path | None = None) -> Rend
     prepared = prepared_maps(maps, sizes, preparation)
     if out is not None:
         publish.check_target(Path(out), *found.size)
-        for each in prepared:
-            where = publish.map_path(Path(out), each.name, each.dtype, each.channels)
-            publish.check_target(where, *found.size, suffixes=tuple(publish.SUFFIXES), dtype=each.dtype)
+        publish.check_maps(Path(out), *found.size, {each.name: each.images[0] for each in prepared})
     place = Workplace(RunFolder(None, {}, resume=False), StopSignals(), Clock())
     shown = {each.name: map_shown(found, each, place) for each in prepared}
     recipe = {**recipe, "maps": {each.name: each.entry() for each in prepared}}

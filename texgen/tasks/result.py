@@ -72,9 +72,7 @@ class Result:
         height, width, _ = self.pixels.shape
         publish.check_target(path, height, width, dtype=self.pixels.dtype, pyramid=pyramid)
         recipe = self.recipe if metadata else None
-        for name, values in self.maps.items():
-            where = publish.map_path(path, name, values.dtype, values.shape[2])
-            publish.save_image(where, values, recipe, pyramid and where.suffix == path.suffix)
+        publish.save_maps(path, self.maps, recipe, pyramid)
         publish.save_image(path, self.pixels, recipe, pyramid)
         if metadata:
             publish.save_json(path.with_name(path.name + ".json"), {**self.recipe, "timings": self.timings})
