@@ -16,6 +16,7 @@ from texgen import publish
 from texgen.cli import main
 from texgen.errors import InputError, OptionError
 from texgen.materials.maps import Map, prepared_maps, read_map, turned
+from texgen.swatch.bank import sources_of
 
 QUICK = {"preset": "draft", "seed": 5}
 PLAIN = {"crop": None, "rotate": 0, "scale": 1.0, "size": None, "flatten_light": False}
@@ -74,6 +75,18 @@ def test_normals_turn_with_their_patches():
             kind = Map(name, [normals(height, down)])
             found = kind.turned(kind.images[0], turn)
             np.testing.assert_allclose(found, normals(turned(height, turn), down), atol=1e-5)
+
+
+def test_normals_that_guide_turn_with_their_swatch(colour):
+    """Those of a swatch that leans to one side are compared as what they are once it is turned."""
+    height = bumps(seed=3) + np.linspace(0, 12, 96, dtype=np.float32)
+    guide, swatch = Map("normal", [normals(height)]), colour.astype(np.float32) / 255
+    sources = sources_of([swatch], [1.0], "all", [guide])
+    factor = np.ptp(sources[0].pixels[..., 3]) / np.ptp(guide.images[0][..., 0])
+    mean = guide.images[0].mean((0, 1))
+    for source in sources:
+        expected = (normals(turned(height, source.turn)) - mean) * factor
+        np.testing.assert_allclose(source.pixels[..., 3:], expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("symmetry", ["none", "all"])
@@ -216,6 +229,14 @@ def test_files_that_hold_no_map_or_field_are_refused(colour, tmp_path, sd):
     ):
         with pytest.raises(InputError, match=message):
             texgen.render(tmp_path / name, {"height": np.zeros((96, 96), np.uint8)})
+    texgen.expand(colour, (160, 96), **QUICK).save_field(tmp_path / "field.tif")
+    with tifffile.TiffFile(tmp_path / "field.tif") as file:
+        places, description = file.asarray(), file.pages.first.description
+    tifffile.imwrite(
+        tmp_path / "cut.tif", np.concatenate([places, places])[:, :64], description=description, metadata=None
+    )
+    with pytest.raises(InputError, match="is no field"):
+        texgen.render(tmp_path / "cut.tif", {"height": np.zeros((96, 96), np.uint8)})
     with pytest.raises(OptionError, match="there is no map"):
         texgen.render(tmp_path / "plain.tif", {})
     with pytest.raises(OptionError, match="is for the swatch model"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,13 +71,14 @@ class Map:
             x, y = (y, low + high - x) if down else (low + high - y, x)
         return np.concatenate([np.stack([x, y], -1).astype(image.dtype), image[..., 2:]], -1)
 
-    def scaled(self, deviation: float) -> Map:
-        """The map in float32, with so large a deviation in all its channels together, about a mean of 0: as patches are compared by it."""
+    def normaliser(self, deviation: float) -> Callable[[np.ndarray], np.ndarray]:
+        """A function that brings images of the map, turned or not, to float32 with a mean of 0 and so large a deviation in all channels together: as
+        patches are compared by it."""
         count = sum(image.shape[0] * image.shape[1] for image in self.images)
         mean = sum(image.sum((0, 1), np.float64) for image in self.images) / count
         variance = sum(np.square(image - mean).sum() for image in self.images) / count
         factor = deviation / max(variance**0.5, 1e-6)
-        return Map(self.name, [((image - mean) * factor).astype(np.float32) for image in self.images], guides=True)
+        return lambda image: ((image - mean) * factor).astype(np.float32)
 
     def finished(self, values: np.ndarray, mixed: np.ndarray) -> np.ndarray:
         """Values (H, W, C), float32, at the map's own depth; vectors that are `mixed` (H, W) of several are made as long as one."""

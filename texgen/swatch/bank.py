@@ -213,7 +213,7 @@ def sources_of(
     found = []
     most = MOST_PIXELS // len(swatches)
     spread = np.concatenate([swatch.reshape(-1, swatch.shape[2]) for swatch in swatches]).var(0).sum() if guides else 0
-    scaled = [guide.scaled(float(spread) ** 0.5) for guide in guides]
+    normalisers = [guide.normaliser(float(spread) ** 0.5) for guide in guides]
     for number, (swatch, share) in enumerate(zip(swatches, shares, strict=True)):
         size = Size(*swatch.shape[:2])
         window = size if size.area <= most else Size(min(size.height, WINDOW_SIDE), min(size.width, WINDOW_SIDE))
@@ -222,7 +222,9 @@ def sources_of(
             for turn in SYMMETRIES[symmetry]:
                 each = share / len(tiles) / len(SYMMETRIES[symmetry])
                 part = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
-                channels = [turned(swatch[part], turn), *(m.turned(m.images[number][part], turn) for m in scaled)]
+                channels = [turned(swatch[part], turn)]
+                for guide, normalised in zip(guides, normalisers, strict=True):
+                    channels.append(normalised(guide.turned(guide.images[number][part], turn)))
                 pixels = np.ascontiguousarray(np.concatenate(channels, -1))
                 repeat = repeat_of(pixels) if window == size else None
                 found.append(Source(pixels, each, repeat, number, tile.top, tile.left, turn))

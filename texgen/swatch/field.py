@@ -92,7 +92,8 @@ class Field:
                 atlas = Atlas.of(description["atlas"])
                 places = page.asarray(out="memmap")
                 found = cls(places, atlas, size, int(description["blend"]), Kept(*kept) if kept else None)
-                inside = places.shape >= size and int(places.min()) >= 0 and places.dtype == np.int32
+                covered = places.ndim == 2 and places.shape[0] >= size.height and places.shape[1] >= size.width
+                inside = covered and int(places.min()) >= 0 and places.dtype == np.int32
                 if description["texgen_field"] != 1 or not inside:
                     raise ValueError("another version")
         except FileNotFoundError as error:
