@@ -199,6 +199,19 @@ def test_the_command_writes_maps_in_formats_that_hold_them(colour, height, tmp_p
     np.testing.assert_array_equal(read_map("later_height.exr", "height"), read_map("o_height.exr", "height"))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("side", [90, 520])
+def test_every_format_gives_back_what_it_holds(tmp_path, dtype, channels, side):
+    values = (np.random.default_rng(0).random((side, side + 8, channels)) * 200).astype(dtype)
+    for suffix in (".png", ".tif", ".exr"):
+        path = tmp_path / f"map{suffix}"
+        kind = publish.SUFFIXES[suffix]
+        if dtype in publish.DEPTHS[kind] and channels <= publish.MOST_CHANNELS.get(kind, channels):
+            publish.save_image(path, values, {"texgen": "0"}, pyramid=suffix == ".tif")
+            np.testing.assert_array_equal(read_map(path, "map"), values)
+
+
 @pytest.mark.parametrize(
     ("maps", "error", "message"),
     [

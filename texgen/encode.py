@@ -100,20 +100,23 @@ def pyramid_levels(height: int, width: int) -> int:
 
 def _write_level(file: tifffile.TiffWriter, pixels: Pixels, **options: object) -> None:
     tile = (TIFF_TILE, TIFF_TILE) if max(pixels.shape) > TIFF_TILE else None
+    height, width, channels = pixels.shape
+    shape = (height, width, channels) if channels > 1 else (height, width)  # else tifffile takes rows for pages
     file.write(
-        pixels[0 : pixels.shape[0]] if tile is None else _tiles(pixels), shape=pixels.shape, dtype=pixels.dtype, tile=tile,
-        photometric="rgb" if pixels.shape[2] == 3 else "minisblack", planarconfig="contig", compression="zlib",
+        pixels[0:height].reshape(shape) if tile is None else _tiles(pixels), shape=shape, dtype=pixels.dtype, tile=tile,
+        photometric="rgb" if channels == 3 else "minisblack", planarconfig="contig" if channels > 1 else None, compression="zlib",
         predictor=pixels.dtype.kind == "u", metadata=None, **options,
     )  # fmt: skip
 
 
 def _tiles(pixels: Pixels) -> Iterator[np.ndarray]:
     """In rows from the top; those at the border are cut short."""
-    height, width, _ = pixels.shape
+    height, width, channels = pixels.shape
     for top in range(0, height, TIFF_TILE):
         rows = pixels[top : top + TIFF_TILE]
         for left in range(0, width, TIFF_TILE):
-            yield np.ascontiguousarray(rows[:, left : left + TIFF_TILE])
+            tile = np.ascontiguousarray(rows[:, left : left + TIFF_TILE])
+            yield tile if channels > 1 else tile[..., 0]
 
 
 def _write_whole(path: Path, kind: str, pixels: Pixels, recipe: str | None) -> None:
