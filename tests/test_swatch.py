@@ -19,14 +19,17 @@ import texgen
 from texgen import image as images
 from texgen.errors import InputError, OptionError
 from texgen.swatch import kernels, sewing
-from texgen.swatch.bank import MASK, Bank, Level, Source, sources_of
+from texgen.swatch.atlas import MASK
+from texgen.swatch.bank import Bank, Level, Material, Source, sources_of
 from texgen.swatch.compiled import compiled
+from texgen.swatch.field import Kept, vote_window
 from texgen.swatch.pyramid import FAR, edge_distance, halved, level_count, otsu
 from texgen.swatch.quilt import REUSE, block_corners, misfit, own_corners, quilted, whole_blocks
 from texgen.swatch.repeat import Repeat, repeat_of
 from texgen.swatch.settings import PRESETS, Settings, choose
 from texgen.swatch.starts import random_blocks, starter
-from texgen.swatch.synthesis import Kept, Synthesis, vote_window
+from texgen.swatch.steering import Steering
+from texgen.swatch.synthesis import Synthesis
 from texgen.swatch.usage import CAP, penalties, trust, usage
 from tiling import Size, Wrap, plan_cores
 
@@ -51,6 +54,9 @@ def level_of(
     return bank, bank.level(number, patch=7, dims=16, alike=alike)
 
 
+ANY, UNGUIDED = np.zeros((0, 0), np.uint8), np.zeros((1, 1, 0), np.float32)
+
+
 def improved(
     field: np.ndarray,
     level: Level,
@@ -65,8 +71,8 @@ def improved(
     sums, new = np.zeros((len(tiles), 3)), np.empty_like(field)
     used = usage(level, np.zeros(level.size, np.int64))
     kernels.improve(
-        field, new, tiles, level.pixels, trust(level, used, 0.0), level.keys, penalties(level, used, weight), level.similar, level.basis,
-        level.offset, vote_window(7), probes, 64.0, np.uint64(5), np.array(origin, np.int64), backward, sums,
+        field, new, tiles, level.pixels, trust(level, used, 0.0), level.keys, penalties(level, used, weight), level.similar, level.labels,
+        ANY, UNGUIDED, level.basis, level.offset, vote_window(7), probes, 64.0, np.uint64(5), np.array(origin, np.int64), backward, sums,
     )  # fmt: skip
     return new, sums.sum(0)
 
@@ -256,7 +262,7 @@ def test_a_coordinate_of_a_level_is_twice_that_of_the_next():
 
 def test_a_quilt_covers_the_canvas_and_carries_on_inside_its_pieces():
     _, level = level_of(noise(128, 128), levels=1)
-    field = quilted(level, Size(96, 130), 24, 8, REUSE, 1, 0)
+    field = quilted(level, Size(96, 130), 24, 8, REUSE, 1, UNGUIDED, None, 0)
     assert (field >= 0).all() and level.centres[field >> 16, field & 0xFFFF].all()
     assert (np.diff(field & 0xFFFF, axis=1) == 1).mean() > 0.85
     assert 0 < misfit(level, 24, 8) <= 1
@@ -271,7 +277,9 @@ def seam_cost(level: Level, field: np.ndarray) -> float:
 
 def test_sewing_over_seams_leaves_less_of_them():
     _, level = level_of(halved(halved(images.read_pixels(SWATCHES / "wood_planks.jpg"))), levels=1)
-    costs = [seam_cost(level, quilted(level, Size(96, 128), 24, 8, REUSE, mend, 0)) for mend in (0, 1, 3)]
+    costs = [
+        seam_cost(level, quilted(level, Size(96, 128), 24, 8, REUSE, mend, UNGUIDED, None, 0)) for mend in (0, 1, 3)
+    ]
     assert costs[0] > 1.02 * costs[1] and costs[1] >= costs[2] > 0
     y, x = np.indices((64, 64), np.int32) + 10
     assert seam_cost(level, (y << 16) | x) > 0, "where it closes"
@@ -280,7 +288,7 @@ def test_sewing_over_seams_leaves_less_of_them():
 
 def test_no_piece_lies_beside_nearly_what_it_would_carry_on():
     _, level = level_of(noise(128, 128), levels=1)
-    field = quilted(level, Size(96, 128), 24, 8, REUSE, 0, 0)
+    field = quilted(level, Size(96, 128), 24, 8, REUSE, 0, UNGUIDED, None, 0)
     y, x = field >> 16, field & 0xFFFF
     for axis in (0, 1):
         jump_y, jump_x = (np.roll(c, -1, axis) - c - (axis == a) for a, c in enumerate((y, x)))
@@ -292,13 +300,13 @@ def test_no_piece_lies_beside_nearly_what_it_would_carry_on():
 def test_a_swatch_of_which_every_place_nearly_carries_on_is_sewn():
     _, level = level_of(noise(64, 64)[:16, :16], levels=1)
     assert len(own_corners(block_corners(level, 14))) == 9
-    field = quilted(level, Size(40, 40), 14, 6, REUSE, 1, 0)
+    field = quilted(level, Size(40, 40), 14, 6, REUSE, 1, UNGUIDED, None, 0)
     assert level.centres[field >> 16, field & 0xFFFF].all()
 
 
 def test_symmetries_and_windows_of_large_swatches_keep_their_origin(monkeypatch):
     swatch = noise(70, 90)
-    sources = sources_of([swatch], [1.0], "all")
+    sources = sources_of(Material(swatches=[swatch], shares=[1.0], symmetry="all"))
     assert len(sources) == 8 and sum(s.share for s in sources) == pytest.approx(1)
     origins = Bank(sources, 1, 7).atlas.origins()
     for source, place in zip(sources, Bank(sources, 1, 7).places, strict=True):
@@ -308,7 +316,7 @@ def test_symmetries_and_windows_of_large_swatches_keep_their_origin(monkeypatch)
         np.testing.assert_array_equal(swatch[y, x], source.pixels)
     monkeypatch.setattr("texgen.swatch.bank.MOST_PIXELS", 4 * 64 * 64)
     monkeypatch.setattr("texgen.swatch.bank.WINDOW_SIDE", 64)
-    windows = sources_of([noise(256, 200)], [1.0])
+    windows = sources_of(Material(swatches=[noise(256, 200)], shares=[1.0]))
     assert len(windows) <= 4 and all(w.pixels.shape[:2] == (64, 64) for w in windows)
     assert {(w.top > 100, w.left > 60) for w in windows} != {(False, False)}, "spread over the swatch"
 
@@ -473,7 +481,9 @@ def test_options_that_make_no_sense_are_refused(options, error, message):
 
 
 def test_kept_pixels_have_their_own_coordinates(tmp_path):
-    made = synthesis(tmp_path, noise(64, 64), Size(128, 128), kept=Kept(0, 20, 37))
+    canvas, kept = Size(128, 128), Kept(0, 20, 37)
+    steering = Steering(canvas, canvas, tmp_path, known=kept.on(canvas, Size(64, 64)))
+    made = synthesis(tmp_path, noise(64, 64), canvas, steering=steering, kept=kept)
     field = np.asarray(made.result)[20:84, 37:101]
     _, y, x = made.bank.atlas.origins()[:, field >> 16, field & 0xFFFF]
     np.testing.assert_array_equal(np.stack([y, x]), np.indices((64, 64)))
@@ -482,6 +492,6 @@ def test_kept_pixels_have_their_own_coordinates(tmp_path):
 def test_starts_follow_the_shares_of_the_sources():
     bank = Bank([Source(noise(), 0.9), Source(noise(seed=1), 0.1)], 2, 7)
     level = bank.level(1, patch=7, dims=16, alike=0)
-    field = starter(level, Size(64, 64), Settings(start="noise"))(0)
+    field = starter(level, Size(64, 64), Settings(start="noise"), ANY, UNGUIDED, None)(0)
     left = (field & 0xFFFF) < bank.places[1].left >> 1
     assert left.mean() == pytest.approx(0.9, abs=0.03)

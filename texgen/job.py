@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from texgen.keep import Kept
     from texgen.labels import Target
+    from texgen.materials.guides import Guide
     from texgen.materials.maps import Map
 
 
@@ -66,6 +67,7 @@ class Constraints:
         target: Which label is wanted where.
         kept: Pixels that are given.
         place: (left, top) in pixels where the first exemplar itself is kept.
+        guides: Maps of the exemplars and of the canvas that are to agree.
     """
 
     layout: Layout | None = None
@@ -73,6 +75,7 @@ class Constraints:
     target: Target | None = None
     kept: Kept | None = None
     place: tuple[int, int] | None = None
+    guides: Sequence[Guide] = ()
 
     @property
     def steered(self) -> bool:

@@ -111,7 +111,7 @@ def swatch_start(
     Raises:
         KeyboardInterrupt: It is to.
     """
-    from texgen.swatch.bank import bank_of
+    from texgen.swatch.bank import Material, bank_of
     from texgen.swatch.settings import PRESETS
     from texgen.swatch.synthesis import Synthesis, torus_of
 
@@ -120,7 +120,8 @@ def swatch_start(
     parts = [1 / len(swatches)] * len(swatches) if shares is None else shares
     torus = torus_of(size, wrap)
     with TemporaryDirectory(dir=folder) as place:
-        synthesis = Synthesis(bank_of(swatches, parts, torus, settings.patch), torus, settings, seed, Path(place))
+        bank = bank_of(Material(swatches=swatches, shares=parts), torus, settings.patch)
+        synthesis = Synthesis(bank, torus, settings, seed, Path(place))
         for _ in synthesis.run():
             if interrupted():
                 raise KeyboardInterrupt

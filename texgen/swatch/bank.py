@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import minimum_filter
 
+from texgen.image import NONE
 from texgen.materials.maps import Map, turned
 from texgen.swatch import kernels
 from texgen.swatch.atlas import MASK, Atlas, Part, pack
@@ -38,6 +41,9 @@ class Source(NamedTuple):
         exemplar: Number of the swatch it was taken from.
         top, left: Where it lies in that swatch.
         turn: How it was turned then, see `turned`.
+        labels: Of the pixels, (H, W), uint8; `NONE` for what is not to be shown, `KNOWN` for what is shown where it is given, and nowhere
+            else; None where all have label 0.
+        guides: (H, W, G), float32: what a canvas' guides are compared with.
     """
 
     pixels: np.ndarray
@@ -47,6 +53,8 @@ class Source(NamedTuple):
     top: int = 0
     left: int = 0
     turn: int = 0
+    labels: np.ndarray | None = None
+    guides: np.ndarray | None = None
 
     @property
     def part(self) -> Part:
@@ -62,7 +70,8 @@ class Level:
 
     Attributes:
         number: 0 is full size, each level half of the one before.
-        pixels: (H, W, C + 1), float32: colours and the distance to edges, scaled to the colours' deviation.
+        pixels: (H, W, C + 1 + G), float32: colours, the distance to edges, scaled to the colours' deviation, and guides.
+        labels: (H, W), uint8; `NONE` where a pixel is not to be shown.
         patch: Side of a patch.
         centres: (H, W), bool: where a patch may be centred.
         shown: (H, W), bool: pixels that may vote; not those of a mirrored margin.
@@ -82,6 +91,7 @@ class Level:
 
     number: int
     pixels: np.ndarray
+    labels: np.ndarray
     patch: int
     centres: np.ndarray
     shown: np.ndarray
@@ -103,6 +113,12 @@ class Level:
     def size(self) -> tuple[int, int]:
         return self.pixels.shape[0], self.pixels.shape[1]
 
+    def of_label(self, label: int) -> Level:
+        """With the centres of a label alone."""
+        mine = self.labels == label
+        centres = self.centres & mine
+        return replace(self, centres=centres, own=self.own & mine, nearest=nearest_centres(centres))
+
 
 class Bank:
     """Pyramids of all sources beside each other on one sheet, see `Atlas`; levels are described when they are asked for.
@@ -121,6 +137,8 @@ class Bank:
         self.pyramids: list[list[np.ndarray]] = []
         for source, place in zip(sources, self.places, strict=True):
             pyramid = [with_edges(source.pixels[place.y, place.x])]
+            if source.guides is not None:
+                pyramid = [np.concatenate([pyramid[0], source.guides[place.y, place.x]], -1)]
             while len(pyramid) < levels:
                 pyramid.append(halved(pyramid[-1]))
             self.pyramids.append(pyramid)
@@ -131,6 +149,23 @@ class Bank:
         if self._last is None or self._last[0] != asked:
             self._last = (asked, self._described(*asked))
         return self._last[1]
+
+    def lacks(self, wanted: Iterable[int]) -> list[int]:
+        """Labels of which not one patch is whole at the coarsest scale."""
+        labels = self._labels(self.levels - 1)
+        shown = np.unique(labels[minimum_filter(labels != NONE, self.atlas.patch)])
+        return sorted(set(wanted) - set(shown.tolist()))
+
+    def _labels(self, number: int) -> np.ndarray:
+        """Of the sheet at a scale: that of the middle of each pixel, `NONE` where a part of it is not to be shown."""
+        found = np.zeros(self.sheet, np.uint8)
+        for source, place in zip(self.sources, self.places, strict=True):
+            height, width = place.y.shape
+            labels = np.uint8(0) if source.labels is None else source.labels[place.y, place.x]
+            found[:height, place.left : place.left + width] = labels
+        step = 1 << number
+        blocks = found.reshape(self.sheet.height // step, step, self.sheet.width // step, step)
+        return np.where((blocks == NONE).any((1, 3)), np.uint8(NONE), blocks[:, step // 2, :, step // 2])
 
     def _described(self, number: int, patch: int, dims: int, alike: int) -> Level:
         shape = (self.sheet[0] >> number, self.sheet[1] >> number)
@@ -160,6 +195,12 @@ class Bank:
                 *place.repeat.wrap,
             )  # fmt: skip
             wanted[each.exemplar] += each.share
+        labels = self._labels(number)
+        visible = labels != NONE
+        shown &= visible
+        if not visible.all():
+            centres &= minimum_filter(visible, patch)
+        centres &= labels != kernels.KNOWN
         own &= centres
         sides = [
             (p.repeat.height * p.repeat.wrap.y, p.repeat.width * p.repeat.wrap.x, p.repeat.shift) for p in self.places
@@ -176,58 +217,97 @@ class Bank:
             similar[own] = similar_keys(keys, own, alike)
             similar = similar[inside >> 16, inside & MASK]
         return Level(
-            number, pixels, patch, centres, shown, nearest_centres(centres), inside, own, shares, source, tori, wanted, keys, similar,
-            basis, offset, spread, min(int((t[3] * t[4]) ** 0.5) if t[6] and t[7] else min(t[3], t[4]) for t in tori.tolist()),
+            number, pixels, labels, patch, centres, shown, nearest_centres(centres), inside, own, shares, source, tori, wanted, keys, similar,
+            basis, offset, spread,
+            min(
+                int((t[3] * t[4]) ** 0.5) if t[6] and t[7] else min(t[3], t[4])
+                for t, each in zip(tori.tolist(), self.sources, strict=True)
+                if each.share
+            ),
         )  # fmt: skip
 
 
-def bank_of(
-    swatches: Sequence[np.ndarray],
-    shares: Sequence[float],
-    canvas: Size,
-    patch: int,
-    symmetry: str = "none",
-    guides: Sequence[Map] = (),
-) -> Bank:
-    """The bank that a canvas is made from; the other arguments are those of `sources_of`.
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a bank is made of.
+
+    Attributes:
+        swatches: (H, W, C), float32, each.
+        shares: Of each on the canvas, summing to 1; 0 for what is only given.
+        labels: Of the pixels of each, (H, W), uint8, see `Source`; None where all have label 0.
+        symmetry: A key of `SYMMETRIES`.
+        maps: That are more channels of the swatches, each as strong as the colours.
+        guides: Scaled, see `steering.Guide`.
+    """
+
+    swatches: Sequence[np.ndarray]
+    shares: Sequence[float]
+    labels: Sequence[np.ndarray | None] | None = None
+    symmetry: str = "none"
+    maps: Sequence[Map] = ()
+    guides: Sequence[Map] = ()
+
+    @property
+    def deviation(self) -> float:
+        """Of the colours, all channels together."""
+        return spread_of(self.swatches)
+
+
+def spread_of(swatches: Sequence[np.ndarray]) -> float:
+    """Standard deviation of colours, all channels together."""
+    return float(np.concatenate([swatch.reshape(-1, swatch.shape[2]) for swatch in swatches]).var(0).sum()) ** 0.5
+
+
+def bank_of(material: Material, canvas: Size, patch: int, wanted: Iterable[int] = (0,)) -> Bank:
+    """The bank that a canvas is made from.
 
     Args:
+        material: What it holds.
         canvas: In pixels; with the swatches it says how many scales there are.
         patch: Largest side of a patch.
+        wanted: Labels of the canvas: scales at which one is too small to be seen are left out.
     """
-    sources = sources_of(swatches, shares, symmetry, guides)
-    return Bank(sources, level_count(min(min(s.pixels.shape[:2]) for s in sources), min(canvas)), patch)
+    sources, wanted = sources_of(material), set(wanted)
+    shortest = min(min(source.pixels.shape[:2]) for source in sources if source.share)
+    levels = level_count(shortest, min(canvas))
+    bank = Bank(sources, levels, patch)
+    while levels > 1 and material.labels is not None and bank.lacks(wanted):
+        levels -= 1
+        bank = Bank(sources, levels, patch)
+    return bank
 
 
-def sources_of(
-    swatches: Sequence[np.ndarray], shares: Sequence[float], symmetry: str = "none", guides: Sequence[Map] = ()
-) -> list[Source]:
-    """What is searched of some swatches: each whole, or windows spread over it where it is large, and these turned and mirrored where asked.
-
-    Args:
-        swatches: (H, W, C), float32, each.
-        shares: Of the canvas.
-        symmetry: A key of `SYMMETRIES`.
-        guides: Maps that are more channels of the swatches, each as strong as the colours.
-    """
+def sources_of(material: Material) -> list[Source]:
+    """What is searched: each swatch whole, or windows spread over it where it is large, and these turned and mirrored where asked."""
     found = []
-    most = MOST_PIXELS // len(swatches)
-    spread = np.concatenate([swatch.reshape(-1, swatch.shape[2]) for swatch in swatches]).var(0).sum() if guides else 0
-    normalisers = [guide.normaliser(float(spread) ** 0.5) for guide in guides]
-    for number, (swatch, share) in enumerate(zip(swatches, shares, strict=True)):
+    most = MOST_PIXELS // len(material.swatches)
+    maps = [(each, each.normaliser(material.deviation)) for each in material.maps]
+    for number, (swatch, share) in enumerate(zip(material.swatches, material.shares, strict=True)):
+        labels = None if material.labels is None else material.labels[number]
         size = Size(*swatch.shape[:2])
-        window = size if size.area <= most else Size(min(size.height, WINDOW_SIDE), min(size.width, WINDOW_SIDE))
-        tiles = spread_tiles(size, window, max(1, most // window.area))
-        for tile in tiles:
-            for turn in SYMMETRIES[symmetry]:
-                each = share / len(tiles) / len(SYMMETRIES[symmetry])
-                part = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
-                channels = [turned(swatch[part], turn)]
-                for guide, normalised in zip(guides, normalisers, strict=True):
-                    channels.append(normalised(guide.turned(guide.images[number][part], turn)))
-                pixels = np.ascontiguousarray(np.concatenate(channels, -1))
-                repeat = repeat_of(pixels) if window == size else None
-                found.append(Source(pixels, each, repeat, number, tile.top, tile.left, turn))
+        whole = size.area <= most or share == 0
+        window = size if whole else Size(min(size.height, WINDOW_SIDE), min(size.width, WINDOW_SIDE))
+        tiles = spread_tiles(size, window, 1 if whole else max(1, most // window.area))
+        turns = SYMMETRIES[material.symmetry] if share else (0,)
+        for tile, turn in itertools.product(tiles, turns):
+            part = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
+            channels = [turned(swatch[part], turn)]
+            channels += [normalised(each.turned(each.images[number][part], turn)) for each, normalised in maps]
+            pixels = np.ascontiguousarray(np.concatenate(channels, -1))
+            guides = [each.turned(each.images[number][part], turn) for each in material.guides]
+            found.append(
+                Source(
+                    pixels,
+                    share / len(tiles) / len(turns),
+                    repeat_of(pixels) if whole and labels is None else None,
+                    number,
+                    tile.top,
+                    tile.left,
+                    turn,
+                    None if labels is None else turned(labels[part], turn),
+                    np.concatenate(guides, -1) if guides else None,
+                )
+            )
     return found
 
 

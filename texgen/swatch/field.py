@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 
 from texgen.encode import BIG, TIFF_TILE
-from texgen.errors import InputError
+from texgen.errors import InputError, OptionError
 from texgen.materials.maps import turned
 from texgen.publish import published
 from texgen.swatch import kernels
@@ -25,11 +25,25 @@ VOTE = 0.5
 
 
 class Kept(NamedTuple):
-    """An exemplar that stays where it is: its number, and the top left corner of its place on the canvas."""
+    """An exemplar, or a part of it, that stays where it is.
+
+    Attributes:
+        exemplar: Its number.
+        top, left: Of its place on the canvas.
+        mask: Which of its pixels are kept, (H, W), bool; None keeps all.
+    """
 
     exemplar: int
     top: int
     left: int
+    mask: np.ndarray | None = None
+
+    def on(self, canvas: Size, exemplar: Size) -> np.ndarray:
+        """Which pixels of a canvas it is, (h, w), bool."""
+        found = np.zeros(canvas, bool)
+        here = found[self.top : self.top + exemplar.height, self.left : self.left + exemplar.width]
+        here[:] = True if self.mask is None else self.mask[: here.shape[0], : here.shape[1]]
+        return found
 
 
 @dataclass(frozen=True)
@@ -62,13 +76,19 @@ class Field:
         return self.atlas.origins()[:, field >> 16, field & kernels.MASK]
 
     def save(self, path: Path, recipe: dict[str, Any]) -> None:
-        """Write a compressed TIFF of the places; all that rendering needs, and the recipe, are in its description."""
+        """Write a compressed TIFF of the places; all that rendering needs, and the recipe, are in its description.
+
+        Raises:
+            OptionError: Single pixels of a picture were kept; a field has no room for which.
+        """
+        if self.kept is not None and self.kept.mask is not None:
+            raise OptionError("a field with kept pixels cannot be saved; ask for the maps at once.")
         description = {
             "texgen_field": 1,
             "atlas": self.atlas.entry(),
             "size": list(self.size),
             "blend": self.blend,
-            "kept": self.kept,
+            "kept": self.kept and list(self.kept[:3]),
             "recipe": recipe,
         }
         with published(path) as part:
@@ -120,12 +140,15 @@ class Rendering:
         release(self.field.places)
         values, blended = values[:, :width], blended[:, :width]
         if self.field.kept is not None:
-            number, first, left = self.field.kept
-            image = self.images[number]
+            number, first, left, mask = self.field.kept
+            image = self.images[number][:, : width - left]
             above, below = max(top, first), min(bottom, first + len(image))
             if above < below:
-                here = slice(above - top, below - top), slice(left, left + image.shape[1])
-                values[here], blended[here] = image[above - first : below - first], False
+                rows, here = slice(above - first, below - first), slice(above - top, below - top)
+                columns = slice(left, left + image.shape[1])
+                kept = np.ones(image[rows].shape[:2], bool) if mask is None else mask[rows, : image.shape[1]]
+                values[here, columns] = np.where(kept[..., None], image[rows], values[here, columns])
+                blended[here, columns] &= ~kept
         return values, blended
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from texgen.swatch.compiled import compiled
 
 MASK = 0xFFFF
+KNOWN = 254
+"""The label of what is given: shown where it lies, and nowhere else."""
 
 
 @compiled
@@ -19,6 +21,9 @@ def improve(
     keys,
     penalty,
     similar,
+    labels,
+    wanted,
+    guide,
     basis,
     offset,
     window,
@@ -43,6 +48,9 @@ def improve(
         keys: Descriptors (H, W, D), D a multiple of 8.
         penalty: What choosing a key costs beside its distance (H, W); infinite where there is none.
         similar: Packed coordinates of keys that look alike (H, W, S).
+        labels: Of the bank's pixels (H, W).
+        wanted: The label that the key of each pixel must have, (h, w), `KNOWN` where the key stays as it is; (0, 0) where any may be taken.
+        guide: What the last channels of the picture are, (h, w, G), instead of what is voted.
         basis, offset: Of the descriptors, (k k C, D) and (D,).
         window: Weight of each pixel of a patch in a vote (k, k).
         probes: Random keys tried a pixel.
@@ -53,7 +61,8 @@ def improve(
         sums: (n, 3), written: distances to the old keys, to the new keys, both squared, and the number of changed keys.
     """
     height, width = old.shape
-    channels = pixels.shape[2]
+    channels, voted_channels = pixels.shape[2], pixels.shape[2] - guide.shape[2]
+    guided, labelled = guide.shape[2] > 0, wanted.shape[0] > 0
     dims, side, alike = keys.shape[2], window.shape[0], similar.shape[2]
     r = side // 2
     halo = 2 * r
@@ -70,6 +79,13 @@ def improve(
                 packed = old[yy, (left - halo + x) % width]
                 fy[y, x] = packed >> 16
                 fx[y, x] = packed & MASK
+        before, after, changed = 0.0, 0.0, 0
+        if labelled and all_known(wanted, top, left, bottom, right):
+            for y in range(th):
+                for x in range(tw):
+                    new[top + y, left + x] = old[top + y, left + x]
+            sums[t, 0], sums[t, 1], sums[t, 2] = before, after, changed
+            continue
         torn = torn_sums(fy, fx)
         picture = np.empty((th + 2 * r, tw + 2 * r, channels), np.float32)
         for y in range(th + 2 * r):
@@ -81,13 +97,21 @@ def improve(
                     vote(fy, fx, y, x, pixels, trust, window, mean)
                     for c in range(channels):
                         picture[y, x, c] = mean[c]
-        before, after, changed = 0.0, 0.0, 0
+                for c in range(guide.shape[2]):
+                    picture[y, x, voted_channels + c] = guide[(top - r + y) % height, (left - r + x) % width, c]
         for number in range(th * tw):
             place = th * tw - 1 - number if backward else number
             y, x = place // tw, place % tw
             by, bx = fy[y + halo, x + halo], fx[y + halo, x + halo]
+            want = np.int64(-1)
+            if labelled:
+                want = np.int64(wanted[top + y, left + x])
+                if want == KNOWN:
+                    continue
             own = penalty[by, bx]
-            if whole(torn, y, x, 2 * side - 1):  # the patch is the key's, to the last bit
+            if want >= 0 and labels[by, bx] != want:
+                own = np.float32(np.inf)
+            if not guided and whole(torn, y, x, 2 * side - 1):  # the patch is the key's, to the last bit
                 if own == 0 and probes == 0:
                     continue
                 for i in range(dims):
@@ -108,7 +132,9 @@ def improve(
                         packed = similar[ny, nx, s - 1]
                         cy, cx = (packed >> 16) - ay, (packed & MASK) - ax
                     if not beside(fy, fx, y + halo, x + halo, cy, cx):
-                        best, distance, by, bx = nearer(query, keys, penalty, cy, cx, best, distance, by, bx)
+                        best, distance, by, bx = nearer(
+                            query, keys, penalty, labels, want, cy, cx, best, distance, by, bx
+                        )
             if probes > 0:
                 state = scrambled(seed, (top + y - origin[0]) % height, (left + x - origin[1]) % width)
                 span = reach
@@ -119,7 +145,9 @@ def improve(
                     cx = bx + np.int64((((bits >> 15) & 0x7FFF) / 16383.5 - 1) * span)
                     span = max(span * 0.5, 1.0)
                     if not beside(fy, fx, y + halo, x + halo, cy, cx):
-                        best, distance, by, bx = nearer(query, keys, penalty, cy, cx, best, distance, by, bx)
+                        best, distance, by, bx = nearer(
+                            query, keys, penalty, labels, want, cy, cx, best, distance, by, bx
+                        )
             fy[y + halo, x + halo], fx[y + halo, x + halo] = by, bx
             before += was
             after += distance
@@ -129,6 +157,16 @@ def improve(
             for x in range(tw):
                 new[top + y, left + x] = (fy[y + halo, x + halo] << 16) | fx[y + halo, x + halo]
         sums[t, 0], sums[t, 1], sums[t, 2] = before, after, changed
+
+
+@compiled
+def all_known(wanted, top, left, bottom, right):
+    """Whether all keys of a tile stay as they are."""
+    for y in range(top, bottom):
+        for x in range(left, right):
+            if wanted[y, x] != KNOWN:
+                return False
+    return True
 
 
 @compiled
@@ -143,9 +181,11 @@ def beside(fy, fx, y, x, cy, cx):
 
 
 @compiled
-def nearer(query, keys, penalty, cy, cx, best, distance, by, bx):
-    """Cost, distance and place of the cheaper of a key and the best one so far; places outside of the bank are no keys."""
+def nearer(query, keys, penalty, labels, want, cy, cx, best, distance, by, bx):
+    """Cost, distance and place of the cheaper of a key and the best one so far; places outside of the bank and of other labels are no keys."""
     if (cy == by and cx == bx) or cy < 0 or cx < 0 or cy >= keys.shape[0] or cx >= keys.shape[1]:
+        return best, distance, by, bx
+    if want >= 0 and labels[cy, cx] != want:
         return best, distance, by, bx
     extra = penalty[cy, cx]
     if extra < best:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from texgen import recipe
-from texgen.errors import OptionError
+from texgen.errors import InputError, OptionError
 from texgen.image import MIN_SIDE
 from texgen.job import Constraints, Job
 from texgen.model import Texture, Workplace
@@ -21,6 +21,7 @@ from texgen.team import Team
 from tiling import Size
 
 if TYPE_CHECKING:
+    from texgen.materials.guides import GuideLike
     from texgen.materials.maps import Map, Maps
     from texgen.swatch.bank import Bank
     from texgen.swatch.field import Field, Rendering
@@ -42,6 +43,7 @@ class Knobs:
     symmetry: str = "none"
     maps: Maps | None = None
     map_guides: Sequence[str] = ()
+    guides: Sequence[GuideLike] = ()
 
     def check(self, size: Size, constraints: Constraints) -> None:
         """Refuse what needs no picture to be refused."""
@@ -51,9 +53,6 @@ class Knobs:
             raise OptionError(
                 f"symmetry={self.symmetry!r} is not known; choose one of {', '.join(presets.SYMMETRIES)}."
             )
-        for name in ("layout", "target", "kept"):
-            if getattr(constraints, name) is not None:
-                raise OptionError("model='swatch' is for texgen.expand; leave model out, or name a diffusion model.")
 
 
 @dataclass(frozen=True)
@@ -106,19 +105,28 @@ class SwatchRun:
             KeyboardInterrupt: The user asked for it.
         """
         from texgen.swatch.bank import bank_of  # numba is loaded when everything was checked
-        from texgen.swatch.field import Kept
-        from texgen.swatch.synthesis import Synthesis, torus_of
+        from texgen.swatch.setup import Setup
+        from texgen.swatch.synthesis import Synthesis
 
         job, wanted = self.job, self.job.canvas.size
-        canvas = torus_of(wanted, job.canvas.wrap)
-        pictures = [each.pixels for each in job.exemplars]
-        shares = job.shares or [1 / len(pictures)] * len(pictures)
-        guides = [each for each in job.maps if each.guides]
-        bank = bank_of(pictures, shares, canvas, self.settings.patch, self.symmetry, guides)
-        corner = job.constraints.place
-        kept = None if corner is None else Kept(0, corner[1], corner[0])
+        setup = Setup(job, self.symmetry, place.folder.folder)
+        bank = bank_of(setup.material, setup.torus, self.settings.patch, setup.labels)
+        if lacking := bank.lacks(setup.labels):
+            target = job.constraints.target
+            what = "what lies outside of the hole" if target is None else f"label {target.names[lacking[0]]}"
+            raise InputError(
+                f"{what} is not to be seen in the swatch as it is used; at least {self.settings.patch} px of it are needed: "
+                "check crop and scale."
+            )
         synthesis = Synthesis(
-            bank, canvas, self.settings, job.seed, place.folder.folder, kept=kept, durable=place.folder.kept
+            bank,
+            setup.torus,
+            self.settings,
+            job.seed,
+            place.folder.folder,
+            setup.steering,
+            setup.kept,
+            place.folder.kept,
         )
         place.clock.lap("load")
         for state in synthesis.run():
@@ -128,14 +136,16 @@ class SwatchRun:
         place.clock.lap("search")
         field = synthesis.field(wanted)
         dtype = DTYPES[job.bits]
-        pixels = _shown(field.rendering(pictures), place, "pixels", dtype, lambda rows, _: rounded(rows, dtype))
+        pixels = _shown(
+            field.rendering(setup.material.swatches), place, "pixels", dtype, lambda rows, _: rounded(rows, dtype)
+        )
         place.clock.lap("render")
         maps = {each.name: map_shown(field, each, place) for each in job.maps}
         place.clock.lap("maps")
         energy = {name: synthesis.history[name] for name in ("levels", "candidates", "chosen")}
         return Texture(
             pixels=pixels,
-            coordinates=field.coordinates() if job.with_map else None,
+            coordinates=setup.coordinates(field) if job.with_map else None,
             maps=maps,
             field=field,
             history={"repeat": _repeats(bank), "ad_energy": energy},

@@ -25,7 +25,17 @@ REACH = 2.0
 """Swatch sides, of what is not shown twice, within which a repeat is seen."""
 
 
-def quilted(level: Level, canvas: Size, block: int, overlap: int, reuse: float, mend: int, seed: int) -> np.ndarray:
+def quilted(
+    level: Level,
+    canvas: Size,
+    block: int,
+    overlap: int,
+    reuse: float,
+    mend: int,
+    guide: np.ndarray,
+    given: np.ndarray | None,
+    seed: int,
+) -> np.ndarray:
     """A field (h, w), packed, sewn from blocks of the bank on a torus.
 
     Blocks are placed in rows; each is a random one of the bank's whose cost is at most 1 + `TOLERANCE` times the least. The cost is the mean squared
@@ -42,6 +52,8 @@ def quilted(level: Level, canvas: Size, block: int, overlap: int, reuse: float, 
         reuse: Cost of showing a piece again that stands beside, in differences of two random pieces; larger avoids repeats within
             sight at the cost of seams and of features longer than a block.
         mend: How often all of the canvas is gone over for the worst seams.
+        guide: What the last channels of the canvas should be, (h, w, G): each block pays the mean squared difference.
+        given: A field (h, w) that is -1 where it is to be sewn, and stays as it is elsewhere; None where nothing is given.
         seed: Of the choices.
 
     References:
@@ -59,8 +71,11 @@ def quilted(level: Level, canvas: Size, block: int, overlap: int, reuse: float, 
     places = own_corners(corners)
     leap = min(4, max(1, math.ceil(math.sqrt(len(places) / MOST))))
     spread = 2 * float(level.pixels[level.own].var(0).sum()) + 1e-12
+    field = np.full(canvas, -1, np.int32) if given is None else given.copy()
+    tiles = [
+        tile for tile in tiles if given is None or (given[np.ix_(tile.rows(canvas), tile.columns(canvas))] < 0).any()
+    ]
     draws = np.random.default_rng(seed).random(len(tiles))
-    field = np.full(canvas, -1, np.int32)
     reach = REACH * math.sqrt(level.own.sum() / len(level.tori))
     sheet = sewing.Sheet(
         level.pixels,
@@ -72,10 +87,13 @@ def quilted(level: Level, canvas: Size, block: int, overlap: int, reuse: float, 
         corners,
         places,
         int(level.own.sum()),
+        guide,
+        np.zeros((0, 0), bool) if given is None else given >= 0,
     )
     rules = sewing.Rules(block, overlap, leap, TOLERANCE, spread, reuse, BALANCE, reach)
     softer = rules._replace(reuse=reuse * SOFTER)
-    sewing.sew(sheet, rules, softer, np.array([t[:2] for t in tiles], np.int64), draws, mend, field)
+    if tiles:
+        sewing.sew(sheet, rules, softer, np.array([t[:2] for t in tiles], np.int64), draws, mend, field)
     return field
 
 

@@ -26,7 +26,8 @@ BETTER = 0.95
 
 
 class Sheet(NamedTuple):
-    """What is sewn from: arrays of `bank.Level`; `places` (n, 2) and `corners` of `quilt.block_corners`; `own` is the number of centres."""
+    """What is sewn from: arrays of `bank.Level`; `places` (n, 2) and `corners` of `quilt.block_corners`; `own` is the number of centres. And what the last
+    channels of the canvas should be, (h, w, G), and which of its pixels are given, (h, w); (0, 0) where none is."""
 
     pixels: np.ndarray
     inside: np.ndarray
@@ -37,6 +38,8 @@ class Sheet(NamedTuple):
     corners: np.ndarray
     places: np.ndarray
     own: int
+    guide: np.ndarray
+    given: np.ndarray
 
 
 class Rules(NamedTuple):
@@ -67,22 +70,24 @@ class Laid(NamedTuple):
 def sew(sheet, rules, softer, tiles, draws, passes, field):
     """Place blocks on `tiles` one after the other, then sew over the worst seams; `field` is -1 where nothing lies yet."""
     rows, columns = sheet.inside.shape
-    most, across = len(tiles) * (1 + passes), 1
-    while across < len(tiles) and tiles[across, 0] == tiles[0, 0]:
-        across += 1
-    bands = len(tiles) // across + passes * -(-field.shape[0] // (rules.block - rules.overlap)) + 2
+    side = rules.block - rules.overlap
+    down, across = -(-field.shape[0] // side), -(-field.shape[1] // side)
+    most = len(tiles) + passes * down * across
+    bands = len(tiles) + passes * down + 2
     laid = Laid(
-        np.zeros((most, 2), np.int64), np.zeros((most, 2), np.int64), np.zeros((rows, columns), np.float32),
-        np.zeros(len(sheet.wanted), np.float32), np.full((bands, 2), most, np.int64),
+        np.zeros((most + 1, 2), np.int64), np.zeros((most + 1, 2), np.int64), np.zeros((rows, columns), np.float32),
+        np.zeros(len(sheet.wanted), np.float32), np.full((bands, 2), most + 1, np.int64),
     )  # fmt: skip
+    row = 0
     for number in range(len(tiles)):
         top, left = tiles[number, 0], tiles[number, 1]
-        if number % across == 0:
-            laid.rows[number // across] = number, top
+        if number == 0 or tiles[number - 1, 0] != top:
+            laid.rows[row] = number, top
+            row += 1
         sy, sx = best_piece(sheet, rules, laid, number, field, top, left, rules.block, draws[number])
         lay(sheet, rules, field, top, left, sy, sx, rules.overlap)
         note(sheet, rules, laid, number, top, left, sy, sx)
-    mend(sheet, softer, laid, len(tiles), len(tiles) // across, passes, field)
+    mend(sheet, softer, laid, len(tiles), row, passes, field)
 
 
 @compiled
@@ -183,6 +188,7 @@ def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
     pixels, block, corners = sheet.pixels, rules.block, sheet.corners
     height, width = field.shape
     rows, columns, channels = pixels.shape
+    channels -= sheet.guide.shape[2]
     area = block * block
     known = np.empty((area, 2), np.int32)
     values = np.empty((area, channels), np.float32)
@@ -205,7 +211,9 @@ def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
         y, x = sheet.places[p, 0], sheet.places[p, 1]
         if y % rules.leap or x % rules.leap:
             continue
-        cost = repeated(near, phases, sheet.tori, top - y, left - x, y, x, block)
+        cost = repeated(near, phases, sheet.tori, top - y, left - x, y, x, block) + unguided(
+            sheet, rules, y, x, top, left, STEP
+        )
         rough[tried] = cost + STEP * scale * difference_at(pixels, y, x, known, values, n, STEP)
         roughly[tried] = p
         tried += 1
@@ -237,7 +245,7 @@ def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
                 cost -= credit[k]
             elif max(abs(carried[k, 0] - y), abs(carried[k, 1] - x)) <= AWRY:
                 awry = True
-        cost += scale * difference_at(pixels, y, x, known, values, n, 1)
+        cost += scale * difference_at(pixels, y, x, known, values, n, 1) + unguided(sheet, rules, y, x, top, left, 2)
         if awry:
             if cost < spare:
                 spare, spare_y, spare_x = cost, y, x
@@ -337,7 +345,7 @@ def lay(sheet, rules, field, top, left, sy, sx, overlap):
     for i in range(rules.block):
         for j in range(rules.block):
             y, x = (top + i) % height, (left + j) % width
-            if fresh[i, j] or field[y, x] < 0:
+            if (fresh[i, j] or field[y, x] < 0) and not (sheet.given.shape[0] > 0 and sheet.given[y, x]):
                 field[y, x] = ((sy + i) << 16) | (sx + j)
 
 
@@ -402,10 +410,28 @@ def difference_at(pixels, y, x, known, values, n, step):
     """Squared difference of the first `n` known pixels, every `step`-th, to a block of the bank."""
     total = np.float32(0)
     for k in range(0, n, step):
-        for c in range(pixels.shape[2]):
+        for c in range(values.shape[1]):
             difference = values[k, c] - pixels[y + known[k, 0], x + known[k, 1], c]
             total += difference * difference
     return total
+
+
+@compiled
+def unguided(sheet, rules, y, x, top, left, step):
+    """How far a block is from what the canvas wants of its last channels: mean squared difference, in those of two random pixels."""
+    guides, first = sheet.guide.shape[2], sheet.pixels.shape[2] - sheet.guide.shape[2]
+    if guides == 0:
+        return np.float32(0)
+    height, width = sheet.guide.shape[0], sheet.guide.shape[1]
+    total, count = np.float32(0), 0
+    for i in range(0, rules.block, step):
+        for j in range(0, rules.block, step):
+            count += 1
+            for c in range(guides):
+                wanted = sheet.guide[(top + i) % height, (left + j) % width, c]
+                difference = sheet.pixels[y + i, x + j, first + c] - wanted
+                total += difference * difference
+    return total / (count * rules.spread)
 
 
 @compiled

@@ -16,11 +16,13 @@ import numpy as np
 from texgen.publish import publish
 from texgen.swatch import kernels
 from texgen.swatch.atlas import MASK, pack
-from texgen.swatch.bank import Bank, Level
+from texgen.swatch.bank import Bank, Level, nearest_centres
 from texgen.swatch.compiled import is_compiled
 from texgen.swatch.field import Field, Kept, release, vote_window
+from texgen.swatch.kernels import KNOWN
 from texgen.swatch.settings import Settings, at
 from texgen.swatch.starts import start_level, starter
+from texgen.swatch.steering import Steering
 from texgen.swatch.threads import cores
 from texgen.swatch.usage import penalties, trust, usage
 from tiling import Size, Tile, Wrap, plan_cores
@@ -113,7 +115,8 @@ class Synthesis:
         settings: How.
         seed: Of all choices.
         folder: Where fields and progress are kept.
-        kept: An exemplar that is shown unchanged, if any.
+        steering: What is wanted where.
+        kept: An exemplar of which a part is given, if any: where `steering` knows of it.
         durable: Whether progress is written, for a later process.
         threads: That search at once; 0 takes all cores.
         origin: Where the random numbers begin on the canvas, in pixels at full size.
@@ -126,12 +129,14 @@ class Synthesis:
     settings: Settings
     seed: int
     folder: Path
+    steering: Steering | None = None
     kept: Kept | None = None
     durable: bool = False
     threads: int = 0
     origin: tuple[int, int] = (0, 0)
     history: dict[str, Any] = field(default_factory=dict)
     result: np.ndarray = field(init=False)
+    _last: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def run(self) -> Iterator[State]:
         """States until the field at full size is finished; it is `result` then."""
@@ -166,7 +171,13 @@ class Synthesis:
         if not missing:
             return
         level, area = self._level(first), self._size(first).area
-        begin = partial(self._begin, level, starter(level, self._size(first), self.settings))
+        wanted, guide = self._steered(first)
+        given = None
+        if self.kept is not None:
+            given = np.full(self._size(first), -1, np.int32)
+            self._pin(given, level)
+        start = starter(level, self._size(first), self.settings, wanted, guide, given)
+        begin = partial(self._begin, level, start)
         for candidate, _ in zip(missing, pool.map(begin, missing), strict=True):
             point = Point(median=FIRST_MEDIAN * level.spread)
             for state in self._improved(pool, level, f"candidate-{candidate}-", point, trial):
@@ -222,13 +233,30 @@ class Synthesis:
         for top in range(0, len(fine), TILE * BAND):
             kernels.refined(coarse, fine, top, min(top + TILE * BAND, len(fine)), level.nearest)
             release(coarse, fine)
+        self._relabel(fine, level)
         self._pin(fine, level)
 
+    def _relabel(self, current: np.ndarray, level: Level) -> None:
+        """Move keys of a label that is not wanted to the nearest ones of that which is."""
+        if self.steering is None or self.steering.labels is None:
+            return
+        wanted, _ = self._steered(level.number)
+        for label in np.unique(wanted).tolist():
+            if label == KNOWN:
+                continue
+            nearest = nearest_centres(level.centres & (level.labels == label))
+            for top in range(0, len(current), TILE * BAND):
+                rows = current[top : top + TILE * BAND]
+                wrong = (wanted[top : top + TILE * BAND] == label) & (level.labels[rows >> 16, rows & MASK] != label)
+                moved = rows[wrong]
+                rows[wrong] = nearest[moved >> 16, moved & MASK]
+
     def _pin(self, current: np.ndarray, level: Level) -> None:
-        """Give the place of the source that is kept its own coordinates."""
+        """Give what is given its own coordinates."""
         if self.kept is None:
             return
-        scale, (number, first, before) = 1 << level.number, self.kept
+        wanted, _ = self._steered(level.number)
+        scale, (number, first, before) = 1 << level.number, self.kept[:3]
         for part, place in zip(self.bank.atlas.parts, self.bank.places, strict=True):
             if part.exemplar != number or part.turn:
                 continue
@@ -236,7 +264,15 @@ class Synthesis:
             rows = np.arange(-(-top // scale), min((top + part.height) // scale, current.shape[0]))[:, None]
             columns = np.arange(-(-left // scale), min((left + part.width) // scale, current.shape[1]))
             found = place.packed(*np.broadcast_arrays(rows * scale - top, columns * scale - left))
-            current[rows, columns] = pack((found >> 16) >> level.number, (found & MASK) >> level.number)
+            found = pack((found >> 16) >> level.number, (found & MASK) >> level.number)
+            current[rows, columns] = np.where(wanted[rows, columns] == KNOWN, found, current[rows, columns])
+
+    def _steered(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and guides of the canvas at a scale; those of the last one asked for are kept."""
+        if self._last is None or self._last[0] != number:
+            steering = self.steering or Steering(self.canvas, self.canvas, self.folder)
+            self._last = (number, steering.wanted(number), steering.guide(number))
+        return self._last[1], self._last[2]
 
     def _improved(self, pool: ThreadPoolExecutor, level: Level, name: str, point: Point, count: int) -> Iterator[State]:
         """Search and vote at one level, from `point`, which moves, to iteration `count`; fields are `name` + the parity of the iteration."""
@@ -254,7 +290,6 @@ class Synthesis:
                     a + float(b) for a, b in zip(point.sums, _searched(pool, improve, bands[number]), strict=True)
                 ]
                 point.band = number + 1
-                self._pin(new, level)
                 release(old, new)
                 finished = point.band == len(bands)
                 if finished:
@@ -278,9 +313,10 @@ class Synthesis:
                 kernels.counted(old, band[0].top, band[-1].bottom, counts)
                 release(old)
             used = usage(level, counts)
+        wanted, guide = self._steered(number)
         return partial(
             kernels.improve, old, new, pixels=level.pixels, trust=trust(level, used, balance), keys=level.keys,
-            penalty=penalties(level, used, weight * point.median), similar=level.similar, basis=level.basis, offset=level.offset,
+            penalty=penalties(level, used, weight * point.median), similar=level.similar, labels=level.labels, wanted=wanted, guide=guide, basis=level.basis, offset=level.offset,
             window=vote_window(settings.patch), probes=at(settings.probes, number), reach=float(at(settings.reach, number)),
             seed=np.uint64((self.seed * 1_000_003 + number * 1009 + point.iteration) % 2**64),
             origin=np.array(self.origin, np.int64) >> number, backward=point.iteration % 2 == 1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from texgen.errors import OptionError, check_range
 from texgen.image import ImageLike
 from texgen.interrupt import StopSignals
 from texgen.job import Canvas, Constraints, Job
+from texgen.materials.guides import prepared_guides
 from texgen.materials.maps import prepared_maps
 from texgen.model import Clock, Model, Run, Texture, Workplace
 from texgen.pixels import DTYPES
@@ -122,6 +123,8 @@ def make(request: Request, **options: Any) -> Result:
     maps = []
     if isinstance(knobs, SwatchKnobs):
         maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides)
+        guides = prepared_guides(knobs.guides, sizes, common.preparation)
+        given = replace(given, guides=[*given.guides, *guides])
     if given.place is not None:
         check_place(given.place, Size(*exemplars[0].pixels.shape[:2]), size)
     clock.lap("read")
@@ -149,6 +152,7 @@ def make(request: Request, **options: Any) -> Result:
         "preparation": {**common.preparation, "from": [list(each) for each in sizes]},
         "bits": common.bits,
         **({"maps": {each.name: each.entry() for each in maps}} if maps else {}),
+        **({"guides": [each.entry() for each in given.guides]} if given.guides else {}),
         **request.notes,
     }
     place = team.first(partial(RunFolder, folder, entry), resume=common.resume)

@@ -1,0 +1,82 @@
+"""Pairs of maps, one of the swatches and one of the canvas, that are to agree: image analogies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from texgen.errors import InputError, check_range
+from texgen.materials.maps import Map, MapLike, prepared_maps, read_map
+
+FLATTEST = 0.05
+"""Deviation of a guide, as a part of its range, below which it is not made stronger."""
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A map of the swatches and one of the canvas, that are to agree.
+
+    Attributes:
+        swatch: Of the exemplars, in float32.
+        canvas: (h, w, C), float32, in the same unit; of any size, it is stretched over the result.
+        weight: Of its differences beside those of the colours; 1 gives it as much as these.
+    """
+
+    swatch: Map
+    canvas: np.ndarray
+    weight: float = 1.0
+
+    def entry(self) -> dict[str, Any]:
+        """For the recipe."""
+        canvas = Map("canvas", [self.canvas]).entry()["sha256"]
+        return {"swatch": self.swatch.entry()["sha256"], "canvas": canvas, "weight": self.weight}
+
+    def scaled(self, deviation: float) -> Guide:
+        """The pair in units in which the swatches' map varies `weight` times as much as the colours, all channels together."""
+        images = [image.astype(np.float32) for image in self.swatch.images]
+        whole = np.concatenate([image.reshape(-1, image.shape[2]) for image in images])
+        mean, own = whole.mean(0), float(whole.var(0).sum()) ** 0.5
+        least = FLATTEST * max(float(np.ptp(whole)), float(np.ptp(self.canvas)), 1e-6)
+        factor = np.float32(deviation * self.weight / max(own, least))
+        return Guide(
+            Map(self.swatch.name, [(image - mean) * factor for image in images], guides=True),
+            ((self.canvas - mean) * factor).astype(np.float32),
+            self.weight,
+        )
+
+
+GuideLike = tuple[MapLike, MapLike] | tuple[MapLike, MapLike, float]
+"""A map of the swatch, one of the canvas, and the weight, 1 by default."""
+
+
+def prepared_guides(
+    guides: Sequence[GuideLike], raw: Sequence[tuple[int, int]], preparation: Mapping[str, Any]
+) -> list[Guide]:
+    """Guides as the user gives them.
+
+    Args:
+        guides: A map of the first swatch, a map of the canvas of any size, and a weight.
+        raw, preparation: As `prepared_maps`.
+
+    Raises:
+        OptionError: Several swatches, or a weight out of its range.
+        InputError: Maps that cannot be used, or that differ in channels.
+    """
+    found = []
+    for number, (swatch, canvas, *rest) in enumerate(guides):
+        name = f"guide {number + 1}"
+        weight = float(rest[0]) if rest else 1.0  # type: ignore[arg-type]
+        check_range(f"weight of {name}", weight, 0, 100)
+        (of_swatch,) = prepared_maps({f"guide-{number + 1}": swatch}, raw, preparation)
+        of_canvas = read_map(canvas, name)
+        if of_canvas.shape[2] != of_swatch.channels:
+            raise InputError(
+                f"{name}: the swatch's map has {of_swatch.channels} channels, the canvas' {of_canvas.shape[2]}; give them as many."
+            )
+        ranges = [np.iinfo(m.dtype).max if m.dtype.kind == "u" else 1 for m in (of_swatch, of_canvas)]
+        plain = Map(of_swatch.name, [image.astype(np.float32) / ranges[0] for image in of_swatch.images])
+        found.append(Guide(plain, of_canvas.astype(np.float32) / ranges[1], weight))
+    return found
