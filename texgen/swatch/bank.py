@@ -14,7 +14,7 @@ from texgen.image import NONE
 from texgen.materials.maps import Map, turned
 from texgen.swatch import kernels
 from texgen.swatch.atlas import MASK, Atlas, Part, pack
-from texgen.swatch.pyramid import edge_distance, halved, level_count
+from texgen.swatch.pyramid import halved, level_count, with_edges
 from texgen.swatch.repeat import Repeat, repeat_of
 from texgen.swatch.settings import SYMMETRIES
 from texgen.swatch.threads import in_parts
@@ -41,8 +41,7 @@ class Source(NamedTuple):
         exemplar: Number of the swatch it was taken from.
         top, left: Where it lies in that swatch.
         turn: How it was turned then, see `turned`.
-        labels: Of the pixels, (H, W), uint8; `NONE` for what is not to be shown, `KNOWN` for what is shown where it is given, and nowhere
-            else; None where all have label 0.
+        labels: Of the pixels, (H, W), uint8; `NONE` for what is not to be shown; None where all have label 0.
         guides: (H, W, G), float32: what a canvas' guides are compared with.
     """
 
@@ -200,7 +199,6 @@ class Bank:
         shown &= visible
         if not visible.all():
             centres &= minimum_filter(visible, patch)
-        centres &= labels != kernels.KNOWN
         own &= centres
         sides = [
             (p.repeat.height * p.repeat.wrap.y, p.repeat.width * p.repeat.wrap.x, p.repeat.shift) for p in self.places
@@ -219,11 +217,7 @@ class Bank:
         return Level(
             number, pixels, labels, patch, centres, shown, nearest_centres(centres), inside, own, shares, source, tori, wanted, keys, similar,
             basis, offset, spread,
-            min(
-                int((t[3] * t[4]) ** 0.5) if t[6] and t[7] else min(t[3], t[4])
-                for t, each in zip(tori.tolist(), self.sources, strict=True)
-                if each.share
-            ),
+            min(int((t[3] * t[4]) ** 0.5) if t[6] and t[7] else min(t[3], t[4]) for t in tori.tolist()),
         )  # fmt: skip
 
 
@@ -233,7 +227,7 @@ class Material:
 
     Attributes:
         swatches: (H, W, C), float32, each.
-        shares: Of each on the canvas, summing to 1; 0 for what is only given.
+        shares: Of each on the canvas, summing to 1.
         labels: Of the pixels of each, (H, W), uint8, see `Source`; None where all have label 0.
         symmetry: A key of `SYMMETRIES`.
         maps: That are more channels of the swatches, each as strong as the colours.
@@ -268,7 +262,7 @@ def bank_of(material: Material, canvas: Size, patch: int, wanted: Iterable[int] 
         wanted: Labels of the canvas: scales at which one is too small to be seen are left out.
     """
     sources, wanted = sources_of(material), set(wanted)
-    shortest = min(min(source.pixels.shape[:2]) for source in sources if source.share)
+    shortest = min(min(source.pixels.shape[:2]) for source in sources)
     levels = level_count(shortest, min(canvas))
     bank = Bank(sources, levels, patch)
     while levels > 1 and material.labels is not None and bank.lacks(wanted):
@@ -285,10 +279,10 @@ def sources_of(material: Material) -> list[Source]:
     for number, (swatch, share) in enumerate(zip(material.swatches, material.shares, strict=True)):
         labels = None if material.labels is None else material.labels[number]
         size = Size(*swatch.shape[:2])
-        whole = size.area <= most or share == 0
+        whole = size.area <= most
         window = size if whole else Size(min(size.height, WINDOW_SIDE), min(size.width, WINDOW_SIDE))
         tiles = spread_tiles(size, window, 1 if whole else max(1, most // window.area))
-        turns = SYMMETRIES[material.symmetry] if share else (0,)
+        turns = SYMMETRIES[material.symmetry]
         for tile, turn in itertools.product(tiles, turns):
             part = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
             channels = [turned(swatch[part], turn)]
@@ -309,13 +303,6 @@ def sources_of(material: Material) -> list[Source]:
                 )
             )
     return found
-
-
-def with_edges(pixels: np.ndarray) -> np.ndarray:
-    """Colours and, as the last channel, the distance to edges, as strong as the colours."""
-    distance = edge_distance(pixels)
-    scale = pixels.std() / (distance.std() + 1e-6)
-    return np.concatenate([pixels, ((distance - distance.mean()) * scale)[..., None]], -1).astype(np.float32)
 
 
 def components(pixels: np.ndarray, centres: np.ndarray, patch: int, dims: int) -> tuple[np.ndarray, np.ndarray]:

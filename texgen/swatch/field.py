@@ -6,44 +6,41 @@ import json
 import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from texgen.encode import BIG, TIFF_TILE
-from texgen.errors import InputError, OptionError
+from texgen.errors import InputError
 from texgen.materials.maps import turned
 from texgen.publish import published
 from texgen.swatch import kernels
 from texgen.swatch.atlas import Atlas
 from tiling import Size
 
+REACHES = (8, 4, 2, 1)
+"""Deviations in pixels of the Gaussians over which a mismatch at a rim fades: what is wide along it reaches far, what is fine does not."""
+MARGIN, COMPARED = 3 * sum(REACHES), 3 * max(REACHES)
+"""Pixels around a rim that are looked at, and of what is given those that are compared."""
 VOTE = 0.5
 """Standard deviation of a patch's weights in a vote, in half patches."""
 
 
 class Kept(NamedTuple):
-    """An exemplar, or a part of it, that stays where it is.
+    """A picture that is shown where a field has no coordinates.
 
     Attributes:
-        exemplar: Its number.
+        number: Of the picture: an exemplar's, or the number of the exemplars for one more.
         top, left: Of its place on the canvas.
-        mask: Which of its pixels are kept, (H, W), bool; None keeps all.
     """
 
-    exemplar: int
+    number: int
     top: int
     left: int
-    mask: np.ndarray | None = None
-
-    def on(self, canvas: Size, exemplar: Size) -> np.ndarray:
-        """Which pixels of a canvas it is, (h, w), bool."""
-        found = np.zeros(canvas, bool)
-        here = found[self.top : self.top + exemplar.height, self.left : self.left + exemplar.width]
-        here[:] = True if self.mask is None else self.mask[: here.shape[0], : here.shape[1]]
-        return found
 
 
 @dataclass(frozen=True)
@@ -51,11 +48,11 @@ class Field:
     """Where every pixel of a texture comes from.
 
     Attributes:
-        places: (h, w), int32: a packed place on the sheet for every pixel of the torus that the texture was made on.
+        places: (h, w), int32: a packed place on the sheet for every pixel of the torus that the texture was made on; -1 where it was given.
         atlas: What lies where on the sheet.
         size: Of the texture, from the torus' top left corner on.
         blend: Side in pixels of the window in which pieces are blended where they meet.
-        kept: An exemplar that is shown unchanged, if any.
+        kept: What was given, if anything.
     """
 
     places: np.ndarray
@@ -67,28 +64,33 @@ class Field:
     def rendering(
         self, images: Sequence[np.ndarray], turn: Callable[[np.ndarray, int], np.ndarray] = turned
     ) -> Rendering:
-        """Pictures (H, W, C), one an exemplar, shown through the field; see `Atlas.laid`."""
+        """Pictures (H, W, C), one an exemplar, and last the one that was given, shown through the field; see `Atlas.laid`."""
         return Rendering(self, self.atlas.laid(images, turn), images)
 
     def coordinates(self, step: int = 1) -> np.ndarray:
-        """Exemplar, y and x (3, height, width), int32, of every pixel, or of every `step`-th of every `step`-th row."""
+        """Exemplar, y and x (3, height, width), int32, of every pixel, or of every `step`-th of every `step`-th row; -1 of a picture that is no exemplar."""
         field = np.asarray(self.places)[: self.size.height : step, : self.size.width : step]
-        return self.atlas.origins()[:, field >> 16, field & kernels.MASK]
+        if self.kept is None:
+            return self.atlas.origins()[:, field >> 16, field & kernels.MASK]
+        known = field < 0
+        field = np.where(known, 0, field)
+        found = self.atlas.origins()[:, field >> 16, field & kernels.MASK]
+        found[:, known] = -1
+        if self.kept.number < 1 + max(part.exemplar for part in self.atlas.parts):
+            rows, columns = np.nonzero(known)
+            found[:, rows, columns] = np.stack(
+                [np.full(len(rows), self.kept.number), rows * step - self.kept.top, columns * step - self.kept.left]
+            )
+        return found
 
     def save(self, path: Path, recipe: dict[str, Any]) -> None:
-        """Write a compressed TIFF of the places; all that rendering needs, and the recipe, are in its description.
-
-        Raises:
-            OptionError: Single pixels of a picture were kept; a field has no room for which.
-        """
-        if self.kept is not None and self.kept.mask is not None:
-            raise OptionError("a field with kept pixels cannot be saved; ask for the maps at once.")
+        """Write a compressed TIFF of the places; all that rendering needs, and the recipe, are in its description."""
         description = {
             "texgen_field": 1,
             "atlas": self.atlas.entry(),
             "size": list(self.size),
             "blend": self.blend,
-            "kept": self.kept and list(self.kept[:3]),
+            "kept": self.kept and list(self.kept),
             "recipe": recipe,
         }
         with published(path) as part:
@@ -113,7 +115,7 @@ class Field:
                 places = page.asarray(out="memmap")
                 found = cls(places, atlas, size, int(description["blend"]), Kept(*kept) if kept else None)
                 covered = places.ndim == 2 and places.shape[0] >= size.height and places.shape[1] >= size.width
-                inside = covered and int(places.min()) >= 0 and places.dtype == np.int32
+                inside = covered and int(places.min()) >= (-1 if kept else 0) and places.dtype == np.int32
                 if description["texgen_field"] != 1 or not inside:
                     raise ValueError("another version")
         except FileNotFoundError as error:
@@ -133,23 +135,78 @@ class Rendering:
 
     def rows(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the map, (bottom - top, width, C), float32: each pixel's own, blended where pieces meet; and where that is, (rows, width), bool."""
+        known = self._known(top, bottom)
+        if known is None:
+            values, blended = self._voted(top, bottom)
+        elif known.all():
+            values, blended = self._given(top, bottom), np.zeros(known.shape, bool)
+        else:
+            values, blended = self._joined(top, bottom)
         width = self.field.size.width
-        values = np.empty((bottom - top, self.field.places.shape[1], self.sheet.shape[2]), np.float32)
+        return values[:, :width], blended[:, :width]
+
+    def _voted(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the torus; 0 where they are given."""
+        values = np.zeros((bottom - top, self.field.places.shape[1], self.sheet.shape[2]), np.float32)
         blended = np.empty(values.shape[:2], np.bool_)
         kernels.voted(self.field.places, top, bottom, self.sheet, self.weights, self.window, values, blended)
         release(self.field.places)
-        values, blended = values[:, :width], blended[:, :width]
-        if self.field.kept is not None:
-            number, first, left, mask = self.field.kept
-            image = self.images[number][:, : width - left]
-            above, below = max(top, first), min(bottom, first + len(image))
-            if above < below:
-                rows, here = slice(above - first, below - first), slice(above - top, below - top)
-                columns = slice(left, left + image.shape[1])
-                kept = np.ones(image[rows].shape[:2], bool) if mask is None else mask[rows, : image.shape[1]]
-                values[here, columns] = np.where(kept[..., None], image[rows], values[here, columns])
-                blended[here, columns] &= ~kept
         return values, blended
+
+    def _known(self, top: int, bottom: int) -> np.ndarray | None:
+        """Which pixels are given of rows of the torus, which may lie outside of it; None where none is near."""
+        if self.field.kept is None:
+            return None
+        near = self._rows(top - MARGIN, bottom + MARGIN) < 0
+        return near[MARGIN:-MARGIN] if near.any() else None
+
+    def _rows(self, top: int, bottom: int) -> np.ndarray:
+        return np.asarray(self.field.places[np.arange(top, bottom) % len(self.field.places)])
+
+    def _given(self, top: int, bottom: int) -> np.ndarray:
+        """Rows of the torus as they are given, (bottom - top, w, C); 0 beyond the picture."""
+        assert self.field.kept is not None
+        number, first, left = self.field.kept
+        height, width = self.field.places.shape
+        image = self.images[number]
+        found = np.zeros((bottom - top, width, image.shape[2]), np.float32)
+        y = np.arange(top, bottom) % height - first
+        inside = (y >= 0) & (y < len(image))
+        found[inside, left : left + image.shape[1]] = image[y[inside], : width - left]
+        return found
+
+    def _joined(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the torus of which a part is given, and what remains of a mismatch at the rim faded into the rest.
+
+        The mismatch at a given pixel is what it differs by from what the piece of the nearest pixel that is not given would show there. It is
+        carried on by normalised Gaussian means, the widest first, each of what the wider ones left: in full at the rim, and to nothing three of
+        the widest deviations from it. No step is left, in colour or in grain.
+        """
+        above, below = top - MARGIN, bottom + MARGIN
+        values, blended = self._voted(above, below)
+        width, reach = values.shape[1], min(MARGIN, values.shape[1])
+        columns = np.arange(-reach, width + reach) % width
+        values, places, given = (a[:, columns] for a in (values, self._rows(above, below), self._given(above, below)))
+        known = places < 0
+        away, (y, x) = distance_transform_edt(known, return_indices=True)
+        rows, across = np.indices(known.shape)
+        sy, sx = (places[y, x] >> 16) + rows - y, (places[y, x] & kernels.MASK) + across - x
+        comparable = known & (away <= COMPARED) & (sy >= 0) & (sx >= 0)
+        comparable &= (sy < len(self.sheet)) & (sx < self.sheet.shape[1])
+        comparable[comparable] = self.weights[sy[comparable], sx[comparable]] > 0
+        mismatch = np.zeros_like(values)
+        mismatch[comparable] = given[comparable] - self.sheet[sy[comparable], sx[comparable]]
+        weight = comparable.astype(np.float32)
+        change = np.zeros_like(values)
+        for deviation in REACHES:
+            blur = partial(gaussian_filter, sigma=deviation, truncate=3.0, mode="nearest")
+            spread = np.maximum(blur(weight), 0.5)
+            for c in range(values.shape[2]):
+                change[..., c] += blur((mismatch[..., c] - change[..., c]) * weight) / spread
+        faded = (np.abs(change).max(-1) > 0) & ~known
+        values = np.where(known[..., None], given, values + change)
+        here = np.s_[MARGIN : len(values) - MARGIN, reach : reach + width]
+        return values[here], (blended[:, columns] | faded)[here]
 
 
 def vote_window(side: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The inner loops: vote, describe, search. A coordinate of the bank is packed in 32 bits, `y << 16 | x`."""
+"""The inner loops: vote, describe, search. A coordinate of the bank is packed in 32 bits, `y << 16 | x`; it is -1 where pixels are given."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import numpy as np
 from texgen.swatch.compiled import compiled
 
 MASK = 0xFFFF
-KNOWN = 254
-"""The label of what is given: shown where it lies, and nowhere else."""
 
 
 @compiled
@@ -24,6 +22,8 @@ def improve(
     labels,
     wanted,
     guide,
+    given,
+    known,
     basis,
     offset,
     window,
@@ -49,8 +49,10 @@ def improve(
         penalty: What choosing a key costs beside its distance (H, W); infinite where there is none.
         similar: Packed coordinates of keys that look alike (H, W, S).
         labels: Of the bank's pixels (H, W).
-        wanted: The label that the key of each pixel must have, (h, w), `KNOWN` where the key stays as it is; (0, 0) where any may be taken.
+        wanted: The label that the key of each pixel must have, (h, w); (0, 0) where any may be taken.
         guide: What the last channels of the picture are, (h, w, G), instead of what is voted.
+        given: The other channels of the picture, (h, w, C - G), where they are given instead of voted.
+        known: Where that is, (h, w); (0, 0) where it is nowhere.
         basis, offset: Of the descriptors, (k k C, D) and (D,).
         window: Weight of each pixel of a patch in a vote (k, k).
         probes: Random keys tried a pixel.
@@ -62,7 +64,7 @@ def improve(
     """
     height, width = old.shape
     channels, voted_channels = pixels.shape[2], pixels.shape[2] - guide.shape[2]
-    guided, labelled = guide.shape[2] > 0, wanted.shape[0] > 0
+    guided, labelled, partly = guide.shape[2] > 0, wanted.shape[0] > 0, known.shape[0] > 0
     dims, side, alike = keys.shape[2], window.shape[0], similar.shape[2]
     r = side // 2
     halo = 2 * r
@@ -80,7 +82,7 @@ def improve(
                 fy[y, x] = packed >> 16
                 fx[y, x] = packed & MASK
         before, after, changed = 0.0, 0.0, 0
-        if labelled and all_known(wanted, top, left, bottom, right):
+        if partly and all_known(known, top, left, bottom, right):
             for y in range(th):
                 for x in range(tw):
                     new[top + y, left + x] = old[top + y, left + x]
@@ -90,7 +92,10 @@ def improve(
         picture = np.empty((th + 2 * r, tw + 2 * r, channels), np.float32)
         for y in range(th + 2 * r):
             for x in range(tw + 2 * r):
-                if whole(torn, y, x, side):
+                if fy[y + r, x + r] < 0:
+                    for c in range(voted_channels):
+                        picture[y, x, c] = given[(top - r + y) % height, (left - r + x) % width, c]
+                elif whole(torn, y, x, side):
                     for c in range(channels):
                         picture[y, x, c] = pixels[fy[y + r, x + r], fx[y + r, x + r], c]
                 else:
@@ -103,11 +108,9 @@ def improve(
             place = th * tw - 1 - number if backward else number
             y, x = place // tw, place % tw
             by, bx = fy[y + halo, x + halo], fx[y + halo, x + halo]
-            want = np.int64(-1)
-            if labelled:
-                want = np.int64(wanted[top + y, left + x])
-                if want == KNOWN:
-                    continue
+            if by < 0:
+                continue
+            want = np.int64(wanted[top + y, left + x]) if labelled else np.int64(-1)
             own = penalty[by, bx]
             if want >= 0 and labels[by, bx] != want:
                 own = np.float32(np.inf)
@@ -125,6 +128,8 @@ def improve(
                 ay = -1 if way == 0 else (1 if way == 2 else 0)
                 ax = -1 if way == 1 else (1 if way == 3 else 0)
                 ny, nx = fy[y + halo + ay, x + halo + ax], fx[y + halo + ay, x + halo + ax]
+                if ny < 0:
+                    continue
                 for s in range(1 + alike):
                     if s == 0:
                         cy, cx = ny - ay, nx - ax
@@ -160,11 +165,11 @@ def improve(
 
 
 @compiled
-def all_known(wanted, top, left, bottom, right):
-    """Whether all keys of a tile stay as they are."""
+def all_known(known, top, left, bottom, right):
+    """Whether all pixels of a tile are given."""
     for y in range(top, bottom):
         for x in range(left, right):
-            if wanted[y, x] != KNOWN:
+            if not known[y, x]:
                 return False
     return True
 
@@ -243,6 +248,8 @@ def vote(fy, fx, y, x, pixels, trust, window, mean):
         mean[c] = 0
     for i in range(side):
         for j in range(side):
+            if fy[y + i, x + j] < 0:
+                continue
             sy, sx = fy[y + i, x + j] + side // 2 - i, fx[y + i, x + j] + side // 2 - j
             a = window[i, j] * trust[sy, sx]
             total += a
@@ -303,17 +310,6 @@ def scrambled(seed, y, x):
 
 
 @compiled
-def rendered(field, top, bottom, pixels, out):
-    """What the field's own keys show at rows `top` to `bottom`, into `out` (bottom - top, w, C)."""
-    channels = pixels.shape[2]
-    for y in range(top, bottom):
-        for x in range(field.shape[1]):
-            packed = field[y, x]
-            for c in range(channels):
-                out[y - top, x, c] = pixels[packed >> 16, packed & MASK, c]
-
-
-@compiled
 def refined(coarse, fine, top, bottom, nearest):
     """Rows `top` to `bottom` of the field one level finer: twice the coordinate plus the parity, moved to the nearest key."""
     h, w = coarse.shape
@@ -322,6 +318,9 @@ def refined(coarse, fine, top, bottom, nearest):
         for x in range(fine.shape[1]):
             cx = min(x // 2, w - 1)
             packed = coarse[cy, cx]
+            if packed < 0:
+                fine[y, x] = -1
+                continue
             sy = min(2 * (packed >> 16) + y - 2 * cy, nearest.shape[0] - 1)
             sx = min(2 * (packed & MASK) + x - 2 * cx, nearest.shape[1] - 1)
             fine[y, x] = nearest[sy, sx]
@@ -333,7 +332,8 @@ def counted(field, top, bottom, counts):
     for y in range(top, bottom):
         for x in range(field.shape[1]):
             packed = field[y, x]
-            counts[packed >> 16, packed & MASK] += 1
+            if packed >= 0:
+                counts[packed >> 16, packed & MASK] += 1
 
 
 @compiled
@@ -367,7 +367,7 @@ def most_similar(keys, places, others, apart, found):
 @compiled
 def voted(field, top, bottom, pixels, trust, window, out, blended):
     """The weighted mean of what the patches of a field show, rows `top` to `bottom`, into `out` (bottom - top, w, C); and into `blended`
-    (bottom - top, w) whether it is one of several."""
+    (bottom - top, w) whether it is one of several. Pixels that are given are left as they are."""
     height, width = field.shape
     side = window.shape[0]
     r = side // 2
@@ -382,6 +382,9 @@ def voted(field, top, bottom, pixels, trust, window, out, blended):
     mean = np.empty(pixels.shape[2], np.float32)
     for y in range(bottom - top):
         for x in range(width):
+            if fy[y + r, x + r] < 0:
+                blended[y, x] = False
+                continue
             blended[y, x] = not whole(torn, y, x, side)
             if not blended[y, x]:
                 for c in range(pixels.shape[2]):

@@ -125,7 +125,6 @@ class SwatchRun:
             job.seed,
             place.folder.folder,
             setup.steering,
-            setup.kept,
             place.folder.kept,
         )
         place.clock.lap("load")
@@ -134,18 +133,16 @@ class SwatchRun:
             if place.stopping:
                 raise KeyboardInterrupt
         place.clock.lap("search")
-        field = synthesis.field(wanted)
+        field = synthesis.field(wanted, setup.kept)
         dtype = DTYPES[job.bits]
-        pixels = _shown(
-            field.rendering(setup.material.swatches), place, "pixels", dtype, lambda rows, _: rounded(rows, dtype)
-        )
+        pixels = _shown(field.rendering(setup.pictures), place, "pixels", dtype, lambda rows, _: rounded(rows, dtype))
         place.clock.lap("render")
         maps = {each.name: map_shown(field, each, place) for each in job.maps}
         place.clock.lap("maps")
         energy = {name: synthesis.history[name] for name in ("levels", "candidates", "chosen")}
         return Texture(
             pixels=pixels,
-            coordinates=setup.coordinates(field) if job.with_map else None,
+            coordinates=field.coordinates() if job.with_map else None,
             maps=maps,
             field=field,
             history={"repeat": _repeats(bank), "ad_energy": energy},

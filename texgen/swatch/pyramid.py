@@ -29,6 +29,13 @@ def halved(image: np.ndarray) -> np.ndarray:
     return image
 
 
+def with_edges(pixels: np.ndarray) -> np.ndarray:
+    """Colours and, as the last channel, the distance to edges, as strong as the colours."""
+    distance = edge_distance(pixels)
+    scale = pixels.std() / (distance.std() + 1e-6)
+    return np.concatenate([pixels, ((distance - distance.mean()) * scale)[..., None]], -1).astype(np.float32)
+
+
 def edge_distance(image: np.ndarray) -> np.ndarray:
     """Distance in pixels to the nearest edge (H, W), at most `FAR`; edges are gradients above Otsu's threshold.
 

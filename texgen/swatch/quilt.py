@@ -9,6 +9,7 @@ import numpy as np
 from texgen.swatch import sewing
 from texgen.swatch.atlas import MASK, pack
 from texgen.swatch.bank import Level
+from texgen.swatch.steering import Control
 from tiling import Size, Wrap, plan_tiles
 
 TOLERANCE = 0.1
@@ -32,8 +33,7 @@ def quilted(
     overlap: int,
     reuse: float,
     mend: int,
-    guide: np.ndarray,
-    given: np.ndarray | None,
+    control: Control,
     seed: int,
 ) -> np.ndarray:
     """A field (h, w), packed, sewn from blocks of the bank on a torus.
@@ -52,29 +52,24 @@ def quilted(
         reuse: Cost of showing a piece again that stands beside, in differences of two random pieces; larger avoids repeats within
             sight at the cost of seams and of features longer than a block.
         mend: How often all of the canvas is gone over for the worst seams.
-        guide: What the last channels of the canvas should be, (h, w, G): each block pays the mean squared difference.
-        given: A field (h, w) that is -1 where it is to be sewn, and stays as it is elsewhere; None where nothing is given.
+        control: What steers the canvas: each block pays the mean squared difference to the guide; where pixels are given the field stays -1.
         seed: Of the choices.
 
     References:
         Efros, Freeman, "Image Quilting for Texture Synthesis and Transfer", SIGGRAPH 2001, https://doi.org/10.1145/383259.383296; sewing over the
         worst seams: Kwatra et al., "Graphcut Textures", SIGGRAPH 2003, https://doi.org/10.1145/1201775.882264, 3.1.
     """
-    corners = block_corners(level, block)
-    while not (corners >= 0).any() and block > 2:
-        block -= 1
-        corners = block_corners(level, block)
     block = min(block, *canvas)
+    corners = block_corners(level, block)
     overlap = max(1, min(overlap, block // 2))
     stride = Size(block - overlap, block - overlap)
     tiles = plan_tiles(canvas, Size(block, block), stride, Wrap(True, True))
     places = own_corners(corners)
     leap = min(4, max(1, math.ceil(math.sqrt(len(places) / MOST))))
     spread = 2 * float(level.pixels[level.own].var(0).sum()) + 1e-12
-    field = np.full(canvas, -1, np.int32) if given is None else given.copy()
-    tiles = [
-        tile for tile in tiles if given is None or (given[np.ix_(tile.rows(canvas), tile.columns(canvas))] < 0).any()
-    ]
+    field = np.full(canvas, -1, np.int32)
+    if control.known.size:
+        tiles = [t for t in tiles if not control.known[np.ix_(t.rows(canvas), t.columns(canvas))].all()]
     draws = np.random.default_rng(seed).random(len(tiles))
     reach = REACH * math.sqrt(level.own.sum() / len(level.tori))
     sheet = sewing.Sheet(
@@ -87,8 +82,9 @@ def quilted(
         corners,
         places,
         int(level.own.sum()),
-        guide,
-        np.zeros((0, 0), bool) if given is None else given >= 0,
+        control.guide,
+        control.given,
+        control.known,
     )
     rules = sewing.Rules(block, overlap, leap, TOLERANCE, spread, reuse, BALANCE, reach)
     softer = rules._replace(reuse=reuse * SOFTER)

@@ -7,16 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from texgen.image import NONE
 from texgen.job import Job
 from texgen.materials.guides import Guide
 from texgen.materials.maps import Map
 from texgen.swatch.bank import Material, spread_of
-from texgen.swatch.field import Field, Kept
-from texgen.swatch.kernels import KNOWN
-from texgen.swatch.steering import Steering
+from texgen.swatch.field import Kept
+from texgen.swatch.steering import Given, Steering
 from texgen.swatch.synthesis import torus_of
-from tiling import Size
 
 LAYOUT_PX = 8.0
 """Deviation of the blur that leaves the low frequencies which a layout and its texture share."""
@@ -37,43 +34,41 @@ class Setup:
 
     @cached_property
     def material(self) -> Material:
-        """Exemplars, and last the picture that is given in part, if any."""
-        exemplars, maps = self.job.exemplars, [each for each in self.job.maps if each.guides]
-        swatches, labels = [each.pixels for each in exemplars], [each.labels for each in exemplars]
-        shares, guides = self._shares, [guide.swatch for guide in self.guides]
-        known = self._known
-        if known is not None:
-            pixels, mask = known
-            swatches, shares = [*swatches, pixels], [*shares, 0.0]
-            labels.append(np.where(mask, KNOWN, NONE).astype(np.uint8))
-            maps, guides = (
-                [Map(m.name, [*m.images, np.zeros((*mask.shape, m.channels), m.dtype)], m.guides) for m in each]
-                for each in (maps, guides)
-            )
-        labelled = any(each is not None for each in labels)
+        """What the bank is made of."""
+        exemplars = self.job.exemplars
+        labels = [each.labels for each in exemplars]
         return Material(
-            swatches=swatches, shares=shares, labels=labels if labelled else None, symmetry=self.symmetry, maps=maps, guides=guides
-        )  # fmt: skip
+            swatches=[each.pixels for each in exemplars],
+            shares=self._shares,
+            labels=labels if any(each is not None for each in labels) else None,
+            symmetry=self.symmetry,
+            maps=[each for each in self.job.maps if each.guides],
+            guides=[guide.swatch for guide in self.guides],
+        )
+
+    @cached_property
+    def pictures(self) -> list[np.ndarray]:
+        """Of the exemplars, (H, W, 3), and last the one that is given in part, if any."""
+        kept = self.job.constraints.kept
+        pictures = [each.pixels for each in self.job.exemplars]
+        return pictures if kept is None else [*pictures, kept.image[0].permute(1, 2, 0).numpy()]
+
+    @cached_property
+    def kept(self) -> Kept | None:
+        """Which of the pictures is given, and where."""
+        given = self.job.constraints
+        if given.place is not None:
+            return Kept(0, given.place[1], given.place[0])
+        if given.kept is not None:
+            return Kept(len(self.job.exemplars), given.kept.place.top, given.kept.place.left)
+        return None
 
     @cached_property
     def steering(self) -> Steering | None:
         """Labels, guides, and what is given; None where there is nothing of it."""
-        kept, target = self.kept, self._target
-        if kept is None and target is None and not self.guides:
+        if self.kept is None and self._target is None and not self.guides:
             return None
-        known = None if kept is None else kept.on(self.torus, Size(*self.material.swatches[kept.exemplar].shape[:2]))
-        return Steering(self.job.canvas.size, self.torus, self.folder, target, known, self.guides)
-
-    @cached_property
-    def kept(self) -> Kept | None:
-        """What is given, and where."""
-        given = self.job.constraints
-        if given.place is not None:
-            return Kept(0, given.place[1], given.place[0])
-        if self._known is None:
-            return None
-        assert given.kept is not None
-        return Kept(len(self.job.exemplars), given.kept.place.top, given.kept.place.left, self._known[1])
+        return Steering(self.job.canvas.size, self.torus, self.folder, self._target, self._given, self.guides)
 
     @property
     def labels(self) -> list[int]:
@@ -93,11 +88,6 @@ class Setup:
             guides.append(Guide(Map("layout", swatches), _blurred(plan, LAYOUT_PX * scale), given.layout.weight))
         return [guide.scaled(deviation) for guide in guides]
 
-    def coordinates(self, field: Field) -> np.ndarray:
-        """Exemplar, y and x (3, H, W) of every pixel; -1 of a picture that was given."""
-        found = field.coordinates()
-        return np.where(found[:1] < len(self.job.exemplars), found, np.int32(-1))
-
     @cached_property
     def _target(self) -> np.ndarray | None:
         """The label (h, w), uint8, of every pixel of the result."""
@@ -108,15 +98,19 @@ class Setup:
         return labels
 
     @cached_property
-    def _known(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Pixels (H, W, 3) and mask (H, W) of the picture that is given; what is not, is filled in smoothly."""
-        kept = self.job.constraints.kept
-        if kept is None:
+    def _given(self) -> Given | None:
+        if self.kept is None:
             return None
-        from texgen.keep import filled_in
+        number, top, left = self.kept
+        pixels, given = self.pictures[number], self.job.constraints.kept
+        mask = np.ones(pixels.shape[:2], bool)
+        if given is not None:
+            from texgen.keep import filled_in
 
-        pixels = filled_in(kept.image, kept.mask)[0].permute(1, 2, 0).contiguous().numpy()
-        return pixels, kept.mask.numpy()
+            mask = given.mask.numpy()
+            pixels = filled_in(given.image, given.mask)[0].permute(1, 2, 0).numpy()
+        maps = [m.normaliser(self.material.deviation)(m.images[number]) for m in self.material.maps]
+        return Given(top, left, np.concatenate([pixels, *maps], -1), mask)
 
     @property
     def _shares(self) -> list[float]:

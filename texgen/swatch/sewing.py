@@ -27,7 +27,8 @@ BETTER = 0.95
 
 class Sheet(NamedTuple):
     """What is sewn from: arrays of `bank.Level`; `places` (n, 2) and `corners` of `quilt.block_corners`; `own` is the number of centres. And what the last
-    channels of the canvas should be, (h, w, G), and which of its pixels are given, (h, w); (0, 0) where none is."""
+    channels of the canvas should be, (h, w, G), what the others are where they are given, (h, w, C - G), and where that is, (h, w); (0, 0) where it is
+    nowhere."""
 
     pixels: np.ndarray
     inside: np.ndarray
@@ -40,6 +41,7 @@ class Sheet(NamedTuple):
     own: int
     guide: np.ndarray
     given: np.ndarray
+    known: np.ndarray
 
 
 class Rules(NamedTuple):
@@ -136,7 +138,7 @@ def worst_window(sheet, field, top, left, side, window):
     for i in range(reach):
         row = np.float32(0)
         for j in range(reach):
-            row += seam(sheet.pixels, field, top - half + i, left - half + j)
+            row += seam(sheet, field, top - half + i, left - half + j)
             sums[i + 1, j + 1] = sums[i, j + 1] + row
     worst, y, x = np.float32(-1), 0, 0
     for i in range(side):
@@ -153,26 +155,41 @@ def seams(sheet, field, top, left, side):
     total = np.float32(0)
     for i in range(side):
         for j in range(side):
-            total += seam(sheet.pixels, field, top + i, left + j)
+            total += seam(sheet, field, top + i, left + j)
     return total
 
 
 @compiled
-def seam(pixels, field, y, x):
-    """What two pieces differ by, at both pixels, where a pixel's right or lower neighbour shows another piece.
+def is_known(sheet, y, x):
+    """Whether a pixel of the canvas is given."""
+    return sheet.known.shape[0] > 0 and sheet.known[y, x]
+
+
+@compiled
+def seam(sheet, field, y, x):
+    """What two pieces differ by, at both pixels, where a pixel's right or lower neighbour shows another piece; beside what is given, twice at its pixel.
 
     References:
         Kwatra et al., "Graphcut Textures: Image and Video Synthesis Using Graph Cuts", SIGGRAPH 2003,
         https://doi.org/10.1145/1201775.882264, equation 1.
     """
+    pixels = sheet.pixels
     height, width = field.shape
-    packed = field[y % height, x % width]
-    ay, ax = packed >> 16, packed & 0xFFFF
+    y, x = y % height, x % width
+    ay, ax = field[y, x] >> 16, field[y, x] & 0xFFFF
     total = np.float32(0)
     for way in range(2):
         dy, dx = way, 1 - way
-        packed = field[(y + dy) % height, (x + dx) % width]
-        by, bx = packed >> 16, packed & 0xFFFF
+        y2, x2 = (y + dy) % height, (x + dx) % width
+        by, bx = field[y2, x2] >> 16, field[y2, x2] & 0xFFFF
+        if ay < 0 or by < 0:
+            for c in range(sheet.given.shape[2] if ay >= 0 or by >= 0 else 0):
+                if ay < 0:
+                    there = sheet.given[y, x, c] - pixels[by - dy, bx - dx, c]
+                else:
+                    there = sheet.given[y2, x2, c] - pixels[ay + dy, ax + dx, c]
+                total += 2 * there * there
+            continue
         if by == ay + dy and bx == ax + dx:
             continue
         for c in range(pixels.shape[2]):
@@ -195,8 +212,14 @@ def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
     n = 0
     for i in range(block):
         for j in range(block):
-            packed = field[(top + i) % height, (left + j) % width]
-            if packed >= 0 and min(min(i, j), block - 1 - max(i, j)) < ring:
+            y, x = (top + i) % height, (left + j) % width
+            packed = field[y, x]
+            if is_known(sheet, y, x):
+                known[n, 0], known[n, 1] = i, j
+                for c in range(channels):
+                    values[n, c] = sheet.given[y, x, c]
+                n += 1
+            elif packed >= 0 and min(min(i, j), block - 1 - max(i, j)) < ring:
                 known[n, 0], known[n, 1] = i, j
                 for c in range(channels):
                     values[n, c] = pixels[packed >> 16, packed & 0xFFFF, c]
@@ -341,11 +364,11 @@ def lay(sheet, rules, field, top, left, sy, sx, overlap):
     """Put a block on the canvas up to the paths along which it is cut."""
     height, width = field.shape
     fresh = np.ones((rules.block, rules.block), np.bool_)
-    cut(sheet.pixels, field, top, left, sy, sx, rules.block, overlap, fresh)
+    cut(sheet, field, top, left, sy, sx, rules.block, overlap, fresh)
     for i in range(rules.block):
         for j in range(rules.block):
             y, x = (top + i) % height, (left + j) % width
-            if (fresh[i, j] or field[y, x] < 0) and not (sheet.given.shape[0] > 0 and sheet.given[y, x]):
+            if (fresh[i, j] or field[y, x] < 0) and not is_known(sheet, y, x):
                 field[y, x] = ((sy + i) << 16) | (sx + j)
 
 
@@ -435,10 +458,11 @@ def unguided(sheet, rules, y, x, top, left, step):
 
 
 @compiled
-def cut(pixels, field, top, left, sy, sx, block, overlap, fresh):
+def cut(sheet, field, top, left, sy, sx, block, overlap, fresh):
     """Take out of `fresh` what lies beyond the minimum-error path towards each neighbour that is there already."""
+    pixels = sheet.pixels
     height, width = field.shape
-    channels = pixels.shape[2]
+    channels = pixels.shape[2] - sheet.guide.shape[2]
     for way in range(4):
         my, mx = middle(way, block // 2, 0, block)
         if field[(top + my) % height, (left + mx) % width] < 0:

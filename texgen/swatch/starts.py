@@ -8,10 +8,14 @@ from functools import partial
 import numpy as np
 
 from texgen.swatch.bank import Level
-from texgen.swatch.kernels import KNOWN
-from texgen.swatch.quilt import REUSE, misfit, quilted
+from texgen.swatch.quilt import REUSE, block_corners, misfit, quilted
 from texgen.swatch.settings import Settings
+from texgen.swatch.steering import Control
 from tiling import Size
+
+AROUND_GIVEN = (1.0, 0.7, 0.5, 0.35)
+"""Sizes of the pieces that are sewn around what is given, one after the other for each candidate: large ones keep features whole, small ones fit the
+rim."""
 
 
 def start_level(settings: Settings, levels: int) -> int:
@@ -19,10 +23,8 @@ def start_level(settings: Settings, levels: int) -> int:
     return min(settings.quilt_level, levels - 1) if settings.start == "quilt" else levels - 1
 
 
-def starter(
-    level: Level, canvas: Size, settings: Settings, wanted: np.ndarray, guide: np.ndarray, given: np.ndarray | None
-) -> Callable[[int], np.ndarray]:
-    """A function that gives a field (h, w), packed, at the scale of `level`, for a seed.
+def starter(level: Level, canvas: Size, settings: Settings, control: Control, seed: int) -> Callable[[int], np.ndarray]:
+    """A function that gives a field (h, w), packed, at the scale of `level`, for the number of a candidate.
 
     Each label begins on a canvas of its own, from its own patches; the labels that are wanted say which of them is seen where.
 
@@ -30,36 +32,42 @@ def starter(
         level: Of the bank.
         canvas: At this scale.
         settings: Which start, and the size of its pieces.
-        wanted: Labels of the canvas, see `Steering.wanted`.
-        guide: See `Steering.guide`.
-        given: The field where it is given, -1 elsewhere; None where nothing is.
+        control: What steers the canvas; around what is given, the pieces of some candidates are smaller.
+        seed: Of the choices.
     """
-    labels = [label for label in np.unique(wanted).tolist() if label != KNOWN]
-    if len(labels) < 2 and not wanted.any():
-        return _starter(level, canvas, settings, guide, given)
-    starts = {label: _starter(level.of_label(label), canvas, settings, guide, given) for label in labels}
+    scales = AROUND_GIVEN if control.known.size else (1.0,)
+    labels = np.unique(control.labels).tolist()
+    levels = {label: level.of_label(label) for label in labels} if any(labels) else {0: level}
+    starts = {
+        label: [_starter(each, canvas, settings, control, scale) for scale in scales] for label, each in levels.items()
+    }
 
-    def composed(seed: int) -> np.ndarray:
-        found = np.full(canvas, -1, np.int32) if given is None else given.copy()
-        for label, start in starts.items():
-            mine = wanted == label
-            found[mine] = start(seed)[mine]
+    def begun(candidate: int) -> np.ndarray:
+        made = (start[candidate % len(scales)](seed * 1000 + candidate) for start in starts.values())
+        if len(starts) == 1:
+            return next(made)
+        found = np.full(canvas, -1, np.int32)
+        for label, field in zip(starts, made, strict=True):
+            found[control.labels == label] = field[control.labels == label]
         return found
 
-    return composed
+    return begun
 
 
 def _starter(
-    level: Level, canvas: Size, settings: Settings, guide: np.ndarray, given: np.ndarray | None
+    level: Level, canvas: Size, settings: Settings, control: Control, scale: float
 ) -> Callable[[int], np.ndarray]:
     if settings.start == "noise":
         return partial(random_blocks, level, canvas, 1)
     if settings.start == "blocks":
         return partial(random_blocks, level, canvas, max(4, settings.block // 2 >> level.number))
     block = max(4, min(max(settings.block >> level.number, level.side // 4), level.side // 2))
+    block = max(4, round(scale * block))
+    while block > 2 and not (block_corners(level, block) >= 0).any():
+        block -= 1
     overlap = max(2, min(max(settings.overlap >> level.number, level.side // 8), block // 2, level.side // 6))
     reuse = REUSE * misfit(level, block, overlap) ** 2
-    return partial(quilted, level, canvas, block, overlap, reuse, settings.mend, guide, given)
+    return partial(quilted, level, canvas, block, overlap, reuse, settings.mend, control)
 
 
 def random_blocks(level: Level, canvas: Size, side: int, seed: int) -> np.ndarray:

@@ -5,16 +5,58 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from texgen.materials.guides import Guide
-from texgen.swatch.kernels import KNOWN
-from texgen.swatch.pyramid import halved
+from texgen.swatch.pyramid import halved, with_edges
 from tiling import Size
 
 BAND = 256
 """Rows that a guide is resized at once."""
+
+
+class Control(NamedTuple):
+    """What steers a canvas at one scale; of what does not, both sides of the picture are 0 or 1.
+
+    Attributes:
+        labels: That the key of each pixel must have, (h, w), uint8; (0, 0) where any may be taken.
+        guide: What the last channels of the canvas should be, (h, w, G), float32; (1, 1, 0) without guides.
+        given: What the other channels are, (h, w, C), float32, where `known`; (1, 1, C) where nothing is given.
+        known: Which pixels are given, as a whole, (h, w), bool; (0, 0) where nothing is.
+    """
+
+    labels: np.ndarray
+    guide: np.ndarray
+    given: np.ndarray
+    known: np.ndarray
+
+    @classmethod
+    def none(cls, channels: int = 1) -> Control:
+        """Of a canvas that nothing steers."""
+        return cls(
+            np.zeros((0, 0), np.uint8),
+            np.zeros((1, 1, 0), np.float32),
+            np.zeros((1, 1, channels), np.float32),
+            np.zeros((0, 0), bool),
+        )
+
+
+@dataclass(frozen=True)
+class Given:
+    """Pixels that are there already.
+
+    Attributes:
+        top, left: Of their place on the canvas.
+        pixels: (H, W, C), float32: colours and the maps that patches are compared by; all of them, filled in where they are not given.
+        mask: Which of them are given, (H, W), bool.
+    """
+
+    top: int
+    left: int
+    pixels: np.ndarray
+    mask: np.ndarray
 
 
 @dataclass
@@ -24,9 +66,9 @@ class Steering:
     Attributes:
         size: Of the result.
         canvas: Of the torus it is made on, at least as large.
-        folder: Where large guides are kept.
+        folder: Where large arrays are kept.
         labels: The label (h, w), uint8, of every pixel of the result; None where there are none.
-        known: Which pixels of the torus are given, (h, w), bool; None where none is.
+        given: Pixels that are there already; None where there are none.
         guides: Scaled, see `Guide.scaled`.
     """
 
@@ -34,35 +76,61 @@ class Steering:
     canvas: Size
     folder: Path
     labels: np.ndarray | None = None
-    known: np.ndarray | None = None
+    given: Given | None = None
     guides: Sequence[Guide] = ()
 
-    def wanted(self, level: int) -> np.ndarray:
-        """The label that each pixel of a scale wants, (h, w), uint8, `KNOWN` where all of it is given; (0, 0) where nothing is asked."""
-        if self.labels is None and self.known is None:
-            return np.zeros((0, 0), np.uint8)
-        size, step = self._at(level), 1 << level
-        found = np.zeros(size, np.uint8)
+    def at(self, level: int) -> Control:
+        """What steers a scale."""
+        control = Control.none()
         if self.labels is not None:
-            rows, columns = (
-                ((np.arange(n) * step + step // 2).clip(0, side - 1) * have // side)
-                for n, side, have in zip(size, self.size, self.labels.shape, strict=True)
-            )
-            found = self.labels[rows[:, None], columns]
-        if self.known is not None:
-            whole = self.known[: size.height * step, : size.width * step]
-            found = np.where(whole.reshape(size.height, step, size.width, step).all((1, 3)), np.uint8(KNOWN), found)
-        return np.ascontiguousarray(found)
+            control = control._replace(labels=self._labels(self.labels, level))
+        if self.given is not None:
+            given, known = self._given(self.given, level)
+            control = control._replace(given=given, known=known)
+        if self.guides:
+            control = control._replace(guide=self._guide(level))
+        return control
 
-    def guide(self, level: int) -> np.ndarray:
-        """All guides at a scale, (h, w, G), float32; (1, 1, 0) where there are none."""
+    def _labels(self, labels: np.ndarray, level: int) -> np.ndarray:
+        """Of the middle of each pixel."""
+        step = 1 << level
+        rows, columns = (
+            ((np.arange(n) * step + step // 2).clip(0, side - 1) * have // side)
+            for n, side, have in zip(self._at(level), self.size, labels.shape, strict=True)
+        )
+        return np.ascontiguousarray(labels[rows[:, None], columns])
+
+    def _given(self, given: Given, level: int) -> tuple[np.ndarray, np.ndarray]:
+        size, channels = self._at(level), given.pixels.shape[2] + 1
+        paths = [self.folder / f"{name}-{level}" for name in ("given", "known")]
+        shapes = [(*size, channels), tuple(size)]
+        dtypes = [np.float32, np.bool_]
+        if not all(path.exists() for path in paths):
+            step = 1 << level
+            place = zip((given.top, given.left), given.mask.shape, strict=True)
+            around = [(first % step, -(first + side) % step) for first, side in place]
+            pixels = np.pad(with_edges(given.pixels), [*around, (0, 0)], mode="edge")
+            known = np.pad(given.mask, around)
+            for _ in range(level):
+                pixels = halved(pixels)
+            blocks = known.reshape(known.shape[0] // step, step, known.shape[1] // step, step)
+            known = np.asarray(blocks.all((1, 3)))
+            top, left = given.top // step, given.left // step
+            for path, shape, dtype, values in zip(paths, shapes, dtypes, (pixels, known), strict=True):
+                part = path.with_suffix(".part")
+                whole: Any = np.memmap(part, dtype, "w+", shape=shape)
+                here = whole[top : top + values.shape[0], left : left + values.shape[1]]
+                here[:] = values[: here.shape[0], : here.shape[1]]
+                whole.flush()
+                part.replace(path)
+        given_, known_ = (np.memmap(p, d, "r", shape=s) for p, d, s in zip(paths, dtypes, shapes, strict=True))
+        return given_, known_
+
+    def _guide(self, level: int) -> np.ndarray:
         channels = sum(guide.canvas.shape[2] for guide in self.guides)
-        if not channels:
-            return np.zeros((1, 1, 0), np.float32)
         size, path = self._at(level), self.folder / f"guide-{level}"
         shape = (*size, channels)
-        fresh = not path.exists() or path.stat().st_size != 4 * size.area * channels
-        if not fresh:
+        if path.exists():
             return np.memmap(path, np.float32, "r", shape=shape)
         part = path.with_suffix(".part")
         found = np.memmap(part, np.float32, "w+", shape=shape)

@@ -15,14 +15,13 @@ import numpy as np
 
 from texgen.publish import publish
 from texgen.swatch import kernels
-from texgen.swatch.atlas import MASK, pack
+from texgen.swatch.atlas import MASK
 from texgen.swatch.bank import Bank, Level, nearest_centres
 from texgen.swatch.compiled import is_compiled
 from texgen.swatch.field import Field, Kept, release, vote_window
-from texgen.swatch.kernels import KNOWN
 from texgen.swatch.settings import Settings, at
-from texgen.swatch.starts import start_level, starter
-from texgen.swatch.steering import Steering
+from texgen.swatch.starts import AROUND_GIVEN, start_level, starter
+from texgen.swatch.steering import Control, Steering
 from texgen.swatch.threads import cores
 from texgen.swatch.usage import penalties, trust, usage
 from tiling import Size, Tile, Wrap, plan_cores
@@ -116,7 +115,6 @@ class Synthesis:
         seed: Of all choices.
         folder: Where fields and progress are kept.
         steering: What is wanted where.
-        kept: An exemplar of which a part is given, if any: where `steering` knows of it.
         durable: Whether progress is written, for a later process.
         threads: That search at once; 0 takes all cores.
         origin: Where the random numbers begin on the canvas, in pixels at full size.
@@ -130,20 +128,19 @@ class Synthesis:
     seed: int
     folder: Path
     steering: Steering | None = None
-    kept: Kept | None = None
     durable: bool = False
     threads: int = 0
     origin: tuple[int, int] = (0, 0)
     history: dict[str, Any] = field(default_factory=dict)
     result: np.ndarray = field(init=False)
-    _last: tuple[int, np.ndarray, np.ndarray] | None = None
+    _last: tuple[int, Control] | None = None
 
     def run(self) -> Iterator[State]:
         """States until the field at full size is finished; it is `result` then."""
         self._progress = self._load()
         self.history = self._progress.get("history", {"candidates": [], "points": [], "levels": {}})
         first = start_level(self.settings, self.bank.levels)
-        candidates = max(1, self.settings.candidates)
+        candidates = self.candidates
         trial = min(TRIAL, self._count(first)) if candidates > 1 else self._count(first)
         work = [self._count(level) * self._size(level).area for level in range(first + 1)]
         tried = trial * self._size(first).area
@@ -171,12 +168,7 @@ class Synthesis:
         if not missing:
             return
         level, area = self._level(first), self._size(first).area
-        wanted, guide = self._steered(first)
-        given = None
-        if self.kept is not None:
-            given = np.full(self._size(first), -1, np.int32)
-            self._pin(given, level)
-        start = starter(level, self._size(first), self.settings, wanted, guide, given)
+        start = starter(level, self._size(first), self.settings, self._control(first), self.seed)
         begin = partial(self._begin, level, start)
         for candidate, _ in zip(missing, pool.map(begin, missing), strict=True):
             point = Point(median=FIRST_MEDIAN * level.spread)
@@ -209,13 +201,20 @@ class Synthesis:
         self._save()
 
     @property
+    def candidates(self) -> int:
+        """Starts that are compared: more around what is given, where there is less to make."""
+        return max(1, self.settings.candidates) * (
+            1 if self.steering is None or self.steering.given is None else len(AROUND_GIVEN)
+        )
+
+    @property
     def workers(self) -> int:
         """Threads that work at once."""
         return self.threads or cores()
 
-    def field(self, size: Size) -> Field:
-        """The finished field of a texture of a size, from the canvas' top left corner on."""
-        return Field(self.result, self.bank.atlas, size, self.settings.blend, self.kept)
+    def field(self, size: Size, kept: Kept | None = None) -> Field:
+        """The finished field of a texture of a size, from the canvas' top left corner on, with the picture of which a part was given."""
+        return Field(self.result, self.bank.atlas, size, self.settings.blend, kept)
 
     def _size(self, level: int) -> Size:
         return Size(max(1, self.canvas.height >> level), max(1, self.canvas.width >> level))
@@ -226,53 +225,40 @@ class Synthesis:
 
     def _begin(self, level: Level, start: Callable[[int], np.ndarray], candidate: int) -> None:
         begun = self._field(f"candidate-{candidate}-0", self._size(level.number))
-        begun[:] = start(self.seed * 1000 + candidate)
-        self._pin(begun, level)
+        begun[:] = start(candidate)
+        self._leave_given(begun, level.number)
 
     def _refine(self, coarse: np.ndarray, fine: np.ndarray, level: Level) -> None:
         for top in range(0, len(fine), TILE * BAND):
             kernels.refined(coarse, fine, top, min(top + TILE * BAND, len(fine)), level.nearest)
             release(coarse, fine)
         self._relabel(fine, level)
-        self._pin(fine, level)
+        self._leave_given(fine, level.number)
 
     def _relabel(self, current: np.ndarray, level: Level) -> None:
         """Move keys of a label that is not wanted to the nearest ones of that which is."""
-        if self.steering is None or self.steering.labels is None:
-            return
-        wanted, _ = self._steered(level.number)
+        wanted = self._control(level.number).labels
         for label in np.unique(wanted).tolist():
-            if label == KNOWN:
-                continue
             nearest = nearest_centres(level.centres & (level.labels == label))
             for top in range(0, len(current), TILE * BAND):
                 rows = current[top : top + TILE * BAND]
-                wrong = (wanted[top : top + TILE * BAND] == label) & (level.labels[rows >> 16, rows & MASK] != label)
+                wrong = (wanted[top : top + TILE * BAND] == label) & (rows >= 0)
+                shown = rows[wrong]
+                wrong[wrong] = level.labels[shown >> 16, shown & MASK] != label
                 moved = rows[wrong]
                 rows[wrong] = nearest[moved >> 16, moved & MASK]
 
-    def _pin(self, current: np.ndarray, level: Level) -> None:
-        """Give what is given its own coordinates."""
-        if self.kept is None:
-            return
-        wanted, _ = self._steered(level.number)
-        scale, (number, first, before) = 1 << level.number, self.kept[:3]
-        for part, place in zip(self.bank.atlas.parts, self.bank.places, strict=True):
-            if part.exemplar != number or part.turn:
-                continue
-            top, left = first + part.top, before + part.left
-            rows = np.arange(-(-top // scale), min((top + part.height) // scale, current.shape[0]))[:, None]
-            columns = np.arange(-(-left // scale), min((left + part.width) // scale, current.shape[1]))
-            found = place.packed(*np.broadcast_arrays(rows * scale - top, columns * scale - left))
-            found = pack((found >> 16) >> level.number, (found & MASK) >> level.number)
-            current[rows, columns] = np.where(wanted[rows, columns] == KNOWN, found, current[rows, columns])
+    def _leave_given(self, current: np.ndarray, number: int) -> None:
+        """Take the coordinates from what is given."""
+        known = self._control(number).known
+        for top in range(0, len(current) if known.size else 0, TILE * BAND):
+            current[top : top + TILE * BAND][known[top : top + TILE * BAND]] = -1
 
-    def _steered(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and guides of the canvas at a scale; those of the last one asked for are kept."""
+    def _control(self, number: int) -> Control:
+        """What steers a scale; that of the last one asked for is kept."""
         if self._last is None or self._last[0] != number:
-            steering = self.steering or Steering(self.canvas, self.canvas, self.folder)
-            self._last = (number, steering.wanted(number), steering.guide(number))
-        return self._last[1], self._last[2]
+            self._last = (number, Control.none() if self.steering is None else self.steering.at(number))
+        return self._last[1]
 
     def _improved(self, pool: ThreadPoolExecutor, level: Level, name: str, point: Point, count: int) -> Iterator[State]:
         """Search and vote at one level, from `point`, which moves, to iteration `count`; fields are `name` + the parity of the iteration."""
@@ -280,7 +266,7 @@ class Synthesis:
         across = -(-size.width // TILE)
         tiles = plan_cores(size, Size(TILE, TILE))
         bands = [tiles[i : i + BAND * across] for i in range(0, len(tiles), BAND * across)]
-        saved, compared = time.monotonic(), len(self.history["points"]) == max(1, self.settings.candidates)
+        saved, compared = time.monotonic(), len(self.history["points"]) == self.candidates
         while point.iteration < count:
             iteration = point.iteration
             old, new = (self._field(f"{name}{(iteration + turn) % 2}", size) for turn in (0, 1))
@@ -313,10 +299,11 @@ class Synthesis:
                 kernels.counted(old, band[0].top, band[-1].bottom, counts)
                 release(old)
             used = usage(level, counts)
-        wanted, guide = self._steered(number)
+        control = self._control(number)
         return partial(
             kernels.improve, old, new, pixels=level.pixels, trust=trust(level, used, balance), keys=level.keys,
-            penalty=penalties(level, used, weight * point.median), similar=level.similar, labels=level.labels, wanted=wanted, guide=guide, basis=level.basis, offset=level.offset,
+            penalty=penalties(level, used, weight * point.median), similar=level.similar, labels=level.labels,
+            wanted=control.labels, guide=control.guide, given=control.given, known=control.known, basis=level.basis, offset=level.offset,
             window=vote_window(settings.patch), probes=at(settings.probes, number), reach=float(at(settings.reach, number)),
             seed=np.uint64((self.seed * 1_000_003 + number * 1009 + point.iteration) % 2**64),
             origin=np.array(self.origin, np.int64) >> number, backward=point.iteration % 2 == 1,
