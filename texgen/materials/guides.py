@@ -11,6 +11,8 @@ import numpy as np
 from texgen.errors import InputError, check_range
 from texgen.materials.maps import Map, MapLike, prepared_maps, read_map
 
+DETAILED, ROUGH = (0.1, 0.3, 1.0), (0.0, 0.1, 0.3)
+"""Strengths of guides by scale, full size first, the last one for all coarser ones: coarse scales find the place, fine ones keep to the swatch."""
 FLATTEST = 0.05
 """Deviation of a guide, as a part of its range, below which it is not made stronger."""
 
@@ -23,11 +25,13 @@ class Guide:
         swatch: Of the exemplars, in float32.
         canvas: (h, w, C), float32, in the same unit; of any size, it is stretched over the result.
         weight: Of its differences beside those of the colours; 1 gives it as much as these.
+        strengths: Of these by scale, see `DETAILED`.
     """
 
     swatch: Map
     canvas: np.ndarray
     weight: float = 1.0
+    strengths: tuple[float, ...] = DETAILED
 
     def entry(self) -> dict[str, Any]:
         """For the recipe."""
@@ -45,7 +49,14 @@ class Guide:
             Map(self.swatch.name, [(image - mean) * factor for image in images], guides=True),
             ((self.canvas - mean) * factor).astype(np.float32),
             self.weight,
+            self.strengths,
         )
+
+
+def strengths_at(guides: Sequence[Guide], level: int) -> np.ndarray:
+    """Of each channel of the guides at a scale, (G,), float32."""
+    found = [g.strengths[min(level, len(g.strengths) - 1)] for g in guides for _ in range(g.swatch.channels)]
+    return np.array(found, np.float32)
 
 
 GuideLike = tuple[MapLike, MapLike] | tuple[MapLike, MapLike, float]

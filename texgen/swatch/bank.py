@@ -11,6 +11,7 @@ import numpy as np
 from scipy.ndimage import minimum_filter
 
 from texgen.image import NONE
+from texgen.materials.guides import Guide, strengths_at
 from texgen.materials.maps import Map, turned
 from texgen.swatch import kernels
 from texgen.swatch.atlas import MASK, Atlas, Part, pack
@@ -126,10 +127,11 @@ class Bank:
         sources: Swatches of one channel count.
         levels: Number of scales.
         patch: Largest side of a patch.
+        guides: Whose swatches' maps the sources hold.
     """
 
-    def __init__(self, sources: Sequence[Source], levels: int, patch: int) -> None:
-        self.sources, self.levels = sources, levels
+    def __init__(self, sources: Sequence[Source], levels: int, patch: int, guides: Sequence[Guide] = ()) -> None:
+        self.sources, self.levels, self.guides = sources, levels, guides
         self.atlas = Atlas(tuple(source.part for source in sources), levels, patch)
         self.places, self.sheet = self.atlas.places, self.atlas.size
         self._last: tuple[tuple[int, ...], Level] | None = None
@@ -194,6 +196,8 @@ class Bank:
                 *place.repeat.wrap,
             )  # fmt: skip
             wanted[each.exemplar] += each.share
+        if self.guides:
+            pixels[..., -len(strengths_at(self.guides, number)) :] *= strengths_at(self.guides, number)
         labels = self._labels(number)
         visible = labels != NONE
         shown &= visible
@@ -231,7 +235,7 @@ class Material:
         labels: Of the pixels of each, (H, W), uint8, see `Source`; None where all have label 0.
         symmetry: A key of `SYMMETRIES`.
         maps: That are more channels of the swatches, each as strong as the colours.
-        guides: Scaled, see `steering.Guide`.
+        guides: Scaled, see `Guide.scaled`.
     """
 
     swatches: Sequence[np.ndarray]
@@ -239,7 +243,7 @@ class Material:
     labels: Sequence[np.ndarray | None] | None = None
     symmetry: str = "none"
     maps: Sequence[Map] = ()
-    guides: Sequence[Map] = ()
+    guides: Sequence[Guide] = ()
 
     @property
     def deviation(self) -> float:
@@ -264,10 +268,10 @@ def bank_of(material: Material, canvas: Size, patch: int, wanted: Iterable[int] 
     sources, wanted = sources_of(material), set(wanted)
     shortest = min(min(source.pixels.shape[:2]) for source in sources)
     levels = level_count(shortest, min(canvas))
-    bank = Bank(sources, levels, patch)
+    bank = Bank(sources, levels, patch, material.guides)
     while levels > 1 and material.labels is not None and bank.lacks(wanted):
         levels -= 1
-        bank = Bank(sources, levels, patch)
+        bank = Bank(sources, levels, patch, material.guides)
     return bank
 
 
@@ -288,7 +292,7 @@ def sources_of(material: Material) -> list[Source]:
             channels = [turned(swatch[part], turn)]
             channels += [normalised(each.turned(each.images[number][part], turn)) for each, normalised in maps]
             pixels = np.ascontiguousarray(np.concatenate(channels, -1))
-            guides = [each.turned(each.images[number][part], turn) for each in material.guides]
+            guides = [each.swatch.turned(each.swatch.images[number][part], turn) for each in material.guides]
             found.append(
                 Source(
                     pixels,

@@ -83,6 +83,7 @@ def quilted(
         places,
         int(level.own.sum()),
         control.guide,
+        control.strengths,
         control.given,
         control.known,
     )

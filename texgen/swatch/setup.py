@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from texgen.job import Job
-from texgen.materials.guides import Guide
+from texgen.materials.guides import ROUGH, Guide
 from texgen.materials.maps import Map
 from texgen.swatch.bank import Material, spread_of
 from texgen.swatch.field import Kept
 from texgen.swatch.steering import Given, Steering
 from texgen.swatch.synthesis import torus_of
 
-LAYOUT_PX = 8.0
+LAYOUT_PX = 16.0
 """Deviation of the blur that leaves the low frequencies which a layout and its texture share."""
 
 
@@ -43,7 +43,7 @@ class Setup:
             labels=labels if any(each is not None for each in labels) else None,
             symmetry=self.symmetry,
             maps=[each for each in self.job.maps if each.guides],
-            guides=[guide.swatch for guide in self.guides],
+            guides=self.guides,
         )
 
     @cached_property
@@ -85,7 +85,8 @@ class Setup:
             swatches = [_blurred(each.pixels, LAYOUT_PX) for each in self.job.exemplars]
             plan = given.layout.image[0].permute(1, 2, 0).numpy()
             scale = plan.shape[0] / self.job.canvas.size.height
-            guides.append(Guide(Map("layout", swatches), _blurred(plan, LAYOUT_PX * scale), given.layout.weight))
+            plan = _blurred(plan, LAYOUT_PX * scale)
+            guides.append(Guide(Map("layout", swatches), plan, given.layout.weight, ROUGH))
         return [guide.scaled(deviation) for guide in guides]
 
     @cached_property

@@ -14,6 +14,8 @@ PHASE = 4.0
 """Cost, in repeats, of a piece that lies in step with all others in sight, as in a tiled copy."""
 EXCESS = 4.0
 """Cost of a swatch that is shown by its whole share too often, in differences of two random pieces."""
+GUIDED = 2.0
+"""Cost of a piece that differs from the guide, in differences of two random pieces."""
 SHORTLIST, STEP = 32, 7
 """Places that are compared in full, and of which pixels the first comparison takes one."""
 MOST_CARRIED = 16
@@ -27,7 +29,7 @@ BETTER = 0.95
 
 class Sheet(NamedTuple):
     """What is sewn from: arrays of `bank.Level`; `places` (n, 2) and `corners` of `quilt.block_corners`; `own` is the number of centres. And what the last
-    channels of the canvas should be, (h, w, G), what the others are where they are given, (h, w, C - G), and where that is, (h, w); (0, 0) where it is
+    channels of the canvas should be, (h, w, G), how strong they are, (G,), what the others are where they are given, (h, w, C - G), and where that is, (h, w); (0, 0) where it is
     nowhere."""
 
     pixels: np.ndarray
@@ -40,6 +42,7 @@ class Sheet(NamedTuple):
     places: np.ndarray
     own: int
     guide: np.ndarray
+    strengths: np.ndarray
     given: np.ndarray
     known: np.ndarray
 
@@ -451,10 +454,12 @@ def unguided(sheet, rules, y, x, top, left, step):
         for j in range(0, rules.block, step):
             count += 1
             for c in range(guides):
+                if sheet.strengths[c] == 0:
+                    continue
                 wanted = sheet.guide[(top + i) % height, (left + j) % width, c]
-                difference = sheet.pixels[y + i, x + j, first + c] - wanted
+                difference = (sheet.pixels[y + i, x + j, first + c] - wanted) / sheet.strengths[c]
                 total += difference * difference
-    return total / (count * rules.spread)
+    return GUIDED * total / (count * rules.spread)
 
 
 @compiled

@@ -13,6 +13,8 @@ from texgen.swatch.settings import Settings
 from texgen.swatch.steering import Control
 from tiling import Size
 
+GUIDED = 0.6
+"""Size of the pieces along a guide, in those that are sewn without: they follow it closer."""
 AROUND_GIVEN = (1.0, 0.7, 0.5, 0.35)
 """Sizes of the pieces that are sewn around what is given, one after the other for each candidate: large ones keep features whole, small ones fit the
 rim."""
@@ -35,7 +37,7 @@ def starter(level: Level, canvas: Size, settings: Settings, control: Control, se
         control: What steers the canvas; around what is given, the pieces of some candidates are smaller.
         seed: Of the choices.
     """
-    scales = AROUND_GIVEN if control.known.size else (1.0,)
+    scales = [(GUIDED if len(control.strengths) else 1.0) * s for s in (AROUND_GIVEN if control.known.size else (1.0,))]
     labels = np.unique(control.labels).tolist()
     levels = {label: level.of_label(label) for label in labels} if any(labels) else {0: level}
     starts = {

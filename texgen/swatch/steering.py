@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from texgen.materials.guides import Guide
+from texgen.materials.guides import Guide, strengths_at
 from texgen.swatch.pyramid import halved, with_edges
 from tiling import Size
 
@@ -23,22 +23,25 @@ class Control(NamedTuple):
     Attributes:
         labels: That the key of each pixel must have, (h, w), uint8; (0, 0) where any may be taken.
         guide: What the last channels of the canvas should be, (h, w, G), float32; (1, 1, 0) without guides.
+        strengths: Of the guide's channels here, (G,), see `Guide`.
         given: What the other channels are, (h, w, C), float32, where `known`; (1, 1, C) where nothing is given.
         known: Which pixels are given, as a whole, (h, w), bool; (0, 0) where nothing is.
     """
 
     labels: np.ndarray
     guide: np.ndarray
+    strengths: np.ndarray
     given: np.ndarray
     known: np.ndarray
 
     @classmethod
-    def none(cls, channels: int = 1) -> Control:
+    def none(cls) -> Control:
         """Of a canvas that nothing steers."""
         return cls(
             np.zeros((0, 0), np.uint8),
             np.zeros((1, 1, 0), np.float32),
-            np.zeros((1, 1, channels), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros((1, 1, 1), np.float32),
             np.zeros((0, 0), bool),
         )
 
@@ -88,7 +91,7 @@ class Steering:
             given, known = self._given(self.given, level)
             control = control._replace(given=given, known=known)
         if self.guides:
-            control = control._replace(guide=self._guide(level))
+            control = control._replace(guide=self._guide(level), strengths=strengths_at(self.guides, level))
         return control
 
     def _labels(self, labels: np.ndarray, level: int) -> np.ndarray:
@@ -139,6 +142,7 @@ class Steering:
             last = first + guide.canvas.shape[2]
             self._resize(guide.canvas, level, found[..., first:last])
             first = last
+        found *= strengths_at(self.guides, level)
         found.flush()
         part.replace(path)
         return found
