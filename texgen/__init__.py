@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from texgen.tasks.paint import paint
     from texgen.tasks.render import render
     from texgen.tasks.result import Result
+    from texgen.tasks.transfer import transfer
 
 __all__ = [
     "Backbone",
@@ -38,6 +39,7 @@ __all__ = [
     "paint",
     "render",
     "tile",
+    "transfer",
 ]
 
 _LAZY = {
@@ -51,6 +53,7 @@ _LAZY = {
     "paint": "texgen.tasks.paint",
     "render": "texgen.tasks.render",
     "tile": "texgen.tasks.fill",
+    "transfer": "texgen.tasks.transfer",
 }
 
 

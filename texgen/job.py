@@ -50,7 +50,7 @@ class Layout:
 
     Attributes:
         image: (1, 3, H, W) in [0, 1], of any size.
-        weight: Of its low frequencies in the choice of quilted blocks.
+        weight: Of its low frequencies in the choice of patches.
     """
 
     image: Tensor
@@ -63,7 +63,7 @@ class Constraints:
 
     Attributes:
         layout: A rough plan of it.
-        content_weight: How closely AD holds on to the layout, or to the painted start.
+        content_weight: How closely a diffusion model holds on to the layout, or to the painted start; None leaves that to it.
         target: Which label is wanted where.
         kept: Pixels that are given.
         place: (left, top) in pixels where the first exemplar itself is kept.
@@ -71,7 +71,7 @@ class Constraints:
     """
 
     layout: Layout | None = None
-    content_weight: float = 0.0
+    content_weight: float | None = None
     target: Target | None = None
     kept: Kept | None = None
     place: tuple[int, int] | None = None

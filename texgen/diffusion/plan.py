@@ -20,6 +20,8 @@ from texgen.models import Backbone
 from texgen.presets import Preset
 from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 
+CONTENT_WEIGHT = 0.15
+"""Of controlled texture synthesis, as published."""
 MAPLESS = ("noise", "layout", "scatter")
 """Starts that have no map of where cells came from."""
 
@@ -90,7 +92,7 @@ def make_plan(backbone: Backbone, preset_name: str, knobs: Knobs, job: Job) -> P
             adain=knobs.adain,
             inject=None if preset.inject == "none" else preset.inject,
             layers=None if knobs.layers is None else tuple(knobs.layers),
-            content_weight=given.content_weight,
+            content_weight=_content_weight(given),
         ),
         seed=job.seed,
         tile_batch=tile_batch,
@@ -137,6 +139,13 @@ def _preset(backbone: Backbone, name: str, knobs: Knobs, job: Job, one_tile: boo
     if mostly_kept and knobs.match_spectrum is None:
         preset = replace(preset, match_spectrum=False)  # most of the canvas is given, and not to be moved
     return preset
+
+
+def _content_weight(given: Constraints) -> float:
+    """Of the start's queries: as published where there are labels, none elsewhere."""
+    if given.content_weight is not None:
+        return given.content_weight
+    return 0.0 if given.target is None else CONTENT_WEIGHT
 
 
 def _stride(preset: Preset, overlap_px: int | None, tile: Size, factor: int) -> Size:

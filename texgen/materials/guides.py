@@ -59,8 +59,9 @@ def strengths_at(guides: Sequence[Guide], level: int) -> np.ndarray:
     return np.array(found, np.float32)
 
 
-GuideLike = tuple[MapLike, MapLike] | tuple[MapLike, MapLike, float]
-"""A map of the swatch, one of the canvas, and the weight, 1 by default."""
+SwatchMap = MapLike | Sequence[MapLike]
+GuideLike = tuple[SwatchMap, MapLike] | tuple[SwatchMap, MapLike, float]
+"""A map of the swatch, or one a swatch in their order, a map of the canvas, and the weight, 1 by default."""
 
 
 def prepared_guides(
@@ -69,11 +70,11 @@ def prepared_guides(
     """Guides as the user gives them.
 
     Args:
-        guides: A map of the first swatch, a map of the canvas of any size, and a weight.
+        guides: A map of the swatch or of each of them, a map of the canvas of any size, and a weight.
         raw, preparation: As `prepared_maps`.
 
     Raises:
-        OptionError: Several swatches, or a weight out of its range.
+        OptionError: Not one map a swatch, or a weight out of its range.
         InputError: Maps that cannot be used, or that differ in channels.
     """
     found = []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,13 +24,25 @@ def turned(image: np.ndarray, turn: int) -> np.ndarray:
     return np.rot90(image[:, ::-1] if turn >= 4 else image, turn % 4)
 
 
+class Picture(NamedTuple):
+    """A picture that is kept in part.
+
+    Attributes:
+        size: (height, width).
+        is_swatch: Whether it is the first swatch, as it was given.
+    """
+
+    size: tuple[int, int]
+    is_swatch: bool
+
+
 @dataclass(frozen=True)
 class Map:
     """One map of all exemplars.
 
     Attributes:
         name: Such as `normal`; one that begins so holds vectors, with y upwards unless it ends in `dx`.
-        images: (H, W, C), one an exemplar, of its size; uint8, uint16, float16 or float32.
+        images: (H, W, C), one an exemplar, of its size, and last that of a picture that is kept in part; uint8, uint16, float16 or float32.
         guides: Whether patches are compared by it, too.
     """
 
@@ -150,31 +162,40 @@ def _read_file(path: Path) -> np.ndarray:
 
 
 def prepared_maps(
-    maps: Maps | None, raw: Sequence[tuple[int, int]], preparation: Mapping[str, Any], guides: Sequence[str] = ()
+    maps: Maps | None,
+    raw: Sequence[tuple[int, int]],
+    preparation: Mapping[str, Any],
+    guides: Sequence[str] = (),
+    picture: Picture | None = None,
 ) -> list[Map]:
-    """Maps of the exemplars as these are used: cut, turned and resized alike.
+    """Maps of the exemplars as these are used: cut, turned and resized alike; and of a picture that is kept in part, as they are.
 
     Args:
         maps: Name to a map, or to one an exemplar in their order.
         raw: (height, width) of the exemplars' files.
         preparation: Keyword arguments of `image.prepare`; only the first exemplar is cropped.
         guides: Names of those by which patches are compared.
+        picture: What is kept in part, if anything; unless it is the first swatch itself, each map has one more image, the last.
 
     Raises:
         OptionError: Not one map an exemplar, or a name that is no part of a file name.
         InputError: A map of another size than its swatch, or maps of one name that differ in depth or channels.
     """
     found = []
+    expected = [*raw] if picture is None or picture.is_swatch else [*raw, picture.size]
     if strangers := sorted(set(guides) - set(maps or {})):
         raise OptionError(f"map_guides: there is no map {strangers[0]!r}.")
     for name, given in (maps or {}).items():
         if not name or not all(letter.isalnum() or letter in "_-" for letter in name):
             raise OptionError(f"map {name!r}: a name is made of letters, digits, - and _.")
         sources: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
-        if len(sources) != len(raw):
-            raise OptionError(f"map {name}: {len(sources)} for {len(raw)} swatches; give one a swatch, in their order.")
+        if len(sources) != len(expected):
+            also = "" if len(expected) == len(raw) else ", then one of the picture"
+            raise OptionError(
+                f"map {name}: {len(sources)} for {len(raw)} swatches; give one a swatch, in their order{also}."
+            )
         images = [read_map(source, name) for source in sources]
-        for image, size in zip(images, raw, strict=True):
+        for image, size in zip(images, expected, strict=True):
             if image.shape[:2] != tuple(size):
                 raise InputError(
                     f"map {name} is {image.shape[1]}x{image.shape[0]} px, its swatch {size[1]}x{size[0]}; give them one size."
@@ -182,7 +203,10 @@ def prepared_maps(
         if len({(image.dtype, image.shape[2]) for image in images}) > 1:
             raise InputError(f"map {name}: the swatches' maps differ in depth or channels; save them alike.")
         plain = Map(name, images)
-        prepared = [_prepared(plain, image, preparation, crop=not number) for number, image in enumerate(images)]
+        used = images[: len(raw)]
+        prepared = [_prepared(plain, image, preparation, crop=not number) for number, image in enumerate(used)]
+        if picture is not None:
+            prepared.append(np.ascontiguousarray(images[0 if picture.is_swatch else -1]))
         found.append(Map(name, prepared, guides=name in guides))
     return found
 

@@ -49,6 +49,10 @@ class Knobs:
         """Refuse what needs no picture to be refused."""
         if min(size) < self.MIN_SIDE:
             raise OptionError(f"size={size} is too small; at least {self.MIN_SIDE} px a side.")
+        if constraints.content_weight is not None:
+            raise OptionError(
+                f"content_weight={constraints.content_weight} is for diffusion models; leave it out, or choose another model."
+            )
         if self.symmetry not in presets.SYMMETRIES:
             raise OptionError(
                 f"symmetry={self.symmetry!r} is not known; choose one of {', '.join(presets.SYMMETRIES)}."

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from texgen.image import NONE
 from texgen.job import Job
 from texgen.materials.guides import ROUGH, Guide
 from texgen.materials.maps import Map
@@ -17,6 +18,10 @@ from texgen.swatch.synthesis import torus_of
 
 LAYOUT_PX = 16.0
 """Deviation of the blur that leaves the low frequencies which a layout and its texture share."""
+
+
+BORDER_PX, BORDER_SIDE = 8.0, 2048
+"""Deviation of the blur that tells how far a border of labels is, and side of the target that this is found on, about."""
 
 
 class Setup:
@@ -87,7 +92,18 @@ class Setup:
             scale = plan.shape[0] / self.job.canvas.size.height
             plan = _blurred(plan, LAYOUT_PX * scale)
             guides.append(Guide(Map("layout", swatches), plan, given.layout.weight, ROUGH))
-        return [guide.scaled(deviation) for guide in guides]
+        return [guide.scaled(deviation) for guide in [*guides, *self._borders()]]
+
+    def _borders(self) -> list[Guide]:
+        """How much of each label lies around a pixel, where a swatch shows several: its own transitions are preferred along the borders of the target."""
+        target, exemplars = self._target, self.job.exemplars
+        several = [np.unique(e.labels[e.labels != NONE]).size > 1 for e in exemplars if e.labels is not None]
+        if target is None or not any(several):
+            return []
+        step = max(1, max(target.shape) // BORDER_SIDE)
+        known = self.labels
+        swatches = [_shares_around(np.asarray(each.labels), known, BORDER_PX) for each in exemplars]
+        return [Guide(Map("borders", swatches), _shares_around(target[::step, ::step], known, BORDER_PX / step))]
 
     @cached_property
     def _target(self) -> np.ndarray | None:
@@ -125,6 +141,11 @@ class Setup:
         shown = np.stack([np.bincount(np.ravel(each.labels), minlength=256) for each in exemplars])  # type: ignore[arg-type]
         parts = (wanted * shown / np.maximum(shown.sum(0), 1)).sum(1) + 1e-6
         return list(parts / parts.sum())
+
+
+def _shares_around(labels: np.ndarray, known: list[int], deviation: float) -> np.ndarray:
+    """The share of each label around each pixel, (H, W, labels), float32."""
+    return _blurred(np.stack([labels == label for label in known], -1).astype(np.float32), deviation)
 
 
 def _blurred(pixels: np.ndarray, deviation: float) -> np.ndarray:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from texgen.errors import OptionError
-from texgen.swatch.settings import SYMMETRIES
 from texgen.tasks.flags import (
     MODEL_OPTIONS,
     OUTPUT_OPTIONS,
@@ -20,7 +19,6 @@ from texgen.tasks.flags import (
     SizeType,
     map_option,
     maps_of,
-    model_option,
     tileable_option,
     with_options,
 )
@@ -37,25 +35,9 @@ PICTURE = click.Path(path_type=Path)
 @click.argument("swatch", type=PICTURE)
 @click.option("--size", type=SizeType(), default="1024", show_default=True, help="In pixels.")
 @click.option("--keep", type=PlaceType(), help="Keep the swatch itself, unchanged, at this place of the result.")
-@click.option(
-    "--symmetry",
-    type=click.Choice(list(SYMMETRIES)),
-    default="none",
-    show_default=True,
-    help="How the material may be shown beside as it is (swatch model).",
-)
-@map_option()
-@click.option("--save-field", type=PICTURE, help="TIFF of where all pixels are from, for texgen render (swatch model).")
 @tileable_option("both")
-@model_option("swatch", "swatch (its own patches), ")
 @with_options(ALL_OPTIONS)
-def expand(
-    swatch: Path,
-    size: tuple[int, int],
-    keep: tuple[int, int] | None,
-    maps: tuple[tuple[str, Path], ...],
-    **options: Any,
-) -> None:
+def expand(swatch: Path, size: tuple[int, int], keep: tuple[int, int] | None, **options: Any) -> None:
     """Expand SWATCH to a large texture.
 
     An interrupted or killed run is gone on with by the same command and --resume. `torchrun -m texgen expand ...`
@@ -64,8 +46,7 @@ def expand(
     from texgen.tasks.expand import expand as run
     from texgen.tasks.outputs import make_outputs
 
-    files, guides = maps_of(maps)
-    make_outputs(partial(run, swatch, size, keep=keep, map_guides=tuple(guides)), size, maps=files, **options)
+    make_outputs(partial(run, swatch, size, keep=keep), size, **options)
 
 
 @click.command()
@@ -73,13 +54,12 @@ def expand(
 @click.option("--layout", "plan", required=True, type=PICTURE, help="A rough picture of the result.")
 @click.option("--size", type=SizeType(), help="In pixels; the layout's own by default.")
 @click.option(
-    "--layout-weight", type=float, default=2.0, show_default=True, help="How closely the quilt follows the layout."
+    "--layout-weight", type=float, default=1.0, show_default=True, help="How closely patches follow the layout."
 )
 @click.option(
-    "--content-weight", type=float, default=0.0, show_default=True, help="How closely AD holds on to the layout."
+    "--content-weight", type=float, help="How closely a diffusion model holds on to the layout; 0 by default."
 )
 @tileable_option("both")
-@model_option("mini")
 @with_options(ALL_OPTIONS)
 def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Make a texture of SWATCH that keeps the plan of a rough picture.
@@ -116,14 +96,9 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
     "--softness", type=float, default=0.0, show_default=True, metavar="PX", help="Width over which materials interlock."
 )
 @click.option(
-    "--content-weight",
-    type=float,
-    default=0.15,
-    show_default=True,
-    help="How closely AD holds on to the painted start.",
+    "--content-weight", type=float, help="How closely a diffusion model holds on to its start; 0.15 by default."
 )
 @tileable_option("both")
-@model_option("mini")
 @with_options(ALL_OPTIONS)
 def paint(
     swatch: Path | None, labels: Path | None, swatches: tuple[tuple[str, Path], ...], target: Path | None,
@@ -160,7 +135,6 @@ def _mapping(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, Im
 @click.option("--hole", required=True, type=PICTURE, help="Mask of the picture's size: white is filled.")
 @click.option("--swatch", type=PICTURE, help="What to fill it with; the rest of the picture by default.")
 @tileable_option("none")
-@model_option("mini")
 @with_options(ALL_OPTIONS)
 def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
     """Fill a hole in IMAGE; every other pixel stays as it is."""
@@ -177,7 +151,6 @@ def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
     "--band", type=int, metavar="PX", help="Width remade along each border; an eighth of the shorter side by default."
 )
 @tileable_option("both")
-@model_option("mini")
 @with_options(ALL_OPTIONS)
 def tile(image: Path, band: int | None, **options: Any) -> None:
     """Make IMAGE tileable at its own size; only a band along its border changes."""
@@ -186,6 +159,25 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
     from texgen.tasks.outputs import make_outputs
 
     make_outputs(partial(run, image, band), plan_size(image), **options)
+
+
+@click.command()
+@click.argument("swatch", type=PICTURE)
+@click.argument("content", type=PICTURE)
+@click.option("--size", type=SizeType(), help="In pixels; the content's own by default.")
+@click.option("--weight", type=float, default=1.0, show_default=True, help="How closely the content is followed.")
+@click.option("--labels", type=PICTURE, help="Label map of SWATCH: a PNG in which each colour is a label.")
+@click.option("--target", type=PICTURE, help="Which label is shown where in CONTENT, in the same colours.")
+@tileable_option("none")
+@with_options(ALL_OPTIONS)
+def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
+    """Show the structure of the picture CONTENT in the material of SWATCH."""
+    from texgen.tasks.layout import plan_size
+    from texgen.tasks.outputs import make_outputs
+    from texgen.tasks.transfer import transfer as run
+
+    wanted = size or plan_size(content)
+    make_outputs(partial(run, swatch, content, wanted), wanted, **options)
 
 
 @click.command()
@@ -206,4 +198,4 @@ def render(field: Path, out: Path, maps: tuple[tuple[str, Path], ...]) -> None:
     run(field, maps_of(maps)[0], out)
 
 
-VERBS = (expand, layout, paint, fill, tile, render)
+VERBS = (expand, layout, paint, fill, tile, transfer, render)

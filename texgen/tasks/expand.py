@@ -10,9 +10,8 @@ import numpy as np
 from texgen.errors import OptionError
 from texgen.image import ImageLike
 from texgen.job import Constraints
-from texgen.swatch.model import NAME
 from texgen.tasks.make import Request, make
-from texgen.tasks.options import ExpandOptions
+from texgen.tasks.options import Options
 from texgen.tasks.result import Result
 
 
@@ -21,7 +20,7 @@ def expand(
     size: int | tuple[int, int] = 1024,
     *,
     keep: Sequence[int] | None = None,
-    **options: Unpack[ExpandOptions],
+    **options: Unpack[Options],
 ) -> Result:
     """Expand a swatch to a texture of `size`, with its detail at its own scale.
 
@@ -49,7 +48,6 @@ def expand(
     if keep is not None and (len(keep) != 2 or not all(isinstance(side, int | np.integer) for side in keep)):
         raise OptionError(f"keep={keep!r} must be (left, top) in whole pixels.")
     place = None if keep is None else (int(keep[0]), int(keep[1]))
-    options.setdefault("model", NAME)
     notes = {} if place is None else {"keep": list(place)}
     request = Request(task="expand", sources=[image], size=size, constraints=Constraints(place=place), notes=notes)
     return make(request, **options)

@@ -13,6 +13,7 @@ from texgen.errors import InputError, OptionError
 from texgen.image import NONE, ImageLike
 from texgen.job import Constraints
 from texgen.keep import Kept
+from texgen.materials.maps import Picture
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result
@@ -59,6 +60,7 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
         size=(height, width),
         maps=[mask.byte() * NONE] if swatch is None else None,
         constraints=Constraints(kept=_outside(picture, mask)),
+        picture=Picture((height, width), is_swatch=swatch is None),
         notes={"picture": recipe.exemplar_entry(image, picture), "hole": recipe.exemplar_entry(hole, mask)},
     )
     return make(request, **options)
@@ -95,7 +97,14 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
     if axes in ("both", "x"):
         mask[:, :wide] = mask[:, -wide:] = True
     given = Constraints(kept=_outside(picture, mask))
-    request = Request(task="tile", sources=[image], size=(height, width), constraints=given, notes={"band": wide})
+    request = Request(
+        task="tile",
+        sources=[image],
+        size=(height, width),
+        constraints=given,
+        picture=Picture((height, width), is_swatch=True),
+        notes={"band": wide},
+    )
     return make(request, **options)
 
 

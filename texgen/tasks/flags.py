@@ -8,6 +8,10 @@ from typing import Any
 
 import click
 
+from texgen.swatch.settings import SYMMETRIES
+
+GUIDE = ":guide"
+
 
 class SizeType(click.ParamType):  # type: ignore[type-arg]
     """`1024` or `WIDTHxHEIGHT`, to (height, width)."""
@@ -91,7 +95,33 @@ class LayerType(click.ParamType):  # type: ignore[type-arg]
         return tuple(int(p) if p.lstrip("-").isdecimal() else p for p in (q.strip() for q in str(value).split(",")))
 
 
+class GuideType(click.ParamType):  # type: ignore[type-arg]
+    """`SWATCH_MAP:CANVAS_MAP` or `SWATCH_MAP:CANVAS_MAP:WEIGHT`, to two paths and a number."""
+
+    name = "SWATCH_MAP:CANVAS_MAP[:WEIGHT]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Path, Path, float]:
+        paths, _, last = str(value).rpartition(":")
+        try:
+            weight = float(last)
+        except ValueError:
+            paths, weight = str(value), 1.0
+        swatch, _, canvas = paths.partition(":")
+        if not swatch or not canvas:
+            self.fail(f"{value!r} is not {self.name}, such as swatch_height.png:height.png.", param, ctx)
+        return Path(swatch), Path(canvas), weight
+
+
+def map_option(required: bool = False) -> Callable[..., Any]:
+    """Companion maps."""
+    said = "A map of the swatch, shown in register and written as OUT_NAME; repeatable, with several swatches once for each."
+    if not required:
+        said += f" With {GUIDE} after FILE, patches are compared by it, too."
+    return click.option("--map", "maps", type=NamedType(), multiple=True, required=required, help=said)
+
+
 MODEL_OPTIONS: list[Callable[..., Any]] = [
+    click.option("--model", default="swatch", show_default=True, help="swatch (its own patches), mini, a diffusers folder, a .safetensors file, or a hub id."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
     click.option("--dtype", type=click.Choice(["auto", "float32", "float16", "bfloat16"]), default="auto", show_default=True),
 ]  # fmt: skip
@@ -103,6 +133,9 @@ SWATCH_OPTIONS: list[Callable[..., Any]] = [
     click.option("--rotate", type=click.IntRange(0, 270), default=0, help="0, 90, 180 or 270 degrees counterclockwise."),
     click.option("--exemplar-scale", type=float, default=1.0, show_default=True, help="Resize the swatch; larger gives larger features."),
     click.option("--exemplar-size", type=int, help="Resize the whole swatch to this many pixels a side, as published."),
+    click.option("--symmetry", type=click.Choice(list(SYMMETRIES)), default="none", show_default=True, help="How the material may be shown beside as it is (swatch model)."),
+    map_option(),
+    click.option("--guide", "guides", type=GuideType(), multiple=True, help="A map of the swatch and one of the result that are to agree (swatch model); repeatable."),
     click.option("--flatten-light", is_flag=True, help="Take slow changes of brightness out of the swatch: falling light, vignettes."),
 ]  # fmt: skip
 
@@ -137,6 +170,7 @@ OUTPUT_OPTIONS: list[Callable[..., Any]] = [
     click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="PNG, TIFF, JPEG or WebP, by suffix."),
     click.option("--variations", type=click.IntRange(1, 1000), default=1, show_default=True, help="Write OUT-1 ... OUT-N, seeds counting up."),
     click.option("--save-map", type=click.Path(path_type=Path), help="TIFF of where each canvas cell came from in the swatch."),
+    click.option("--save-field", type=click.Path(path_type=Path), help="TIFF of where all pixels are from, for texgen render (swatch model)."),
     click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="A channel; 16 for PNG and TIFF."),
     click.option("--pyramid", is_flag=True, help="Halved levels inside a TIFF, for viewers."),
     click.option("--resume", is_flag=True, help="Go on with an interrupted run of the same command, to the same bytes."),
@@ -146,29 +180,12 @@ OUTPUT_OPTIONS: list[Callable[..., Any]] = [
 ]  # fmt: skip
 
 
-def model_option(default: str, also: str = "") -> Callable[..., Any]:
-    """What makes the texture."""
-    said = f"{also}mini, a diffusers folder, a .safetensors file, or a hub id."
-    return click.option("--model", default=default, show_default=True, help=said)
-
-
 def tileable_option(default: str) -> Callable[..., Any]:
     """Which axes repeat; the verbs differ in what is usual."""
     kinds = click.Choice(["both", "x", "y", "none"])
     return click.option(
         "--tileable", type=kinds, default=default, show_default=True, help="Axes that repeat without a seam."
     )
-
-
-GUIDE = ":guide"
-
-
-def map_option(required: bool = False) -> Callable[..., Any]:
-    """Companion maps."""
-    said = "A map of the swatch, shown in register and written as OUT_NAME; repeatable, with several swatches once for each."
-    if not required:
-        said += f" With {GUIDE} after FILE, patches are compared by it, too."
-    return click.option("--map", "maps", type=NamedType(), multiple=True, required=required, help=said)
 
 
 def maps_of(pairs: Sequence[tuple[str, Path]]) -> tuple[dict[str, list[Path]], list[str]]:

@@ -18,22 +18,22 @@ def layout(
     plan: ImageLike,
     size: int | tuple[int, int] | None = None,
     *,
-    layout_weight: float = 2.0,
-    content_weight: float = 0.0,
+    layout_weight: float = 1.0,
+    content_weight: float | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """A texture that keeps the plan of a rough picture: a collage, flat colours, a moved feature.
 
-    The quilt's blocks are chosen by how well they agree with the plan's low frequencies as well as with their
-    neighbours, then noised and denoised with AD. With `start="layout"` the plan itself is noised (SDEdit): more freedom for
-    a model that is strong at large timesteps; `strength=1` keeps nothing of it.
+    Patches are chosen by how well the swatch's low frequencies agree with those of the plan as well as by how they fit. Of a diffusion
+    model this is the start; with `start="layout"` the plan itself is noised (SDEdit): more freedom for a model that is strong at large
+    timesteps; `strength=1` keeps nothing of it.
 
     Args:
         image: The swatch, as in `expand`.
         plan: The rough picture, in the swatch's own colours as far as they matter; of any size.
         size: Of the result; the plan's own by default.
-        layout_weight: How closely blocks follow the plan; larger costs seams.
-        content_weight: How closely AD holds on to the queries of the plan (Eq. 4); 0 leaves it out.
+        layout_weight: How closely patches follow the plan; larger costs seams and variety.
+        content_weight: How closely AD of a diffusion model holds on to the queries of the plan (Eq. 4); 0, the default, leaves it out.
         options: Those of `texgen.Options`.
 
     Raises:
@@ -41,8 +41,8 @@ def layout(
 
     References:
         Meng et al., "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations", ICLR 2022,
-        https://arxiv.org/abs/2108.01073; Efros, Freeman, "Image Quilting for Texture Synthesis and Transfer",
-        SIGGRAPH 2001, https://doi.org/10.1145/383259.383296, section 3.
+        https://arxiv.org/abs/2108.01073; Hertzmann et al., "Image Analogies", SIGGRAPH 2001, https://doi.org/10.1145/383259.383295,
+        texture-by-numbers.
     """
     wanted = plan_size(plan) if size is None else size
     rough = Layout(images.read(plan), layout_weight)

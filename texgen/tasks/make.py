@@ -16,7 +16,7 @@ from texgen.image import ImageLike
 from texgen.interrupt import StopSignals
 from texgen.job import Canvas, Constraints, Job
 from texgen.materials.guides import prepared_guides
-from texgen.materials.maps import prepared_maps
+from texgen.materials.maps import Picture, prepared_maps
 from texgen.model import Clock, Model, Run, Texture, Workplace
 from texgen.pixels import DTYPES
 from texgen.run_folder import RunFolder, agreed_seed, check_folder
@@ -45,6 +45,7 @@ class Request:
         size: Of the result, as the user gave it.
         maps: The label of every pixel of each source, (H, W), uint8, `NONE` for what is not to be used.
         constraints: What steers the canvas.
+        picture: What of it is kept in part, if anything.
         notes: Entries of the recipe.
     """
 
@@ -53,6 +54,7 @@ class Request:
     size: Any
     maps: Sequence[Tensor] | None = None
     constraints: Constraints = field(default_factory=Constraints)
+    picture: Picture | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -60,7 +62,7 @@ class Request:
 class _Common:
     """Options of every verb and model."""
 
-    model: ModelLike = "mini"
+    model: ModelLike = NAME
     tileable: Tileable = "both"
     preset: str = "standard"
     seed: int | None = None
@@ -122,7 +124,7 @@ def make(request: Request, **options: Any) -> Result:
     exemplars, sizes = prepared(sources, request.maps, common.preparation)
     maps = []
     if isinstance(knobs, SwatchKnobs):
-        maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides)
+        maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides, request.picture)
         guides = prepared_guides(knobs.guides, sizes, common.preparation)
         given = replace(given, guides=[*given.guides, *guides])
     if given.place is not None:
@@ -149,7 +151,11 @@ def make(request: Request, **options: Any) -> Result:
         "preset": common.preset,
         "exemplars": [recipe.swatch_entry(s, e.pixels) for s, e in zip(sources, exemplars, strict=True)],
         "exemplar_weights": None if shares is None else list(shares),
-        "preparation": {**common.preparation, "from": [list(each) for each in sizes]},
+        "preparation": {
+            **common.preparation,
+            "from": [list(each) for each in sizes],
+            **({} if request.picture is None else {"picture": list(request.picture)}),
+        },
         "bits": common.bits,
         **({"maps": {each.name: each.entry() for each in maps}} if maps else {}),
         **({"guides": [each.entry() for each in given.guides]} if given.guides else {}),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 if TYPE_CHECKING:
     from texgen.attention import InjectionMode
     from texgen.image import ImageLike
+    from texgen.materials.guides import GuideLike
     from texgen.materials.maps import Maps
     from texgen.models import Backbone
     from texgen.presets import DetailKind, LoopKind
@@ -22,7 +23,7 @@ class Options(TypedDict, total=False):
     """Keyword arguments of all verbs; those left out take the values of the preset.
 
     Attributes:
-        model: `swatch` (`texgen.expand` only, and its default), `mini`, a diffusers folder, a `.safetensors` file, a hub id, a loaded `Backbone`, or a function that gives
+        model: `swatch` (the default), `mini`, a diffusers folder, a `.safetensors` file, a hub id, a loaded `Backbone`, or a function that gives
             one, called when all options and images are checked.
         tileable: Axes along which the result repeats without a seam: `both`, `x`, `y`, `none`.
         preset: `draft`, `standard` or `best`; the options below that are None take its values.
@@ -66,6 +67,14 @@ class Options(TypedDict, total=False):
         checkpoint: A folder, made here, that holds the unfinished run: what is done, the canvas, decoded rows.
         checkpoint_minutes: Between two savings of the canvas.
         resume: Go on with the run that `checkpoint` holds, to the same bytes; begin it where it holds none.
+        maps: Companion maps of the swatch by their names, such as `{"normal": "n.png", "height": array}`, shown in register with its colours at
+            their own depth; with several swatches a list each, in their order, and last that of a picture that is kept in part, if it is no swatch.
+            Swatch model. One whose name begins with `normal` holds vectors, y upwards unless it ends in `dx`.
+        map_guides: Names of maps by which patches are compared as well as by colour, so that bumps do not break where the colour is flat.
+        guides: Pairs of maps that are to agree, (map of the swatch, map of the result) or with a weight after them: image analogies. The first is
+            of the swatch's size, with several swatches a list of them; the second is stretched over the result. Swatch model.
+        symmetry: Of the material, for the swatch model: it may be shown turned (`rotate`), mirrored sideways (`mirror`) or both (`all`);
+            `none` by default.
         callback: Called with every `Step` of a diffusion model or `State` of the swatch model, for progress and previews.
     """
 
@@ -108,21 +117,8 @@ class Options(TypedDict, total=False):
     checkpoint: str | Path | None
     checkpoint_minutes: float
     resume: bool
-    callback: Callable[[Any], None] | None
-
-
-class ExpandOptions(Options, total=False):
-    """Those of `texgen.expand`.
-
-    Attributes:
-        maps: Companion maps of the swatch by their names, such as `{"normal": "n.png", "height": array}`, shown in register with its colours at
-            their own depth; with several swatches a list each, in their order. Swatch model. One whose name begins with `normal` holds vectors, y
-            upwards unless it ends in `dx`.
-        map_guides: Names of maps by which patches are compared as well as by colour, so that bumps do not break where the colour is flat.
-        symmetry: Of the material, for the swatch model: it may be shown turned (`rotate`), mirrored sideways (`mirror`) or both (`all`);
-            `none` by default.
-    """
-
     maps: Maps | None
     map_guides: Sequence[str]
+    guides: Sequence[GuideLike]
     symmetry: str
+    callback: Callable[[Any], None] | None

@@ -18,6 +18,7 @@ from texgen.materials.maps import read_map
 from texgen.pixels import DTYPES
 from texgen.run_folder import agreed_seed, unfinished_seed
 from texgen.swatch.model import NAME
+from texgen.tasks.flags import maps_of
 from texgen.tasks.result import Result
 from texgen.team import join, own_device
 
@@ -25,18 +26,18 @@ from texgen.team import join, own_device
 def make_outputs(
     run: Callable[..., Result], size: tuple[int, int], out: Path, model: str, device: str, dtype: str, variations: int,
     save_map: Path | None, bits: str, pyramid: bool, resume: bool, no_metadata: bool, progress: str, seed: int | None,
-    maps: dict[str, list[Path]] | None = None, save_field: Path | None = None, **options: Any,
+    maps: tuple[tuple[str, Path], ...], guides: tuple[tuple[Path, Path, float], ...], save_field: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Run a task for every output, in folders that can be gone on with."""
     team = join()
     targets = _targets(out, variations)
     places = [] if save_map is None else _targets(save_map, variations)
     fields = [] if save_field is None else _targets(save_field, variations)
-    read = {name: [read_map(path, name) for path in paths] for name, paths in (maps or {}).items()}
+    files, by = maps_of(maps)
+    read = {name: [read_map(path, name) for path in paths] for name, paths in files.items()}
     if fields and model != NAME:
         raise OptionError("--save-field is for the swatch model; leave it out.")
-    if read:
-        options["maps"] = read
+    options |= {"map_guides": tuple(by), "guides": guides} | ({"maps": read} if read else {})
     seed = agreed_seed(_resumed_seed(targets) if resume and seed is None else seed, None, team)
     report = _reporter(progress if team.rank == 0 else "silent")
     chosen = model if model == NAME else functools.cache(lambda: _loaded(model, own_device(device), dtype))

@@ -18,8 +18,6 @@ from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result
 
-CONTENT_WEIGHT = 0.15
-"""As published."""
 TargetLike = ImageLike | Mapping[Label, ImageLike]
 
 
@@ -30,14 +28,14 @@ def paint(
     size: int | tuple[int, int] | None = None,
     *,
     softness: float = 0.0,
-    content_weight: float = CONTENT_WEIGHT,
+    content_weight: float | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """A texture of several materials, each where a map wants it (masked AD).
 
-    Each label begins as a quilt of its own material, cut along the map to the pixel; every token then reads the keys and
-    values of its own label alone. A Stable Diffusion model begins as published, from random pixels of the same label: on
-    a canvas of one tile by Algorithm 1, beyond by Algorithm 2 through the tiles.
+    No patch of another label is ever shown inside of a region; near its border, patches are preferred that lie as far from a border of the
+    same materials in the swatch, where it has one. With a Stable Diffusion model every token reads the keys and values of its own label alone;
+    it begins as published, from random pixels of the same label: on a canvas of one tile by Algorithm 1, beyond by Algorithm 2 through the tiles.
 
     Args:
         swatches: One swatch, with `labels`; or a swatch for each label: `{"green": "grass.png", "#808080": stone}`. A label is a
@@ -47,7 +45,7 @@ def paint(
         labels: The map of the one swatch, of its size.
         size: Of the result; the target's own by default.
         softness: Width in pixels over which materials interlock along the borders of the map; 0 cuts them sharply.
-        content_weight: How closely AD holds on to the queries of the start (Eq. 4); 0 leaves it out.
+        content_weight: How closely AD of a diffusion model holds on to the queries of the start (Eq. 4), 0.15 by default; 0 leaves it out.
         options: Those of `texgen.Options`.
 
     Raises:
@@ -68,7 +66,7 @@ def paint(
     if options.get("exemplars"):
         raise OptionError("exemplars do not go with labels; give each label a swatch of its own.")
     sources, maps, known = _sources(swatches, labels)
-    wanted = _target(target, known, softness)
+    wanted = wanted_labels(target, known, softness)
     task = Request(
         task="paint",
         sources=sources,
@@ -109,17 +107,32 @@ def _sources(
         return list(swatches.values()), maps, known
     if labels is None:
         raise OptionError("labels, the map of the swatch, is missing; or give a swatch for each label.")
+    maps, known = labelled(swatches, labels)
+    return [swatches], maps, known
+
+
+def labelled(swatch: ImageLike, labels: ImageLike) -> tuple[list[Tensor], list[int]]:
+    """The label map of one swatch as indices, (H, W), uint8, in a list; and the label that each index stands for.
+
+    Raises:
+        InputError: A map of another size, or with too many colours.
+    """
     values = read_values(labels, "labels")
     known = values.unique().tolist()  # type: ignore[no-untyped-call]
-    shape = images.read(swatches).shape[-2:]
+    shape = images.read(swatch).shape[-2:]
     if values.shape != shape:
         raise InputError(
             f"the swatch is {shape[1]}x{shape[0]} px, its label map {values.shape[1]}x{values.shape[0]}; give them one size."
         )
-    return [swatches], [indexed(values, known, "labels")], known
+    return [indexed(values, known, "labels")], known
 
 
-def _target(target: TargetLike, known: list[int], softness: float) -> Target:
+def wanted_labels(target: TargetLike, known: list[int], softness: float) -> Target:
+    """A target as the user gives it.
+
+    Raises:
+        InputError: A label that is not known.
+    """
     if isinstance(target, Mapping):
         return soft_target({label_value(label): source for label, source in target.items()}, known, softness)
     return Target(

@@ -11,7 +11,7 @@ from typing import Any
 from texgen import publish
 from texgen.errors import InputError, OptionError
 from texgen.interrupt import StopSignals
-from texgen.materials.maps import Maps, prepared_maps
+from texgen.materials.maps import Maps, Picture, prepared_maps
 from texgen.model import Clock, Workplace
 from texgen.pixels import Pixels
 from texgen.run_folder import RunFolder
@@ -64,7 +64,10 @@ def render(field: str | Path, maps: Maps, out: str | Path | None = None) -> Rend
     found, recipe = Field.load(_field_of(Path(field)))
     preparation = dict(recipe["preparation"])
     sizes = [(int(height), int(width)) for height, width in preparation.pop("from")]
-    prepared = prepared_maps(maps, sizes, preparation)
+    kept = preparation.pop("picture", None)
+    prepared = prepared_maps(
+        maps, sizes, preparation, picture=None if kept is None else Picture(tuple(kept[0]), kept[1])
+    )
     if out is not None:
         publish.check_target(Path(out), *found.size)
         publish.check_maps(Path(out), *found.size, {each.name: each.images[0] for each in prepared})
