@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from texgen.exemplar import Source
-from texgen.quilt import quilt
-from tiling import Size, Wrap
+from texgen.swatch.bank import Bank, Source
+from texgen.swatch.quilt import quilted
+from texgen.swatch.steering import Control
+from tiling import Size
 
-BLOCK_PX = 64
+BLOCK_PX, OVERLAP_PX = 64, 20
 PATCH, PROJECTIONS = 7, 64
 
 
@@ -24,10 +25,11 @@ def pixel_quilt(exemplar: Tensor, size: Size, seed: int) -> Tensor:
 
     Efros, Freeman, "Image Quilting for Texture Synthesis and Transfer", SIGGRAPH 2001.
     """
-    generator = torch.Generator().manual_seed(seed)
-    source = Source(exemplar, 0, 0, 0)
-    sewn = quilt([source], size, Wrap(True, True), factor=1, generator=generator, block=BLOCK_PX, reuse=0.0)
-    return sewn.latents
+    bank = Bank([Source(exemplar[0].permute(1, 2, 0).contiguous().numpy())], 1, 1)
+    level = bank.level(0, patch=1, dims=8, alike=0)
+    field = quilted(level, size, BLOCK_PX, OVERLAP_PX, 0.0, 0, Control.none(), seed)
+    sewn = level.pixels[field >> 16, field & 0xFFFF, :3]
+    return torch.from_numpy(sewn).permute(2, 0, 1)[None].contiguous()
 
 
 def patch_optimisation(exemplar: Tensor, size: Size, seed: int, seconds: float, levels: int = 4) -> Tensor:

@@ -16,7 +16,7 @@ from texgen import publish
 from texgen.cli import main
 from texgen.errors import InputError, OptionError
 from texgen.materials.maps import Map, prepared_maps, read_map, turned
-from texgen.swatch.bank import sources_of
+from texgen.swatch.bank import Material, sources_of
 
 QUICK = {"preset": "draft", "seed": 5}
 PLAIN = {"crop": None, "rotate": 0, "scale": 1.0, "size": None, "flatten_light": False}
@@ -81,7 +81,7 @@ def test_normals_that_guide_turn_with_their_swatch(colour):
     """Those of a swatch that leans to one side are compared as what they are once it is turned."""
     height = bumps(seed=3) + np.linspace(0, 12, 96, dtype=np.float32)
     guide, swatch = Map("normal", [normals(height)]), colour.astype(np.float32) / 255
-    sources = sources_of([swatch], [1.0], "all", [guide])
+    sources = sources_of(Material(swatches=[swatch], shares=[1.0], symmetry="all", maps=[guide]))
     factor = np.ptp(sources[0].pixels[..., 3]) / np.ptp(guide.images[0][..., 0])
     mean = guide.images[0].mean((0, 1))
     for source in sources:

@@ -28,7 +28,7 @@ from texgen.swatch.quilt import REUSE, block_corners, misfit, own_corners, quilt
 from texgen.swatch.repeat import Repeat, repeat_of
 from texgen.swatch.settings import PRESETS, Settings, choose
 from texgen.swatch.starts import random_blocks, starter
-from texgen.swatch.steering import Steering
+from texgen.swatch.steering import Control, Given, Steering
 from texgen.swatch.synthesis import Synthesis
 from texgen.swatch.usage import CAP, penalties, trust, usage
 from tiling import Size, Wrap, plan_cores
@@ -54,7 +54,7 @@ def level_of(
     return bank, bank.level(number, patch=7, dims=16, alike=alike)
 
 
-ANY, UNGUIDED = np.zeros((0, 0), np.uint8), np.zeros((1, 1, 0), np.float32)
+FREE = Control.none()
 
 
 def improved(
@@ -72,7 +72,7 @@ def improved(
     used = usage(level, np.zeros(level.size, np.int64))
     kernels.improve(
         field, new, tiles, level.pixels, trust(level, used, 0.0), level.keys, penalties(level, used, weight), level.similar, level.labels,
-        ANY, UNGUIDED, level.basis, level.offset, vote_window(7), probes, 64.0, np.uint64(5), np.array(origin, np.int64), backward, sums,
+        FREE.labels, FREE.guide, FREE.given, FREE.known, level.basis, level.offset, vote_window(7), probes, 64.0, np.uint64(5), np.array(origin, np.int64), backward, sums,
     )  # fmt: skip
     return new, sums.sum(0)
 
@@ -261,7 +261,7 @@ def test_a_coordinate_of_a_level_is_twice_that_of_the_next():
 
 def test_a_quilt_covers_the_canvas_and_carries_on_inside_its_pieces():
     _, level = level_of(noise(128, 128), levels=1)
-    field = quilted(level, Size(96, 130), 24, 8, REUSE, 1, UNGUIDED, None, 0)
+    field = quilted(level, Size(96, 130), 24, 8, REUSE, 1, FREE, 0)
     assert (field >= 0).all() and level.centres[field >> 16, field & 0xFFFF].all()
     assert (np.diff(field & 0xFFFF, axis=1) == 1).mean() > 0.85
     assert 0 < misfit(level, 24, 8) <= 1
@@ -269,25 +269,31 @@ def test_a_quilt_covers_the_canvas_and_carries_on_inside_its_pieces():
     assert sewing.middle(1, 2, 0, 8) == (2, 7) and sewing.middle(2, 3, 1, 8) == (1, 3)
 
 
+def sheet_of(level: Level) -> sewing.Sheet:
+    corners = block_corners(level, 8)
+    return sewing.Sheet(
+        level.pixels, level.inside, level.shares, level.source, level.tori, level.wanted, corners, own_corners(corners), 1, *FREE[1:]
+    )  # fmt: skip
+
+
 def seam_cost(level: Level, field: np.ndarray) -> float:
     """Of a field on a torus, per pixel."""
-    return float(np.mean([sewing.seam(level.pixels, field, y, x) for y, x in np.ndindex(*field.shape)]))
+    sheet = sheet_of(level)
+    return float(np.mean([sewing.seam(sheet, field, y, x) for y, x in np.ndindex(*field.shape)]))
 
 
 def test_sewing_over_seams_leaves_less_of_them():
     _, level = level_of(halved(halved(images.read_pixels(SWATCHES / "wood_planks.jpg"))), levels=1)
-    costs = [
-        seam_cost(level, quilted(level, Size(96, 128), 24, 8, REUSE, mend, UNGUIDED, None, 0)) for mend in (0, 1, 3)
-    ]
+    costs = [seam_cost(level, quilted(level, Size(96, 128), 24, 8, REUSE, mend, FREE, 0)) for mend in (0, 1, 3)]
     assert costs[0] > 1.02 * costs[1] and costs[1] >= costs[2] > 0
     y, x = np.indices((64, 64), np.int32) + 10
     assert seam_cost(level, (y << 16) | x) > 0, "where it closes"
-    assert sewing.seam(level.pixels, (y << 16) | x, 20, 20) == 0
+    assert sewing.seam(sheet_of(level), (y << 16) | x, 20, 20) == 0
 
 
 def test_no_piece_lies_beside_nearly_what_it_would_carry_on():
     _, level = level_of(noise(128, 128), levels=1)
-    field = quilted(level, Size(96, 128), 24, 8, REUSE, 0, UNGUIDED, None, 0)
+    field = quilted(level, Size(96, 128), 24, 8, REUSE, 0, FREE, 0)
     y, x = field >> 16, field & 0xFFFF
     for axis in (0, 1):
         jump_y, jump_x = (np.roll(c, -1, axis) - c - (axis == a) for a, c in enumerate((y, x)))
@@ -299,7 +305,7 @@ def test_no_piece_lies_beside_nearly_what_it_would_carry_on():
 def test_a_swatch_of_which_every_place_nearly_carries_on_is_sewn():
     _, level = level_of(noise(64, 64)[:16, :16], levels=1)
     assert len(own_corners(block_corners(level, 14))) == 9
-    field = quilted(level, Size(40, 40), 14, 6, REUSE, 1, UNGUIDED, None, 0)
+    field = quilted(level, Size(40, 40), 14, 6, REUSE, 1, FREE, 0)
     assert level.centres[field >> 16, field & 0xFFFF].all()
 
 
@@ -480,17 +486,21 @@ def test_options_that_make_no_sense_are_refused(options, error, message):
 
 
 def test_kept_pixels_have_their_own_coordinates(tmp_path):
-    canvas, kept = Size(128, 128), Kept(0, 20, 37)
-    steering = Steering(canvas, canvas, tmp_path, known=kept.on(canvas, Size(64, 64)))
-    made = synthesis(tmp_path, noise(64, 64), canvas, steering=steering, kept=kept)
-    field = np.asarray(made.result)[20:84, 37:101]
-    _, y, x = made.bank.atlas.origins()[:, field >> 16, field & 0xFFFF]
+    canvas, swatch = Size(128, 128), noise(64, 64)
+    steering = Steering(canvas, canvas, tmp_path, given=Given(20, 37, swatch, np.ones((64, 64), bool)))
+    made = synthesis(tmp_path, swatch, canvas, steering=steering)
+    assert (np.asarray(made.result)[20:84, 37:101] == -1).all()
+    assert (np.asarray(made.result) == -1).sum() == 64 * 64
+    field = made.field(canvas, Kept(0, 20, 37))
+    exemplar, y, x = field.coordinates()[:, 20:84, 37:101]
+    assert (exemplar == 0).all()
     np.testing.assert_array_equal(np.stack([y, x]), np.indices((64, 64)))
+    np.testing.assert_array_equal(field.coordinates(3), field.coordinates()[:, ::3, ::3])
 
 
 def test_starts_follow_the_shares_of_the_sources():
     bank = Bank([Source(noise(), 0.9), Source(noise(seed=1), 0.1)], 2, 7)
     level = bank.level(1, patch=7, dims=16, alike=0)
-    field = starter(level, Size(64, 64), Settings(start="noise"), ANY, UNGUIDED, None)(0)
+    field = starter(level, Size(64, 64), Settings(start="noise"), FREE, 0)(0)
     left = (field & 0xFFFF) < bank.places[1].left >> 1
     assert left.mean() == pytest.approx(0.9, abs=0.03)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from texgen.collage import Paint
 from texgen.detail import Detail
 from texgen.image import to_integers
 from texgen.keep import MARGIN_PX, Kept
@@ -35,7 +34,6 @@ class CanvasDecoder:
         wrap: Axes that close to a ring.
         detail: Carried over to the pixels.
         kept: Pixels that are given.
-        painted: Makes the pixels of a tile; then nothing is decoded.
     """
 
     def __init__(
@@ -45,13 +43,12 @@ class CanvasDecoder:
         wrap: Wrap,
         detail: Detail | None = None,
         kept: Kept | None = None,
-        painted: Paint | None = None,
     ) -> None:
         self.backbone, self.latents, self.wrap = backbone, latents, wrap
-        self.detail, self.kept, self.painted = detail, kept, painted
+        self.detail, self.kept = detail, kept
         self.canvas = canvas_size(latents)
         self._localised: Callable[[], AbstractContextManager[None]] = nullcontext
-        if painted is None and not backbone.decodes_locally:
+        if not backbone.decodes_locally:
             statistics = gather_statistics(backbone.autoencoder, self._read, self.canvas, wrap)
             self._localised = partial(fixed_statistics, backbone.autoencoder, statistics)
 
@@ -76,8 +73,6 @@ class CanvasDecoder:
         return cut_from(met, area, core.scaled(factor)).clamp(0, 1)
 
     def _made(self, core: Tile) -> Tensor:
-        if self.painted is not None:
-            return self.painted(core)
         read, factor = core.grown(self.backbone.halo, self.canvas, self.wrap), self.backbone.factor
         with self._localised():
             image = self.backbone.decode(cut(self.latents, read)).cpu()

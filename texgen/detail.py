@@ -125,7 +125,7 @@ def find_detail(
 ) -> Detail:
     """Match every canvas cell to an exemplar cell and take the detail from there.
 
-    A cell's candidates are where the quilt took it from, where its neighbours' matches would put it, and the nearest
+    A cell's candidates are where the start took it from, where its neighbours' matches would put it, and the nearest
     exemplar cell of all; the last must be clearly nearer (by `COHERENCE`), since it breaks what continues. Nearness is
     the squared difference over the cell and its eight neighbours. The worse the match, the less detail; the measure is
     the swatch's own variance plus `GRAIN`, a tenth of a latent's usual one, which a network leaves on the calmest swatch.
@@ -134,7 +134,7 @@ def find_detail(
         backbone: Decodes the exemplar.
         exemplar: Where detail comes from.
         latents: The finished canvas (1, C, h, w).
-        coordinates: The quilt's map (3, h, w), or None for a canvas that began as noise.
+        coordinates: The start's map (3, h, w), or None for a canvas that began as noise.
         wrap: Axes of the canvas that close to a ring.
         replacing: Carry the exemplar itself instead of what the autoencoder loses on it: takes a weak network's grain
             away, and with it what the network changed in well matched cells.

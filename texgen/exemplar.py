@@ -17,7 +17,6 @@ from tiling import Size, Tile, canvas_size, cut, spread_tiles, tile_size
 
 PHASES = 2
 MAX_CROPS = 4
-MAX_GAIN = 16.0
 FLAT = 1e-6
 DRAWS = 32
 
@@ -89,46 +88,6 @@ class Exemplar:
             if cells is None or not bool((cut(cells, tile) == NONE).any()):
                 break
         return tile
-
-    def raised(self, level: Contrast) -> Exemplar:
-        """The same with all latents raised to `level`."""
-        return replace(
-            self,
-            sources=tuple(s._replace(latents=level.raised(s.latents)) for s in self.sources),
-            crops=tuple(level.raised(c) for c in self.crops),
-        )
-
-
-class Contrast(NamedTuple):
-    """Calm swatches have latents far below the noise they are sampled with; raised, they are like any other.
-
-    Attributes:
-        mean: Of the latents, (B, C, 1, 1).
-        gain: What brings them to unit mean square around it, (B, 1, 1, 1); 1 to `MAX_GAIN`, never less.
-    """
-
-    mean: Tensor
-    gain: Tensor
-
-    def raised(self, latents: Tensor) -> Tensor:
-        """mean + gain (latents - mean)."""
-        return self.mean + self.gain * (latents - self.mean)
-
-    def lowered(self, latents: Tensor) -> Tensor:
-        """The inverse of `raised`."""
-        return self.mean + (latents - self.mean) / self.gain
-
-
-def contrast(exemplar: Exemplar) -> Contrast:
-    """The contrast of an exemplar, of what may be shown of it."""
-    return unit_contrast(torch.cat([s.latents[..., exemplar.source_labels(s) != NONE] for s in exemplar.sources], 2))
-
-
-def unit_contrast(pooled: Tensor) -> Contrast:
-    """The contrast of latents (B, C, n)."""
-    mean = pooled.mean(2, keepdim=True)
-    power = (pooled - mean).square().mean((1, 2), keepdim=True).clamp_min(FLAT)
-    return Contrast(mean[..., None], power.rsqrt().clamp(1, MAX_GAIN)[..., None])
 
 
 def encode_exemplar(

@@ -77,11 +77,6 @@ class Constraints:
     place: tuple[int, int] | None = None
     guides: Sequence[Guide] = ()
 
-    @property
-    def steered(self) -> bool:
-        """Whether there is a layout, or pixels that are kept."""
-        return not (self.layout is None and self.kept is None and self.place is None)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,20 @@ REACHES_PX = (8, 4, 2, 1)
 """Deviations of the Gaussians over which a mismatch at the rim fades: what is wide along the rim reaches far, what is fine does not."""
 MARGIN_PX = 3 * sum(REACHES_PX)
 """What is looked at around a tile to let it meet the kept pixels."""
+
+
+class Given(NamedTuple):
+    """Latent pixels of a canvas that stay.
+
+    Attributes:
+        latents: (1, C, h, w).
+        cells: (h, w), bool.
+        coordinates: (3, h, w), where they show an exemplar itself, see `start.Start`.
+    """
+
+    latents: Tensor
+    cells: Tensor
+    coordinates: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,7 @@ class Kept:
         return latents
 
     def coordinates(self, canvas: Size, factor: int) -> Tensor:
-        """Where in the picture each cell of the canvas lies, as a quilt's map of exemplar 0, (3, h, w); beyond it meaningless."""
+        """Where in the picture each cell of the canvas lies, as a map of exemplar 0, (3, h, w); beyond it meaningless."""
         y = torch.arange(canvas.height)[:, None] * factor - self.place.top
         x = torch.arange(canvas.width) * factor - self.place.left
         return torch.stack([torch.zeros(tuple(canvas), dtype=torch.long), y.expand(*canvas), x.expand(*canvas)])

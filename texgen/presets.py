@@ -9,7 +9,7 @@ from texgen.attention import InjectionMode
 from texgen.errors import OptionError
 from tiling import ScheduleKind, WindowKind
 
-StartKind = Literal["noise", "swatch", "quilt", "coarse", "layout", "scatter"]
+StartKind = Literal["noise", "swatch", "layout", "scatter"]
 LoopKind = Literal["sample", "optimize"]
 DetailKind = Literal["residual", "pixels", "none"]
 
@@ -21,8 +21,7 @@ class Preset:
     Attributes:
         loop: `sample` denoises with AD after every step (Algorithm 2); `optimize` moves the start itself against the AD loss
             while the timestep falls (Algorithm 1).
-        start: `swatch` is the swatch model's texture; `quilt` sews a canvas from the exemplar's latents; `coarse` lays out its large features on a small canvas before;
-            `noise` is the published start; `layout` is a given layout itself; `scatter` draws pixels of each label at random.
+        start: `swatch` is what the swatch model makes of the same job; `noise` is the published start; `layout` is a given layout itself; `scatter` draws pixels of each label at random.
         strength: How much noise goes on the start: 0 keeps it, 1 is the published method. A start of noise needs 1.
         steps: Scheduler steps for strength 1; ceil(strength * steps) are run.
         iterations: AD iterations (M) per step and tile.
@@ -31,8 +30,6 @@ class Preset:
         window: Weights of overlapping tiles.
         tile_overlap: Overlap of neighbouring tiles of the fixed schedule, as a part of the tile.
         inject: Exemplar keys and values in the noise prediction: `beside` its own, `replace`, or None.
-        adapt: Training steps on the exemplar's own crops before synthesis, on a copy of the UNet.
-        raise_contrast: Sample a calm exemplar's latents at unit power, so that the noise does not drown them.
         match_spectrum: Give the canvas the exemplar's mean and cross-spectrum after every step, see `texgen.spectrum`.
         detail: What of the exemplar is carried over the decoded result, where cells match: `residual` (what the
             autoencoder loses), `pixels` (the exemplar itself: a weak network's grain goes, and so do its small
@@ -41,7 +38,7 @@ class Preset:
     """
 
     loop: LoopKind = "sample"
-    start: StartKind = "quilt"
+    start: StartKind = "swatch"
     strength: float = 0.0
     steps: int = 50
     iterations: int = 3
@@ -50,75 +47,42 @@ class Preset:
     window: WindowKind = "hann"
     tile_overlap: float = 0.25
     inject: InjectionMode | Literal["none"] | None = None
-    adapt: int = 0
-    raise_contrast: bool = False
     match_spectrum: bool = False
-    detail: DetailKind = "pixels"
+    detail: DetailKind = "none"
     tune_decoder: int = 0
 
 
-BUNDLED: dict[str, Preset] = {
-    "draft": Preset(strength=0.0, iterations=0),
-    "standard": Preset(
-        strength=0.06,
-        iterations=2,
-        lr=0.02,
-        inject="beside",
-        raise_contrast=True,
-        match_spectrum=True,
-        detail="residual",
-    ),
-    "best": Preset(
-        strength=0.1,
-        iterations=3,
-        lr=0.02,
-        inject="beside",
-        adapt=80,
-        tune_decoder=110,
-        raise_contrast=True,
-        match_spectrum=True,
-        detail="residual",
-    ),
+PRESETS: dict[str, Preset] = {
+    "draft": Preset(iterations=0),
+    "standard": Preset(strength=0.6, iterations=2),
+    "best": Preset(start="noise", strength=1.0, schedule="fixed"),
 }
-"""For the bundled model and bases trained like it."""
+"""Of all verbs but `paint`."""
 
-STABLE_DIFFUSION: dict[str, Preset] = {
-    "draft": Preset(start="swatch", strength=0.0, iterations=0),
-    "standard": Preset(start="swatch", strength=0.6, iterations=2, detail="none"),
-    "best": Preset(start="noise", strength=1.0, iterations=3, schedule="fixed", tile_overlap=0.25, detail="none"),
+PAINT_PRESETS: dict[str, Preset] = {
+    "draft": Preset(iterations=0),
+    "standard": Preset(start="scatter", strength=0.6, iterations=2),
+    "best": Preset(start="scatter", strength=0.8, schedule="fixed"),
 }
-"""For Stable Diffusion checkpoints; where the canvas is steered or kept in part, a quilt takes the place of the swatch model."""
-
-PAINT_STABLE_DIFFUSION: dict[str, Preset] = {
-    "draft": Preset(strength=0.0, iterations=0),
-    "standard": Preset(start="scatter", strength=0.6, iterations=2, detail="none"),
-    "best": Preset(start="scatter", strength=0.8, iterations=3, schedule="fixed", tile_overlap=0.25, detail="none"),
-}
-"""For Stable Diffusion checkpoints along a label map; on a canvas of one tile `PAINT_STEPS` of Algorithm 1 instead."""
+"""Along a label map; on a canvas of one tile `PAINT_STEPS` of Algorithm 1 instead."""
 
 PAINT_STEPS = 200
-NAMES = tuple(BUNDLED)
-PUBLISHED = Preset(start="noise", strength=1.0, schedule="fixed", window="ones", tile_overlap=7 / 8, detail="none")
+NAMES = tuple(PRESETS)
+PUBLISHED = Preset(start="noise", strength=1.0, schedule="fixed", window="ones", tile_overlap=7 / 8)
 """The published expansion: pure noise, 50 steps, M = 3, stride of an eighth of the tile, weights 1."""
 
 
-def choose(
-    name: str, trained_on_pairs: bool, painting: bool = False, steered: bool = False, **overrides: Any
-) -> Preset:
+def choose(name: str, painting: bool = False, **overrides: Any) -> Preset:
     """A preset with the given options replaced; options that are None keep the preset's value.
 
     Args:
-        trained_on_pairs: Of the model, see `Backbone`.
+        name: One of `NAMES`.
         painting: Whether there are labels.
-        steered: Whether the canvas has a layout or kept pixels, which the swatch model does not look at.
 
     Raises:
         OptionError: Unknown name.
     """
-    table = BUNDLED if trained_on_pairs else PAINT_STABLE_DIFFUSION if painting else STABLE_DIFFUSION
-    if name not in table:
+    if name not in NAMES:
         raise OptionError(f"preset={name!r} is not known; choose one of {', '.join(NAMES)}.")
-    chosen = table[name]
-    if steered and chosen.start == "swatch":
-        chosen = replace(chosen, start="quilt")
+    chosen = (PAINT_PRESETS if painting else PRESETS)[name]
     return replace(chosen, **{key: value for key, value in overrides.items() if value is not None})

@@ -164,3 +164,15 @@ def cell_labels(pixels: Tensor, factor: int, count: int) -> Tensor:
         if 0 < most < 1:
             cells[(share == most) & (cells == NONE)] = label
     return cells
+
+
+def middle_labels(target: Tensor, factor: int) -> Tensor:
+    """The label in the middle of every cell, (h, w), uint8."""
+    return target[factor // 2 :: factor, factor // 2 :: factor].contiguous()
+
+
+def clear_labels(target: Tensor, factor: int) -> Tensor:
+    """The label of every cell that shows one alone, (h, w), uint8; `NONE` for the others."""
+    cells = middle_labels(target, factor)
+    one = target.unfold(0, factor, factor).unfold(1, factor, factor).flatten(2)
+    return torch.where((one == cells[..., None]).all(2), cells, torch.tensor(NONE, dtype=torch.uint8))

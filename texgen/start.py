@@ -1,26 +1,29 @@
-"""Where a canvas begins: noise, the swatch model's texture, or a quilt of the exemplar; with the map back to the exemplar where there is one."""
+"""Where a canvas begins: noise, the swatch model's texture, a layout, or pixels at random; with the map back to the exemplar where there is one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from texgen.collage import assembled, collage, encoded, scattered
 from texgen.exemplar import Exemplar
-from texgen.image import NONE
+from texgen.interrupt import StopSignals
+from texgen.job import Job
+from texgen.model import Clock, Texture, Workplace
 from texgen.models import Backbone
-from texgen.pixels import rounded
-from texgen.quilt import MIN_BLOCK, Given, block_side, quilt, quilt_around
-from tiling import Size, Tile, Wrap
+from texgen.run_folder import RunFolder
+from texgen.team import Team
+from tiling import Size, Tile, Wrap, cut, cut_from, plan_cores
 
-BAND = 128
-"""Rows of the swatch model's texture that are shown at once."""
+MARGIN = 8
+"""Latent pixels around a tile that are encoded with it: all that the bundled encoder looks at; Stable Diffusion's looks at whole tiles."""
+CORE = 64
+Paint = Callable[[Tile], Tensor]
+"""Pixels (1, 3, H, W) of a tile in latent pixels, which may pass the border of an axis that wraps."""
 
 
 class Start(NamedTuple):
@@ -28,13 +31,11 @@ class Start(NamedTuple):
 
     Attributes:
         latents: Clean (1, C, h, w) to be noised, or None for pure noise.
-        coordinates: The quilt's map (3, h, w), if any.
-        layers: The quilt's map of each label, (labels, 3, h, w), where there are labels.
+        coordinates: (3, h, w), int64: exemplar number, y and x in exemplar pixels of each latent pixel's top left corner, if any.
     """
 
     latents: Tensor | None
     coordinates: Tensor | None
-    layers: Tensor | None = None
 
 
 def noise_start() -> Start:
@@ -42,126 +43,107 @@ def noise_start() -> Start:
     return Start(None, None)
 
 
-def quilt_start(
-    exemplar: Exemplar,
-    canvas: Size,
-    wrap: Wrap,
-    generator: torch.Generator,
-    layout: Tensor | None = None,
-    layout_weight: float = 0.0,
-    given: Given | None = None,
-    shares: Sequence[float] | None = None,
-) -> Start:
-    """A canvas quilted from the exemplar's own latents, along the low frequencies of a layout (1, C, h, w) where given.
-
-    Along a layout blocks have half the side: they follow it closer (correlations of 0.9 instead of 0.8).
-
-    Args:
-        exemplar: What is sewn; of a swatch with a hole only what lies outside.
-        canvas: In latent pixels.
-        wrap: Axes that close to a ring.
-        generator: Of the choices.
-        layout: Of the canvas.
-        layout_weight: Of the difference to it.
-        given: Cells that are there already.
-        shares: Of each exemplar on the canvas.
-    """
-    usable = None
-    if exemplar.maps is not None:
-        usable = [exemplar.source_labels(source) != NONE for source in exemplar.sources]
-    block = None if layout is None else max(block_side(exemplar.sources) // 2, MIN_BLOCK)
-    options: dict[str, Any] = {
-        "factor": exemplar.factor,
-        "generator": generator,
-        "layout": layout,
-        "layout_weight": layout_weight,
-    }
-    options |= {"usable": usable, "shares": shares, "block": block}
-    if given is None:
-        sewn = quilt(exemplar.sources, canvas, wrap, **options)
-    else:
-        sewn = quilt_around(exemplar.sources, canvas, wrap, given, **options)
-    return Start(sewn.latents, sewn.coordinates)
-
-
-def swatch_start(
-    backbone: Backbone,
-    exemplar: Exemplar,
-    canvas: Size,
-    wrap: Wrap,
-    seed: int,
-    folder: Path,
-    shares: Sequence[float] | None = None,
-    interrupted: Callable[[], bool] = lambda: False,
-) -> Start:
-    """The finished texture of the swatch model, encoded.
-
-    Its coordinates are those of the top left pixel of each latent pixel.
-
-    Args:
-        backbone: Whose encoder is used.
-        exemplar: The swatches.
-        canvas: In latent pixels.
-        wrap: Axes that close to a ring.
-        seed: Of the texture.
-        folder: Where fields and pixels are kept meanwhile.
-        shares: Of each exemplar on the canvas.
-        interrupted: Asked again and again whether to give up.
-
-    Raises:
-        KeyboardInterrupt: It is to.
-    """
-    from texgen.swatch.bank import Material, bank_of
-    from texgen.swatch.settings import PRESETS
-    from texgen.swatch.synthesis import Synthesis, torus_of
-
-    size, settings, factor = canvas.scaled(exemplar.factor), PRESETS["standard"], exemplar.factor
-    swatches = [image[0].permute(1, 2, 0).contiguous().numpy() for image in exemplar.images]
-    parts = [1 / len(swatches)] * len(swatches) if shares is None else shares
-    torus = torus_of(size, wrap)
-    with TemporaryDirectory(dir=folder) as place:
-        bank = bank_of(Material(swatches=swatches, shares=parts), torus, settings.patch)
-        synthesis = Synthesis(bank, torus, settings, seed, Path(place))
-        for _ in synthesis.run():
-            if interrupted():
-                raise KeyboardInterrupt
-        pixels = np.memmap(Path(place) / "pixels", np.uint8, "w+", shape=(*size, 3))
-        field = synthesis.field(size)
-        rendering = field.rendering(swatches)
-        for top in range(0, size.height, BAND):
-            rows, _ = rendering.rows(top, min(top + BAND, size.height))
-            pixels[top : top + BAND] = rounded(rows, pixels.dtype)
-
-        def paint(tile: Tile) -> Tensor:
-            area = tile.scaled(factor)
-            rows, columns = (np.arange(*ends) % n for ends, n in zip((area[::2], area[1::2]), size, strict=True))
-            return torch.from_numpy(pixels[rows][:, columns]).permute(2, 0, 1)[None] / 255
-
-        latents = encoded(backbone, paint, canvas, wrap)
-        coordinates = field.coordinates(factor).astype(np.int64)
-    for number, swatch in enumerate(swatches):
-        for axis in (0, 1):
-            last = swatch.shape[axis] - factor
-            coordinates[axis + 1] = np.where(
-                coordinates[0] == number, coordinates[axis + 1].clip(0, last), coordinates[axis + 1]
-            )
-    return Start(latents, torch.from_numpy(coordinates))
-
-
 def layout_start(layout: Tensor) -> Start:
     """The latents (1, C, h, w) of a layout themselves, to be noised (SDEdit)."""
     return Start(layout, None)
 
 
-def collage_start(
-    backbone: Backbone, exemplar: Exemplar, target: Tensor, canvas: Size, wrap: Wrap, generator: torch.Generator
+def swatch_start(
+    backbone: Backbone, job: Job, canvas: Size, seed: int, interrupted: Callable[[], bool] = lambda: False
 ) -> Start:
-    """Each label quilted from its own parts of the exemplars, put together to the pixel along a target (H, W) and encoded."""
-    layers = collage(exemplar, target, canvas, wrap, generator)
-    whole = assembled(exemplar, layers, target, wrap)
-    return Start(encoded(backbone, whole, canvas, wrap), whole.coordinates(), layers)
+    """What the swatch model makes of the same job, encoded.
+
+    Args:
+        backbone: Whose encoder is used.
+        job: With all that steers it.
+        canvas: In latent pixels, at least as large as the texture, whose border is repeated.
+        seed: Of the texture.
+        interrupted: Asked again and again whether to give up.
+
+    Raises:
+        InputError: As the swatch model.
+        KeyboardInterrupt: It is to.
+    """
+    texture = _texture(job, seed, interrupted)
+    factor, size = backbone.factor, job.canvas.size
+    wraps = job.canvas.wrap
+
+    def paint(tile: Tile) -> Tensor:
+        area = tile.scaled(factor)
+        rows, columns = (
+            np.arange(*ends) % side if wrap else np.arange(*ends).clip(0, side - 1)
+            for ends, side, wrap in zip((area[::2], area[1::2]), size, wraps, strict=True)
+        )
+        band = texture.pixels[int(rows.min()) : int(rows.max()) + 1]
+        return torch.from_numpy(band[rows - rows.min()][:, columns]).permute(2, 0, 1)[None] / 255
+
+    latents = encoded(backbone, paint, canvas, wraps)
+    assert texture.field is not None
+    found = texture.field.coordinates(factor).astype(np.int64)
+    for number, exemplar in enumerate(job.exemplars):  # each shows a whole latent pixel
+        for axis in (0, 1):
+            last = exemplar.pixels.shape[axis] - factor
+            found[axis + 1] = np.where(found[0] == number, found[axis + 1].clip(0, last), found[axis + 1])
+    around = [(0, 0), *((0, whole - have) for whole, have in zip(canvas, found.shape[1:], strict=True))]
+    return Start(latents, torch.from_numpy(np.pad(found, around, mode="edge").clip(0)))
+
+
+def _texture(job: Job, seed: int, interrupted: Callable[[], bool]) -> Texture:
+    from texgen.swatch.model import Knobs, SwatchModel
+
+    job = replace(job, seed=seed, maps=(), bits=8, with_map=False)
+    run = SwatchModel("standard", Knobs()).begin(job, Team())
+    states = run.states(Workplace(RunFolder(None, {}, resume=False), StopSignals(), Clock()))
+    while True:
+        try:
+            next(states)
+        except StopIteration as end:
+            texture: Texture = end.value
+            return texture
+        if interrupted():
+            states.close()
+            raise KeyboardInterrupt
 
 
 def scatter_start(backbone: Backbone, exemplar: Exemplar, target: Tensor, canvas: Size, wrap: Wrap, seed: int) -> Start:
     """Random pixels of the same label along a target (H, W), encoded: the published start of controlled synthesis."""
     return Start(encoded(backbone, scattered(exemplar, target, seed), canvas, wrap), None)
+
+
+def scattered(exemplar: Exemplar, target: Tensor, seed: int) -> Paint:
+    """A canvas whose pixels are drawn at random from the exemplar pixels of the same label, the published start.
+
+    References:
+        Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, controlled synthesis; the start is that of
+        Zhou, Chen, Xiao, Huang, "Neural Texture Synthesis with Guided Correspondence", CVPR 2023.
+    """
+    assert exemplar.maps is not None
+    pooled = [
+        torch.cat(
+            [image[0][:, labels == label] for image, labels in zip(exemplar.images, exemplar.maps, strict=True)], 1
+        )
+        for label in range(exemplar.label_count)
+    ]
+    random = torch.randint(2**31, target.shape, dtype=torch.int32, generator=torch.Generator().manual_seed(seed))
+
+    def pixels(tile: Tile) -> Tensor:
+        area = tile.scaled(exemplar.factor)
+        labels, drawn = cut(target, area), cut(random, area)
+        result = torch.zeros(1, 3, *area.size)
+        for label, colours in enumerate(pooled):
+            mine = labels == label
+            if bool(mine.any()):
+                result[0, :, mine] = colours[:, drawn[mine] % colours.shape[1]]
+        return result
+
+    return pixels
+
+
+def encoded(backbone: Backbone, paint: Paint, canvas: Size, wrap: Wrap) -> Tensor:
+    """The latents (1, C, h, w) of pixels that are made tile by tile, in bounded memory."""
+    latents = torch.empty(1, backbone.latent_channels, *canvas)
+    for core in plan_cores(canvas, Size(CORE, CORE)):
+        read = core.grown(MARGIN, canvas, wrap)
+        values = backbone.encode(paint(read)).cpu()
+        latents[..., core.top : core.bottom, core.left : core.right] = cut_from(values, read, core)
+    return latents

@@ -3,25 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
 from texgen.attention import tapped
-from texgen.exemplar import unit_contrast
 from texgen.models import Backbone
 from texgen.sample import noised, normal, strength_timesteps
 
+MAX_GAIN, FLAT = 16.0, 1e-6
 STEPS, MOST = 50, 6
-"""Scheduler steps for strength 1, and how many of them are run at most: one more than by the preset `best`."""
+"""Scheduler steps for strength 1, and how many of them are run at most: a light touch."""
+
+
+class Contrast(NamedTuple):
+    """Calm swatches have latents far below the noise they are sampled with; raised, they are like any other.
+
+    Attributes:
+        mean: Of the latents, (B, C, 1, 1).
+        gain: What brings them to unit mean square around it, (B, 1, 1, 1); 1 to `MAX_GAIN`, never less.
+    """
+
+    mean: Tensor
+    gain: Tensor
+
+    def raised(self, latents: Tensor) -> Tensor:
+        """mean + gain (latents - mean)."""
+        return self.mean + self.gain * (latents - self.mean)
+
+    def lowered(self, latents: Tensor) -> Tensor:
+        """The inverse of `raised`."""
+        return self.mean + (latents - self.mean) / self.gain
+
+
+def unit_contrast(pooled: Tensor) -> Contrast:
+    """The contrast of latents (B, C, n)."""
+    mean = pooled.mean(2, keepdim=True)
+    power = (pooled - mean).square().mean((1, 2), keepdim=True).clamp_min(FLAT)
+    return Contrast(mean[..., None], power.rsqrt().clamp(1, MAX_GAIN)[..., None])
 
 
 @torch.no_grad()
 def as_sampled(backbone: Backbone, latents: Tensor, generator: torch.Generator) -> Tensor:
     """Latents as a run of 1 to `MOST` steps leaves them; a decoder trained on them learns to take what is left of the noise.
 
-    As in the presets, calm latents are raised to unit contrast before, and lowered again; no exemplar is read.
+    Calm latents are raised to unit contrast before, and lowered again; no exemplar is read.
 
     Args:
         backbone: Its UNet and scheduler are used.

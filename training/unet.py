@@ -14,12 +14,12 @@ from torch import Tensor
 
 from texgen.attention import PairMode, tapped
 from texgen.models.autoencoder import TextureAutoencoder
-from texgen.pairs import pair_errors
 from texgen.sample import noised, normal, strength_timesteps
 from training.autoencoder import as_sheet
 from training.crops import Crops, crop, generator_of
 from training.denoise import denoised
 from training.folder import save_model
+from training.pairs import pair_errors
 
 CONDITION_WIDTH = 64
 VALIDATION_TIMESTEPS = (20, 60, 120, 250, 500)

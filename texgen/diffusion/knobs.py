@@ -42,8 +42,6 @@ class Knobs:
     adain: bool = False
     inject: InjectionMode | Literal["none"] | None = None
     layers: Sequence[int | str] | None = None
-    adapt: int | None = None
-    raise_contrast: bool | None = None
     match_spectrum: bool | None = None
     detail: DetailKind | None = None
     tune_decoder: int | None = None
@@ -62,7 +60,6 @@ class Knobs:
             ("lr", 1e-6, 10),
             ("tile_batch", 1, 4096),
             ("attn_scale", 0.01, 100),
-            ("adapt", 0, 100_000),
             ("memory", 0.1, 1e6),
             ("tune_decoder", 0, 100_000),
             ("checkpoint_minutes", 0, 1e6),

@@ -11,16 +11,15 @@ import torch
 from torch import Tensor
 
 from texgen.checkpoint import Unfinished
-from texgen.collage import middle_labels
 from texgen.diffusion.plan import Plan
 from texgen.exemplar import Exemplar
 from texgen.image import NONE
 from texgen.interrupt import StopSignals
+from texgen.keep import Given
 from texgen.memory import off_device, within_memory
 from texgen.models import Backbone
 from texgen.optimize import optimize
-from texgen.quilt import Given
-from texgen.regional import Regions
+from texgen.regional import Regions, middle_labels
 from texgen.sample import Progress, Step, noised, normal, previous_timestep, sample
 from texgen.spectrum import SpectrumMatcher, spectrum_matcher
 from texgen.start import Start
@@ -33,9 +32,9 @@ class Loops:
     """A canvas on its way from the start to finished latents.
 
     Attributes:
-        backbone: The model that samples, tuned or not.
+        backbone: The model that samples.
         plan: What was asked for.
-        exemplar: Its latents, at the contrast that is sampled at, as all latents here.
+        exemplar: Its latents.
         begun: The start.
         layout: Latents of the layout, if any.
         given: Cells that stay, if any.

@@ -110,23 +110,17 @@ def _preset(backbone: Backbone, name: str, knobs: Knobs, job: Job, one_tile: boo
     given, overridden = job.constraints, presets.Preset.__dataclass_fields__.keys() - {"tile_overlap"}
     preset = presets.choose(
         name,
-        backbone.trained_on_pairs,
         given.target is not None,
-        given.steered,
         **{field: getattr(knobs, field) for field in overridden},
     )
     _check_start(preset.start, given)
     if job.with_map and preset.start in MAPLESS:
-        raise OptionError(
-            f"a start of {preset.start} has no map of where cells came from; use start='swatch', 'quilt' or 'coarse'."
-        )
-    if job.shares is not None and preset.start == "coarse":
-        raise OptionError("exemplar_weights do not go with start='coarse'; use 'quilt'.")
+        raise OptionError(f"a start of {preset.start} has no map of where cells came from; use start='swatch'.")
     if given.target is not None and knobs.adain:
         raise OptionError("adain would give each tile the statistics of all materials; leave it out.")
     if preset.start == "noise":
         if knobs.strength not in (None, 1, 1.0):
-            raise OptionError(f"strength={knobs.strength} needs start='quilt'; a start of noise is strength 1.")
+            raise OptionError(f"strength={knobs.strength} needs start='swatch'; a start of noise is strength 1.")
         preset = replace(preset, strength=1.0)
     undecided = knobs.loop is None and not knobs.sampling
     if preset.start == "scatter" and preset.strength > 0 and one_tile and undecided:
@@ -166,9 +160,9 @@ def _check_start(start: str, given: Constraints) -> None:
     if start == "scatter" and given.target is None:
         raise OptionError("start='scatter' needs labels; it is for texgen.paint.")
     for constraint, what, allowed in (
-        (given.layout, "layout", ("quilt", "layout")),
-        (given.target, "target map", ("quilt", "scatter", "noise")),
-        (given.kept or given.place, "kept pixels", ("quilt", "noise")),
+        (given.layout, "layout", ("swatch", "layout")),
+        (given.target, "target map", ("swatch", "scatter", "noise")),
+        (given.kept or given.place, "kept pixels", ("swatch", "noise")),
     ):
         if constraint is not None and start not in allowed:
             raise OptionError(f"start={start!r} does not look at the {what}; use {' or '.join(map(repr, allowed))}.")

@@ -12,26 +12,23 @@ import torch
 from torch import Tensor
 
 from texgen import job, recipe
-from texgen.adapt import adapted, with_weights
 from texgen.checkpoint import Unfinished
-from texgen.coarse import coarse_start
-from texgen.collage import Paint, assembled, clear_labels
 from texgen.decode import CanvasDecoder
 from texgen.detail import Detail, find_detail
 from texgen.diffusion.loops import Loops, canvas_labels
 from texgen.diffusion.plan import Plan, as_tensor
 from texgen.errors import ResourceError
-from texgen.exemplar import Exemplar, contrast, encode_exemplar
+from texgen.exemplar import Exemplar, encode_exemplar
 from texgen.job import Job
-from texgen.keep import Kept
+from texgen.keep import Given, Kept
 from texgen.memory import is_out_of_memory, off_device, within_memory
 from texgen.model import Texture, Workplace
 from texgen.models import Backbone
 from texgen.optimize import linear_timesteps
 from texgen.pixels import DTYPES, PixelFile
-from texgen.quilt import Given
+from texgen.regional import clear_labels
 from texgen.sample import Step, strength_timesteps
-from texgen.start import Start, collage_start, layout_start, noise_start, quilt_start, scatter_start, swatch_start
+from texgen.start import Start, layout_start, noise_start, scatter_start, swatch_start
 from texgen.team import Team
 from texgen.tensors import cached
 from texgen.tune import VERSION, decoder_weights, tuned_decoder, with_decoder
@@ -98,38 +95,28 @@ class _Stages:
 
     def made(self) -> Generator[Step, None, Texture]:
         """All of them, one after the other."""
-        plan, seeds = self.plan, np.random.SeedSequence(self.plan.seed).generate_state(5).tolist()
+        plan, seeds = self.plan, np.random.SeedSequence(self.plan.seed).generate_state(4).tolist()
         exemplar = encode_exemplar(self.backbone, *_tensors(self.job.exemplars), plan.label_count)
         self._done("encode")
         layout = None if plan.layout is None else self.backbone.encode(plan.layout.image).cpu()
         given = None if plan.kept is None else self._given(plan.kept)
-        begun = self._started(exemplar, layout, given, seeds[0])
+        begun = self._started(exemplar, layout, seeds[0])
         self._done("start")
         timesteps = strength_timesteps(self.backbone.scheduler, plan.preset.steps, plan.preset.strength)
         if plan.preset.loop == "optimize":
             timesteps = linear_timesteps(self.backbone, plan.preset.steps)
-        level = contrast(exemplar) if plan.preset.raise_contrast else None
-        raised = exemplar if level is None else exemplar.raised(level)
-        sampler = self._sampler(raised, timesteps, _generator(seeds[4]))
-        painted = self._painted(exemplar, begun, timesteps)
-        decoder = self.backbone if painted is not None else self._decoder(exemplar)
-        self._done("adapt")
-        if level is not None:
-            begun = begun._replace(latents=None if begun.latents is None else level.raised(begun.latents))
-            layout = None if layout is None else level.raised(layout)
-            given = None if given is None else given._replace(latents=level.raised(given.latents))
+        decoder = self._decoder(exemplar)
+        self._done("tune")
         loops = Loops(
-            backbone=sampler, plan=plan, exemplar=raised, begun=begun, layout=layout, given=given, seeds=seeds[1:4],
+            backbone=self.backbone, plan=plan, exemplar=exemplar, begun=begun, layout=layout, given=given, seeds=seeds[1:4],
             unfinished=self.unfinished, team=self.team, stop=self.place.stop,
         )  # fmt: skip
         move = loops.optimized if plan.preset.loop == "optimize" else loops.sampled
         latents, history = yield from move(timesteps)
-        if level is not None:
-            latents = level.lowered(latents)
         self._done("sample")
-        detail = None if painted is not None else self._detail(decoder, exemplar, latents, begun)
+        detail = self._detail(decoder, exemplar, latents, begun)
         self._done("detail")
-        pixels = self._decoded(CanvasDecoder(decoder, latents, plan.wrap, detail, plan.kept, painted))
+        pixels = self._decoded(CanvasDecoder(decoder, latents, plan.wrap, detail, plan.kept))
         self.place.clock.lap("decode")
         coordinates = begun.coordinates
         if coordinates is not None and given is not None:
@@ -147,8 +134,8 @@ class _Stages:
         if self.unfinished.kept and self.team.any(self.place.stop.asked):
             raise KeyboardInterrupt
 
-    def _started(self, exemplar: Exemplar, layout: Tensor | None, given: Given | None, seed: int) -> Start:
-        plan, generator = self.plan, _generator(seed)
+    def _started(self, exemplar: Exemplar, layout: Tensor | None, seed: int) -> Start:
+        plan = self.plan
         if plan.preset.start == "noise":
             return noise_start()
         if plan.preset.start == "layout":
@@ -159,37 +146,15 @@ class _Stages:
             return self.place.stopping and self.team.size == 1
 
         def make() -> dict[str, Tensor]:
-            place = (plan.canvas, plan.wrap)
             if plan.preset.start == "scatter":
                 assert plan.target is not None
-                begun = scatter_start(self.backbone, exemplar, plan.target, *place, seed)
-            elif plan.target is not None:
-                begun = collage_start(self.backbone, exemplar, plan.target, *place, generator)
-            elif plan.preset.start == "swatch":
-                begun = swatch_start(
-                    self.backbone, exemplar, *place, seed, self.unfinished.folder, plan.shares, alone_and_asked
-                )
-            elif plan.preset.start == "coarse":
-                begun = coarse_start(self.backbone, exemplar, *place, generator)
+                begun = scatter_start(self.backbone, exemplar, plan.target, plan.canvas, plan.wrap, seed)
             else:
-                weight = 0.0 if plan.layout is None else plan.layout.weight
-                begun = quilt_start(exemplar, *place, generator, layout, weight, given, plan.shares)
+                begun = swatch_start(self.backbone, self.job, plan.canvas, seed, alone_and_asked)
             return {name: tensor for name, tensor in begun._asdict().items() if tensor is not None}
 
         found = self.team.shared(lambda: self.unfinished.stage("start", make))
         return Start(**{"coordinates": None, **found})
-
-    def _sampler(self, exemplar: Exemplar, timesteps: Sequence[int], generator: torch.Generator) -> Backbone:
-        """The backbone itself, or tuned to the exemplar."""
-        steps = self.plan.preset.adapt
-        if not steps or not timesteps:
-            return self.backbone
-
-        def make() -> dict[str, Tensor]:
-            tuned = adapted(self.backbone, exemplar, steps=steps, below=timesteps[0], generator=generator)
-            return {name: tensor.cpu() for name, tensor in tuned.unet.state_dict().items()}
-
-        return with_weights(self.backbone, self.team.shared(lambda: self.unfinished.stage("adapted", make)))
 
     def _decoder(self, exemplar: Exemplar) -> Backbone:
         """The backbone that decodes: itself, or with its decoder tuned to the exemplar, whatever the seed of the run."""
@@ -210,13 +175,6 @@ class _Stages:
         ]
         kept = partial(cached, key, make)
         return with_decoder(self.backbone, self.team.shared(lambda: self.unfinished.stage("decoder", kept)))
-
-    def _painted(self, exemplar: Exemplar, begun: Start, timesteps: Sequence[int]) -> Paint | None:
-        """A collage that was not sampled and shall show the exemplar's own pixels is finished as it is."""
-        target = self.plan.target
-        if timesteps or target is None or begun.layers is None or self.plan.preset.detail != "pixels":
-            return None
-        return assembled(exemplar, begun.layers, target, self.plan.wrap)
 
     def _detail(self, decoder: Backbone, exemplar: Exemplar, latents: Tensor, begun: Start) -> Detail | None:
         """What is carried over from the exemplar."""

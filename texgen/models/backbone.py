@@ -42,11 +42,6 @@ class Backbone:
             module.requires_grad_(False).eval()
 
     @property
-    def trained_on_pairs(self) -> bool:
-        """Whether the model is of the bundled kind, trained by texgen to read an exemplar's keys and values."""
-        return isinstance(self.autoencoder, TextureAutoencoder)
-
-    @property
     def device(self) -> torch.device:
         device: torch.device = self.unet.device
         return device

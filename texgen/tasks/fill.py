@@ -26,8 +26,8 @@ BAND = 1 / 8
 def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **options: Unpack[Options]) -> Result:
     """A picture with its hole filled; every pixel outside of the hole is as it was.
 
-    The hole is quilted from its rim inwards with what the rest of the picture shows, or the swatch; then noised and
-    denoised with AD, the picture around it held fixed; what remains of a mismatch at the rim is faded into the hole.
+    The hole takes patches of the rest of the picture, or of the swatch, that fit what lies around it; what remains of a mismatch at the rim is
+    faded into the hole. A diffusion model begins there, and denoises with AD, the picture around the hole held fixed.
 
     Args:
         image: The picture.
@@ -70,7 +70,7 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
     """A picture made to tile at its own size: a band along its border is remade, the middle stays to the pixel.
 
     Args:
-        image: The picture; a side that is to tile must be a multiple of the autoencoder's factor, 8.
+        image: The picture; with a diffusion model, a side that is to tile must be a multiple of 8.
         band: Width in pixels of what is remade along each border; an eighth of the shorter side by default.
         options: Those of `texgen.Options`; `tileable="x"` remakes the left and right border only.
 

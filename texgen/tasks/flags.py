@@ -142,7 +142,7 @@ SWATCH_OPTIONS: list[Callable[..., Any]] = [
 SYNTHESIS_OPTIONS: list[Callable[..., Any]] = [
     click.option("--preset", type=click.Choice(["draft", "standard", "best"]), default="standard", show_default=True),
     click.option("--seed", type=click.IntRange(0), help="Of all randomness; drawn and printed by default."),
-    click.option("--start", type=click.Choice(["quilt", "blocks", "noise", "swatch", "coarse", "layout", "scatter"]), help="Where the canvas begins."),
+    click.option("--start", type=click.Choice(["quilt", "blocks", "noise", "swatch", "layout", "scatter"]), help="Where the canvas begins."),
     click.option("--loop", type=click.Choice(["sample", "optimize"]), help="Algorithm 2, or 1: optimise the start itself."),
     click.option("--strength", type=float, help="Noise on the start, 0 to 1; ceil(strength * steps) steps are run."),
     click.option("--steps", type=int, help="Scheduler steps at strength 1."),
@@ -157,8 +157,6 @@ SYNTHESIS_OPTIONS: list[Callable[..., Any]] = [
     click.option("--start-time", type=int, help="AD acts at timesteps below this only."),
     click.option("--adain", is_flag=True, help="Match channel statistics of each tile to the exemplar's."),
     click.option("--inject", type=click.Choice(["none", "beside", "replace"]), help="Exemplar keys and values in the noise prediction."),
-    click.option("--adapt", type=click.IntRange(0), help="Training steps on the swatch itself before synthesis."),
-    click.option("--raise-contrast/--no-raise-contrast", default=None, help="Sample a calm swatch's latents at unit power."),
     click.option("--match-spectrum/--no-match-spectrum", default=None, help="Give the canvas the swatch's spectrum after every step."),
     click.option("--layers", type=LayerType(), help="Attention layers of the loss, by index or name."),
     click.option("--tune-decoder", type=click.IntRange(0), help="Training iterations of the decoder on the swatch before it decodes."),

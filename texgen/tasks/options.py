@@ -35,12 +35,11 @@ class Options(TypedDict, total=False):
         exemplar_scale: Resize the swatch: larger gives larger features.
         exemplar_size: Resize the whole swatch to this many pixels a side, as published.
         flatten_light: Take slow changes of brightness out of the swatches, which repeats would show.
-        start: `quilt` or `noise`; of the swatch model also `blocks` (random pieces); of diffusion models `swatch` (the swatch model's
-            texture; the default of Stable Diffusion in `texgen.expand`), `coarse` (a quilt whose large features are laid out first), `layout` (the layout itself, where there is one), or `scatter` (random pixels of the
-            same label, in `paint`).
+        start: Of the swatch model `quilt`, `blocks` (random pieces) or `noise`; of diffusion models `swatch` (what the swatch model makes of the
+            same job), `noise`, `layout` (the layout itself, where there is one), or `scatter` (random pixels of the same label, in `paint`).
         loop: `sample` (Algorithm 2) or `optimize` (Algorithm 1); by default the second only where a Stable Diffusion model paints a
             canvas of one tile.
-        strength: Noise put on the start, 0 to 1; larger departs further from the quilt.
+        strength: Noise put on the start, 0 to 1; larger departs further from it.
         steps: Scheduler steps at strength 1; ceil(strength * steps) are run.
         iterations: AD iterations per step and tile.
         lr: Adam's learning rate on the latents.
@@ -53,8 +52,6 @@ class Options(TypedDict, total=False):
         start_time: AD acts at timesteps below this only.
         adain: Match channel statistics of each tile to the exemplar's.
         inject: Exemplar keys and values in the noise prediction: `beside`, `replace` or `none`.
-        adapt: Tune a copy of the UNet to the swatch first, by so many training steps on its own crops; 0 does not.
-        raise_contrast: Sample a calm swatch's latents at unit power, so that the noise does not drown them.
         match_spectrum: Give the canvas the swatch's mean and cross-spectrum after every step.
         layers: Attention layers of the loss by index or name; the last six by default.
         detail: What is carried over from matching cells of the swatch: `residual` (what the autoencoder loses),
@@ -105,8 +102,6 @@ class Options(TypedDict, total=False):
     adain: bool
     inject: InjectionMode | Literal["none"] | None
     layers: Sequence[int | str] | None
-    adapt: int | None
-    raise_contrast: bool | None
     match_spectrum: bool | None
     detail: DetailKind | None
     tune_decoder: int | None

@@ -30,7 +30,7 @@ class Result:
         pixels: (height, width, 3), 8 or 16 bits, on disk: slices of rows read it, as they would an array.
         latents: The canvas it was decoded from, (1, C, h, w); None of the swatch model, which has none.
         coordinates: Where it came from: exemplar number, y and x in exemplar pixels. Of the swatch model (3, height, width), int32, for every
-            pixel; of a diffusion model (3, h, w), int64, for every latent pixel of its quilted start, -1 for what was given and is not the
+            pixel; of a diffusion model (3, h, w), int64, for every latent pixel of its start, -1 for what was given and is not the
             swatch's own. None where it was not asked for, or there is none.
         recipe: Everything needed to make it again; equal for equal runs.
         timings: Seconds per stage.
@@ -86,7 +86,7 @@ class Result:
         """Write `coordinates` as a float32 TIFF of three pages: exemplar number, y, x.
 
         Raises:
-            OptionError: The canvas did not start from a quilt.
+            OptionError: It was not asked for, or the canvas did not start from the swatch.
         """
         if self.coordinates is None:
             raise OptionError("there is no coordinate map; ask for it by with_map=True, and do not start from noise.")
