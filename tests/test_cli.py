@@ -158,7 +158,7 @@ def test_bad_inputs_give_one_line_and_exit_code_3(capsys, tmp_path):
         (["--device", "gpu9", "--model", "mini"], 2, "not available"),
         (["--device", "cpu"], 2, "device='cpu' is for diffusion models"),
         (["--strength", "0.1"], 2, "strength=0.1 is for diffusion models"),
-        (["--start", "coarse"], 2, "is not for the swatch model"),
+        (["--start", "layout"], 2, "is not for the swatch model"),
         (["--save-map", "map.png"], 2, "suffix must be one of .tif"),
         (["--save-map", "map.tif", "--start", "noise", "--model", "mini"], 2, "has no map"),
         (["--out", "x.gif"], 2, "suffix must be one of"),

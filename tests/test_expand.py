@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 import texgen
-from texgen import image as images
 from texgen import presets
 from texgen.diffusion.plan import canvas_of
 from texgen.errors import InputError, OptionError, ResourceError
@@ -63,16 +62,6 @@ def test_sizes_that_are_no_multiple_are_cropped_where_they_do_not_wrap(mini, swa
     assert result.image.size == (203, 131)
 
 
-@pytest.mark.parametrize("tileable", ["both", "x", "y"])
-def test_draft_seams_lie_within_the_interior(mini, stationary, tileable):
-    for axis in {"both": (0, 1), "x": (1,), "y": (0,)}[tileable]:
-        ranks = []
-        for seed in range(3):
-            result = texgen.expand(stationary, 256, model=mini, tileable=tileable, preset="draft", seed=seed)
-            ranks.append(line_percentile(np.asarray(result.image), axis))
-        assert 5 <= np.mean(ranks) <= 95, f"{tileable}, axis {axis}: {ranks}, allowed 5 to 95 in the mean"
-
-
 def test_a_start_of_noise_is_the_published_way(sd, small):
     result = texgen.expand(
         small,
@@ -97,23 +86,14 @@ def test_a_stable_diffusion_model_runs_the_same_path(sd, small):
     assert result.recipe["model"] == "tiny-sd" and result.recipe["ad_iterations"] == result.recipe["tile_steps"] > 0
 
 
-def test_stable_diffusion_starts_from_the_swatch_model_but_where_pixels_are_given(sd, small):
+def test_stable_diffusion_starts_from_the_swatch_model(sd, small):
     options = {"model": sd, "seed": 1, "steps": 2, "iterations": 1, "strength": 0.5}
     begun = texgen.expand(small, (128, 144), with_map=True, **options)
     assert begun.recipe["start"] == "swatch" and begun.coordinates.shape == (3, 16, 18)
     assert torch.equal(begun.latents, texgen.expand(small, (128, 144), **options).latents)
-    height, width = images.read(small).shape[-2:]
-    larger = (-(-height // 8) * 8 + 128, -(-width // 8) * 8 + 128)
-    assert texgen.expand(small, larger, keep=(0, 0), **options).recipe["start"] == "quilt"
-    with pytest.raises(OptionError, match="does not look at the kept pixels"):
-        texgen.expand(small, larger, keep=(0, 0), start="swatch", **options)
-
-
-def test_a_coarse_start_has_a_map_and_its_own_picture(mini, stationary):
-    options = {"model": mini, "seed": 1, "preset": "draft"}
-    coarse, plain = (texgen.expand(stationary, 256, start=start, **options) for start in ("coarse", "quilt"))
-    assert coarse.coordinates.shape == (3, 32, 32) and coarse.recipe["start"] == "coarse"
-    assert not torch.equal(coarse.latents, plain.latents)
+    kept = texgen.expand(small, 192, keep=(0, 0), **options)
+    assert kept.recipe["start"] == "swatch"
+    assert (kept.coordinates[:, 1, 2] == torch.tensor([0, 8, 16])).all()
 
 
 def test_sixteen_bits_hold_eight_and_more(mini, swatch):
@@ -210,7 +190,7 @@ def test_a_bad_swatch_is_refused_before_the_model_is_loaded(tmp_path):
     [
         ({"size": 130}, "height=130 is no multiple of 8, which a tileable side must be; the nearest are 128 and 136"),
         ({"preset": "superb"}, "preset='superb' is not known"),
-        ({"start": "noise", "strength": 0.5}, "strength=0.5 needs start='quilt'"),
+        ({"start": "noise", "strength": 0.5}, "strength=0.5 needs start='swatch'"),
         ({"tile_overlap": 64}, "tile_overlap is for schedule='fixed'"),
         ({"tile_overlap": 512, "schedule": "fixed"}, "tile_overlap=512 must be from 0 to less than the tile"),
         ({"layers": (99,)}, "layer 99 is not in this UNet"),
@@ -250,7 +230,7 @@ def test_canvas_rounds_up_only_where_it_does_not_wrap():
 
 
 def test_presets_are_one_table_and_none_keeps_its_values():
-    assert presets.choose("standard", True, steps=None) == presets.BUNDLED["standard"]
-    assert presets.choose("best", False, steps=7).steps == 7
+    assert presets.choose("standard", steps=None) == presets.PRESETS["standard"]
+    assert presets.choose("best", painting=True, steps=7).steps == 7
     assert presets.PUBLISHED.steps == 50 and presets.PUBLISHED.iterations == 3 and presets.PUBLISHED.lr == 0.05
-    assert set(presets.BUNDLED) == set(presets.STABLE_DIFFUSION)
+    assert set(presets.PRESETS) == set(presets.PAINT_PRESETS)

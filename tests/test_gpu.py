@@ -17,7 +17,7 @@ from texgen.sample import _TileJob, normal
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
-OPTIONS = {"size": (256, 256), "seed": 3, "steps": 25, "strength": 0.12, "iterations": 2, "start": "quilt"}
+OPTIONS = {"size": (256, 256), "seed": 3, "steps": 25, "strength": 0.12, "iterations": 2, "start": "swatch"}
 
 
 @pytest.fixture(scope="module")

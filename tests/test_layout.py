@@ -35,25 +35,35 @@ def halves(wall):
     return rough
 
 
-def test_the_plan_is_kept_and_the_material_is_the_swatchs(mini, wall, halves):
-    result = texgen.layout(wall, halves, model=mini, **DRAFT)
+@pytest.mark.parametrize("preset", ["draft", "standard"])
+def test_the_plan_is_kept_and_the_material_is_the_swatchs(wall, halves, preset):
+    result = texgen.layout(wall, halves, **{**DRAFT, "preset": preset})
     assert result.image.size == (384, 256) and result.recipe["task"] == "layout"
     measured = layout_agreement(images.read(result.image), halves[None])
-    assert measured >= 0.8, f"correlation {measured:.2f}, allowed 0.8"
+    assert measured >= 0.85, f"correlation {measured:.2f}, allowed 0.85"
     made, swatch = images.read(result.image), images.read(wall)
     sharpness = [float(x.diff(dim=-1).abs().mean()) for x in (made, swatch)]
     assert 0.7 < sharpness[0] / sharpness[1] < 1.3
 
 
-def test_without_weight_the_plan_does_not_matter(mini, wall, halves):
-    one, other = (texgen.layout(wall, plan, model=mini, layout_weight=0.0, **DRAFT) for plan in (halves, 1 - halves))
-    assert torch.equal(one.latents, other.latents)
+def test_without_weight_the_plan_does_not_matter(wall, halves):
+    one, other = (texgen.layout(wall, plan, layout_weight=0.0, **DRAFT) for plan in (halves, 1 - halves))
+    free = texgen.expand(wall, (256, 384), **DRAFT)
+    assert one.image.tobytes() == other.image.tobytes() == free.image.tobytes()
 
 
-def test_the_size_is_the_plans_or_what_is_asked_for(mini, wall, halves):
+def test_stable_diffusion_begins_with_what_the_swatch_model_laid_out(sd, wall, halves):
+    result = texgen.layout(wall, halves, model=sd, **DRAFT, with_map=True)
+    _, y, x = result.coordinates
+    begun = images.read(wall)[..., y, x]
+    measured = layout_agreement(begun, halves[None, :, ::8, ::8], side=8)
+    assert measured >= 0.8, f"correlation {measured:.2f}, allowed 0.8"
+
+
+def test_the_size_is_the_plans_or_what_is_asked_for(wall, halves):
     options = {**DRAFT, "tileable": "both"}
-    assert texgen.layout(wall, halves, (160, 240), model=mini, **options).image.size == (240, 160)
-    odd = texgen.layout(wall, halves[:, :131, :203], model=mini, **DRAFT)
+    assert texgen.layout(wall, halves, (160, 240), **options).image.size == (240, 160)
+    odd = texgen.layout(wall, halves[:, :131, :203], **DRAFT)
     assert odd.image.size == (203, 131)
 
 
@@ -84,25 +94,25 @@ def test_the_command_line_lays_out(wall, tmp_path):
     with Image.open(out) as image:
         assert image.size == (160, 136)
     recipe = json.loads((tmp_path / "o.png.json").read_text())
-    assert recipe["layout"]["name"] == "rough.png" and recipe["layout_weight"] == 2.0 and recipe["task"] == "layout"
+    assert recipe["layout"]["name"] == "rough.png" and recipe["layout_weight"] == 1.0 and recipe["task"] == "layout"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"start": "noise"}, "start='noise' does not look at the layout"),
-        ({"start": "coarse"}, "start='coarse' does not look at the layout"),
+        ({"start": "noise", "model": "mini"}, "start='noise' does not look at the layout"),
+        ({"content_weight": 0.2}, "content_weight=0.2 is for diffusion models"),
         ({"layout_weight": -1}, "layout_weight=-1 must be from 0"),
         ({"content_weight": -1}, "content_weight=-1 must be from 0"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(mini, wall, halves, options, message):
+def test_options_that_make_no_sense_are_refused(wall, halves, options, message):
     with pytest.raises(OptionError, match=message):
-        texgen.layout(wall, halves, model=mini, **{**DRAFT, **options})
+        texgen.layout(wall, halves, **{**DRAFT, **options})
 
 
 def test_a_layout_start_needs_a_layout_and_a_layout_must_be_an_image(mini, wall, tmp_path):
     with pytest.raises(OptionError, match="start='layout' needs a layout"):
         texgen.expand(wall, 128, model=mini, start="layout")
     with pytest.raises(InputError, match="no such file"):
-        texgen.layout(wall, tmp_path / "absent.png", model=mini)
+        texgen.layout(wall, tmp_path / "absent.png")

@@ -42,7 +42,7 @@ def finished(states):
 def model(request, sd):
     if request.param == "swatch":
         return SwatchModel("draft", Knobs())
-    return DiffusionModel(sd, "standard", diffusion.Knobs(start="quilt", steps=4, iterations=1))
+    return DiffusionModel(sd, "standard", diffusion.Knobs(start="swatch", steps=4, iterations=1))
 
 
 @pytest.fixture

@@ -11,11 +11,9 @@ import torch
 from torch import Tensor
 
 from texgen.exemplar import Exemplar
-from texgen.interrupt import StopSignals
 from texgen.job import Job
-from texgen.model import Clock, Texture, Workplace
+from texgen.model import Texture, Workplace
 from texgen.models import Backbone
-from texgen.run_folder import RunFolder
 from texgen.team import Team
 from tiling import Size, Tile, Wrap, cut, cut_from, plan_cores
 
@@ -48,9 +46,7 @@ def layout_start(layout: Tensor) -> Start:
     return Start(layout, None)
 
 
-def swatch_start(
-    backbone: Backbone, job: Job, canvas: Size, seed: int, interrupted: Callable[[], bool] = lambda: False
-) -> Start:
+def swatch_start(backbone: Backbone, job: Job, canvas: Size, seed: int, place: Workplace) -> Start:
     """What the swatch model makes of the same job, encoded.
 
     Args:
@@ -58,13 +54,13 @@ def swatch_start(
         job: With all that steers it.
         canvas: In latent pixels, at least as large as the texture, whose border is repeated.
         seed: Of the texture.
-        interrupted: Asked again and again whether to give up.
+        place: For the swatch model alone; what it holds is gone on with.
 
     Raises:
         InputError: As the swatch model.
-        KeyboardInterrupt: It is to.
+        KeyboardInterrupt: The user asked for it.
     """
-    texture = _texture(job, seed, interrupted)
+    texture = _texture(job, seed, place)
     factor, size = backbone.factor, job.canvas.size
     wraps = job.canvas.wrap
 
@@ -88,21 +84,17 @@ def swatch_start(
     return Start(latents, torch.from_numpy(np.pad(found, around, mode="edge").clip(0)))
 
 
-def _texture(job: Job, seed: int, interrupted: Callable[[], bool]) -> Texture:
+def _texture(job: Job, seed: int, place: Workplace) -> Texture:
     from texgen.swatch.model import Knobs, SwatchModel
 
     job = replace(job, seed=seed, maps=(), bits=8, with_map=False)
-    run = SwatchModel("standard", Knobs()).begin(job, Team())
-    states = run.states(Workplace(RunFolder(None, {}, resume=False), StopSignals(), Clock()))
+    states = SwatchModel("standard", Knobs()).begin(job, Team()).states(place)
     while True:
         try:
             next(states)
         except StopIteration as end:
             texture: Texture = end.value
             return texture
-        if interrupted():
-            states.close()
-            raise KeyboardInterrupt
 
 
 def scatter_start(backbone: Backbone, exemplar: Exemplar, target: Tensor, canvas: Size, wrap: Wrap, seed: int) -> Start:

@@ -19,14 +19,16 @@ from texgen.diffusion.loops import Loops, canvas_labels
 from texgen.diffusion.plan import Plan, as_tensor
 from texgen.errors import ResourceError
 from texgen.exemplar import Exemplar, encode_exemplar
+from texgen.interrupt import StopSignals
 from texgen.job import Job
 from texgen.keep import Given, Kept
 from texgen.memory import is_out_of_memory, off_device, within_memory
-from texgen.model import Texture, Workplace
+from texgen.model import Clock, Texture, Workplace
 from texgen.models import Backbone
 from texgen.optimize import linear_timesteps
 from texgen.pixels import DTYPES, PixelFile
 from texgen.regional import clear_labels
+from texgen.run_folder import RunFolder
 from texgen.sample import Step, strength_timesteps
 from texgen.start import Start, layout_start, noise_start, scatter_start, swatch_start
 from texgen.team import Team
@@ -142,15 +144,18 @@ class _Stages:
             assert layout is not None
             return layout_start(layout)
 
-        def alone_and_asked() -> bool:  # other processes would wait for this one
-            return self.place.stopping and self.team.size == 1
-
         def make() -> dict[str, Tensor]:
             if plan.preset.start == "scatter":
                 assert plan.target is not None
                 begun = scatter_start(self.backbone, exemplar, plan.target, plan.canvas, plan.wrap, seed)
             else:
-                begun = swatch_start(self.backbone, self.job, plan.canvas, seed, alone_and_asked)
+                kept = self.unfinished.folder / "swatch" if self.unfinished.kept else None
+                folder = RunFolder(kept, {}, resume=True)
+                stop = (
+                    self.place.stop if self.team.size == 1 else StopSignals()
+                )  # other processes would wait for this one
+                begun = swatch_start(self.backbone, self.job, plan.canvas, seed, Workplace(folder, stop, Clock()))
+                folder.remove()
             return {name: tensor for name, tensor in begun._asdict().items() if tensor is not None}
 
         found = self.team.shared(lambda: self.unfinished.stage("start", make))
