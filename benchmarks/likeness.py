@@ -9,6 +9,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ from torch import Tensor
 from texgen.swatch.repeat import repeat_of
 
 PATCH, SCALES, QUERIES, COMPONENTS = 15, 3, 4096, 32
+LEAST = 200
+"""Patches of which a percentile is taken, at least."""
 COPY_PATCH, COPY_STEP, COPY_LEVELS = 31, 16, 5
 """Of copies, at half size: side of a patch, distance of the patches looked at, and rms difference up to which it is a copy."""
 
@@ -56,6 +59,21 @@ def likeness(texture: Tensor, swatch: Tensor) -> Likeness:
         pictures = [F.avg_pool2d(picture, 2) for picture in pictures]
     at_95, at_99 = torch.stack(coherent).mean(0).tolist()
     return Likeness(at_95, at_99, float(torch.stack(complete).mean()), copied(texture, whole))
+
+
+def coherence(texture: Tensor, swatch: Tensor, area: Tensor) -> float:
+    """The `coherence_99` of a part of a texture: of the patches that lie wholly in an area (H, W), bool, at the scales that have enough of them."""
+    found, whole, inside = [], carried_on(swatch), area[None, None].float()
+    for _ in range(SCALES):
+        places = (F.avg_pool2d(inside, PATCH, 1)[0, 0] > 1 - 1e-6).nonzero()
+        if len(places) < LEAST or min(swatch.shape[-2:]) < 2 * PATCH:
+            break
+        places = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(0))[:QUERIES]]
+        distances = _Space(whole, PATCH).distances(texture, places) / _random_distance(swatch, PATCH)
+        found.append(float(torch.quantile(distances, 0.99)))
+        texture, swatch, whole = (F.avg_pool2d(picture, 2) for picture in (texture, swatch, whole))
+        inside = (F.avg_pool2d(inside, 2) == 1).float()
+    return sum(found) / len(found) if found else math.nan
 
 
 def carried_on(swatch: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import metrics
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,7 +21,6 @@ Mask = Tensor | None
 SHRINKAGE = 0.1
 MARGIN, HALO, MAJORITY, REACH = 8, 24, 9, 64
 STRIPE = 40
-MIN_PATCHES = 256
 
 
 def two_regions(size: Size, *, tileable: bool = False) -> Tensor:
@@ -243,71 +241,3 @@ def _distance(edges: Tensor, wrapped: bool) -> Tensor:
             nearest = torch.minimum(nearest, padded[:, start : start + length] + (start - REACH) ** 2)
         squared = nearest.movedim(-1, axis)
     return squared.sqrt()
-
-
-def region_patch(
-    image: Tensor, target: Tensor, exemplars: Sequence[Tensor], *, masks: Sequence[Mask] | None = None
-) -> list[float]:
-    """Patch distance of each region to its exemplar, over that of the exemplar's halves to each other.
-
-    It is `metrics.patch_distance` over `metrics.own_distance` with only the patches that lie wholly in the region, at
-    the scales where both have 256 or more. A region of few patches seems farther than it is.
-
-    Args:
-        image: (1, 3, H, W).
-        target: Label map (H, W).
-        exemplars: One (1, 3, h, w) a label.
-        masks: Where each exemplar shows its label; none for everywhere.
-
-    Returns:
-        One ratio a label, 1 where the region is as like its exemplar as that is to itself; nan for a region too small.
-    """
-    ratios = []
-    for label, (exemplar, mask) in enumerate(zip(exemplars, _each(masks, exemplars), strict=True)):
-        area = torch.ones(exemplar.shape[-2:], dtype=torch.bool) if mask is None else mask
-        distances = _distances(image, target == label, exemplar, area)
-        own = [_distances(exemplar, first, exemplar, second) for first, second in _halves(area)]
-        scales = min(map(len, [distances, *own]))
-        base = sum(sum(one[:scales]) for one in own) / len(own)
-        ratios.append(sum(distances[:scales]) / base if scales else math.nan)
-    return ratios
-
-
-def _halves(area: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The area cut in two of equal size, across and down."""
-    pairs = []
-    for axis in (1, 0):
-        places = torch.arange(area.shape[axis]).unsqueeze(1 - axis).expand(area.shape)
-        middle = float(places[area].median()) + 0.5 if area.any() else 0.0
-        pairs.append((area & (places < middle), area & (places > middle)))
-    return pairs
-
-
-def _distances(first: Tensor, first_area: Tensor, second: Tensor, second_area: Tensor) -> list[float]:
-    """Sliced Wasserstein distance of the areas' patches at each scale where both have enough."""
-    distances: list[float] = []
-    for _ in range(metrics.SCALES):
-        patches = [_patches(*pair) for pair in ((first, first_area), (second, second_area))]
-        if min(map(len, patches)) < MIN_PATCHES:
-            break
-        distances.append(metrics._sliced_wasserstein(*patches))
-        first, second = F.avg_pool2d(first, 2), F.avg_pool2d(second, 2)
-        first_area, second_area = (_shrunk(area, 2, 2) for area in (first_area, second_area))
-    return distances
-
-
-def _patches(image: Tensor, area: Tensor) -> Tensor:
-    """Flat 7x7 patches (N, 147) that lie wholly in the area, 16384 at most, drawn as `metrics` draws them."""
-    side = metrics.PATCH
-    if min(area.shape) < side:
-        return torch.empty(0, 3 * side**2)
-    rows, columns = _shrunk(area, side, 1).nonzero(as_tuple=True)
-    pick = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[: metrics.SAMPLES]
-    reach = torch.arange(side)
-    rows, columns = rows[pick, None, None] + reach[:, None], columns[pick, None, None] + reach
-    return image[0][:, rows, columns].transpose(0, 1).flatten(1)
-
-
-def _shrunk(area: Tensor, side: int, stride: int) -> Tensor:
-    """Where whole squares of the area start."""
-    return F.max_pool2d((~area).float()[None, None], side, stride)[0, 0] == 0

@@ -1,6 +1,6 @@
-"""How well steered textures keep to what was asked: label maps, layouts, holes.
+"""How well steered textures keep to what was asked: label maps, layouts, guides, holes.
 
-    python benchmarks/steering.py paint [--size 1024x1536] [--preset draft --preset standard:content_weight=0]
+    python benchmarks/steering.py paint [--size 1024x1536] [--preset draft --preset standard:seed=3]
     python benchmarks/steering.py layout
     python benchmarks/steering.py fill
     python benchmarks/steering.py light
@@ -13,17 +13,18 @@ Pictures go to --out.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import metrics
 import numpy as np
 import torch
+from likeness import coherence
 from PIL import Image
 from quality import parse
 from readme_pictures import as_lit_and_flattened, hole, lit, rough
-from regions import four_regions, label_agreement, region_patch, two_regions
+from regions import four_regions, label_agreement, two_regions
 from sheet import repeated
 from torch import Tensor
 
@@ -34,7 +35,6 @@ from tiling import Size
 SWATCHES = Path(__file__).parent.parent / "examples" / "swatches"
 NAMES = ("forest_floor.jpg", "stone_wall.jpg", "sandstone.jpg", "rusty_metal.jpg")
 PAIRS = {"two": NAMES[:2], "equal colour": ("wood_planks.jpg", "stone_wall.jpg"), "four": NAMES}
-PLANNED = ("forest_floor.jpg", "stone_wall.jpg", "sandstone.jpg", "rusty_metal.jpg")
 FILLED = (
     "stone_wall.jpg",
     "forest_floor.jpg",
@@ -43,6 +43,8 @@ FILLED = (
     "rusty_metal.jpg",
     "sandstone.jpg",
 )
+EVERYWHERE = 9
+"""Pixels beside a border that belong to no region when its coherence is measured."""
 
 
 def same_colour(image: Tensor, other: Tensor) -> Tensor:
@@ -54,60 +56,54 @@ def same_colour(image: Tensor, other: Tensor) -> Tensor:
     return (mean + spread * deviation).clamp(0, 1)
 
 
-def paint(variants: list[str], size: Size, out: Path, backbone: texgen.Backbone) -> None:
-    """Agreement with the map, and the patch distance of each region over the exemplar's own."""
-    print(
-        "| materials | variant | agreement | boundary, px | halo | patch per region | s |\n|---|---|---|---|---|---|---|"
-    )
+def paint(variants: list[str], size: Size, out: Path, model: str) -> None:
+    """Agreement with the map, and the coherence of each region over that of its swatch expanded alone."""
+    print("| materials | variant | agreement | boundary, px | halo | coherence 99 per region, over alone | s |")
+    print("|---|---|---|---|---|---|---|")
     for name, files in PAIRS.items():
         exemplars = [images.read(SWATCHES / file) for file in files]
         if name == "equal colour":
             exemplars[0] = same_colour(exemplars[0], exemplars[1])
         target = (four_regions if len(files) == 4 else two_regions)(size, tileable=True)
-        report(name, "the swatches themselves, cut along the map", cut_out(target, exemplars), target, exemplars, 0.0)
         for variant in variants:
             preset, options = parse(variant)
-            result = texgen.paint(dict(enumerate(exemplars)), target, model=backbone, preset=preset, seed=7, **options)
-            report(name, variant, images.read(result.image), target, exemplars, sum(result.timings.values()))
+            options = {"model": model, "preset": preset, "seed": 7, **options}
+            result = texgen.paint(dict(enumerate(exemplars)), target, **options)
+            picture, ratios = images.read(result.image), []
+            for label, exemplar in enumerate(exemplars):
+                alone = images.read(texgen.expand(exemplar, size, **options).image)
+                inside = ~torch.nn.functional.max_pool2d(
+                    (target != label)[None, None].float(), EVERYWHERE, 1, EVERYWHERE // 2
+                )[0, 0].bool()
+                both = (coherence(picture, exemplar, inside), coherence(alone, exemplar, inside))
+                ratios.append(math.nan if math.isnan(both[0]) else both[0] / both[1])
+            found = label_agreement(picture, target, exemplars, wrapped=True)
+            row = [name, variant, *(f"{found[k]:.3f}" for k in ("agreement", "boundary_px", "halo"))]
+            row += [" ".join(f"{ratio:.2f}" for ratio in ratios), f"{sum(result.timings.values()):.0f}"]
+            print("| " + " | ".join(row) + " |", flush=True)
             result.image.save(out / f"paint_{name}_{variant}_{size}.png".replace(" ", "-").replace(":", "_"))
 
 
-def report(name: str, variant: str, picture: Tensor, target: Tensor, exemplars: list[Tensor], seconds: float) -> None:
-    """One row of the table of `paint`."""
-    found = label_agreement(picture, target, exemplars, wrapped=True)
-    distances = region_patch(picture, target, exemplars)
-    row = [name, variant, *(f"{found[k]:.3f}" for k in ("agreement", "boundary_px", "halo"))]
-    row += [" ".join(f"{d:.2f}" for d in distances), f"{seconds:.0f}"]
-    print("| " + " | ".join(row) + " |", flush=True)
-
-
-def cut_out(target: Tensor, exemplars: list[Tensor]) -> Tensor:
-    """Each region filled with a piece of its swatch as it is, repeated where it is too small: as near as a region can get."""
-    height, width = target.shape
-    result = torch.zeros(1, 3, height, width)
-    for label, exemplar in enumerate(exemplars):
-        rows, columns = torch.arange(height) % exemplar.shape[-2], torch.arange(width) % exemplar.shape[-1]
-        result = torch.where(target == label, exemplar[..., rows[:, None], columns], result)
-    return result
-
-
-def layout(variants: list[str], out: Path, backbone: texgen.Backbone, files: Sequence[str]) -> None:
-    """Correlation of 64 px means with the plan, patch distance to the swatch."""
-    print("| swatch | variant | correlation | patch | sharpness | s |\n|---|---|---|---|---|---|")
+def layout(variants: list[str], out: Path, model: str, files: Sequence[str]) -> None:
+    """Correlation of 64 px means with the plan; coherence over that of a texture without a plan."""
+    print(
+        "| swatch | variant | correlation | coherence 99, over free | copied | sharpness | s |\n|---|---|---|---|---|---|---|"
+    )
     for file in files:
         exemplar = images.read(SWATCHES / file)
         with Image.open(SWATCHES / file) as swatch:
             plan = rough(swatch)
         for variant in variants:
             preset, options = parse(variant)
-            result = texgen.layout(SWATCHES / file, plan, model=backbone, preset=preset, seed=7, **options)
+            options = {"model": model, "preset": preset, "seed": 7, **options}
+            result = texgen.layout(SWATCHES / file, plan, **options)
+            free = images.read(texgen.expand(SWATCHES / file, plan.size[::-1], **options).image)
             picture = images.read(result.image)
+            measured, unsteered = metrics.likeness(picture, exemplar), metrics.likeness(free, exemplar)
             row = [file, variant, f"{metrics.layout_agreement(picture, images.read(plan)):.2f}"]
-            row += [f"{metrics.patch_distance(picture, exemplar) / metrics.own_distance(exemplar):.2f}"]
-            row += [
-                f"{metrics.sharpness(picture) / metrics.sharpness(exemplar):.2f}",
-                f"{sum(result.timings.values()):.0f}",
-            ]
+            row += [f"{measured.coherence_99 / unsteered.coherence_99:.2f}", f"{measured.copied:.2f}"]
+            row += [f"{metrics.sharpness(picture) / metrics.sharpness(exemplar):.2f}"]
+            row += [f"{sum(result.timings.values()):.0f}"]
             print("| " + " | ".join(row) + " |", flush=True)
             result.image.save(out / f"layout_{Path(file).stem}_{variant}.png".replace(":", "_"))
 
@@ -123,7 +119,7 @@ def rim_ratio(picture: np.ndarray, mask: np.ndarray) -> float:
     return float(np.concatenate(at).mean() / np.concatenate([e.ravel() for e in elsewhere]).mean())
 
 
-def fill(variants: list[str], out: Path, backbone: texgen.Backbone, files: Sequence[str]) -> None:
+def fill(variants: list[str], out: Path, model: str, files: Sequence[str]) -> None:
     """Gradient across the rim of a hole, in the picture itself and filled; across the border of a picture made to tile."""
     print(
         "| swatch | variant | rim, itself | rim, filled | wrap, itself | wrap, tiled | kept | s |\n|---|---|---|---|---|---|---|---|"
@@ -135,10 +131,11 @@ def fill(variants: list[str], out: Path, backbone: texgen.Backbone, files: Seque
         before, mask = images.to_integers(picture), hole(side, side)
         for variant in variants:
             preset, options = parse(variant)
+            options = {"model": model, "preset": preset, "seed": 7, **options}
             spoilt = np.where(mask[..., None], np.uint8(0), before)
             white = np.repeat(mask[..., None], 3, 2).astype(np.uint8) * 255
-            filled = texgen.fill(spoilt, white, model=backbone, preset=preset, seed=7, **options)
-            tiled = texgen.tile(picture, model=backbone, preset=preset, seed=7, **options)
+            filled = texgen.fill(spoilt, white, **options)
+            tiled = texgen.tile(picture, **options)
             after = np.asarray(filled.image)
             wraps = (metrics.line_percentile(image) for image in (picture, images.read(tiled.image)))
             row = [
@@ -160,7 +157,7 @@ def slow_energy(image: Tensor) -> float:
     return float(torch.nn.functional.interpolate(metrics.grey(image), (8, 8), mode="area").std()) * 255
 
 
-def light(variants: list[str], out: Path, backbone: texgen.Backbone, files: Sequence[str]) -> None:
+def light(variants: list[str], out: Path, files: Sequence[str]) -> None:
     """Slow changes of brightness in the swatch, lit, and flattened; the same of the textures made of both; 4x4 repeats."""
     print(
         "| swatch | itself | flattened | lit | lit, flattened | texture of lit | texture of lit, flattened |\n|---|---|---|---|---|---|---|"
@@ -183,23 +180,21 @@ def main() -> None:
     parser.add_argument("what", choices=["paint", "layout", "fill", "light"])
     parser.add_argument("--size", default="512x512", help="WxH of painted textures")
     parser.add_argument("--preset", action="append", help="preset[:option=value,...]; repeatable")
-    parser.add_argument("--only", nargs="*", help="file names of swatches, for layout and fill")
+    parser.add_argument("--only", nargs="*", help="file names of swatches, for layout, fill and light")
     parser.add_argument("--out", type=Path, default=Path("out/steering"))
-    parser.add_argument("--model", default="mini")
+    parser.add_argument("--model", default="swatch")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     variants = arguments.preset or ["draft", "standard"]
-    backbone: Any = texgen.load(arguments.model)
-    print(f"{arguments.what}, {torch.get_num_threads()} threads\n")
     if arguments.what == "paint":
         width, height = (int(side) for side in arguments.size.split("x"))
-        paint(variants, Size(height, width), arguments.out, backbone)
+        paint(variants, Size(height, width), arguments.out, arguments.model)
     elif arguments.what == "layout":
-        layout(variants, arguments.out, backbone, arguments.only or PLANNED)
+        layout(variants, arguments.out, arguments.model, arguments.only or NAMES)
     elif arguments.what == "light":
-        light(arguments.preset or ["draft"], arguments.out, backbone, arguments.only or FILLED)
+        light(arguments.preset or ["draft"], arguments.out, arguments.only or FILLED)
     else:
-        fill(variants, arguments.out, backbone, arguments.only or FILLED)
+        fill(variants, arguments.out, arguments.model, arguments.only or FILLED)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import likeness as judge
 import pytest
 import torch
 import torch.nn.functional as F
-from likeness import likeness
+from likeness import coherence, likeness
 from torch import Tensor
 
 
@@ -58,3 +60,12 @@ def test_half_a_swatch_is_coherent_and_incomplete():
     found = likeness(half, swatch())
     assert found.completeness_95 > 0.3
     assert likeness(half[..., :96], swatch()).coherence_99 == pytest.approx(0, abs=1e-3)
+
+
+def test_a_part_is_measured_alone():
+    area = torch.zeros(192, 192, dtype=torch.bool)
+    area[:100] = True
+    other = torch.where(area, swatch(), swatch().flip(1))
+    assert coherence(other, swatch(), area) == pytest.approx(0, abs=1e-3)
+    assert coherence(other, swatch(), ~area) > 0.3
+    assert math.isnan(coherence(other, swatch(), area & ~area)), "nothing to measure"

@@ -100,8 +100,6 @@ def test_one_swatch_with_a_mask_for_each_label_is_enough() -> None:
     source, image = pasted(exemplars, labels), pasted(exemplars, target)
     masks = [labels == 0, labels == 1]
     assert regions.label_agreement(image, target, [source, source], masks=masks)["agreement"] > 0.97
-    ratios = regions.region_patch(image, target, [source, source], masks=masks)
-    assert max(ratios) < min(regions.region_patch(image, 1 - target, [source, source], masks=masks))
 
 
 @pytest.mark.parametrize(("names", "grown"), [(PAIRS[1], -6), (PAIRS[2], 6)])
@@ -135,28 +133,6 @@ def test_a_map_of_one_label_has_no_boundary() -> None:
     target = torch.zeros(SIZE, dtype=torch.long)
     found = regions.label_agreement(shown(exemplars[0]), target, exemplars)
     assert found["agreement"] > 0.97 and math.isnan(found["halo"]) and math.isnan(found["boundary_px"]), found
-
-
-def test_a_region_that_is_the_whole_image_measures_as_an_image_does() -> None:
-    exemplar, image = swatch("clay"), shown(swatch("rusty_metal"))
-    whole = torch.zeros(SIZE, dtype=torch.long)
-    expected = metrics.patch_distance(image, exemplar) / metrics.own_distance(exemplar)
-    assert regions.region_patch(image, whole, [exemplar]) == pytest.approx([expected])
-
-
-def test_a_region_of_the_wrong_material_is_farther() -> None:
-    exemplars = [swatch(name) for name in ("clay", "rusty_metal")]
-    target = regions.two_regions(SIZE)
-    image = pasted(exemplars, target)
-    right, wrong = (regions.region_patch(image, labels, exemplars) for labels in (target, 1 - target))
-    assert max(right) < 5 and min(wrong) > 5 * max(right), (right, wrong)
-
-
-def test_a_region_too_small_for_patches_is_not_measured() -> None:
-    target = torch.zeros(SIZE, dtype=torch.long)
-    target[:6] = 1
-    ratios = regions.region_patch(shown(swatch("clay")), target, [swatch("clay"), swatch("sand")])
-    assert not math.isnan(ratios[0]) and math.isnan(ratios[1])
 
 
 SIZES = [Size(512, 512), Size(301, 203), Size(96, 640)]

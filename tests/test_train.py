@@ -23,7 +23,6 @@ from texgen import cli
 from texgen import image as images
 from texgen.attention import exemplar_key_values, tapped
 from texgen.errors import InputError, OptionError, ResourceError
-from texgen.exemplar import unit_contrast
 from texgen.models import Backbone
 from texgen.models.autoencoder import TextureAutoencoder
 from texgen.patches import patch_distance
@@ -39,7 +38,7 @@ from training.autoencoder import (
     set_linear_code,
 )
 from training.crops import Crops, augmented_windows, generator_of
-from training.denoise import MOST, STEPS, as_sampled
+from training.denoise import MOST, STEPS, as_sampled, unit_contrast
 from training.gather import gather
 from training.loop import Settings, train
 from training.manifest import Crop, read_manifest

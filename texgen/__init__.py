@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from texgen.tasks.render import render
     from texgen.tasks.result import Result
     from texgen.tasks.transfer import transfer
+    from texgen.tasks.wang import wang
 
 __all__ = [
     "Backbone",
@@ -40,6 +41,7 @@ __all__ = [
     "render",
     "tile",
     "transfer",
+    "wang",
 ]
 
 _LAZY = {
@@ -54,6 +56,7 @@ _LAZY = {
     "render": "texgen.tasks.render",
     "tile": "texgen.tasks.fill",
     "transfer": "texgen.tasks.transfer",
+    "wang": "texgen.tasks.wang",
 }
 
 

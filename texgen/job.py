@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from texgen.labels import Target
     from texgen.materials.guides import Guide
     from texgen.materials.maps import Map
+    from texgen.materials.orientation import Orientation
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Constraints:
         kept: Pixels that are given.
         place: (left, top) in pixels where the first exemplar itself is kept.
         guides: Maps of the exemplars and of the canvas that are to agree.
+        orientation: Which way the exemplars lie at each place.
     """
 
     layout: Layout | None = None
@@ -76,6 +78,7 @@ class Constraints:
     kept: Kept | None = None
     place: tuple[int, int] | None = None
     guides: Sequence[Guide] = ()
+    orientation: Orientation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

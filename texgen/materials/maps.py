@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,6 +83,15 @@ class Map:
         for _ in range(turn % 4):
             x, y = (y, low + high - x) if down else (low + high - y, x)
         return np.concatenate([np.stack([x, y], -1).astype(image.dtype), image[..., 2:]], -1)
+
+    def rotated(self, image: np.ndarray, angle: float) -> np.ndarray:
+        """The vectors of an image turned counterclockwise by degrees, each where it is."""
+        (low, high), down = self._range, self.name.lower().endswith("dx")
+        x, y = (np.float32(image[..., n] - low) * (2 / (high - low)) - 1 for n in (0, 1))
+        c, s = math.cos(math.radians(angle)), math.sin(math.radians(-angle if down else angle))
+        xy = (np.stack([c * x - s * y, s * x + c * y], -1) + 1) * ((high - low) / 2) + low
+        vectors = np.concatenate([xy, np.float32(image[..., 2:])], -1)
+        return self.finished(vectors, np.ones(image.shape[:2], bool))
 
     def normaliser(self, deviation: float) -> Callable[[np.ndarray], np.ndarray]:
         """A function that brings images of the map, turned or not, to float32 with a mean of 0 and so large a deviation in all channels together: as

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.ndimage import minimum_filter
@@ -71,6 +72,7 @@ class Level:
     Attributes:
         number: 0 is full size, each level half of the one before.
         pixels: (H, W, C + 1 + G), float32: colours, the distance to edges, scaled to the colours' deviation, and guides.
+        colours: Number of the channels before the distance to edges: colours, and maps that patches are compared by.
         labels: (H, W), uint8; `NONE` where a pixel is not to be shown.
         patch: Side of a patch.
         centres: (H, W), bool: where a patch may be centred.
@@ -91,6 +93,7 @@ class Level:
 
     number: int
     pixels: np.ndarray
+    colours: int
     labels: np.ndarray
     patch: int
     centres: np.ndarray
@@ -134,7 +137,7 @@ class Bank:
         self.sources, self.levels, self.guides = sources, levels, guides
         self.atlas = Atlas(tuple(source.part for source in sources), levels, patch)
         self.places, self.sheet = self.atlas.places, self.atlas.size
-        self._last: tuple[tuple[int, ...], Level] | None = None
+        self._described: dict[tuple[int, ...], Level] = {}
         self.pyramids: list[list[np.ndarray]] = []
         for source, place in zip(sources, self.places, strict=True):
             pyramid = [with_edges(source.pixels[place.y, place.x])]
@@ -145,11 +148,11 @@ class Bank:
             self.pyramids.append(pyramid)
 
     def level(self, number: int, *, patch: int, dims: int, alike: int) -> Level:
-        """Descriptors of a scale: principal components of its windowed patches. The last scale asked for is kept."""
+        """Descriptors of a scale: principal components of its windowed patches. They are kept."""
         asked = (number, patch, dims, alike)
-        if self._last is None or self._last[0] != asked:
-            self._last = (asked, self._described(*asked))
-        return self._last[1]
+        if asked not in self._described:
+            self._described[asked] = self._describe(*asked)
+        return self._described[asked]
 
     def lacks(self, wanted: Iterable[int]) -> list[int]:
         """Labels of which not one patch is whole at the coarsest scale."""
@@ -168,7 +171,7 @@ class Bank:
         blocks = found.reshape(self.sheet.height // step, step, self.sheet.width // step, step)
         return np.where((blocks == NONE).any((1, 3)), np.uint8(NONE), blocks[:, step // 2, :, step // 2])
 
-    def _described(self, number: int, patch: int, dims: int, alike: int) -> Level:
+    def _describe(self, number: int, patch: int, dims: int, alike: int) -> Level:
         shape = (self.sheet[0] >> number, self.sheet[1] >> number)
         pixels = np.zeros((*shape, self.pyramids[0][0].shape[2]), np.float32)
         centres, own = np.zeros(shape, bool), np.zeros(shape, bool)
@@ -219,10 +222,13 @@ class Bank:
             similar[own] = similar_keys(keys, own, alike)
             similar = similar[inside >> 16, inside & MASK]
         return Level(
-            number, pixels, labels, patch, centres, shown, nearest_centres(centres), inside, own, shares, source, tori, wanted, keys, similar,
+            number, pixels, self.sources[0].pixels.shape[2], labels, patch, centres, shown, nearest_centres(centres), inside, own, shares, source, tori, wanted, keys, similar,
             basis, offset, spread,
             min(int((t[3] * t[4]) ** 0.5) if t[6] and t[7] else min(t[3], t[4]) for t in tori.tolist()),
         )  # fmt: skip
+
+
+_last: tuple[tuple[Any, ...], Bank] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +256,18 @@ class Material:
         """Of the colours, all channels together."""
         return spread_of(self.swatches)
 
+    def digest(self) -> str:
+        """The same for the same material."""
+        found = hashlib.sha256()
+        images = [image for each in self.maps for image in each.images]
+        images += [image for guide in self.guides for image in guide.swatch.images]
+        for array in [*self.swatches, *(self.labels or ()), *images]:
+            found.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        names = [each.name for each in self.maps], [guide.strengths for guide in self.guides]
+        shapes = [swatch.shape for swatch in self.swatches]
+        found.update(repr((shapes, list(self.shares), self.symmetry, names)).encode())
+        return found.hexdigest()
+
 
 def spread_of(swatches: Sequence[np.ndarray]) -> float:
     """Standard deviation of colours, all channels together."""
@@ -257,7 +275,7 @@ def spread_of(swatches: Sequence[np.ndarray]) -> float:
 
 
 def bank_of(material: Material, canvas: Size, patch: int, wanted: Iterable[int] = (0,)) -> Bank:
-    """The bank that a canvas is made from.
+    """The bank that a canvas is made from. The last one is kept, for more textures of the same material.
 
     Args:
         material: What it holds.
@@ -265,9 +283,16 @@ def bank_of(material: Material, canvas: Size, patch: int, wanted: Iterable[int] 
         patch: Largest side of a patch.
         wanted: Labels of the canvas: scales at which one is too small to be seen are left out.
     """
-    sources, wanted = sources_of(material), set(wanted)
-    shortest = min(min(source.pixels.shape[:2]) for source in sources)
-    levels = level_count(shortest, min(canvas))
+    global _last
+    key = (material.digest(), min(canvas), patch, tuple(sorted(set(wanted))))
+    if _last is None or _last[0] != key:
+        _last = (key, _bank_of(material, canvas, patch, set(wanted)))
+    return _last[1]
+
+
+def _bank_of(material: Material, canvas: Size, patch: int, wanted: set[int]) -> Bank:
+    sources = sources_of(material)
+    levels = level_count(min(min(source.pixels.shape[:2]) for source in sources), min(canvas))
     bank = Bank(sources, levels, patch, material.guides)
     while levels > 1 and material.labels is not None and bank.lacks(wanted):
         levels -= 1

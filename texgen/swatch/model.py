@@ -22,7 +22,7 @@ from tiling import Size
 
 if TYPE_CHECKING:
     from texgen.materials.guides import GuideLike
-    from texgen.materials.maps import Map, Maps
+    from texgen.materials.maps import Map, MapLike, Maps
     from texgen.swatch.bank import Bank
     from texgen.swatch.field import Field, Rendering
     from texgen.swatch.synthesis import State
@@ -44,6 +44,7 @@ class Knobs:
     maps: Maps | None = None
     map_guides: Sequence[str] = ()
     guides: Sequence[GuideLike] = ()
+    orientation: MapLike | None = None
 
     def check(self, size: Size, constraints: Constraints) -> None:
         """Refuse what needs no picture to be refused."""
@@ -53,6 +54,8 @@ class Knobs:
             raise OptionError(
                 f"content_weight={constraints.content_weight} is for diffusion models; leave it out, or choose another model."
             )
+        if self.orientation is not None and constraints.place is not None:
+            raise OptionError("orientation does not go with keep: the swatch would be turned.")
         if self.symmetry not in presets.SYMMETRIES:
             raise OptionError(
                 f"symmetry={self.symmetry!r} is not known; choose one of {', '.join(presets.SYMMETRIES)}."
@@ -141,16 +144,22 @@ class SwatchRun:
         dtype = DTYPES[job.bits]
         pixels = _shown(field.rendering(setup.pictures), place, "pixels", dtype, lambda rows, _: rounded(rows, dtype))
         place.clock.lap("render")
-        maps = {each.name: map_shown(field, each, place) for each in job.maps}
+        maps = {each.name: map_shown(field, each, place) for each in setup.job.maps}
         place.clock.lap("maps")
         energy = {name: synthesis.history[name] for name in ("levels", "candidates", "chosen")}
         return Texture(
             pixels=pixels,
-            coordinates=field.coordinates() if job.with_map else None,
+            coordinates=self._coordinates(field) if job.with_map else None,
             maps=maps,
             field=field,
             history={"repeat": _repeats(bank), "ad_energy": energy},
         )
+
+    def _coordinates(self, field: Field) -> np.ndarray:
+        orientation = self.job.constraints.orientation
+        sizes = [(each.pixels.shape[0], each.pixels.shape[1]) for each in self.job.exemplars]
+        found = field.coordinates()
+        return found if orientation is None else orientation.own(found, sizes)
 
 
 def map_shown(field: Field, each: Map, place: Workplace) -> PixelFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -28,13 +29,13 @@ class Setup:
     """What is derived of a job before the search.
 
     Args:
-        job: What is wanted.
+        job: What is wanted; of one with an orientation `job` has the turned copies in the exemplars' place.
         symmetry: How the material may be shown beside as it is.
         folder: Where large guides are kept.
     """
 
     def __init__(self, job: Job, symmetry: str, folder: Path) -> None:
-        self.job, self.symmetry, self.folder = job, symmetry, folder
+        self.job, self.symmetry, self.folder = _oriented(job), symmetry, folder
         self.torus = torus_of(job.canvas.size, job.canvas.wrap)
 
     @cached_property
@@ -141,6 +142,22 @@ class Setup:
         shown = np.stack([np.bincount(np.ravel(each.labels), minlength=256) for each in exemplars])  # type: ignore[arg-type]
         parts = (wanted * shown / np.maximum(shown.sum(0), 1)).sum(1) + 1e-6
         return list(parts / parts.sum())
+
+
+def _oriented(job: Job) -> Job:
+    orientation, count = job.constraints.orientation, len(job.exemplars)
+    if orientation is None:
+        return job
+    exemplars = orientation.exemplars(job.exemplars)
+    guides = [*orientation.guides(job.constraints.guides, count), orientation.guide(exemplars)]
+    turns = len(exemplars) // count
+    return replace(
+        job,
+        exemplars=exemplars,
+        maps=orientation.maps(job.maps, count),
+        shares=None if job.shares is None else tuple(s / turns for s in job.shares for _ in range(turns)),
+        constraints=replace(job.constraints, guides=guides),
+    )
 
 
 def _shares_around(labels: np.ndarray, known: list[int], deviation: float) -> np.ndarray:

@@ -42,7 +42,7 @@ def trust(level: Level, used: np.ndarray, strength: float) -> np.ndarray:
     shown = level.pixels[level.own]
     use = used[level.own]
     excess = np.zeros(level.size, np.float32)
-    for channel in range(level.pixels.shape[2] - 1):
+    for channel in range(level.colours):
         low, high = shown[:, channel].min() - 1e-3, shown[:, channel].max() + 1e-3
         bins = ((level.pixels[..., channel] - low) / (high - low) * BINS).astype(np.int64).clip(0, BINS - 1)
         inside = bins[level.own]

@@ -35,18 +35,30 @@ PICTURE = click.Path(path_type=Path)
 @click.argument("swatch", type=PICTURE)
 @click.option("--size", type=SizeType(), default="1024", show_default=True, help="In pixels.")
 @click.option("--keep", type=PlaceType(), help="Keep the swatch itself, unchanged, at this place of the result.")
+@click.option(
+    "--wang",
+    type=SizeType(),
+    help="Make a set of tiles of --size whose edges, of so many colours, match in every order.",
+)
 @tileable_option("both")
 @with_options(ALL_OPTIONS)
-def expand(swatch: Path, size: tuple[int, int], keep: tuple[int, int] | None, **options: Any) -> None:
+def expand(
+    swatch: Path, size: tuple[int, int], keep: tuple[int, int] | None, wang: tuple[int, int] | None, **options: Any
+) -> None:
     """Expand SWATCH to a large texture.
 
     An interrupted or killed run is gone on with by the same command and --resume. `torchrun -m texgen expand ...`
     shares one canvas among several processes or GPUs.
     """
     from texgen.tasks.expand import expand as run
-    from texgen.tasks.outputs import make_outputs
+    from texgen.tasks.outputs import make_outputs, make_set
 
-    make_outputs(partial(run, swatch, size, keep=keep), size, **options)
+    if wang is None:
+        make_outputs(partial(run, swatch, size, keep=keep), size, **options)
+    elif keep is not None or size[0] != size[1]:
+        raise OptionError("--wang makes square tiles and keeps nothing; give --size N, and leave --keep out.")
+    else:
+        make_set(swatch, size[0], wang, **options)
 
 
 @click.command()

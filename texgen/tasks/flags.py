@@ -136,6 +136,7 @@ SWATCH_OPTIONS: list[Callable[..., Any]] = [
     click.option("--symmetry", type=click.Choice(list(SYMMETRIES)), default="none", show_default=True, help="How the material may be shown beside as it is (swatch model)."),
     map_option(),
     click.option("--guide", "guides", type=GuideType(), multiple=True, help="A map of the swatch and one of the result that are to agree (swatch model); repeatable."),
+    click.option("--orientation", type=click.Path(path_type=Path), help="Map of the result by which the material is turned: grey from 0 to 180 degrees, or a flow map (swatch model)."),
     click.option("--flatten-light", is_flag=True, help="Take slow changes of brightness out of the swatch: falling light, vignettes."),
 ]  # fmt: skip
 

@@ -17,6 +17,7 @@ from texgen.interrupt import StopSignals
 from texgen.job import Canvas, Constraints, Job
 from texgen.materials.guides import prepared_guides
 from texgen.materials.maps import Picture, prepared_maps
+from texgen.materials.orientation import Orientation
 from texgen.model import Clock, Model, Run, Texture, Workplace
 from texgen.pixels import DTYPES
 from texgen.run_folder import RunFolder, agreed_seed, check_folder
@@ -126,7 +127,8 @@ def make(request: Request, **options: Any) -> Result:
     if isinstance(knobs, SwatchKnobs):
         maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides, request.picture)
         guides = prepared_guides(knobs.guides, sizes, common.preparation)
-        given = replace(given, guides=[*given.guides, *guides])
+        orientation = None if knobs.orientation is None else Orientation.of(knobs.orientation)
+        given = replace(given, guides=[*given.guides, *guides], orientation=orientation)
     if given.place is not None:
         check_place(given.place, Size(*exemplars[0].pixels.shape[:2]), size)
     clock.lap("read")
@@ -159,6 +161,7 @@ def make(request: Request, **options: Any) -> Result:
         "bits": common.bits,
         **({"maps": {each.name: each.entry() for each in maps}} if maps else {}),
         **({"guides": [each.entry() for each in given.guides]} if given.guides else {}),
+        **({"orientation": given.orientation.entry()} if given.orientation is not None else {}),
         **request.notes,
     }
     place = team.first(partial(RunFolder, folder, entry), resume=common.resume)

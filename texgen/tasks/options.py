@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from texgen.attention import InjectionMode
     from texgen.image import ImageLike
     from texgen.materials.guides import GuideLike
-    from texgen.materials.maps import Maps
+    from texgen.materials.maps import MapLike, Maps
     from texgen.models import Backbone
     from texgen.presets import DetailKind, LoopKind
     from texgen.tasks.size import Tileable
@@ -70,6 +70,8 @@ class Options(TypedDict, total=False):
         map_guides: Names of maps by which patches are compared as well as by colour, so that bumps do not break where the colour is flat.
         guides: Pairs of maps that are to agree, (map of the swatch, map of the result) or with a weight after them: image analogies. The first is
             of the swatch's size, with several swatches a list of them; the second is stretched over the result. Swatch model.
+        orientation: A map of the result by which the material is turned: of one channel, angles from 0 to 1 for 0 to 180 degrees counterclockwise; of
+            more, a flow map, into whose vectors the swatch's upright is turned. Swatch model.
         symmetry: Of the material, for the swatch model: it may be shown turned (`rotate`), mirrored sideways (`mirror`) or both (`all`);
             `none` by default.
         callback: Called with every `Step` of a diffusion model or `State` of the swatch model, for progress and previews.
@@ -115,5 +117,6 @@ class Options(TypedDict, total=False):
     maps: Maps | None
     map_guides: Sequence[str]
     guides: Sequence[GuideLike]
+    orientation: MapLike | None
     symmetry: str
     callback: Callable[[Any], None] | None

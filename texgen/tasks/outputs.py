@@ -67,6 +67,47 @@ def make_outputs(
             report.end(target, result.timings)
 
 
+def make_set(
+    swatch: Path, size: int, colours: tuple[int, int], out: Path, bits: str, resume: bool, no_metadata: bool, progress: str, seed: int | None,
+    maps: tuple[tuple[str, Path], ...], **options: Any,
+) -> None:  # fmt: skip
+    """Make a set of Wang tiles, and write it whole."""
+    from texgen.tasks.wang import PLANE, plane_path, tile_paths, wang
+
+    for name in ("variations", "save_map", "save_field", "pyramid", "device", "dtype", "checkpoint_minutes"):
+        if options.pop(name) not in NOT_GIVEN[name]:
+            raise OptionError(f"--{name.replace('_', '-')} does not go with --wang; leave it out.")
+    files, by = maps_of(maps)
+    read = {name: [read_map(path, name) for path in paths] for name, paths in files.items()}
+    folder = _folder(out)
+    seed = agreed_seed(seed, folder / "base-0" if resume and seed is None else None, join())
+    report = _reporter(progress)
+    dtype = DTYPES[int(bits)]
+    for target in tile_paths(out, (colours[0] * colours[1]) ** 2):
+        publish.check_target(target, size, size, dtype=dtype)
+        publish.check_maps(target, size, size, {name: values[0] for name, values in read.items()})
+    publish.check_target(plane_path(out), PLANE * size, PLANE * size, dtype=dtype)
+    with publish.locked(out):
+        report.begin(out, seed)
+        made = wang(
+            swatch, size, colours, seed=seed, bits=int(bits), checkpoint=folder, resume=resume, callback=report.step,
+            map_guides=tuple(by), maps=read or None, **options,
+        )  # fmt: skip
+        made.save(out, metadata=not no_metadata)
+        made.discard()
+        timings: dict[str, float] = {}
+        for tile in made.tiles:
+            timings = {name: timings.get(name, 0.0) + seconds for name, seconds in tile.timings.items()}
+        report.end(out, timings)
+
+
+NOT_GIVEN: dict[str, tuple[Any, ...]] = {
+    "variations": (1,), "save_map": (None,), "save_field": (None,), "pyramid": (False,), "device": ("auto",), "dtype": ("auto",),
+    "checkpoint_minutes": (1.0,),
+}  # fmt: skip
+"""Values of the options that a set of tiles does not look at."""
+
+
 def _loaded(model: str, device: str, dtype: str) -> Any:
     from texgen import models
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from texgen import publish
 from texgen.errors import InputError, OptionError
 from texgen.interrupt import StopSignals
 from texgen.materials.maps import Maps, Picture, prepared_maps
+from texgen.materials.orientation import Orientation
 from texgen.model import Clock, Workplace
 from texgen.pixels import Pixels
 from texgen.run_folder import RunFolder
@@ -68,6 +71,8 @@ def render(field: str | Path, maps: Maps, out: str | Path | None = None) -> Rend
     prepared = prepared_maps(
         maps, sizes, preparation, picture=None if kept is None else Picture(tuple(kept[0]), kept[1])
     )
+    if (orientation := recipe.get("orientation")) is not None:
+        prepared = Orientation(np.zeros((1, 1, 2), np.float32), orientation["directed"]).maps(prepared, len(sizes))
     if out is not None:
         publish.check_target(Path(out), *found.size)
         publish.check_maps(Path(out), *found.size, {each.name: each.images[0] for each in prepared})

@@ -1,0 +1,163 @@
+"""Orientation of a material: turned copies of the swatches, of which each place takes those that lie as a map says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import cos, radians, sin, sqrt
+from typing import Any
+
+import numpy as np
+
+from texgen.errors import InputError
+from texgen.job import Exemplar
+from texgen.materials.guides import Guide
+from texgen.materials.maps import Map, MapLike, read_map
+
+UNDIRECTED, DIRECTED = 8, 16
+"""Copies over half a turn, and over a whole one."""
+LARGEST = 384
+"""Side in pixels of a turned copy, at most: there are many of them."""
+LEAST = 64
+WEIGHT = 2.0
+"""Of the orientation beside the colours."""
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Which way a material lies at each place.
+
+    Attributes:
+        canvas: Cosine and sine (h, w, 2), float32, of the angle by which the swatch is turned counterclockwise; of twice the angle where it is not directed.
+        directed: Whether a half turn makes a difference.
+    """
+
+    canvas: np.ndarray
+    directed: bool
+
+    @classmethod
+    def of(cls, source: MapLike) -> Orientation:
+        """As the user gives it.
+
+        Args:
+            source: A map of one channel: angles, 0 to 1 (or to the largest integer) for 0 to 180 degrees counterclockwise, not directed. Or of two and more: a
+                flow map, whose first two channels are the vector to the right and upwards, 0.5 for none, into which the swatch's upright is turned.
+
+        Raises:
+            InputError: It cannot be read, or holds no vector anywhere.
+        """
+        values = read_map(source, "orientation")
+        most = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
+        unit = values.astype(np.float32) / np.float32(most)
+        if unit.shape[2] == 1:
+            angle = unit[..., 0] * np.float32(2 * np.pi)
+            return cls(np.stack([np.cos(angle), np.sin(angle)], -1), False)
+        right, up = unit[..., 0] * 2 - 1, unit[..., 1] * 2 - 1
+        length = np.hypot(right, up)
+        if float(length.max()) < 0.1:
+            raise InputError("orientation: the vectors of the flow map are all about 0; grey 0.5 stands for 0.")
+        length = np.maximum(length, 1e-3)
+        return cls(np.stack([up / length, -right / length], -1).astype(np.float32), True)
+
+    @property
+    def angles(self) -> list[float]:
+        """By which the copies are turned, in degrees."""
+        count = DIRECTED if self.directed else UNDIRECTED
+        return [number * (360 if self.directed else 180) / count for number in range(count)]
+
+    def entry(self) -> dict[str, Any]:
+        """For the recipe."""
+        return {"sha256": Map("orientation", [self.canvas]).entry()["sha256"], "directed": self.directed}
+
+    def guide(self, exemplars: Sequence[Exemplar]) -> Guide:
+        """What each copy is, beside what the canvas wants."""
+        turns = len(self.angles)
+        images = []
+        for number, each in enumerate(exemplars):
+            angle = radians(self.angles[number % turns] * (1 if self.directed else 2))
+            images.append(np.tile(np.array([cos(angle), sin(angle)], np.float32), (*each.pixels.shape[:2], 1)))
+        return Guide(Map("orientation", images), self.canvas, WEIGHT)
+
+    def exemplars(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
+        """The turned copies of all, those of one beside each other.
+
+        Raises:
+            InputError: A swatch too small to be turned.
+        """
+        found = []
+        for each in exemplars:
+            if side_of(each.pixels) < LEAST:
+                smallest = min(each.pixels.shape[:2])
+                raise InputError(
+                    f"a swatch whose shorter side is {smallest} px is too small to be turned; give one of {round(LEAST * sqrt(2)) + 1} px."
+                )
+            for angle in self.angles:
+                labels = None if each.labels is None else turned(each.labels[..., None], angle, order=0)[..., 0]
+                found.append(Exemplar(turned(each.pixels, angle).clip(0, 1), labels))
+        return found
+
+    def maps(self, maps: Sequence[Map], count: int) -> list[Map]:
+        """Maps of `count` exemplars turned with them; that of a picture that is kept stays."""
+        return [
+            replace(
+                each,
+                images=[
+                    *(turned_map(each, image, angle) for image in each.images[:count] for angle in self.angles),
+                    *each.images[count:],
+                ],
+            )
+            for each in maps
+        ]
+
+    def guides(self, guides: Sequence[Guide], count: int) -> list[Guide]:
+        """Guides whose maps of the swatches are turned with them."""
+        return [replace(each, swatch=self.maps([each.swatch], count)[0]) for each in guides]
+
+    def own(self, coordinates: np.ndarray, sizes: Sequence[tuple[int, int]]) -> np.ndarray:
+        """Coordinates (3, H, W) of copies as those of the exemplars, (height, width) each, that they are of."""
+        turns, found = len(self.angles), coordinates.copy()
+        for number, (height, width) in enumerate(sizes):
+            middle = (min(LARGEST, int(min(height, width) / sqrt(2))) - 1) / 2
+            for turn, angle in enumerate(self.angles):
+                mine = coordinates[0] == number * turns + turn
+                c, s = cos(radians(angle)), sin(radians(angle))
+                y, x = (coordinates[axis][mine] - middle for axis in (1, 2))
+                found[0][mine] = number
+                found[1][mine] = np.rint(s * x + c * y + (height - 1) / 2)
+                found[2][mine] = np.rint(c * x - s * y + (width - 1) / 2)
+        return found
+
+
+def side_of(image: np.ndarray) -> int:
+    """Side of the square that stays inside of a picture (H, W, ...) however it is turned."""
+    return min(LARGEST, int(min(image.shape[:2]) / sqrt(2)))
+
+
+def turned(image: np.ndarray, angle: float, order: int = 3) -> np.ndarray:
+    """The square in the middle of a picture (H, W, C), turned counterclockwise by degrees, in the picture's own depth.
+
+    Args:
+        image: Of any depth.
+        angle: In degrees.
+        order: Of the splines that it is interpolated by; 0 takes the nearest pixel.
+    """
+    from scipy.ndimage import map_coordinates
+
+    side, (height, width) = side_of(image), image.shape[:2]
+    down, across = np.indices((side, side)) - (side - 1) / 2
+    c, s = cos(radians(angle)), sin(radians(angle))
+    y, x = s * across + c * down + (height - 1) / 2, c * across - s * down + (width - 1) / 2
+    values = [
+        map_coordinates(np.float32(image[..., n]) if order else image[..., n], [y, x], order=order, mode="nearest")
+        for n in range(image.shape[2])
+    ]
+    found = np.stack(values, -1)
+    if image.dtype.kind == "u" and order:
+        found = np.rint(found).clip(0, np.iinfo(image.dtype).max)
+    return found.astype(image.dtype)
+
+
+def turned_map(kind: Map, image: np.ndarray, angle: float) -> np.ndarray:
+    """The same of an image of a map; vectors turn with it."""
+    found = turned(image, angle)
+    return kind.rotated(found, angle) if kind.is_normal and angle else found

@@ -1,0 +1,218 @@
+"""Wang tiles: a set whose edges match in every order, so that a plane of them never repeats."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Unpack
+
+import numpy as np
+import torch
+
+from texgen import publish
+from texgen.errors import OptionError
+from texgen.image import ImageLike
+from texgen.job import Constraints
+from texgen.keep import Kept
+from texgen.materials.maps import Picture
+from texgen.pixels import Pixels
+from texgen.run_folder import agreed_seed
+from texgen.swatch.model import NAME
+from texgen.tasks.make import Request, make
+from texgen.tasks.options import Options
+from texgen.tasks.result import Result
+from texgen.team import Team
+from tiling import Tile
+
+MOST_COLOURS = 4
+STRIP = 1 / 8
+"""Of a tile's side, at each edge, that all tiles with this edge share."""
+PLANE = 16
+"""Tiles a side of the plane that is made for looking."""
+
+
+class Edges(NamedTuple):
+    """The colours of a tile's edges; tiles fit where the colours of the edges that meet are the same."""
+
+    north: int
+    east: int
+    south: int
+    west: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WangSet:
+    """A set of tiles.
+
+    Attributes:
+        tiles: One for each combination of edges, each with its maps.
+        edges: Of the tiles.
+        recipe: Of the set.
+        folder: That holds the runs, if any.
+    """
+
+    tiles: Sequence[Result]
+    edges: Sequence[Edges]
+    recipe: dict[str, Any]
+    folder: Path | None = None
+
+    def plane(self, rows: int = PLANE, columns: int = PLANE, seed: int = 0) -> np.ndarray:
+        """Numbers of tiles (rows, columns) whose edges match, at random; the plane repeats without a seam."""
+        random = np.random.default_rng(seed)
+        colours = [1 + max(getattr(edges, side) for edges in self.edges) for side in ("north", "west")]
+        north, west = (random.integers(0, count, (rows, columns)).tolist() for count in colours)
+        number = {edges: index for index, edges in enumerate(self.edges)}
+        found = np.empty((rows, columns), np.int64)
+        for y, x in np.ndindex(rows, columns):
+            wanted = Edges(north[y][x], west[y][(x + 1) % columns], north[(y + 1) % rows][x], west[y][x])
+            found[y, x] = number[wanted]
+        return found
+
+    def save(self, path: str | Path, metadata: bool = True) -> None:
+        """Write each tile as `Result.save` would, as `wall_00.png` and so on; the edges of each as `wall_wang.json`; a plane of 16x16 as `wall_plane.png`.
+
+        Raises:
+            OptionError, ResourceError: As `Result.save`.
+        """
+        path = Path(path)
+        paths = tile_paths(path, len(self.tiles))
+        side = self.tiles[0].pixels.shape[0]
+        publish.check_target(plane_path(path), PLANE * side, PLANE * side, dtype=self.tiles[0].pixels.dtype)
+        for tile, where in zip(self.tiles, paths, strict=True):
+            tile.save(where, metadata)
+        numbers = self.plane()
+        shown = [tile.pixels[0:side] for tile in self.tiles]
+        plane = np.concatenate([np.concatenate([shown[n] for n in row], 1) for row in numbers])
+        publish.save_image(plane_path(path), plane, self.recipe if metadata else None)
+        tiles = [{"file": where.name, **edges._asdict()} for where, edges in zip(paths, self.edges, strict=True)]
+        publish.save_json(index_path(path), {"tiles": tiles, "plane": numbers.tolist(), "recipe": self.recipe})
+
+    def discard(self) -> None:
+        """Take away the folder that held the runs; to be called when all is saved."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def tile_paths(path: Path, count: int) -> list[Path]:
+    """Where the tiles of a set go: `wall.png` to `wall_00.png`, `wall_01.png`, ..."""
+    return [path.with_name(f"{path.stem}_{number:02d}{path.suffix}") for number in range(count)]
+
+
+def plane_path(path: Path) -> Path:
+    """Where the plane for looking goes."""
+    return path.with_name(f"{path.stem}_plane{path.suffix}")
+
+
+def index_path(path: Path) -> Path:
+    """Where the edges of each tile are listed."""
+    return path.with_name(f"{path.stem}_wang.json")
+
+
+def wang(image: ImageLike, size: int = 256, colours: tuple[int, int] = (2, 2), **options: Unpack[Options]) -> WangSet:
+    """A complete set of Wang tiles of a swatch: one for each combination of the colours of its edges.
+
+    For every colour a texture that repeats is made; all of them share what lies around their corner. A strip of it, an eighth of the tile wide, is kept
+    along each edge of that colour; the inside of each tile is filled.
+
+    Args:
+        image: The swatch, as in `expand`.
+        size: Side of a tile in pixels, at least 64.
+        colours: Of the edges between rows, and between columns, each from 1 to 4; the set has the product of their squares, 16 tiles for 2x2.
+        options: Those of `texgen.Options`, but for `tileable` and `model`; `checkpoint` holds a folder for each run.
+
+    Raises:
+        OptionError: Another model, `tileable`, or colours out of their range.
+        InputError, ResourceError, KeyboardInterrupt: As `expand`.
+
+    Example:
+        >>> wang("grass.png", 256, (2, 2), seed=7).save("grass_tile.png")  # doctest: +SKIP
+
+    References:
+        Cohen, Shade, Hiller, Deussen, "Wang Tiles for Image and Texture Generation", SIGGRAPH 2003, https://doi.org/10.1145/882262.882265.
+    """
+    if options.pop("model", NAME) != NAME or options.pop("tileable", "both") != "both":
+        raise OptionError(
+            "Wang tiles are made by the swatch model, and meet on all sides; leave model and tileable out."
+        )
+    if len(colours) != 2 or not all(1 <= colour <= MOST_COLOURS for colour in colours):
+        raise OptionError(f"colours={colours!r} must be two numbers from 1 to {MOST_COLOURS}.")
+    given = options.pop("checkpoint", None)
+    folder = None if given is None else Path(given)
+    options["seed"] = seed = agreed_seed(options.get("seed"), None, Team())
+    runs = _Runs(image, size, dict(options), folder)
+    north, east, south, west = strips = _strips(size)
+    corners = (north | south) & (east | west)
+    bases = [runs.made("base-0", "both")]
+    for number in range(1, max(colours)):
+        bases.append(runs.made(f"base-{number}", "both", [(corners, bases[0])]))
+    rows, columns = (range(count) for count in colours)
+    edges = [Edges(*each) for each in itertools.product(rows, columns, rows, columns)]
+    tiles = [
+        runs.made(f"tile-{number}", "none", [(part, bases[c]) for part, c in zip(strips, edge, strict=True)])
+        for number, edge in enumerate(edges)
+    ]
+    recipe = {"task": "wang", "colours": list(colours), "seed": seed, "size": size, "tiles": tiles[0].recipe}
+    return WangSet(tiles=tiles, edges=edges, recipe=recipe, folder=folder)
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """The runs that a set takes.
+
+    Attributes:
+        image, size: As in `wang`.
+        options: Of each run.
+        folder: That holds a folder for each run, if any.
+    """
+
+    image: ImageLike
+    size: int
+    options: dict[str, Any]
+    folder: Path | None
+
+    def made(self, name: str, tileable: str, given: Sequence[tuple[np.ndarray, Result]] = ()) -> Result:
+        """A texture around what is given: parts (H, W), bool, of other textures of its size."""
+        options = {**self.options, "tileable": tileable}
+        if self.folder is not None:
+            self.folder.mkdir(exist_ok=True)
+            options["checkpoint"] = self.folder / name
+        size, constraints, picture = (self.size, self.size), Constraints(), None
+        if given:
+            constraints, picture = Constraints(kept=self._kept(given)), Picture(size, is_swatch=False)
+            options["maps"] = self._maps(given)
+        request = Request(
+            task="wang", sources=[self.image], size=size, constraints=constraints, picture=picture, notes={"part": name}
+        )
+        return make(request, **options)
+
+    def _kept(self, given: Sequence[tuple[np.ndarray, Result]]) -> Kept:
+        pixels = _composed([(part, result.pixels) for part, result in given]).astype(np.float32)
+        pixels /= np.iinfo(given[0][1].pixels.dtype).max
+        mask = torch.from_numpy(np.logical_or.reduce([part for part, _ in given]))
+        return Kept(torch.from_numpy(pixels).permute(2, 0, 1)[None], mask, Tile(0, 0, self.size, self.size))
+
+    def _maps(self, given: Sequence[tuple[np.ndarray, Result]]) -> Mapping[str, Any]:
+        """Those of the swatches, and last that of what is given."""
+        found = {}
+        for name, images in (self.options.get("maps") or {}).items():
+            own = list(images) if isinstance(images, list | tuple) else [images]
+            found[name] = [*own, _composed([(part, result.maps[name]) for part, result in given])]
+        return found
+
+
+def _composed(parts: Sequence[tuple[np.ndarray, Pixels]]) -> np.ndarray:
+    """Parts of pictures of one size, (H, W, C); 0 elsewhere."""
+    found = np.zeros(parts[0][1].shape, parts[0][1].dtype)
+    for part, pixels in parts:
+        found[part] = pixels[0 : len(part)][part]
+    return found
+
+
+def _strips(size: int) -> list[np.ndarray]:
+    """The pixels (H, W), bool, along the edges of a tile, in the order of `Edges`."""
+    wide = round(size * STRIP)
+    y, x = np.indices((size, size))
+    return [y < wide, x >= size - wide, y >= size - wide, x < wide]
