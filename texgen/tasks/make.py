@@ -208,8 +208,10 @@ def _divided(options: dict[str, Any], verb: str) -> tuple[_Common, SwatchKnobs |
     for name in options.keys() - ours - known.keys():
         if name not in foreign:
             raise TypeError(f"{verb}() got an unexpected keyword argument {name!r}")
-        if options[name] is not None and options[name] != foreign[name]:
-            raise OptionError(f"{name}={options[name]!r} is for {other.WHOSE}; leave it out, or choose another model.")
+        value, default = options[name], foreign[name]
+        if value is not None and not (isinstance(value, type(default)) and value == default):
+            said = f"{name}={value!r}" if isinstance(value, str | int | float) else name
+            raise OptionError(f"{said} is for {other.WHOSE}; leave it out, or choose another model.")
     return common, kind(**{name: value for name, value in options.items() if name in known})
 
 

@@ -1,0 +1,130 @@
+"""Wang tiles: edges of one colour are the same, planes match, sets are whole or not there."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import texgen
+from texgen import cli
+from texgen.errors import OptionError
+
+QUICK = {"preset": "draft", "seed": 1}
+
+
+def test_edges_of_one_colour_are_the_same_and_all_tiles_differ(stationary):
+    height = np.asarray(Image.open(stationary).convert("L"))
+    made = texgen.wang(stationary, 64, (2, 2), maps={"height": height}, **QUICK)
+    assert len(made.tiles) == 16 == len(set(made.edges))
+    pictures = [tile.pixels[0:64] for tile in made.tiles]
+    assert len({picture.tobytes() for picture in pictures}) == 16
+    inside = slice(0, 64)
+    strips = {
+        "north": (slice(0, 8), inside),
+        "south": (slice(56, 64), inside),
+        "west": (inside, slice(0, 8)),
+        "east": (inside, slice(56, 64)),
+    }
+    for side, where in strips.items():
+        for colour in (0, 1):
+            mine = [n for n, edges in enumerate(made.edges) if getattr(edges, side) == colour]
+            assert all(np.array_equal(pictures[n][where], pictures[mine[0]][where]) for n in mine)
+            maps = [made.tiles[n].maps["height"][0:64][where] for n in mine]
+            assert all(np.array_equal(each, maps[0]) for each in maps)
+    numbers = made.plane(6, 5, seed=3)
+    for y, x in np.ndindex(6, 5):
+        here, right, below = (made.edges[n] for n in (numbers[y, x], numbers[y, (x + 1) % 5], numbers[(y + 1) % 6, x]))
+        assert here.east == right.west and here.south == below.north
+
+
+def seam_over_lines(plane: np.ndarray, side: int) -> float:
+    """Gradient across the tiles' borders over that of the other columns."""
+    change = np.abs(np.diff(plane.astype(float), axis=1)).mean((0, 2))
+    border = np.arange(len(change)) % side == side - 1
+    return float(change[border].mean() / change[~border].mean())
+
+
+def test_no_seam_is_to_be_seen_in_a_plane(stationary):
+    made = texgen.wang(stationary, 96, (2, 2), **QUICK)
+    shown = [tile.pixels[0:96] for tile in made.tiles]
+    plane = np.concatenate([np.concatenate([shown[n] for n in row], 1) for row in made.plane(4, 4)])
+    assert 0.8 < seam_over_lines(plane, 96) < 1.2
+
+
+def test_the_command_line_writes_the_set_its_index_and_a_plane(stationary, tmp_path):
+    command = [
+        "expand",
+        stationary,
+        "--wang",
+        "1x2",
+        "--size",
+        "64",
+        "-o",
+        tmp_path / "t.png",
+        "--preset",
+        "draft",
+        "--seed",
+        "1",
+    ]
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(part) for part in command])
+    assert stop.value.code == 0
+    index = json.loads((tmp_path / "t_wang.json").read_text())
+    assert [tile["file"] for tile in index["tiles"]] == [f"t_{n:02d}.png" for n in range(4)]
+    assert {(tile["west"], tile["east"]) for tile in index["tiles"]} <= {(0, 0), (0, 1), (1, 0), (1, 1)}
+    plane = np.asarray(Image.open(tmp_path / "t_plane.png"))
+    assert plane.shape == (1024, 1024, 3)
+    first = np.asarray(Image.open(tmp_path / index["tiles"][index["plane"][0][0]]["file"]))
+    assert np.array_equal(plane[:64, :64], first)
+    assert not (tmp_path / ".t.png.texgen").exists()
+
+
+def test_an_interrupted_set_goes_on_to_the_same_bytes(stationary, tmp_path):
+    whole = texgen.wang(stationary, 64, (1, 2), **QUICK)
+    seen = []
+
+    def interrupt(state) -> None:
+        seen.append(state)
+        if len(seen) > 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        texgen.wang(stationary, 64, (1, 2), checkpoint=tmp_path / "run", callback=interrupt, **QUICK)
+    assert 1 <= len(list((tmp_path / "run").iterdir())) < 6
+    again = texgen.wang(stationary, 64, (1, 2), checkpoint=tmp_path / "run", resume=True, **QUICK)
+    for one, other in zip(whole.tiles, again.tiles, strict=True):
+        assert np.array_equal(one.pixels[0:64], other.pixels[0:64])
+    again.discard()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: texgen.wang(s, 64, (2, 5)), "must be two numbers from 1 to 4"),
+        (lambda s: texgen.wang(s, 64, model="mini"), "made by the swatch model"),
+        (lambda s: texgen.wang(s, 64, tileable="x"), "meet on all sides"),
+        (lambda s: texgen.wang(s, 32), "is too small; at least 64"),
+    ],
+)
+def test_sets_that_make_no_sense_are_refused(stationary, call, message):
+    with pytest.raises(OptionError, match=message):
+        call(stationary)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--variations", "2"], "--variations does not go with --wang"),
+        (["--keep", "0,0"], "makes square tiles and keeps nothing"),
+        (["--size", "64x96"], "makes square tiles"),
+        (["--save-field", "f.tif"], "--save-field does not go with --wang"),
+    ],
+)
+def test_options_that_do_not_go_with_sets_are_refused(stationary, tmp_path, capsys, more, message):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["expand", str(stationary), "--wang", "2x2", "-o", str(tmp_path / "t.png"), *more])
+    assert stop.value.code == 2 and message in capsys.readouterr().err
