@@ -2,6 +2,7 @@
 
 python benchmarks/readme_pictures.py presets          # one run per preset at 1024 px, seed 7
 python benchmarks/readme_pictures.py layout           # rough plans and what became of them
+python benchmarks/readme_pictures.py guides           # stones along drawn joints, shingles and grain along a flow
 python benchmarks/readme_pictures.py paint            # a label map, painted sharply and with soft borders
 python benchmarks/readme_pictures.py fill             # a hole filled, a picture made to tile
 python benchmarks/readme_pictures.py maps             # a texture and its normals, in register
@@ -30,7 +31,9 @@ from texgen import image as images
 ROOT = Path(__file__).parent.parent
 SWATCH = ROOT / "examples" / "swatches" / "stone_wall.jpg"
 DOCS = ROOT / "docs"
-PLAN, MAP, HOLE = (ROOT / "examples" / name for name in ("plan.png", "map.png", "hole.png"))
+PLAN, MAP, HOLE, JOINTS, STONES, FLOW = (
+    ROOT / "examples" / f"{name}.png" for name in ("plan", "map", "hole", "joints", "stones", "flow")
+)
 HERO, CROP, LARGE = 420, 320, 800
 LAID_OUT = ("forest_floor", "stone_wall", "sandstone")
 
@@ -86,18 +89,67 @@ def rough(swatch: Image.Image, height: int = 512, width: int = 768) -> Image.Ima
 
 def layouts() -> Image.Image:
     """Plans above, textures below; how well they agree is printed."""
-    backbone, columns = texgen.load("mini"), []
+    columns = []
     for name in LAID_OUT:
         path = next(SWATCH.parent.glob(f"{name}.*"))
         with Image.open(path) as swatch:
             plan = rough(swatch)
-        result = texgen.layout(path, plan, model=backbone, preset="draft", seed=1)
+        result = texgen.layout(path, plan, seed=1)
         agreement = layout_agreement(images.read(result.image), images.read(plan))
         print(name, f"correlation of 64 px means {agreement:.2f}")
         if name == LAID_OUT[0]:
             plan.save(PLAN)
         columns.append(Image.fromarray(np.concatenate([np.asarray(plan), np.asarray(result.image)])))
     return beside(columns, columns[0].height * 2 // 3)
+
+
+def joints(swatch: np.ndarray) -> np.ndarray:
+    """Where a wall's mortar is, which is yellower than its stones, (H, W), uint8."""
+    yellow = gaussian_filter(swatch[..., 0] - swatch[..., 2] + 0.15 * swatch.mean(2), 2)
+    mortar = (yellow > np.quantile(yellow, 0.8)).astype(np.float32)
+    return np.rint(gaussian_filter(mortar, 2) * 255).astype(np.uint8)
+
+
+def cells(side: int = 768, rows: int = 6, columns: int = 5) -> np.ndarray:
+    """Joints between the cells of uneven points, (side, side), uint8; they repeat without a seam."""
+    random, places = np.random.default_rng(3), []
+    for row in range(rows):
+        for column in range(columns):
+            y = (row + 0.5 + 0.25 * random.standard_normal()) * side / rows
+            places.append((y, (column + 0.5 + row % 2 / 2 + 0.2 * random.standard_normal()) * side / columns))
+    y, x = np.mgrid[:side, :side].astype(float)
+    away = [
+        np.hypot(*((at - p + side / 2) % side - side / 2 for at, p in zip((y, x), place, strict=True)))
+        for place in places
+    ]
+    nearest, next_ = np.sort(np.stack(away), 0)[:2]
+    return np.rint(gaussian_filter((next_ - nearest < 14).astype(np.float32), 2, mode="wrap") * 255).astype(np.uint8)
+
+
+def flow(side: int = 768) -> np.ndarray:
+    """A stream around two whirls, as a flow map (side, side, 3), uint8: red to the right, green upwards."""
+    y, x = np.mgrid[:side, :side] / side
+    right, down = np.zeros((side, side)), np.full((side, side), -0.6)
+    for left, top, sense, reach in ((0.33, 0.39, 1.0, 0.16), (0.73, 0.68, -1.0, 0.14)):
+        dx, dy = x - left, y - top
+        strength = sense * 2.2 / reach * np.exp(-(dx**2 + dy**2) / reach**2)
+        right, down = right - strength * dy, down + strength * dx
+    length = np.hypot(right, down)
+    vectors = np.stack([right / length, -down / length, np.zeros_like(length)], -1)
+    return np.rint((vectors + 1) / 2 * 255).astype(np.uint8)
+
+
+def guided() -> Image.Image:
+    """Drawn joints and stones along them; a flow map, shingles and grain along it."""
+    with Image.open(SWATCH) as swatch:
+        Image.fromarray(joints(np.asarray(swatch.convert("RGB"), np.float32))).save(JOINTS)
+    Image.fromarray(cells()).save(STONES)
+    Image.fromarray(flow()).save(FLOW)
+    options = {"size": 768, "seed": 1}
+    stones = texgen.expand(SWATCH, guides=[(JOINTS, STONES, 2.0)], **options).image
+    swatches = (SWATCH.with_name("roof_shingles.jpg"), ROOT / "benchmarks" / "swatches" / "long_grain.png")
+    turned = [texgen.expand(path, orientation=FLOW, tileable="none", **options).image for path in swatches]
+    return beside([Image.open(STONES).convert("RGB"), stones, Image.open(FLOW), *turned], 400)
 
 
 def label_map(height: int = 512, width: int = 768) -> Image.Image:
@@ -112,9 +164,8 @@ def painted() -> Image.Image:
     """The map, painted sharply, and with soft borders."""
     label_map().save(MAP)
     materials = {"green": SWATCH.with_name("forest_floor.jpg"), "gray": SWATCH}
-    backbone = texgen.load("mini")
-    sharp = texgen.paint(materials, MAP, model=backbone, preset="draft", seed=1)
-    soft = texgen.paint(materials, MAP, softness=160, model=backbone, preset="draft", seed=1)
+    sharp = texgen.paint(materials, MAP, seed=1)
+    soft = texgen.paint(materials, MAP, softness=160, seed=1)
     return beside([label_map(), sharp.image, soft.image], 400)
 
 
@@ -129,13 +180,12 @@ def hole(height: int, width: int) -> np.ndarray:
 
 def filled() -> Image.Image:
     """A wall with a hole, filled; beside, a piece of sandstone repeated as it is, and made to tile."""
-    backbone = texgen.load("mini")
     with Image.open(SWATCH) as swatch, Image.open(SWATCH.with_name("sandstone.jpg")) as stone:
         wall, piece = swatch.convert("RGB"), stone.convert("RGB").crop((0, 0, 440, 440))
     mask = hole(wall.height, wall.width)
     Image.fromarray(np.repeat(mask[..., None], 3, 2).astype(np.uint8) * 255).save(HOLE)
-    mended = texgen.fill(wall, HOLE, model=backbone, seed=1).image
-    tiled = texgen.tile(piece, model=backbone, seed=1).image
+    mended = texgen.fill(wall, HOLE, seed=1).image
+    tiled = texgen.tile(piece, seed=1).image
     spoilt = Image.fromarray(np.where(mask[..., None], np.uint8(255), np.asarray(wall)))
     return beside([spoilt, mended, repeated(piece, 2), repeated(tiled, 2)], 440)
 
@@ -193,7 +243,7 @@ def beside(pictures: list[Image.Image], height: int) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["presets", "layout", "paint", "fill", "maps", "light", "large"])
+    parser.add_argument("what", choices=["presets", "layout", "guides", "paint", "fill", "maps", "light", "large"])
     parser.add_argument("path", type=Path, nargs="?")
     arguments = parser.parse_args()
     DOCS.mkdir(exist_ok=True)
@@ -201,6 +251,8 @@ def main() -> None:
         of_presets()
     elif arguments.what == "layout":
         layouts().save(DOCS / "layout.jpg", quality=88)
+    elif arguments.what == "guides":
+        guided().save(DOCS / "guides.jpg", quality=88)
     elif arguments.what == "paint":
         painted().save(DOCS / "paint.jpg", quality=88)
     elif arguments.what == "fill":

@@ -17,6 +17,8 @@ from texgen.swatch.field import Kept
 from texgen.swatch.steering import Given, Steering
 from texgen.swatch.synthesis import torus_of
 
+REACHED = (0.05, 0.95)
+"""Quantiles of the swatch's low frequencies that a layout is cut to: what lies beyond is in a few places only, which would be shown again and again."""
 LAYOUT_PX = 16.0
 """Deviation of the blur that leaves the low frequencies which a layout and its texture share."""
 
@@ -91,7 +93,8 @@ class Setup:
             swatches = [_blurred(each.pixels, LAYOUT_PX) for each in self.job.exemplars]
             plan = given.layout.image[0].permute(1, 2, 0).numpy()
             scale = plan.shape[0] / self.job.canvas.size.height
-            plan = _blurred(plan, LAYOUT_PX * scale)
+            shown = np.concatenate([swatch.reshape(-1, swatch.shape[2]) for swatch in swatches])
+            plan = _blurred(plan, LAYOUT_PX * scale).clip(*np.quantile(shown, REACHED, axis=0).astype(np.float32))
             guides.append(Guide(Map("layout", swatches), plan, given.layout.weight, ROUGH))
         return [guide.scaled(deviation) for guide in [*guides, *self._borders()]]
 
