@@ -14,7 +14,8 @@ from texgen import image as images
 from texgen.errors import InputError, OptionError
 from texgen.exemplar import encode_exemplar
 from texgen.image import NONE
-from texgen.keep import MARGIN_PX, Kept, filled_in, on_grid
+from texgen.keep import Kept, filled_in, on_grid
+from texgen.rim import MARGIN
 from tiling import Size, Tile
 
 QUICK = {"preset": "draft", "seed": 1}
@@ -250,10 +251,10 @@ def test_tiles_of_a_filled_picture_agree_where_the_rim_crosses_their_border():
     made = torch.rand(1, 3, 640, 640, generator=generator(1))
     size = Size(640, 640)
     once = kept.apply(made, Tile(0, 0, 640, 640), size)
-    grown = Tile(512 - MARGIN_PX, 300, 640, 512 + MARGIN_PX)
+    grown = Tile(512 - MARGIN, 300, 640, 512 + MARGIN)
     part = kept.apply(made[..., grown.top :, grown.left : grown.right], grown, size)
     torch.testing.assert_close(
-        part[..., MARGIN_PX:, MARGIN_PX:-MARGIN_PX], once[..., 512:, 300 + MARGIN_PX : 512], atol=1e-5, rtol=0
+        part[..., MARGIN:, MARGIN:-MARGIN], once[..., 512:, 300 + MARGIN : 512], atol=1e-5, rtol=0
     )
 
 

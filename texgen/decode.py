@@ -13,10 +13,11 @@ from torch import Tensor
 
 from texgen.detail import Detail
 from texgen.image import to_integers
-from texgen.keep import MARGIN_PX, Kept
+from texgen.keep import Kept
 from texgen.models import Backbone
 from texgen.models.tiled_vae import fixed_statistics, gather_statistics
 from texgen.pixels import PixelFile
+from texgen.rim import MARGIN
 from tiling import Size, Tile, Wrap, canvas_size, cut, cut_from, plan_cores
 
 CORE = 64
@@ -65,7 +66,7 @@ class CanvasDecoder:
         if self.kept is None:
             return self._made(core).clamp(0, 1)
         factor, canvas = self.backbone.factor, self.canvas.scaled(self.backbone.factor)
-        grown = core.grown(-(-MARGIN_PX // factor), self.canvas, self.wrap)
+        grown = core.grown(-(-MARGIN // factor), self.canvas, self.wrap)
         area = grown.scaled(factor)
         met = self.kept.whole(area, canvas)
         if met is None:

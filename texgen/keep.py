@@ -10,12 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from texgen.models import Backbone
-from tiling import Size, Tile, Wrap, bordered
-
-REACHES_PX = (8, 4, 2, 1)
-"""Deviations of the Gaussians over which a mismatch at the rim fades: what is wide along the rim reaches far, what is fine does not."""
-MARGIN_PX = 3 * sum(REACHES_PX)
-"""What is looked at around a tile to let it meet the kept pixels."""
+from texgen.rim import faded
+from tiling import Size, Tile
 
 
 class Given(NamedTuple):
@@ -70,24 +66,19 @@ class Kept:
         return torch.stack([torch.zeros(tuple(canvas), dtype=torch.long), y.expand(*canvas), x.expand(*canvas)])
 
     def apply(self, made: Tensor, area: Tile, canvas: Size) -> Tensor:
-        """A part of the result (1, 3, h, w) with the kept pixels in it, and what remains of a mismatch faded into the rest.
-
-        The mismatch at kept pixels is carried on by normalised Gaussian means, the widest first, each of what the wider ones
-        left: in full at the rim, and to nothing three of the widest deviations from it. No step is left, in colour or in grain.
+        """A part of the result (1, 3, h, w) with the kept pixels in it, and what remains of a mismatch faded into the rest, see `texgen.rim`.
 
         Args:
             made: Pixels of `area`.
-            area: On the canvas, in px, `MARGIN_PX` larger than what is wanted.
+            area: On the canvas, in px, `rim.MARGIN` larger than what is wanted.
             canvas: In px.
         """
         image, mask = self._cut(area, canvas)
         if not bool(mask.any()):
             return made
-        weight = mask[None, None].float()
-        for reach in REACHES_PX:
-            spread = _gaussian(torch.cat([(image - made) * weight, weight], 1), reach)
-            made = made + spread[:, :3] / spread[:, 3:].clamp_min(0.5)
-        return torch.where(mask, image, made)
+        mismatch = ((image - made) * mask)[0].permute(1, 2, 0).contiguous().numpy()
+        change = torch.from_numpy(faded(mismatch, mask.float().numpy())).permute(2, 0, 1)[None]
+        return torch.where(mask, image, made + change)
 
     def whole(self, area: Tile, canvas: Size) -> Tensor | None:
         """The picture (1, 3, h, w) in an area in px of which all is kept; None of any other."""
@@ -146,14 +137,3 @@ def _pulled(total: Tensor, weight: Tensor) -> Tensor:
     below = F.interpolate(_pulled(*coarse), scale_factor=2, mode="bilinear", align_corners=False)
     below = below[..., : total.shape[-2], : total.shape[-1]]
     return torch.where(weight > 0, total / weight.clamp_min(1e-6), below)
-
-
-def _gaussian(values: Tensor, deviation: int) -> Tensor:
-    """Separable blur of (1, C, H, W), borders repeated."""
-    reach = torch.arange(-3 * deviation, 3 * deviation + 1)
-    profile = torch.exp(-0.5 * (reach / deviation) ** 2)
-    channels = values.shape[1]
-    kernel = (profile / profile.sum()).expand(channels, 1, -1)
-    grown = bordered(values, 3 * deviation, Wrap())
-    grown = F.conv2d(grown, kernel[..., None], groups=channels)
-    return F.conv2d(grown, kernel[..., None, :], groups=channels)

@@ -6,26 +6,22 @@ import json
 import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt
 
 from texgen.encode import BIG, TIFF_TILE
 from texgen.errors import InputError
 from texgen.materials.maps import turned
 from texgen.publish import published
+from texgen.rim import COMPARED, MARGIN, faded
 from texgen.swatch import kernels
 from texgen.swatch.atlas import Atlas
 from tiling import Size
 
-REACHES = (8, 4, 2, 1)
-"""Deviations in pixels of the Gaussians over which a mismatch at a rim fades: what is wide along it reaches far, what is fine does not."""
-MARGIN, COMPARED = 3 * sum(REACHES), 3 * max(REACHES)
-"""Pixels around a rim that are looked at, and of what is given those that are compared."""
 VOTE = 0.5
 """Standard deviation of a patch's weights in a vote, in half patches."""
 
@@ -176,11 +172,9 @@ class Rendering:
         return found
 
     def _joined(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the torus of which a part is given, and what remains of a mismatch at the rim faded into the rest.
+        """Rows of the torus of which a part is given, and what remains of a mismatch at the rim faded into the rest, see `texgen.rim`.
 
-        The mismatch at a given pixel is what it differs by from what the piece of the nearest pixel that is not given would show there. It is
-        carried on by normalised Gaussian means, the widest first, each of what the wider ones left: in full at the rim, and to nothing three of
-        the widest deviations from it. No step is left, in colour or in grain.
+        The mismatch at a given pixel is what it differs by from what the piece of the nearest pixel that is not given would show there.
         """
         above, below = top - MARGIN, bottom + MARGIN
         values, blended = self._voted(above, below)
@@ -196,17 +190,11 @@ class Rendering:
         comparable[comparable] = self.weights[sy[comparable], sx[comparable]] > 0
         mismatch = np.zeros_like(values)
         mismatch[comparable] = given[comparable] - self.sheet[sy[comparable], sx[comparable]]
-        weight = comparable.astype(np.float32)
-        change = np.zeros_like(values)
-        for deviation in REACHES:
-            blur = partial(gaussian_filter, sigma=deviation, truncate=3.0, mode="nearest")
-            spread = np.maximum(blur(weight), 0.5)
-            for c in range(values.shape[2]):
-                change[..., c] += blur((mismatch[..., c] - change[..., c]) * weight) / spread
-        faded = (np.abs(change).max(-1) > 0) & ~known
+        change = faded(mismatch, comparable.astype(np.float32))
+        moved = (np.abs(change).max(-1) > 0) & ~known
         values = np.where(known[..., None], given, values + change)
         here = np.s_[MARGIN : len(values) - MARGIN, reach : reach + width]
-        return values[here], (blended[:, columns] | faded)[here]
+        return values[here], (blended[:, columns] | moved)[here]
 
 
 def vote_window(side: int) -> np.ndarray:
