@@ -104,11 +104,6 @@ def main() -> None:
     )
     print(f"noise prediction {forward:.3f} s, AD iteration {iteration:.3f} s a tile")
     against_published(backbone, arguments.size)
-    for preset in ("draft", "standard"):
-        started = time.perf_counter()
-        result = texgen.expand(SWATCH, 1024, model=backbone, preset=preset, seed=7)
-        taken = time.perf_counter() - started
-        print(f"{preset} 1024x1024: {taken:.1f} s, {taken / 1.048576:.1f} s per megapixel, stages {result.timings}")
     print(f"peak memory {peak_gib():.2f} GiB")
 
 

@@ -36,6 +36,8 @@ TRIAL = 2
 """Iterations after which candidates are compared."""
 MEDIAN = 0.7
 """Of the distances to the keys, relative to their mean."""
+LITTLE = 1 << 20
+"""Pixels to be made around given ones, up to which starts of all sizes of pieces are compared."""
 PIECE, MOST_COPIED = 62, 0.3
 """Side in pixels of a piece that looks copied where it is shown whole, and the share of these a candidate may have."""
 MARGIN = 32
@@ -202,10 +204,10 @@ class Synthesis:
 
     @property
     def candidates(self) -> int:
-        """Starts that are compared: more around what is given, where there is less to make."""
-        return max(1, self.settings.candidates) * (
-            1 if self.steering is None or self.steering.given is None else len(AROUND_GIVEN)
-        )
+        """Starts that are compared: more around what is given, where there is little to make."""
+        given = None if self.steering is None else self.steering.given
+        few = given is not None and self.canvas.area - int(given.mask.sum()) <= LITTLE
+        return max(1, self.settings.candidates) * (len(AROUND_GIVEN) if few else 1)
 
     @property
     def workers(self) -> int:
