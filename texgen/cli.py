@@ -29,7 +29,7 @@ def models() -> None:
     """List what --model takes."""
     from texgen.models.load import BUNDLED
 
-    click.echo("swatch\tthe swatch's own patches, no weights; the default of expand, works offline")
+    click.echo("swatch\tthe swatch's own patches, no weights; the default, works offline")
     for name, folder in BUNDLED.items():
         size = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
         click.echo(f"{name}\tbundled, {size:.0f} MiB, works offline")

@@ -131,14 +131,13 @@ class Rendering:
 
     def rows(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the map, (bottom - top, width, C), float32: each pixel's own, blended where pieces meet; and where that is, (rows, width), bool."""
-        known = self._known(top, bottom)
+        known, width = self._known(top, bottom), self.field.size.width
         if known is None:
             values, blended = self._voted(top, bottom)
-        elif known.all():
+        elif known[:, :width].all():
             values, blended = self._given(top, bottom), np.zeros(known.shape, bool)
         else:
             values, blended = self._joined(top, bottom)
-        width = self.field.size.width
         return values[:, :width], blended[:, :width]
 
     def _voted(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
