@@ -182,7 +182,7 @@ def test_a_flow_map_turns_the_upright_into_its_vectors():
 
 def test_a_turned_picture_is_the_picture_turned():
     picture = np.random.default_rng(0).integers(0, 256, (101, 101, 3), np.uint8)
-    side = side_of(picture)
+    side = side_of(picture.shape)
     first = (101 - side) // 2
     middle = np.rot90(picture)[first : first + side, first : first + side]
     np.testing.assert_array_equal(turned(picture, 90), middle)

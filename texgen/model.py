@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -112,6 +112,25 @@ class Run(Protocol):
             ResourceError: Out of memory or disk.
             KeyboardInterrupt: The user asked for it.
         """
+
+
+def followed(run: Run, place: Workplace, callback: Callable[[Any], None] | None = None) -> Texture:
+    """Follow a run to its end.
+
+    Raises:
+        ResourceError, KeyboardInterrupt: As `Run.states`.
+    """
+    states = run.states(place)
+    try:
+        while True:
+            state = next(states)
+            if callback is not None:
+                callback(state)
+    except StopIteration as end:
+        texture: Texture = end.value
+        return texture
+    finally:
+        states.close()
 
 
 class Model(Protocol):

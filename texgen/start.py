@@ -12,7 +12,7 @@ from torch import Tensor
 
 from texgen.exemplar import Exemplar
 from texgen.job import Job
-from texgen.model import Texture, Workplace
+from texgen.model import Workplace, followed
 from texgen.models import Backbone
 from texgen.team import Team
 from tiling import Size, Tile, Wrap, cut, cut_from, plan_cores
@@ -60,7 +60,10 @@ def swatch_start(backbone: Backbone, job: Job, canvas: Size, seed: int, place: W
         InputError: As the swatch model.
         KeyboardInterrupt: The user asked for it.
     """
-    texture = _texture(job, seed, place)
+    from texgen.swatch.model import Knobs, SwatchModel
+
+    wanted = replace(job, seed=seed, maps=(), bits=8, with_map=False)
+    texture = followed(SwatchModel("standard", Knobs()).begin(wanted, Team()), place)
     factor, size = backbone.factor, job.canvas.size
     wraps = job.canvas.wrap
 
@@ -82,19 +85,6 @@ def swatch_start(backbone: Backbone, job: Job, canvas: Size, seed: int, place: W
             found[axis + 1] = np.where(found[0] == number, found[axis + 1].clip(0, last), found[axis + 1])
     around = [(0, 0), *((0, whole - have) for whole, have in zip(canvas, found.shape[1:], strict=True))]
     return Start(latents, torch.from_numpy(np.pad(found, around, mode="edge").clip(0)))
-
-
-def _texture(job: Job, seed: int, place: Workplace) -> Texture:
-    from texgen.swatch.model import Knobs, SwatchModel
-
-    job = replace(job, seed=seed, maps=(), bits=8, with_map=False)
-    states = SwatchModel("standard", Knobs()).begin(job, Team()).states(place)
-    while True:
-        try:
-            next(states)
-        except StopIteration as end:
-            texture: Texture = end.value
-            return texture
 
 
 def scatter_start(backbone: Backbone, exemplar: Exemplar, target: Tensor, canvas: Size, wrap: Wrap, seed: int) -> Start:

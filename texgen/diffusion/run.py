@@ -151,9 +151,8 @@ class _Stages:
             else:
                 kept = self.unfinished.folder / "swatch" if self.unfinished.kept else None
                 folder = RunFolder(kept, {}, resume=True)
-                stop = (
-                    self.place.stop if self.team.size == 1 else StopSignals()
-                )  # other processes would wait for this one
+                alone = self.team.size == 1  # else other processes would wait for this one
+                stop = self.place.stop if alone else StopSignals()
                 begun = swatch_start(self.backbone, self.job, plan.canvas, seed, Workplace(folder, stop, Clock()))
                 folder.remove()
             return {name: tensor for name, tensor in begun._asdict().items() if tensor is not None}

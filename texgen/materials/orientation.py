@@ -86,7 +86,7 @@ class Orientation:
         """
         found = []
         for each in exemplars:
-            if side_of(each.pixels) < LEAST:
+            if side_of(each.pixels.shape) < LEAST:
                 smallest = min(each.pixels.shape[:2])
                 raise InputError(
                     f"a swatch whose shorter side is {smallest} px is too small to be turned; give one of {round(LEAST * sqrt(2)) + 1} px."
@@ -116,21 +116,25 @@ class Orientation:
     def own(self, coordinates: np.ndarray, sizes: Sequence[tuple[int, int]]) -> np.ndarray:
         """Coordinates (3, H, W) of copies as those of the exemplars, (height, width) each, that they are of."""
         turns, found = len(self.angles), coordinates.copy()
-        for number, (height, width) in enumerate(sizes):
-            middle = (min(LARGEST, int(min(height, width) / sqrt(2))) - 1) / 2
+        for number, size in enumerate(sizes):
             for turn, angle in enumerate(self.angles):
                 mine = coordinates[0] == number * turns + turn
-                c, s = cos(radians(angle)), sin(radians(angle))
-                y, x = (coordinates[axis][mine] - middle for axis in (1, 2))
-                found[0][mine] = number
-                found[1][mine] = np.rint(s * x + c * y + (height - 1) / 2)
-                found[2][mine] = np.rint(c * x - s * y + (width - 1) / 2)
+                y, x = _places(coordinates[1][mine], coordinates[2][mine], angle, size)
+                found[:, mine] = np.full_like(y, number), np.rint(y), np.rint(x)
         return found
 
 
-def side_of(image: np.ndarray) -> int:
-    """Side of the square that stays inside of a picture (H, W, ...) however it is turned."""
-    return min(LARGEST, int(min(image.shape[:2]) / sqrt(2)))
+def side_of(size: Sequence[int]) -> int:
+    """Side of the square that stays inside of a picture of (height, width, ...) however it is turned."""
+    return min(LARGEST, int(min(size[:2]) / sqrt(2)))
+
+
+def _places(y: np.ndarray, x: np.ndarray, angle: float, size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Where pixels of a turned copy lie in the picture of (height, width, ...) that it is of."""
+    middle = (side_of(size) - 1) / 2
+    down, across = y - middle, x - middle
+    c, s = cos(radians(angle)), sin(radians(angle))
+    return s * across + c * down + (size[0] - 1) / 2, c * across - s * down + (size[1] - 1) / 2
 
 
 def turned(image: np.ndarray, angle: float, order: int = 3) -> np.ndarray:
@@ -143,10 +147,9 @@ def turned(image: np.ndarray, angle: float, order: int = 3) -> np.ndarray:
     """
     from scipy.ndimage import map_coordinates
 
-    side, (height, width) = side_of(image), image.shape[:2]
-    down, across = np.indices((side, side)) - (side - 1) / 2
-    c, s = cos(radians(angle)), sin(radians(angle))
-    y, x = s * across + c * down + (height - 1) / 2, c * across - s * down + (width - 1) / 2
+    side = side_of(image.shape)
+    down, across = np.indices((side, side))
+    y, x = _places(down, across, angle, image.shape)
     values = [
         map_coordinates(np.float32(image[..., n]) if order else image[..., n], [y, x], order=order, mode="nearest")
         for n in range(image.shape[2])

@@ -199,8 +199,8 @@ class Bank:
                 *place.repeat.wrap,
             )  # fmt: skip
             wanted[each.exemplar] += each.share
-        if self.guides:
-            pixels[..., -len(strengths_at(self.guides, number)) :] *= strengths_at(self.guides, number)
+        strengths = strengths_at(self.guides, number)
+        pixels[..., pixels.shape[2] - len(strengths) :] *= strengths
         labels = self._labels(number)
         visible = labels != NONE
         shown &= visible

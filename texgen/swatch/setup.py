@@ -21,8 +21,6 @@ REACHED = (0.05, 0.95)
 """Quantiles of the swatch's low frequencies that a layout is cut to: what lies beyond is in a few places only, which would be shown again and again."""
 LAYOUT_PX = 16.0
 """Deviation of the blur that leaves the low frequencies which a layout and its texture share."""
-
-
 BORDER_PX, BORDER_SIDE = 8.0, 2048
 """Deviation of the blur that tells how far a border of labels is, and side of the target that this is found on, about."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,7 +113,7 @@ class Steering:
             step = 1 << level
             place = zip((given.top, given.left), given.mask.shape, strict=True)
             around = [(first % step, -(first + side) % step) for first, side in place]
-            pixels = np.pad(with_edges(given.pixels), [*around, (0, 0)], mode="edge")
+            pixels = np.pad(self._edged, [*around, (0, 0)], mode="edge")
             known = np.pad(given.mask, around)
             for _ in range(level):
                 pixels = halved(pixels)
@@ -128,6 +129,16 @@ class Steering:
                 part.replace(path)
         given_, known_ = (np.memmap(p, d, "r", shape=s) for p, d, s in zip(paths, dtypes, shapes, strict=True))
         return given_, known_
+
+    @cached_property
+    def _edged(self) -> np.ndarray:
+        """What is given with its edges, on the disk: all scales are made of it."""
+        assert self.given is not None
+        path, pixels = self.folder / "given", self.given.pixels
+        shape = (*pixels.shape[:2], pixels.shape[2] + 1)
+        whole = np.memmap(path, np.float32, "w+", shape=shape)
+        whole[:] = with_edges(pixels)
+        return whole
 
     def _guide(self, level: int) -> np.ndarray:
         channels = sum(guide.canvas.shape[2] for guide in self.guides)

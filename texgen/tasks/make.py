@@ -18,7 +18,7 @@ from texgen.job import Canvas, Constraints, Job
 from texgen.materials.guides import prepared_guides
 from texgen.materials.maps import Picture, prepared_maps
 from texgen.materials.orientation import Orientation
-from texgen.model import Clock, Model, Run, Texture, Workplace
+from texgen.model import Clock, Model, Workplace, followed
 from texgen.pixels import DTYPES
 from texgen.run_folder import RunFolder, agreed_seed, check_folder
 from texgen.swatch.model import NAME, SwatchModel
@@ -166,7 +166,7 @@ def make(request: Request, **options: Any) -> Result:
     }
     place = team.first(partial(RunFolder, folder, entry), resume=common.resume)
     with StopSignals() if place.kept else nullcontext(StopSignals()) as stop:
-        texture = _texture(run, Workplace(place, stop, clock), common.callback)
+        texture = followed(run, Workplace(place, stop, clock), common.callback)
     return Result(
         pixels=texture.pixels,
         latents=texture.latents,
@@ -177,21 +177,6 @@ def make(request: Request, **options: Any) -> Result:
         maps=texture.maps,
         field=texture.field,
     )
-
-
-def _texture(run: Run, place: Workplace, callback: Callable[[Any], None] | None) -> Texture:
-    """Follow a run to its end."""
-    states = run.states(place)
-    try:
-        while True:
-            state = next(states)
-            if callback is not None:
-                callback(state)
-    except StopIteration as end:
-        texture: Texture = end.value
-        return texture
-    finally:
-        states.close()
 
 
 def _divided(options: dict[str, Any], verb: str) -> tuple[_Common, SwatchKnobs | DiffusionKnobs]:

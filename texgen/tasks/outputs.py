@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from texgen import publish
 from texgen.errors import OptionError
@@ -33,11 +35,10 @@ def make_outputs(
     targets = _targets(out, variations)
     places = [] if save_map is None else _targets(save_map, variations)
     fields = [] if save_field is None else _targets(save_field, variations)
-    files, by = maps_of(maps)
-    read = {name: [read_map(path, name) for path in paths] for name, paths in files.items()}
+    read, by = _read(maps)
     if fields and model != NAME:
         raise OptionError("--save-field is for the swatch model; leave it out.")
-    options |= {"map_guides": tuple(by), "guides": guides} | ({"maps": read} if read else {})
+    options |= {"map_guides": by, "guides": guides} | ({"maps": read} if read else {})
     seed = agreed_seed(_resumed_seed(targets) if resume and seed is None else seed, None, team)
     report = _reporter(progress if team.rank == 0 else "silent")
     chosen = model if model == NAME else functools.cache(lambda: _loaded(model, own_device(device), dtype))
@@ -74,11 +75,12 @@ def make_set(
     """Make a set of Wang tiles, and write it whole."""
     from texgen.tasks.wang import PLANE, plane_path, tile_paths, wang
 
+    context = click.get_current_context()
+    defaults = {each.name: each.get_default(context) for each in context.command.params}
     for name in ("variations", "save_map", "save_field", "pyramid", "device", "dtype", "checkpoint_minutes"):
-        if options.pop(name) not in NOT_GIVEN[name]:
+        if options.pop(name) != defaults[name]:
             raise OptionError(f"--{name.replace('_', '-')} does not go with --wang; leave it out.")
-    files, by = maps_of(maps)
-    read = {name: [read_map(path, name) for path in paths] for name, paths in files.items()}
+    read, by = _read(maps)
     folder = _folder(out)
     seed = agreed_seed(seed, folder / "base-0" if resume and seed is None else None, join())
     report = _reporter(progress)
@@ -89,23 +91,20 @@ def make_set(
     publish.check_target(plane_path(out), PLANE * size, PLANE * size, dtype=dtype)
     with publish.locked(out):
         report.begin(out, seed)
+        started = time.perf_counter()
         made = wang(
             swatch, size, colours, seed=seed, bits=int(bits), checkpoint=folder, resume=resume, callback=report.step,
-            map_guides=tuple(by), maps=read or None, **options,
+            map_guides=by, maps=read or None, **options,
         )  # fmt: skip
         made.save(out, metadata=not no_metadata)
         made.discard()
-        timings: dict[str, float] = {}
-        for tile in made.tiles:
-            timings = {name: timings.get(name, 0.0) + seconds for name, seconds in tile.timings.items()}
-        report.end(out, timings)
+        report.end(out, {"all": time.perf_counter() - started})
 
 
-NOT_GIVEN: dict[str, tuple[Any, ...]] = {
-    "variations": (1,), "save_map": (None,), "save_field": (None,), "pyramid": (False,), "device": ("auto",), "dtype": ("auto",),
-    "checkpoint_minutes": (1.0,),
-}  # fmt: skip
-"""Values of the options that a set of tiles does not look at."""
+def _read(maps: tuple[tuple[str, Path], ...]) -> tuple[dict[str, list[np.ndarray]], tuple[str, ...]]:
+    """Maps by name, and the names of those that guide."""
+    files, guides = maps_of(maps)
+    return {name: [read_map(path, name) for path in paths] for name, paths in files.items()}, tuple(guides)
 
 
 def _loaded(model: str, device: str, dtype: str) -> Any:
