@@ -76,9 +76,9 @@ def make_set(
     from texgen.tasks.wang import PLANE, plane_path, tile_paths, wang
 
     context = click.get_current_context()
-    defaults = {each.name: each.get_default(context) for each in context.command.params}
     for name in ("variations", "save_map", "save_field", "pyramid", "device", "dtype", "checkpoint_minutes"):
-        if options.pop(name) != defaults[name]:
+        options.pop(name)
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             raise OptionError(f"--{name.replace('_', '-')} does not go with --wang; leave it out.")
     read, by = _read(maps)
     folder = _folder(out)
