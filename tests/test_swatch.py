@@ -23,7 +23,7 @@ from texgen.swatch.atlas import MASK
 from texgen.swatch.bank import Bank, Level, Material, Source, sources_of
 from texgen.swatch.compiled import compiled
 from texgen.swatch.field import Kept, vote_window
-from texgen.swatch.pyramid import FAR, edge_distance, halved, level_count, otsu
+from texgen.swatch.pyramid import FAR, edge_distance, edges_of, halved, level_count, otsu
 from texgen.swatch.quilt import REUSE, block_corners, misfit, own_corners, quilted, whole_blocks
 from texgen.swatch.repeat import Repeat, repeat_of
 from texgen.swatch.settings import PRESETS, Settings, choose
@@ -243,9 +243,9 @@ def test_levels_halve_and_edges_are_found():
     image = np.zeros((40, 30, 3), np.float32)
     image[:, 15:] = 1
     assert halved(image).shape == (20, 15, 3) and halved(image).mean() == pytest.approx(0.5, abs=0.02)
-    distance = edge_distance(image)
+    distance = edge_distance(edges_of(image))
     assert (distance[:, 14:16] == 0).all() and distance[20, 0] == pytest.approx(13, abs=2)
-    assert (edge_distance(np.full((40, 30, 3), 0.5, np.float32)) == FAR).all()
+    assert (edge_distance(edges_of(np.full((40, 30, 3), 0.5, np.float32))) == FAR).all()
     assert 0.1 < otsu(np.array([0.0, 0.1, 0.9, 1.0])) < 0.9
     assert [level_count(512, 1024), level_count(64, 1024), level_count(512, 32)] == [5, 2, 3]
 
@@ -272,7 +272,7 @@ def test_a_quilt_covers_the_canvas_and_carries_on_inside_its_pieces():
 def sheet_of(level: Level) -> sewing.Sheet:
     corners = block_corners(level, 8)
     return sewing.Sheet(
-        level.pixels, level.inside, level.shares, level.source, level.tori, level.wanted, corners, own_corners(corners), 1, *FREE[1:]
+        level.pixels, level.inside, level.shares, level.source, level.tori, level.wanted, corners, own_corners(corners), 1, *FREE[1:5]
     )  # fmt: skip
 
 

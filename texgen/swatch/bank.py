@@ -137,7 +137,7 @@ class Bank:
         self.sources, self.levels, self.guides = sources, levels, guides
         self.atlas = Atlas(tuple(source.part for source in sources), levels, patch)
         self.places, self.sheet = self.atlas.places, self.atlas.size
-        self._described: dict[tuple[int, ...], Level] = {}
+        self._described: dict[tuple[int | None, ...], Level] = {}
         self.pyramids: list[list[np.ndarray]] = []
         for source, place in zip(sources, self.places, strict=True):
             pyramid = [with_edges(source.pixels[place.y, place.x])]
@@ -147,9 +147,9 @@ class Bank:
                 pyramid.append(halved(pyramid[-1]))
             self.pyramids.append(pyramid)
 
-    def level(self, number: int, *, patch: int, dims: int, alike: int) -> Level:
-        """Descriptors of a scale: principal components of its windowed patches. They are kept."""
-        asked = (number, patch, dims, alike)
+    def level(self, number: int, *, patch: int, dims: int, alike: int, label: int | None = None) -> Level:
+        """Descriptors of a scale: principal components of its windowed patches, of all or of one label. They are kept."""
+        asked = (number, patch, dims, alike, label)
         if asked not in self._described:
             self._described[asked] = self._describe(*asked)
         return self._described[asked]
@@ -171,7 +171,7 @@ class Bank:
         blocks = found.reshape(self.sheet.height // step, step, self.sheet.width // step, step)
         return np.where((blocks == NONE).any((1, 3)), np.uint8(NONE), blocks[:, step // 2, :, step // 2])
 
-    def _describe(self, number: int, patch: int, dims: int, alike: int) -> Level:
+    def _describe(self, number: int, patch: int, dims: int, alike: int, label: int | None) -> Level:
         shape = (self.sheet[0] >> number, self.sheet[1] >> number)
         pixels = np.zeros((*shape, self.pyramids[0][0].shape[2]), np.float32)
         centres, own = np.zeros(shape, bool), np.zeros(shape, bool)
@@ -198,7 +198,6 @@ class Bank:
                 each.exemplar, top, left + (place.left >> number), height - 2 * top, width - 2 * left, place.repeat.shift >> number,
                 *place.repeat.wrap,
             )  # fmt: skip
-            wanted[each.exemplar] += each.share
         strengths = strengths_at(self.guides, number)
         pixels[..., pixels.shape[2] - len(strengths) :] *= strengths
         labels = self._labels(number)
@@ -206,7 +205,13 @@ class Bank:
         shown &= visible
         if not visible.all():
             centres &= minimum_filter(visible, patch)
+        if label is not None:
+            centres &= labels == label
         own &= centres
+        used = np.unique(source[own])
+        for index in used:
+            wanted[self.sources[index].exemplar] += self.sources[index].share
+        wanted /= wanted.sum()
         sides = [
             (p.repeat.height * p.repeat.wrap.y, p.repeat.width * p.repeat.wrap.x, p.repeat.shift) for p in self.places
         ]
@@ -224,7 +229,7 @@ class Bank:
         return Level(
             number, pixels, self.sources[0].pixels.shape[2], labels, patch, centres, shown, nearest_centres(centres), inside, own, shares, source, tori, wanted, keys, similar,
             basis, offset, spread,
-            min(int((t[3] * t[4]) ** 0.5) if t[6] and t[7] else min(t[3], t[4]) for t in tori.tolist()),
+            min(int((t[3] * t[4]) ** 0.5) if t[6] and t[7] else min(t[3], t[4]) for t in tori[used].tolist()),
         )  # fmt: skip
 
 
@@ -262,7 +267,7 @@ class Material:
         images = [image for each in self.maps for image in each.images]
         images += [image for guide in self.guides for image in guide.swatch.images]
         for array in [*self.swatches, *(self.labels or ()), *images]:
-            found.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+            found.update(b"-" if array is None else np.ascontiguousarray(array).data)
         names = [each.name for each in self.maps], [guide.strengths for guide in self.guides]
         shapes = [swatch.shape for swatch in self.swatches]
         found.update(repr((shapes, list(self.shares), self.symmetry, names)).encode())
@@ -307,6 +312,7 @@ def sources_of(material: Material) -> list[Source]:
     maps = [(each, each.normaliser(material.deviation)) for each in material.maps]
     for number, (swatch, share) in enumerate(zip(material.swatches, material.shares, strict=True)):
         labels = None if material.labels is None else material.labels[number]
+        uniform = labels is None or (labels[0, 0] != NONE and bool((labels == labels[0, 0]).all()))
         size = Size(*swatch.shape[:2])
         whole = size.area <= most
         window = size if whole else Size(min(size.height, WINDOW_SIDE), min(size.width, WINDOW_SIDE))
@@ -322,7 +328,7 @@ def sources_of(material: Material) -> list[Source]:
                 Source(
                     pixels,
                     share / len(tiles) / len(turns),
-                    repeat_of(pixels) if whole and labels is None else None,
+                    repeat_of(pixels) if whole and uniform else None,
                     number,
                     tile.top,
                     tile.left,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from texgen.publish import published
 from texgen.rim import COMPARED, MARGIN, faded
 from texgen.swatch import kernels
 from texgen.swatch.atlas import Atlas
+from texgen.swatch.mapped import release
 from tiling import Size
 
 VOTE = 0.5
@@ -200,11 +200,3 @@ def vote_window(side: int) -> np.ndarray:
     """Weight of each pixel of a patch in a vote, (side, side)."""
     profile = np.exp(-0.5 * (np.linspace(-1, 1, side) / VOTE) ** 2) if side > 1 else np.ones(1)
     return np.outer(profile, profile).astype(np.float32)
-
-
-def release(*arrays: np.ndarray) -> None:
-    """Give the pages of large mapped arrays back; what was written stays in the page cache or goes to the disk."""
-    for array in arrays:
-        mapped = getattr(array, "_mmap", None)
-        if mapped is not None and array.nbytes > 1 << 26 and hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)

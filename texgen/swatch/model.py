@@ -112,8 +112,8 @@ class SwatchRun:
             KeyboardInterrupt: The user asked for it.
         """
         from texgen.swatch.bank import bank_of  # numba is loaded when everything was checked
+        from texgen.swatch.patchwork import synthesis_of
         from texgen.swatch.setup import Setup
-        from texgen.swatch.synthesis import Synthesis
 
         job, wanted = self.job, self.job.canvas.size
         setup = Setup(job, self.symmetry, place.folder.folder)
@@ -125,15 +125,7 @@ class SwatchRun:
                 f"{what} is not to be seen in the swatch as it is used; at least {self.settings.patch} px of it are needed: "
                 "check crop and scale."
             )
-        synthesis = Synthesis(
-            bank,
-            setup.torus,
-            self.settings,
-            job.seed,
-            place.folder.folder,
-            setup.steering,
-            place.folder.kept,
-        )
+        synthesis = synthesis_of(setup, bank, self.settings, place.folder)
         place.clock.lap("load")
         for state in synthesis.run():
             yield state
@@ -146,13 +138,12 @@ class SwatchRun:
         place.clock.lap("render")
         maps = {each.name: map_shown(field, each, place) for each in setup.job.maps}
         place.clock.lap("maps")
-        energy = {name: synthesis.history[name] for name in ("levels", "candidates", "chosen")}
         return Texture(
             pixels=pixels,
             coordinates=self._coordinates(field) if job.with_map else None,
             maps=maps,
             field=field,
-            history={"repeat": _repeats(bank), "ad_energy": energy},
+            history={"repeat": _repeats(bank), "ad_energy": synthesis.energy},
         )
 
     def _coordinates(self, field: Field) -> np.ndarray:

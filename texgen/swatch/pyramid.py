@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
+
+from texgen.swatch.mapped import release
 
 COARSEST = 20
 """A swatch is halved while its shorter side stays at least this long."""
 FLAT = 1e-6
 FAR = 24
 """Pixels beyond which all distances to an edge are alike."""
+BAND_PIXELS, BLUR = 1 << 21, 1.0
+"""Pixels of which edges are found at once, about, and deviation of the blur before."""
 
 
 def level_count(shortest: int, canvas: int) -> int:
@@ -29,28 +36,112 @@ def halved(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def with_edges(pixels: np.ndarray) -> np.ndarray:
-    """Colours and, as the last channel, the distance to edges, as strong as the colours."""
-    distance = edge_distance(pixels)
-    scale = pixels.std() / (distance.std() + 1e-6)
-    return np.concatenate([pixels, ((distance - distance.mean()) * scale)[..., None]], -1).astype(np.float32)
+class Band(NamedTuple):
+    """Rows of a picture, and of those around them that a filter looks at, too.
+
+    Attributes:
+        rows: Of the picture.
+        around: The same and up to a margin more on both sides.
+        inner: Where `rows` lie in `around`.
+    """
+
+    rows: slice
+    around: slice
+    inner: slice
 
 
-def edge_distance(image: np.ndarray) -> np.ndarray:
-    """Distance in pixels to the nearest edge (H, W), at most `FAR`; edges are gradients above Otsu's threshold.
+def bands(height: int, rows: int, margin: int) -> Iterator[Band]:
+    """Bands of a picture from its top to its end."""
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        first, last = max(top - margin, 0), min(bottom + margin, height)
+        yield Band(slice(top, bottom), slice(first, last), slice(top - first, bottom - first))
+
+
+def halved_rows(image: np.ndarray, top: int, bottom: int) -> np.ndarray:
+    """Rows `top` to `bottom` of `halved`, of the rows they need."""
+    first, last = max(2 * top - 2, 0), min(2 * bottom + 2, len(image))
+    return halved(image[first:last])[top - first // 2 :][: bottom - top]
+
+
+def with_edges(pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Colours and, as the last channel, the distance to edges, as strong as the colours.
+
+    Args:
+        pixels: (H, W, C), float32.
+        out: Where to write it, (H, W, C + 1), float32; a new array by default. Both may be mapped files: no more than a band is read at once.
+    """
+    height, width, channels = pixels.shape
+    found = np.empty((height, width, channels + 1), np.float32) if out is None else out
+    rows = max(2 * FAR, BAND_PIXELS // width)
+    edges = edges_of(pixels, rows)
+    spread, distances = _Moments(), _Moments()
+    for band in bands(height, rows, FAR):
+        here = found[band.rows]
+        here[..., :channels] = pixels[band.rows]
+        here[..., channels] = edge_distance(edges[band.around])[band.inner]
+        spread.add(here[..., :channels])
+        distances.add(here[..., channels])
+        release(pixels, found)
+    scale = spread.deviation / (distances.deviation + np.float32(1e-6))
+    for band in bands(height, rows, 0):
+        found[band.rows][..., channels] = (found[band.rows][..., channels] - distances.mean) * scale
+        release(found)
+    return found
+
+
+class _Moments:
+    """Mean and standard deviation of values that come in parts; of one part they are numpy's, to the bit."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[int, np.float32, np.float32]] = []
+
+    def add(self, values: np.ndarray) -> None:
+        values = np.ascontiguousarray(values)
+        self.parts.append((values.size, values.mean(), values.std()))
+
+    @property
+    def mean(self) -> np.float32:
+        counts, means, _ = (np.array(column) for column in zip(*self.parts, strict=True))
+        return means[0] if len(means) == 1 else np.float32(np.average(means, weights=counts))
+
+    @property
+    def deviation(self) -> np.float32:
+        counts, means, deviations = (np.array(column) for column in zip(*self.parts, strict=True))
+        if len(means) == 1:
+            return deviations[0]
+        within, between = (
+            np.average(v.astype(np.float64) ** 2, weights=counts) for v in (deviations, means - self.mean)
+        )
+        return np.float32((within + between) ** 0.5)
+
+
+def edges_of(image: np.ndarray, rows: int = 4096) -> np.ndarray:
+    """Where gradients are above Otsu's threshold, (H, W), bool, found `rows` rows at once.
 
     References:
         Otsu, "A Threshold Selection Method from Gray-Level Histograms", 1979, https://doi.org/10.1109/TSMC.1979.4310076; as a guide to
         synthesis: Kaspar et al., "Self Tuning Texture Optimization", 2015, https://doi.org/10.1111/cgf.12565.
     """
-    from scipy.ndimage import distance_transform_edt, gaussian_filter
+    from scipy.ndimage import gaussian_filter
 
-    grey = gaussian_filter(image.mean(-1), 1, mode="nearest")
-    down, across = np.gradient(grey)
-    strength = np.hypot(down, across)
+    strength = np.empty(image.shape[:2], np.float32)
+    for band in bands(len(image), rows, int(4 * BLUR) + 2):
+        grey = gaussian_filter(image[band.around].mean(-1), BLUR, mode="nearest")
+        strength[band.rows] = np.hypot(*np.gradient(grey))[band.inner]
+        release(image)
     if strength.max() < FLAT:
-        return np.full(grey.shape, FAR, np.float32)
-    return np.minimum(distance_transform_edt(strength <= otsu(strength)), FAR).astype(np.float32)
+        return np.zeros(strength.shape, bool)
+    return strength > otsu(strength)
+
+
+def edge_distance(edges: np.ndarray) -> np.ndarray:
+    """Distance in pixels to the nearest edge (H, W), at most `FAR`."""
+    from scipy.ndimage import distance_transform_edt
+
+    if not edges.any():
+        return np.full(edges.shape, FAR, np.float32)
+    return np.minimum(distance_transform_edt(~edges), FAR).astype(np.float32)
 
 
 def otsu(values: np.ndarray, bins: int = 256) -> float:

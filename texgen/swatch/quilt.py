@@ -71,7 +71,7 @@ def quilted(
     if control.known.size:
         tiles = [t for t in tiles if not control.known[np.ix_(t.rows(canvas), t.columns(canvas))].all()]
     draws = np.random.default_rng(seed).random(len(tiles))
-    reach = REACH * math.sqrt(level.own.sum() / len(level.tori))
+    reach = REACH * math.sqrt(level.own.sum() / len(np.unique(level.source[level.own])))
     sheet = sewing.Sheet(
         level.pixels,
         level.inside,

@@ -14,6 +14,8 @@ from texgen.materials.guides import ROUGH, Guide
 from texgen.materials.maps import Map
 from texgen.swatch.bank import Material, spread_of
 from texgen.swatch.field import Kept
+from texgen.swatch.mapped import release
+from texgen.swatch.pyramid import bands
 from texgen.swatch.steering import Given, Steering
 from texgen.swatch.synthesis import torus_of
 
@@ -21,6 +23,8 @@ REACHED = (0.05, 0.95)
 """Quantiles of the swatch's low frequencies that a layout is cut to: what lies beyond is in a few places only, which would be shown again and again."""
 LAYOUT_PX = 16.0
 """Deviation of the blur that leaves the low frequencies which a layout and its texture share."""
+FILLED_ROWS, FILLED_FROM = 512, 128
+"""Rows of a hole that are filled at once for the sake of the edges around it, and rows around them that they are filled from."""
 BORDER_PX, BORDER_SIDE = 8.0, 2048
 """Deviation of the blur that tells how far a border of labels is, and side of the target that this is found on, about."""
 
@@ -77,6 +81,11 @@ class Setup:
         return Steering(self.job.canvas.size, self.torus, self.folder, self._target, self._given, self.guides)
 
     @property
+    def apart(self) -> bool:
+        """Whether the labels are made apart: several, and no swatch shows how one of them goes over into another."""
+        return len(self.labels) > 1 and not self._shows_transitions
+
+    @property
     def labels(self) -> list[int]:
         """That the canvas wants."""
         found: list[int] = [0] if self._target is None else np.unique(self._target).tolist()
@@ -85,7 +94,7 @@ class Setup:
     @cached_property
     def guides(self) -> list[Guide]:
         """In the colours' units; a layout is one, of low frequencies."""
-        given, deviation = self.job.constraints, spread_of([each.pixels for each in self.job.exemplars])
+        given = self.job.constraints
         guides = list(given.guides)
         if given.layout is not None and given.layout.weight > 0:
             swatches = [_blurred(each.pixels, LAYOUT_PX) for each in self.job.exemplars]
@@ -94,18 +103,25 @@ class Setup:
             shown = np.concatenate([swatch.reshape(-1, swatch.shape[2]) for swatch in swatches])
             plan = _blurred(plan, LAYOUT_PX * scale).clip(*np.quantile(shown, REACHED, axis=0).astype(np.float32))
             guides.append(Guide(Map("layout", swatches), plan, given.layout.weight, ROUGH))
-        return [guide.scaled(deviation) for guide in [*guides, *self._borders()]]
+        guides += self._borders()
+        deviation = spread_of([each.pixels for each in self.job.exemplars]) if guides else 1.0
+        return [guide.scaled(deviation) for guide in guides]
 
     def _borders(self) -> list[Guide]:
         """How much of each label lies around a pixel, where a swatch shows several: its own transitions are preferred along the borders of the target."""
         target, exemplars = self._target, self.job.exemplars
-        several = [np.unique(e.labels[e.labels != NONE]).size > 1 for e in exemplars if e.labels is not None]
-        if target is None or not any(several):
+        if target is None or not self._shows_transitions:
             return []
         step = max(1, max(target.shape) // BORDER_SIDE)
         known = self.labels
         swatches = [_shares_around(np.asarray(each.labels), known, BORDER_PX) for each in exemplars]
         return [Guide(Map("borders", swatches), _shares_around(target[::step, ::step], known, BORDER_PX / step))]
+
+    @cached_property
+    def _shows_transitions(self) -> bool:
+        """Whether a swatch has several labels."""
+        labels = [np.asarray(each.labels) for each in self.job.exemplars if each.labels is not None]
+        return any(np.unique(each[each != NONE]).size > 1 for each in labels)
 
     @cached_property
     def _target(self) -> np.ndarray | None:
@@ -121,15 +137,20 @@ class Setup:
         if self.kept is None:
             return None
         number, top, left = self.kept
-        pixels, given = self.pictures[number], self.job.constraints.kept
-        mask = np.ones(pixels.shape[:2], bool)
-        if given is not None:
-            from texgen.keep import filled_in
-
-            mask = given.mask.numpy()
-            pixels = filled_in(given.image, given.mask)[0].permute(1, 2, 0).numpy()
-        maps = [m.normaliser(self.material.deviation)(m.images[number]) for m in self.material.maps]
-        return Given(top, left, np.concatenate([pixels, *maps], -1), mask)
+        picture, given = self.pictures[number], self.job.constraints.kept
+        mask = np.ones(picture.shape[:2], bool) if given is None else given.mask.numpy()
+        maps = [(each.normaliser(self.material.deviation), each.images[number]) for each in self.material.maps]
+        if mask.all() and not maps:
+            return Given(top, left, picture, mask)
+        channels = picture.shape[2] + sum(image.shape[2] for _, image in maps)
+        pixels = np.memmap(self.folder / "picture", np.float32, "w+", shape=(*mask.shape, channels))
+        for band in bands(len(mask), FILLED_ROWS, FILLED_FROM):
+            filled = _filled(picture[band.around], mask[band.around])[band.inner]
+            pixels[band.rows] = np.concatenate(
+                [filled, *(normalised(image[band.rows]) for normalised, image in maps)], -1
+            )
+            release(pixels)
+        return Given(top, left, pixels, mask)
 
     @property
     def _shares(self) -> list[float]:
@@ -159,6 +180,18 @@ def _oriented(job: Job) -> Job:
         shares=None if job.shares is None else tuple(s / turns for s in job.shares for _ in range(turns)),
         constraints=replace(job.constraints, guides=guides),
     )
+
+
+def _filled(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) whose pixels outside of a mask are carried on from those inside."""
+    if mask.all():
+        return picture
+    import torch
+
+    from texgen.keep import filled_in
+
+    image = torch.from_numpy(picture.transpose(2, 0, 1))[None]
+    return filled_in(image, torch.from_numpy(mask))[0].permute(1, 2, 0).numpy()
 
 
 def _shares_around(labels: np.ndarray, known: list[int], deviation: float) -> np.ndarray:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from texgen.materials.guides import Guide, strengths_at
-from texgen.swatch.pyramid import halved, with_edges
+from texgen.swatch.mapped import release
+from texgen.swatch.pyramid import halved, halved_rows, with_edges
 from tiling import Size
 
-BAND = 256
-"""Rows that a guide is resized at once."""
+BAND, REPEATED = 256, 64
+"""Rows that are worked on at once, and pixels around what is given to which its border is carried on."""
 
 
 class Control(NamedTuple):
@@ -27,6 +27,7 @@ class Control(NamedTuple):
         strengths: Of the guide's channels here, (G,), see `Guide`.
         given: What the other channels are, (h, w, C), float32, where `known`; (1, 1, C) where nothing is given.
         known: Which pixels are given, as a whole, (h, w), bool; (0, 0) where nothing is.
+        seen: Which pixels will be seen, (h, w), bool; (0, 0) where all are. The others are begun, and not improved.
     """
 
     labels: np.ndarray
@@ -34,6 +35,7 @@ class Control(NamedTuple):
     strengths: np.ndarray
     given: np.ndarray
     known: np.ndarray
+    seen: np.ndarray
 
     @classmethod
     def none(cls) -> Control:
@@ -43,6 +45,7 @@ class Control(NamedTuple):
             np.zeros((1, 1, 0), np.float32),
             np.zeros(0, np.float32),
             np.zeros((1, 1, 1), np.float32),
+            np.zeros((0, 0), bool),
             np.zeros((0, 0), bool),
         )
 
@@ -74,6 +77,7 @@ class Steering:
         labels: The label (h, w), uint8, of every pixel of the result; None where there are none.
         given: Pixels that are there already; None where there are none.
         guides: Scaled, see `Guide.scaled`.
+        only: The label that all is made of, to be seen where `labels` says so; None where all labels are made together.
     """
 
     size: Size
@@ -82,12 +86,17 @@ class Steering:
     labels: np.ndarray | None = None
     given: Given | None = None
     guides: Sequence[Guide] = ()
+    only: int | None = None
 
     def at(self, level: int) -> Control:
         """What steers a scale."""
         control = Control.none()
         if self.labels is not None:
-            control = control._replace(labels=self._labels(self.labels, level))
+            labels = self._labels(self.labels, level)
+            if self.only is None:
+                control = control._replace(labels=labels)
+            else:
+                control = control._replace(labels=np.full_like(labels, self.only), seen=labels == self.only)
         if self.given is not None:
             given, known = self._given(self.given, level)
             control = control._replace(given=given, known=known)
@@ -105,58 +114,69 @@ class Steering:
         return np.ascontiguousarray(labels[rows[:, None], columns])
 
     def _given(self, given: Given, level: int) -> tuple[np.ndarray, np.ndarray]:
-        size, channels = self._at(level), given.pixels.shape[2] + 1
-        paths = [self.folder / f"{name}-{level}" for name in ("given", "known")]
-        shapes = [(*size, channels), tuple(size)]
-        dtypes = [np.float32, np.bool_]
-        if not all(path.exists() for path in paths):
-            step = 1 << level
-            place = zip((given.top, given.left), given.mask.shape, strict=True)
-            around = [(first % step, -(first + side) % step) for first, side in place]
-            pixels = np.pad(self._edged, [*around, (0, 0)], mode="edge")
-            known = np.pad(given.mask, around)
-            for _ in range(level):
-                pixels = halved(pixels)
-            blocks = known.reshape(known.shape[0] // step, step, known.shape[1] // step, step)
-            known = np.asarray(blocks.all((1, 3)))
-            top, left = given.top // step, given.left // step
-            for path, shape, dtype, values in zip(paths, shapes, dtypes, (pixels, known), strict=True):
-                part = path.with_suffix(".part")
-                whole: Any = np.memmap(part, dtype, "w+", shape=shape)
-                here = whole[top : top + values.shape[0], left : left + values.shape[1]]
-                here[:] = values[: here.shape[0], : here.shape[1]]
-                whole.flush()
-                part.replace(path)
-        given_, known_ = (np.memmap(p, d, "r", shape=s) for p, d, s in zip(paths, dtypes, shapes, strict=True))
-        return given_, known_
+        """Pixels and mask on the canvas; all but full size are halved from the level before."""
+        size = self._at(level)
+        pixels, found = self._mapped(f"given-{level}", np.float32, (*size, given.pixels.shape[2] + 1))
+        known, also = self._mapped(f"known-{level}", np.bool_, tuple(size))
+        if found and also:
+            return pixels, known
+        if level == 0:
+            self._place(given, pixels, known)
+        else:
+            finer, finely = self._given(given, level - 1)
+            for top in range(0, size.height, BAND):
+                rows = slice(top, min(top + BAND, size.height))
+                pixels[rows] = halved_rows(finer, rows.start, rows.stop)[:, : size.width]
+                blocks = finely[2 * rows.start : 2 * rows.stop, : 2 * size.width]
+                known[rows] = blocks.reshape(rows.stop - rows.start, 2, size.width, 2).all((1, 3))
+                release(finer, finely, pixels, known)
+        return self._kept(pixels), self._kept(known)
 
-    @cached_property
-    def _edged(self) -> np.ndarray:
-        """What is given with its edges, on the disk: all scales are made of it."""
-        assert self.given is not None
-        path, pixels = self.folder / "given", self.given.pixels
-        shape = (*pixels.shape[:2], pixels.shape[2] + 1)
-        whole = np.memmap(path, np.float32, "w+", shape=shape)
-        whole[:] = with_edges(pixels)
-        return whole
+    def _place(self, given: Given, pixels: np.ndarray, known: np.ndarray) -> None:
+        """Lay what is given and its edges on the canvas, its border repeated a little."""
+        canvas, (height, width) = pixels.shape[:2], given.mask.shape
+        edged, _ = self._mapped("edged", np.float32, (height, width, pixels.shape[2]))
+        with_edges(given.pixels, edged)
+        rows, columns = (
+            np.arange(max(first - REPEATED, 0), min(first + side + REPEATED, end))
+            for first, side, end in zip((given.top, given.left), (height, width), canvas, strict=True)
+        )
+        across = (columns - given.left).clip(0, width - 1)
+        for some in np.array_split(rows, -(-len(rows) // BAND)):
+            down = (some - given.top).clip(0, height - 1)
+            pixels[some[0] : some[-1] + 1, columns[0] : columns[-1] + 1] = edged[down[0] : down[-1] + 1][
+                down - down[0]
+            ][:, across]
+            release(edged, pixels)
+        ends = given.top + height, given.left + width
+        known[given.top : ends[0], given.left : ends[1]] = given.mask[: canvas[0] - given.top, : canvas[1] - given.left]
 
-    def _guide(self, level: int) -> np.ndarray:
-        channels = sum(guide.canvas.shape[2] for guide in self.guides)
-        size, path = self._at(level), self.folder / f"guide-{level}"
-        shape = (*size, channels)
+    def _mapped(self, name: str, dtype: Any, shape: tuple[int, ...]) -> tuple[Any, bool]:
+        """An array on the disk, and whether it is finished; a new one has to be `_kept`."""
+        path = self.folder / name
         if path.exists():
-            return np.memmap(path, np.float32, "r", shape=shape)
-        part = path.with_suffix(".part")
-        found = np.memmap(part, np.float32, "w+", shape=shape)
+            return np.memmap(path, dtype, "r", shape=shape), True
+        return np.memmap(path.with_suffix(".part"), dtype, "w+", shape=shape), False
+
+    def _kept(self, array: Any) -> Any:
+        """An array under its own name, now that it is finished."""
+        array.flush()
+        part = Path(array.filename)
+        part.replace(part.with_suffix(""))
+        return array
+
+    def _guide(self, level: int) -> Any:
+        channels = sum(guide.canvas.shape[2] for guide in self.guides)
+        found, finished = self._mapped(f"guide-{level}", np.float32, (*self._at(level), channels))
+        if finished:
+            return found
         first = 0
         for guide in self.guides:
             last = first + guide.canvas.shape[2]
             self._resize(guide.canvas, level, found[..., first:last])
             first = last
         found *= strengths_at(self.guides, level)
-        found.flush()
-        part.replace(path)
-        return found
+        return self._kept(found)
 
     def _at(self, level: int) -> Size:
         return Size(max(1, self.canvas.height >> level), max(1, self.canvas.width >> level))

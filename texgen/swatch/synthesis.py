@@ -18,7 +18,8 @@ from texgen.swatch import kernels
 from texgen.swatch.atlas import MASK
 from texgen.swatch.bank import Bank, Level, nearest_centres
 from texgen.swatch.compiled import is_compiled
-from texgen.swatch.field import Field, Kept, release, vote_window
+from texgen.swatch.field import Field, Kept, vote_window
+from texgen.swatch.mapped import release
 from texgen.swatch.settings import Settings, at
 from texgen.swatch.starts import AROUND_GIVEN, start_level, starter
 from texgen.swatch.steering import Control, Steering
@@ -30,6 +31,8 @@ TILE = 64
 """Side of the tiles that are searched one after the other."""
 BAND = 8
 """Rows of tiles after which a state is given, and kept."""
+AROUND_SEEN = 8
+"""Pixels around what is seen that are improved with it."""
 FIRST_MEDIAN = 0.05
 """Distance of a patch to its key before the first search, relative to that of two random keys."""
 TRIAL = 2
@@ -133,7 +136,7 @@ class Synthesis:
     durable: bool = False
     threads: int = 0
     origin: tuple[int, int] = (0, 0)
-    history: dict[str, Any] = field(default_factory=dict)
+    history: dict[str, Any] = field(default_factory=dict, init=False)
     result: np.ndarray = field(init=False)
     _last: tuple[int, Control] | None = None
 
@@ -203,6 +206,11 @@ class Synthesis:
         self._save()
 
     @property
+    def energy(self) -> dict[str, Any]:
+        """What of the history the recipe tells."""
+        return {name: self.history[name] for name in ("levels", "candidates", "chosen")}
+
+    @property
     def candidates(self) -> int:
         """Starts that are compared: more around what is given, where there is little to make."""
         given = None if self.steering is None else self.steering.given
@@ -223,7 +231,8 @@ class Synthesis:
 
     def _level(self, number: int) -> Level:
         s = self.settings
-        return self.bank.level(number, patch=s.patch, dims=at(s.dims, number), alike=at(s.similar, number))
+        label = None if self.steering is None else self.steering.only
+        return self.bank.level(number, patch=s.patch, dims=at(s.dims, number), alike=at(s.similar, number), label=label)
 
     def _begin(self, level: Level, start: Callable[[int], np.ndarray], candidate: int) -> None:
         begun = self._field(f"candidate-{candidate}-0", self._size(level.number))
@@ -267,6 +276,9 @@ class Synthesis:
         size = self._size(level.number)
         across = -(-size.width // TILE)
         tiles = plan_cores(size, Size(TILE, TILE))
+        seen = self._control(level.number).seen
+        improved = {tile for tile in tiles if not seen.size or _is_near(seen, tile, size)}
+        area = sum(tile.size.area for tile in improved)
         bands = [tiles[i : i + BAND * across] for i in range(0, len(tiles), BAND * across)]
         saved, compared = time.monotonic(), len(self.history["points"]) == self.candidates
         while point.iteration < count:
@@ -274,14 +286,16 @@ class Synthesis:
             old, new = (self._field(f"{name}{(iteration + turn) % 2}", size) for turn in (0, 1))
             improve = self._improve(level, old, new, point, bands)
             for number in range(point.band, len(bands)):
-                point.sums = [
-                    a + float(b) for a, b in zip(point.sums, _searched(pool, improve, bands[number]), strict=True)
-                ]
+                band = [tile for tile in bands[number] if tile in improved]
+                if len(band) < len(bands[number]):
+                    rows = slice(bands[number][0].top, bands[number][-1].bottom)
+                    new[rows] = old[rows]
+                point.sums = [a + float(b) for a, b in zip(point.sums, _searched(pool, improve, band), strict=True)]
                 point.band = number + 1
                 release(old, new)
                 finished = point.band == len(bands)
                 if finished:
-                    point.iterated(size.area, level.spread)
+                    point.iterated(area, level.spread)
                 # the next iteration writes over what this one read: from then on no earlier point can be gone on from
                 if compared and (finished or time.monotonic() - saved > SAVE_SECONDS):
                     self._save(level=level.number, point=asdict(point))
@@ -335,6 +349,12 @@ def _best(candidates: list[dict[str, float]]) -> int:
     """Of those that do not copy too much the one of the least energy; if all do, the one that copies least."""
     order = [(max(c["copied"] - MOST_COPIED, 0.0), c["energy"]) for c in candidates]
     return order.index(min(order))
+
+
+def _is_near(mask: np.ndarray, tile: Tile, canvas: Size) -> bool:
+    """Whether a mask (h, w) of a torus is True anywhere in a tile or near it."""
+    wide = tile.grown(AROUND_SEEN, canvas, Wrap(True, True))
+    return bool(mask[wide.rows(canvas)[:, None], wide.columns(canvas)].any())
 
 
 def _searched(pool: ThreadPoolExecutor, improve: Any, tiles: Sequence[Tile]) -> np.ndarray:

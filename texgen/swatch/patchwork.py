@@ -1,0 +1,78 @@
+"""Materials that show no transitions to each other: each is made alone, and cut along the borders of its label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from texgen.run_folder import RunFolder
+from texgen.swatch.bank import Bank
+from texgen.swatch.field import Field, Kept
+from texgen.swatch.mapped import release
+from texgen.swatch.settings import Settings
+from texgen.swatch.setup import Setup
+from texgen.swatch.synthesis import State, Synthesis
+from tiling import Size
+
+BAND = 512
+"""Rows that are joined at once."""
+
+
+class Patchwork:
+    """Several syntheses on one canvas, one after the other; each is seen where its label is wanted.
+
+    Made together, patches near a border are compared with keys that know nothing of what lies beyond it, and on coarse scales a border is
+    wide. Made apart, every region is as whole as a texture of its material alone.
+
+    Args:
+        parts: By their labels; of one canvas, bank and folder.
+        names: Of the labels, as users write them.
+        wanted: The label of every pixel of the canvas, (h, w), uint8.
+    """
+
+    def __init__(self, parts: Mapping[int, Synthesis], names: Mapping[int, str], wanted: np.ndarray) -> None:
+        self.parts, self.names, self.wanted = parts, names, wanted
+
+    @property
+    def energy(self) -> dict[str, Any]:
+        """Of every label, see `Synthesis.energy`."""
+        return {self.names[label]: part.energy for label, part in self.parts.items()}
+
+    def run(self) -> Iterator[State]:
+        """States of all syntheses."""
+        for number, part in enumerate(self.parts.values()):
+            for state in part.run():
+                done, total = number * state.total + state.done, len(self.parts) * state.total
+                yield state._replace(done=done, total=total)
+
+    def field(self, size: Size, kept: Kept | None = None) -> Field:
+        """The joined field, see `Synthesis.field`."""
+        first = next(iter(self.parts.values()))
+        joined = np.memmap(first.folder / "joined.field", np.int32, "w+", shape=first.result.shape)
+        for top in range(0, len(joined), BAND):
+            rows = slice(top, top + BAND)
+            for label, part in self.parts.items():
+                here = self.wanted[rows] == label
+                joined[rows][here] = part.result[rows][here]
+                release(part.result)
+            release(joined)
+        return replace(first.field(size, kept), places=joined)
+
+
+def synthesis_of(setup: Setup, bank: Bank, settings: Settings, folder: RunFolder) -> Synthesis | Patchwork:
+    """What makes a job: one synthesis, or one a label."""
+    job, steering = setup.job, setup.steering
+    whole = Synthesis(bank, setup.torus, settings, job.seed, folder.folder, steering, folder.kept)
+    if not setup.apart:
+        return whole
+    assert steering is not None and job.constraints.target is not None
+    parts = {}
+    for label in setup.labels:
+        place = folder.folder / f"label-{label}"
+        place.mkdir(exist_ok=True)
+        parts[label] = replace(whole, folder=place, steering=replace(steering, only=label))
+    names = dict(enumerate(job.constraints.target.names))
+    return Patchwork(parts, names, steering.at(0).labels)
