@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from texgen.detail import Detail
+from texgen.diffusion.kept import Kept
 from texgen.image import to_integers
-from texgen.keep import Kept
+from texgen.materials.holes import MARGIN
 from texgen.models import Backbone
 from texgen.models.tiled_vae import fixed_statistics, gather_statistics
 from texgen.pixels import PixelFile
-from texgen.rim import MARGIN
 from tiling import Size, Tile, Wrap, canvas_size, cut, cut_from, plan_cores
 
 CORE = 64

@@ -7,11 +7,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from texgen.errors import InputError, OptionError
 from texgen.pixels import rounded
@@ -31,6 +31,48 @@ ImageLike = Union[str, Path, Image.Image, np.ndarray, "Tensor"]
 WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N", "I;16S")
 
 
+class Decoded(NamedTuple):
+    """A picture that was read already.
+
+    Attributes:
+        name: Of its file or its class, for recipe and messages.
+        pixels: As `read_pixels` gives them.
+    """
+
+    name: str
+    pixels: np.ndarray
+
+    @classmethod
+    def of(cls, source: ImageLike, pixels: np.ndarray) -> Decoded:
+        """With the name of where it was read from."""
+        return cls(name_of(source), pixels)
+
+
+def name_of(source: ImageLike | Decoded) -> str:
+    """A file's name without its folder, or what else the source is."""
+    if isinstance(source, Decoded):
+        return source.name
+    return Path(source).name if isinstance(source, str | Path) else type(source).__name__
+
+
+def size(source: ImageLike) -> tuple[int, int]:
+    """(height, width) of a picture in pixels, as it will be read; of a file only the head is.
+
+    Raises:
+        InputError: As `read_pixels`, as far as the head tells.
+    """
+    if isinstance(source, str | Path):
+        with _opened(_content(Path(source)), str(source)) as image:
+            width, height = image.size
+            sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        return (width, height) if sideways else (height, width)
+    if isinstance(source, Image.Image):
+        return source.height, source.width
+    shape = np.shape(source)  # of an array (H, W, ...) or a tensor (..., H, W)
+    height, width = shape[:2] if isinstance(source, np.ndarray) else shape[-2:]
+    return int(height), int(width)
+
+
 def read(source: ImageLike) -> Tensor:
     """Read any swatch, as a tensor (1, 3, H, W), float32, in [0, 1]; see `read_pixels`."""
     import torch
@@ -38,7 +80,7 @@ def read(source: ImageLike) -> Tensor:
     return torch.from_numpy(np.array(read_pixels(source))).permute(2, 0, 1)[None]
 
 
-def read_pixels(source: ImageLike) -> np.ndarray:
+def read_pixels(source: ImageLike | Decoded) -> np.ndarray:
     """Read any swatch.
 
     Args:
@@ -53,6 +95,8 @@ def read_pixels(source: ImageLike) -> np.ndarray:
         InputError: Missing, empty, truncated, animated, too large, of an unknown format, or with content that 8-bit
             RGB cannot hold (16 bits a channel, transparency).
     """
+    if isinstance(source, Decoded):
+        return source.pixels
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(source, torch.Tensor):
         values = source if source.ndim == 4 else source[None]
@@ -67,7 +111,9 @@ def read_pixels(source: ImageLike) -> np.ndarray:
                 f"array of shape {source.shape} and {source.dtype}; give (height, width, 3), uint8 or float in [0, 1]."
             )
         values = source.astype(np.float32)
-        return _checked(values / np.float32(255) if source.dtype == np.uint8 else values)
+        if source.dtype == np.uint8:
+            values /= np.float32(255)
+        return _checked(values)
     if isinstance(source, Image.Image):
         return _from_pillow(source, "image")
     return _read_file(Path(source))  # type: ignore[arg-type]
@@ -80,6 +126,10 @@ def _checked(values: np.ndarray) -> np.ndarray:
 
 
 def _read_file(path: Path) -> np.ndarray:
+    return _from_pillow(_opened(_content(path), str(path)), str(path))
+
+
+def _content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
@@ -88,19 +138,19 @@ def _read_file(path: Path) -> np.ndarray:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     if not content:
         raise InputError(f"{path}: the file is empty.")
-    return _from_bytes(content, str(path))
+    return content
 
 
-def _from_bytes(content: bytes, name: str) -> np.ndarray:
+def _opened(content: bytes, name: str) -> Image.Image:
+    """A picture of which the head was read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
+            return Image.open(io.BytesIO(content), formats=FORMATS)
         except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
             if isinstance(error, Image.DecompressionBombError):
                 raise InputError(f"{name}: too many pixels; at most {MAX_PIXELS} are read.") from error
             raise InputError(f"{name}: not an image of a known format ({', '.join(FORMATS)}).") from error
-        return _from_pillow(image, name)
 
 
 def _from_pillow(image: Image.Image, name: str) -> np.ndarray:
@@ -118,7 +168,9 @@ def _from_pillow(image: Image.Image, name: str) -> np.ndarray:
         rgb = _to_srgb(_opaque(upright, name))
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise InputError(f"{name}: broken or truncated ({error}).") from error
-    return np.asarray(rgb, np.float32) / np.float32(255)
+    values = np.array(rgb, np.float32)
+    values /= np.float32(255)
+    return values
 
 
 def _refuse_wide(image: Image.Image, name: str) -> None:
@@ -184,10 +236,11 @@ def prepare(
     """
     import torch.nn.functional as F
 
-    image = _turned(image, crop, rotate)
+    rows, columns = _cut(image.shape[-2:], crop, rotate)
+    image = image[..., rows, columns].rot90(rotate // 90, (2, 3))
     if flatten_light:
         image = flattened(image)
-    target = _target(image, scale, size)
+    target = _target(image.shape[-2:], scale, size)
     check_side(name, *target)
     if target != tuple(image.shape[-2:]):
         image = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
@@ -201,34 +254,42 @@ def check_side(name: str, height: int, width: int) -> None:
 
 
 def prepare_map(
-    labels: Tensor, *, crop: Sequence[int] | None = None, rotate: int = 0, scale: float = 1.0, size: int | None = None
-) -> Tensor:
+    labels: np.ndarray,
+    *,
+    crop: Sequence[int] | None = None,
+    rotate: int = 0,
+    scale: float = 1.0,
+    size: int | None = None,
+) -> np.ndarray:
     """A map (H, W) of whole numbers, cut, turned and resized as `prepare` does with its swatch, by nearest neighbour."""
-    import torch.nn.functional as F
+    turned = np.rot90(labels[_cut(labels.shape[:2], crop, rotate)], rotate // 90)
+    height, width = turned.shape
+    rows, columns = (
+        ((np.arange(wanted) + 0.5) * (have / wanted)).astype(np.int64)
+        for have, wanted in zip((height, width), _target((height, width), scale, size), strict=True)
+    )
+    return np.ascontiguousarray(turned[rows[:, None], columns])
 
-    turned = _turned(labels[None, None], crop, rotate)
-    return F.interpolate(turned.float(), _target(turned, scale, size), mode="nearest-exact")[0, 0].to(labels.dtype)
 
-
-def _turned(image: Tensor, crop: Sequence[int] | None, rotate: int) -> Tensor:
-    height, width = image.shape[-2:]
-    if crop is not None:
-        left, top, w, h = crop
-        if min(left, top) < 0 or min(w, h) < 1 or left + w > width or top + h > height:
-            raise OptionError(f"crop={left},{top},{w},{h} lies outside the {width}x{height} swatch.")
-        image = image[..., top : top + h, left : left + w]
+def _cut(shape: Sequence[int], crop: Sequence[int] | None, rotate: int) -> tuple[slice, slice]:
+    """What of a swatch (height, width) is used, before it is turned."""
     if rotate % 90:
         raise OptionError(f"rotate={rotate} must be 0, 90, 180 or 270.")
-    return image.rot90(rotate // 90, (2, 3))
+    if crop is None:
+        return slice(None), slice(None)
+    left, top, w, h = crop
+    if min(left, top) < 0 or min(w, h) < 1 or left + w > shape[1] or top + h > shape[0]:
+        raise OptionError(f"crop={left},{top},{w},{h} lies outside the {shape[1]}x{shape[0]} swatch.")
+    return slice(top, top + h), slice(left, left + w)
 
 
-def _target(image: Tensor, scale: float, size: int | None) -> tuple[int, int]:
-    """(height, width) after resizing."""
+def _target(shape: Sequence[int], scale: float, size: int | None) -> tuple[int, int]:
+    """(height, width) after resizing from `shape`."""
     if not 0.05 <= scale <= 20:
         raise OptionError(f"exemplar_scale={scale} must be from 0.05 to 20.")
     if size is not None and not MIN_SIDE <= size <= 8192:
         raise OptionError(f"exemplar_size={size} must be from {MIN_SIDE} to 8192.")
-    height, width = image.shape[-2:]
+    height, width = shape
     return (size, size) if size else (round(height * scale), round(width * scale))
 
 

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tiling import Size, Wrap
+from tiling import Size, Tile, Wrap
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
-    from texgen.keep import Kept
     from texgen.labels import Target
     from texgen.materials.guides import Guide
     from texgen.materials.maps import Map
@@ -50,12 +48,27 @@ class Layout:
     """A rough plan of the result.
 
     Attributes:
-        image: (1, 3, H, W) in [0, 1], of any size.
+        image: (H, W, 3), float32, in [0, 1], of any size.
         weight: Of its low frequencies in the choice of patches.
     """
 
-    image: Tensor
+    image: np.ndarray
     weight: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A picture on the canvas, and which of its pixels stay as they are.
+
+    Attributes:
+        image: (h, w, 3), float32, in [0, 1].
+        mask: (h, w), bool: what is kept.
+        place: Where on the canvas, in px; inside it.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    place: Tile
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from PIL import ImageColor
-from torch import Tensor
+from PIL import Image, ImageColor
 
 from texgen import image as images
 from texgen.errors import InputError, OptionError
 from texgen.image import NONE, ImageLike
-from tiling import Size, Wrap, bordered
+from texgen.pixels import rounded
+from tiling import Size, Wrap
 
 MOST = 64
 BLURS = 3
@@ -42,7 +41,7 @@ def label_value(label: Label) -> int:
     return red << 16 | green << 8 | blue
 
 
-def read_values(source: ImageLike, name: str) -> Tensor:
+def read_values(source: ImageLike, name: str) -> np.ndarray:
     """A map of labels, (H, W), int64: whole numbers as they are, colours as 0xRRGGBB.
 
     Args:
@@ -52,14 +51,13 @@ def read_values(source: ImageLike, name: str) -> Tensor:
     Raises:
         InputError: As `image.read`, or more than `MOST` labels: a map with smoothed borders or JPEG noise.
     """
-    if isinstance(source, np.ndarray) and source.ndim == 2:
-        source = torch.from_numpy(source)
-    if isinstance(source, Tensor) and source.ndim == 2 and not source.is_floating_point():
-        values = source.long().cpu()
+    plain = np.zeros(0) if isinstance(source, str | Path | Image.Image) else np.asarray(source)  # or a tensor
+    if plain.ndim == 2 and plain.dtype.kind in "iub":
+        values = plain.astype(np.int64)
     else:
-        red, green, blue = (images.read(source)[0] * 255).round().long()
-        values = red << 16 | green << 8 | blue
-    found = len(np.unique(values.numpy()))
+        colours = rounded(images.read_pixels(source), np.uint8).astype(np.int64)
+        values = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
+    found = len(np.unique(values))
     if found > MOST:
         raise InputError(
             f"{name}: {found} colours are too many for labels (at most {MOST}); save it as PNG, without smoothed borders."
@@ -67,16 +65,16 @@ def read_values(source: ImageLike, name: str) -> Tensor:
     return values
 
 
-def indexed(values: Tensor, known: Sequence[int], name: str) -> Tensor:
+def indexed(values: np.ndarray, known: Sequence[int], name: str) -> np.ndarray:
     """Label values (H, W) as indices of `known`, uint8.
 
     Raises:
         InputError: A value that is not known; the message says which, how many pixels, and where the first is.
     """
-    indices = torch.full(values.shape, NONE, dtype=torch.uint8)
+    indices = np.full(values.shape, NONE, np.uint8)
     for index, value in enumerate(known):
         indices[values == value] = index
-    missing = (indices == NONE).nonzero()
+    missing = np.argwhere(indices == NONE)
     if len(missing):
         y, x = missing[0].tolist()
         value = int(values[y, x])
@@ -102,7 +100,7 @@ class Target:
         softness: Width in px over which neighbouring materials interlock.
     """
 
-    values: Tensor
+    values: np.ndarray
     names: Sequence[str]
     softness: float = 0.0
 
@@ -111,7 +109,7 @@ class Target:
         """Number of labels."""
         return len(self.names)
 
-    def on_canvas(self, size: Size, canvas: Size, wrap: Wrap, seed: int) -> Tensor:
+    def on_canvas(self, size: Size, canvas: Size, wrap: Wrap, seed: int) -> np.ndarray:
         """The label of every pixel (canvas height, canvas width), uint8; hard: soft weights become ragged borders.
 
         Where weights are soft a pixel takes label l with probability w_l, and neighbours agree: the label is
@@ -125,28 +123,28 @@ class Target:
             seed: Of the random fields.
         """
         values = _resized(self.values, size, canvas)
-        hard = values.dim() == 2
+        hard = values.ndim == 2
         if hard and not self.softness:
             return values
-        weights = torch.stack([(values == n).float() for n in range(self.count)]) if hard else values
-        weights = _blurred(weights, self.softness, wrap)
-        best = torch.full(tuple(canvas), -torch.inf)
-        labels = torch.zeros(tuple(canvas), dtype=torch.uint8)
+        weights = np.stack([values == n for n in range(self.count)]).astype(np.float32) if hard else values
+        best = np.full(canvas, -np.inf, np.float32)
+        labels = np.zeros(canvas, np.uint8)
         seeds = np.random.SeedSequence(seed).generate_state(self.count, np.uint64)
         for index, weight in enumerate(weights):
-            score = weight.log() + _gumbel(canvas, int(seeds[index]))
+            with np.errstate(divide="ignore"):
+                score = np.log(_blurred(weight, self.softness, wrap)) + _gumbel(canvas, int(seeds[index]))
             labels[score > best] = index
-            best = torch.maximum(best, score)
+            best = np.maximum(best, score)
         return labels
 
 
-def _resized(values: Tensor, size: Size, canvas: Size) -> Tensor:
+def _resized(values: np.ndarray, size: Size, canvas: Size) -> np.ndarray:
     """(..., H, W) by nearest neighbour, its border repeated to the end of the canvas."""
     rows, columns = (
-        ((torch.arange(whole).clamp_max(wanted - 1) + 0.5) * have / wanted).long()
+        ((np.arange(whole).clip(max=wanted - 1) + 0.5) * have / wanted).astype(np.int64)
         for whole, wanted, have in zip(canvas, size, values.shape[-2:], strict=True)
     )
-    return values[..., rows[:, None], columns]
+    return np.ascontiguousarray(values[..., rows[:, None], columns])
 
 
 def soft_target(maps: Mapping[int, ImageLike], known: Sequence[int], softness: float) -> Target:
@@ -158,36 +156,39 @@ def soft_target(maps: Mapping[int, ImageLike], known: Sequence[int], softness: f
     strangers = [written(value) for value in maps if value not in known]
     if strangers:
         raise InputError(f"label {strangers[0]} has no swatch; there are {', '.join(map(written, known))}.")
-    greys = {value: images.read(source).mean(1)[0] for value, source in maps.items()}
+    greys = {value: images.read_pixels(source).mean(-1) for value, source in maps.items()}
     shapes = sorted({f"{grey.shape[1]}x{grey.shape[0]}" for grey in greys.values()})
     if len(shapes) > 1:
         raise InputError(f"weight maps have different sizes: {', '.join(shapes)}; give them one size.")
     shape = next(iter(greys.values())).shape
-    weights = torch.stack([greys.get(value, torch.zeros(shape)) for value in known])
+    weights = np.stack([greys.get(value, np.zeros(shape, np.float32)) for value in known])
     total = weights.sum(0)
     if float(total.min()) <= 0:
-        y, x = (total <= 0).nonzero()[0].tolist()
+        y, x = np.argwhere(total <= 0)[0].tolist()
         raise InputError(f"all weight maps are black at x={x}, y={y}; at least one label must have a weight there.")
     return Target(weights / total, [written(value) for value in known], softness)
 
 
-def _blurred(weights: Tensor, softness: float, wrap: Wrap) -> Tensor:
-    """Box blurs, together about as wide as `softness`."""
-    radius = math.ceil(softness / (2 * BLURS))
-    radius = min(radius, min(weights.shape[-2:]) // 2 - 1)
+def _blurred(weight: np.ndarray, softness: float, wrap: Wrap) -> np.ndarray:
+    """Box blurs of (H, W), together about as wide as `softness`."""
+    from scipy.ndimage import uniform_filter
+
+    radius = min(math.ceil(softness / (2 * BLURS)), min(weight.shape) // 2 - 1)
+    modes = ["wrap" if ring else "nearest" for ring in wrap]
     for _ in range(BLURS if radius > 0 else 0):
-        weights = F.avg_pool2d(bordered(weights[None], radius, wrap), 2 * radius + 1, 1)[0].clamp_min(0)
-    return weights
+        weight = uniform_filter(weight, 2 * radius + 1, mode=modes)
+    return np.maximum(weight, 0)
 
 
-def _gumbel(size: Size, seed: int) -> Tensor:
+def _gumbel(size: Size, seed: int) -> np.ndarray:
     """A smooth random field (H, W) of Gumbel distribution, periodic: patches of all sizes up to `REACH_PX`."""
+    from scipy.special import ndtr
+
     coarse = [-(-side // LATTICE_PX) for side in size]
-    white = torch.randn(coarse, generator=torch.Generator().manual_seed(seed))
-    y, x = torch.fft.fftfreq(coarse[0]), torch.fft.rfftfreq(coarse[1])
-    frequency = torch.hypot(*torch.meshgrid(y, x, indexing="ij"))
-    response = 1 / (frequency.square() + (LATTICE_PX / REACH_PX) ** 2)
-    field = torch.fft.irfft2(torch.fft.rfft2(white) * response, s=coarse)
-    uniform = torch.special.ndtr((field - field.mean()) / field.std()).clamp(1e-6, 1 - 1e-6)
-    smooth = F.interpolate(uniform[None, None], tuple(size), mode="bilinear", align_corners=False)[0, 0]
-    return -(-smooth.log()).log()
+    white = np.random.default_rng(seed).standard_normal(coarse)
+    frequency = np.hypot(np.fft.fftfreq(coarse[0])[:, None], np.fft.rfftfreq(coarse[1]))
+    response = 1 / (np.square(frequency) + (LATTICE_PX / REACH_PX) ** 2)
+    field = np.fft.irfft2(np.fft.rfft2(white) * response, s=coarse)
+    uniform = ndtr((field - field.mean()) / field.std()).clip(1e-6, 1 - 1e-6).astype(np.float32)
+    smooth = Image.fromarray(uniform).resize(size[::-1], Image.Resampling.BILINEAR)
+    return -np.log(-np.log(np.asarray(smooth)))

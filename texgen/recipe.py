@@ -6,42 +6,31 @@ import hashlib
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from texgen.image import name_of
 from texgen.pixels import rounded
 
-if TYPE_CHECKING:
-    from torch import Tensor
+ONCE = 1 << 24
+"""Values that are hashed at once."""
 
+if TYPE_CHECKING:
     from texgen.models import Backbone
 
 
-def exemplar_entry(source: Any, prepared: Tensor) -> dict[str, Any]:
-    """Name without folder, size in use, and hash of the pixels in use."""
-    size = {"width": prepared.shape[-1], "height": prepared.shape[-2]}
-    return {"name": _name(source), **size, "sha256": digest([prepared])}
+def picture_entry(source: Any, pixels: np.ndarray) -> dict[str, Any]:
+    """Name without folder, size in use, and hash of the pixels in use, (H, W, C), float32, in [0, 1], or a mask (H, W)."""
+    return {"name": name_of(source), "width": pixels.shape[1], "height": pixels.shape[0], "sha256": digest([pixels])}
 
 
-def swatch_entry(source: Any, pixels: np.ndarray) -> dict[str, Any]:
-    """The same of pixels (H, W, C), float32, in [0, 1]."""
-    found = hashlib.sha256(rounded(pixels, np.uint8).transpose(2, 0, 1).tobytes()).hexdigest()
-    return {"name": _name(source), "width": pixels.shape[1], "height": pixels.shape[0], "sha256": found}
-
-
-def _name(source: Any) -> str:
-    return Path(source).name if isinstance(source, str | Path) else type(source).__name__
-
-
-def digest(values: Sequence[Tensor]) -> str:
+def digest(values: Sequence[np.ndarray]) -> str:
     """Hash of pictures and weights in [0, 1], to the eighth bit, or of maps of whole numbers."""
     found = hashlib.sha256()
     for value in values:
-        found.update(
-            ((value * 255).round() if value.is_floating_point() else value).byte().contiguous().numpy().tobytes()
-        )
+        for rows in np.array_split(value, max(1, value.size // ONCE)):
+            found.update((rounded(rows, np.uint8) if value.dtype.kind == "f" else rows.astype(np.uint8)).tobytes())
     return found.hexdigest()
 
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from texgen.checkpoint import Unfinished
+from texgen.diffusion.kept import Given
 from texgen.diffusion.plan import Plan
 from texgen.exemplar import Exemplar
 from texgen.image import NONE
 from texgen.interrupt import StopSignals
-from texgen.keep import Given
 from texgen.memory import off_device, within_memory
 from texgen.models import Backbone
 from texgen.optimize import optimize

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from texgen import job as records
 from texgen import presets
+from texgen.diffusion.kept import Kept, as_tensor, on_grid
 from texgen.diffusion.knobs import Knobs
 from texgen.errors import OptionError
 from texgen.guidance.settings import Guidance
-from texgen.job import Constraints, Job, Layout
-from texgen.keep import Kept, on_grid
+from texgen.job import Constraints, Job
 from texgen.memory import GIB, fitting_batch
 from texgen.models import Backbone
 from texgen.presets import Preset
@@ -49,7 +50,7 @@ class Plan:
     guidance: Guidance
     seed: int
     tile_batch: int
-    layout: Layout | None = None
+    layout: Tensor | None = None
     target: Tensor | None = None
     kept: Kept | None = None
     shares: tuple[float, ...] | None = None
@@ -76,7 +77,7 @@ def make_plan(backbone: Backbone, preset_name: str, knobs: Knobs, job: Job) -> P
         tiles = plan_tiles(canvas, tile, stride, wrap)
         tile_batch = 1 if preset.strength == 0 else fitting_batch(backbone, tile, canvas, len(tiles), budget)
     layout, target = given.layout, given.target
-    kept = given.kept if given.place is None else _placed(job, given.place)
+    kept = given.kept if given.place is None else _placed(job.exemplars[0].pixels, given.place)
     return Plan(
         size_px=size_px,
         canvas=canvas,
@@ -96,9 +97,9 @@ def make_plan(backbone: Backbone, preset_name: str, knobs: Knobs, job: Job) -> P
         ),
         seed=job.seed,
         tile_batch=tile_batch,
-        layout=None if layout is None else replace(layout, image=_on_canvas(layout.image, size_px, canvas_px)),
-        target=None if target is None else target.on_canvas(size_px, canvas_px, wrap, job.seed),
-        kept=None if kept is None else on_grid(kept, size_px, canvas_px),
+        layout=None if layout is None else _on_canvas(as_tensor(layout.image), size_px, canvas_px),
+        target=None if target is None else torch.from_numpy(target.on_canvas(size_px, canvas_px, wrap, job.seed)),
+        kept=None if kept is None else on_grid(Kept.of(kept), size_px, canvas_px),
         shares=job.shares,
         label_count=1 if target is None else target.count,
         keeps_swatch=given.place is not None,
@@ -168,16 +169,10 @@ def _check_start(start: str, given: Constraints) -> None:
             raise OptionError(f"start={start!r} does not look at the {what}; use {' or '.join(map(repr, allowed))}.")
 
 
-def _placed(job: Job, place: tuple[int, int]) -> Kept:
-    """The whole first exemplar at (left, top) of the result."""
-    (left, top), swatch = place, as_tensor(job.exemplars[0].pixels)
-    height, width = swatch.shape[-2:]
-    return Kept(swatch, torch.ones(height, width, dtype=torch.bool), Tile(top, left, top + height, left + width))
-
-
-def as_tensor(pixels: np.ndarray) -> Tensor:
-    """Pixels (H, W, 3) as (1, 3, H, W)."""
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+def _placed(swatch: np.ndarray, place: tuple[int, int]) -> records.Kept:
+    """The whole swatch at (left, top) of the result."""
+    (left, top), (height, width) = place, swatch.shape[:2]
+    return records.Kept(swatch, np.ones((height, width), bool), Tile(top, left, top + height, left + width))
 
 
 def _on_canvas(image: Tensor, size_px: Size, canvas_px: Size) -> Tensor:

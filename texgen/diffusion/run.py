@@ -15,13 +15,13 @@ from texgen import job, recipe
 from texgen.checkpoint import Unfinished
 from texgen.decode import CanvasDecoder
 from texgen.detail import Detail, find_detail
+from texgen.diffusion.kept import Given, Kept, as_tensor
 from texgen.diffusion.loops import Loops, canvas_labels
-from texgen.diffusion.plan import Plan, as_tensor
+from texgen.diffusion.plan import Plan
 from texgen.errors import ResourceError
 from texgen.exemplar import Exemplar, encode_exemplar
 from texgen.interrupt import StopSignals
 from texgen.job import Job
-from texgen.keep import Given, Kept
 from texgen.memory import is_out_of_memory, off_device, within_memory
 from texgen.model import Clock, Texture, Workplace
 from texgen.models import Backbone
@@ -100,7 +100,7 @@ class _Stages:
         plan, seeds = self.plan, np.random.SeedSequence(self.plan.seed).generate_state(4).tolist()
         exemplar = encode_exemplar(self.backbone, *_tensors(self.job.exemplars), plan.label_count)
         self._done("encode")
-        layout = None if plan.layout is None else self.backbone.encode(plan.layout.image).cpu()
+        layout = None if plan.layout is None else self.backbone.encode(plan.layout).cpu()
         given = None if plan.kept is None else self._given(plan.kept)
         begun = self._started(exemplar, layout, seeds[0])
         self._done("start")
@@ -173,7 +173,7 @@ class _Stages:
         key = [
             *recipe.environment(self.backbone).values(),
             *recipe.machine(),
-            recipe.digest(exemplar.images),
+            recipe.digest([image.numpy() for image in exemplar.images]),
             iterations,
             VERSION,
         ]

@@ -14,9 +14,9 @@ from scipy.ndimage import distance_transform_edt
 
 from texgen.encode import BIG, TIFF_TILE
 from texgen.errors import InputError
+from texgen.materials.holes import COMPARED, MARGIN, faded
 from texgen.materials.maps import turned
 from texgen.publish import published
-from texgen.rim import COMPARED, MARGIN, faded
 from texgen.swatch import kernels
 from texgen.swatch.atlas import Atlas
 from texgen.swatch.mapped import release
@@ -171,7 +171,7 @@ class Rendering:
         return found
 
     def _joined(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the torus of which a part is given, and what remains of a mismatch at the rim faded into the rest, see `texgen.rim`.
+        """Rows of the torus of which a part is given, and what remains of a mismatch at the rim faded into the rest, see `texgen.materials.holes`.
 
         The mismatch at a given pixel is what it differs by from what the piece of the nearest pixel that is not given would show there.
         """
@@ -182,8 +182,9 @@ class Rendering:
         values, places, given = (a[:, columns] for a in (values, self._rows(above, below), self._given(above, below)))
         known = places < 0
         away, (y, x) = distance_transform_edt(known, return_indices=True)
-        rows, across = np.indices(known.shape)
-        sy, sx = (places[y, x] >> 16) + rows - y, (places[y, x] & kernels.MASK) + across - x
+        rows, across = np.indices(known.shape, np.int32, sparse=True)
+        nearest = places[y, x]
+        sy, sx = (nearest >> 16) + (rows - y), (nearest & kernels.MASK) + (across - x)
         comparable = known & (away <= COMPARED) & (sy >= 0) & (sx >= 0)
         comparable &= (sy < len(self.sheet)) & (sx < self.sheet.shape[1])
         comparable[comparable] = self.weights[sy[comparable], sx[comparable]] > 0

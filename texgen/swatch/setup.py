@@ -11,6 +11,7 @@ import numpy as np
 from texgen.image import NONE
 from texgen.job import Job
 from texgen.materials.guides import ROUGH, Guide
+from texgen.materials.holes import ROWS, filled_in
 from texgen.materials.maps import Map
 from texgen.swatch.bank import Material, spread_of
 from texgen.swatch.field import Kept
@@ -23,8 +24,6 @@ REACHED = (0.05, 0.95)
 """Quantiles of the swatch's low frequencies that a layout is cut to: what lies beyond is in a few places only, which would be shown again and again."""
 LAYOUT_PX = 16.0
 """Deviation of the blur that leaves the low frequencies which a layout and its texture share."""
-FILLED_ROWS, FILLED_FROM = 512, 128
-"""Rows of a hole that are filled at once for the sake of the edges around it, and rows around them that they are filled from."""
 BORDER_PX, BORDER_SIDE = 8.0, 2048
 """Deviation of the blur that tells how far a border of labels is, and side of the target that this is found on, about."""
 
@@ -61,7 +60,7 @@ class Setup:
         """Of the exemplars, (H, W, 3), and last the one that is given in part, if any."""
         kept = self.job.constraints.kept
         pictures = [each.pixels for each in self.job.exemplars]
-        return pictures if kept is None else [*pictures, kept.image[0].permute(1, 2, 0).numpy()]
+        return pictures if kept is None else [*pictures, kept.image]
 
     @cached_property
     def kept(self) -> Kept | None:
@@ -98,10 +97,11 @@ class Setup:
         guides = list(given.guides)
         if given.layout is not None and given.layout.weight > 0:
             swatches = [_blurred(each.pixels, LAYOUT_PX) for each in self.job.exemplars]
-            plan = given.layout.image[0].permute(1, 2, 0).numpy()
-            scale = plan.shape[0] / self.job.canvas.size.height
+            scale = given.layout.image.shape[0] / self.job.canvas.size.height
             shown = np.concatenate([swatch.reshape(-1, swatch.shape[2]) for swatch in swatches])
-            plan = _blurred(plan, LAYOUT_PX * scale).clip(*np.quantile(shown, REACHED, axis=0).astype(np.float32))
+            plan = _blurred(given.layout.image, LAYOUT_PX * scale).clip(
+                *np.quantile(shown, REACHED, axis=0).astype(np.float32)
+            )
             guides.append(Guide(Map("layout", swatches), plan, given.layout.weight, ROUGH))
         guides += self._borders()
         deviation = spread_of([each.pixels for each in self.job.exemplars]) if guides else 1.0
@@ -129,8 +129,7 @@ class Setup:
         target, canvas = self.job.constraints.target, self.job.canvas
         if target is None:
             return None
-        labels: np.ndarray = target.on_canvas(canvas.size, canvas.size, canvas.wrap, self.job.seed).numpy()
-        return labels
+        return target.on_canvas(canvas.size, canvas.size, canvas.wrap, self.job.seed)
 
     @cached_property
     def _given(self) -> Given | None:
@@ -138,17 +137,18 @@ class Setup:
             return None
         number, top, left = self.kept
         picture, given = self.pictures[number], self.job.constraints.kept
-        mask = np.ones(picture.shape[:2], bool) if given is None else given.mask.numpy()
+        mask = np.ones(picture.shape[:2], bool) if given is None else given.mask
         maps = [(each.normaliser(self.material.deviation), each.images[number]) for each in self.material.maps]
         if mask.all() and not maps:
             return Given(top, left, picture, mask)
         channels = picture.shape[2] + sum(image.shape[2] for _, image in maps)
         pixels = np.memmap(self.folder / "picture", np.float32, "w+", shape=(*mask.shape, channels))
-        for band in bands(len(mask), FILLED_ROWS, FILLED_FROM):
-            filled = _filled(picture[band.around], mask[band.around])[band.inner]
-            pixels[band.rows] = np.concatenate(
-                [filled, *(normalised(image[band.rows]) for normalised, image in maps)], -1
-            )
+        filled_in(picture, mask, pixels[..., : picture.shape[2]])
+        for band in bands(len(mask), ROWS, 0):
+            first = picture.shape[2]
+            for normalised, image in maps:
+                pixels[band.rows][..., first : first + image.shape[2]] = normalised(image[band.rows])
+                first += image.shape[2]
             release(pixels)
         return Given(top, left, pixels, mask)
 
@@ -180,18 +180,6 @@ def _oriented(job: Job) -> Job:
         shares=None if job.shares is None else tuple(s / turns for s in job.shares for _ in range(turns)),
         constraints=replace(job.constraints, guides=guides),
     )
-
-
-def _filled(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) whose pixels outside of a mask are carried on from those inside."""
-    if mask.all():
-        return picture
-    import torch
-
-    from texgen.keep import filled_in
-
-    image = torch.from_numpy(picture.transpose(2, 0, 1))[None]
-    return filled_in(image, torch.from_numpy(mask))[0].permute(1, 2, 0).numpy()
 
 
 def _shares_around(labels: np.ndarray, known: list[int], deviation: float) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from texgen import image as images
 from texgen.errors import OptionError
 from texgen.tasks.flags import (
     MODEL_OPTIONS,
@@ -79,10 +80,9 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
     All options of `texgen expand` hold.
     """
     from texgen.tasks.layout import layout as run
-    from texgen.tasks.layout import plan_size
     from texgen.tasks.outputs import make_outputs
 
-    wanted = size or plan_size(plan)
+    wanted = size or images.size(plan)
     make_outputs(partial(run, swatch, plan, wanted), wanted, **options)
 
 
@@ -151,10 +151,9 @@ def _mapping(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, Im
 def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
     """Fill a hole in IMAGE; every other pixel stays as it is."""
     from texgen.tasks.fill import fill as run
-    from texgen.tasks.layout import plan_size
     from texgen.tasks.outputs import make_outputs
 
-    make_outputs(partial(run, image, hole, swatch), plan_size(image), **options)
+    make_outputs(partial(run, image, hole, swatch), images.size(image), **options)
 
 
 @click.command()
@@ -167,10 +166,9 @@ def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
 def tile(image: Path, band: int | None, **options: Any) -> None:
     """Make IMAGE tileable at its own size; only a band along its border changes."""
     from texgen.tasks.fill import tile as run
-    from texgen.tasks.layout import plan_size
     from texgen.tasks.outputs import make_outputs
 
-    make_outputs(partial(run, image, band), plan_size(image), **options)
+    make_outputs(partial(run, image, band), images.size(image), **options)
 
 
 @click.command()
@@ -184,11 +182,10 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
 @with_options(ALL_OPTIONS)
 def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Show the structure of the picture CONTENT in the material of SWATCH."""
-    from texgen.tasks.layout import plan_size
     from texgen.tasks.outputs import make_outputs
     from texgen.tasks.transfer import transfer as run
 
-    wanted = size or plan_size(content)
+    wanted = size or images.size(content)
     make_outputs(partial(run, swatch, content, wanted), wanted, **options)
 
 

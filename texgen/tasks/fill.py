@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Unpack
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from texgen import image as images
 from texgen import recipe
 from texgen.errors import InputError, OptionError
 from texgen.image import NONE, ImageLike
-from texgen.job import Constraints
-from texgen.keep import Kept
+from texgen.job import Constraints, Kept
 from texgen.materials.maps import Picture
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
@@ -43,25 +41,25 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
     Example:
         >>> fill("wall.png", "graffiti_mask.png", seed=7).save("out.png")  # doctest: +SKIP
     """
-    picture, mask = images.read(image), images.read(hole).mean(1)[0] >= 0.5
-    height, width = picture.shape[-2:]
+    picture, mask = images.read_pixels(image), images.read_pixels(hole).mean(-1) >= 0.5
+    height, width = picture.shape[:2]
     if mask.shape != (height, width):
         raise InputError(
             f"the picture is {width}x{height} px, the mask of its hole {mask.shape[1]}x{mask.shape[0]}; give them one size."
         )
-    if not bool(mask.any()):
+    if not mask.any():
         raise InputError("the mask is black everywhere: there is no hole; what is to be filled must be white.")
-    if bool(mask.all()) and swatch is None:
+    if mask.all() and swatch is None:
         raise InputError("the mask is white everywhere: nothing is kept; give a swatch, or use texgen expand.")
     options.setdefault("tileable", "none")
     request = Request(
         task="fill",
-        sources=[image if swatch is None else swatch],
+        sources=[images.Decoded.of(image, picture) if swatch is None else swatch],
         size=(height, width),
-        maps=[mask.byte() * NONE] if swatch is None else None,
+        maps=[mask * np.uint8(NONE)] if swatch is None else None,
         constraints=Constraints(kept=_outside(picture, mask)),
         picture=Picture((height, width), is_swatch=swatch is None),
-        notes={"picture": recipe.exemplar_entry(image, picture), "hole": recipe.exemplar_entry(hole, mask)},
+        notes={"picture": recipe.picture_entry(image, picture), "hole": recipe.picture_entry(hole, mask)},
     )
     return make(request, **options)
 
@@ -81,8 +79,8 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
     Example:
         >>> tile("photo.png", seed=7).save("tileable.png")  # doctest: +SKIP
     """
-    picture = images.read(image)
-    height, width = picture.shape[-2:]
+    picture = images.read_pixels(image)
+    height, width = picture.shape[:2]
     wide = round(min(height, width) * BAND) if band is None else band
     if not wide >= 16 or 2 * wide >= min(height, width):
         raise OptionError(
@@ -91,7 +89,7 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
     axes = options.get("tileable", "both")
     if axes == "none":
         raise OptionError("tileable='none' leaves nothing to do; use 'both', 'x' or 'y'.")
-    mask = torch.zeros(height, width, dtype=torch.bool)
+    mask = np.zeros((height, width), bool)
     if axes in ("both", "y"):
         mask[:wide] = mask[-wide:] = True
     if axes in ("both", "x"):
@@ -99,7 +97,7 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
     given = Constraints(kept=_outside(picture, mask))
     request = Request(
         task="tile",
-        sources=[image],
+        sources=[images.Decoded.of(image, picture)],
         size=(height, width),
         constraints=given,
         picture=Picture((height, width), is_swatch=True),
@@ -108,5 +106,5 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
     return make(request, **options)
 
 
-def _outside(picture: Tensor, mask: Tensor) -> Kept:
+def _outside(picture: np.ndarray, mask: np.ndarray) -> Kept:
     return Kept(picture, ~mask, Tile(0, 0, *mask.shape))

@@ -44,14 +44,8 @@ def layout(
         https://arxiv.org/abs/2108.01073; Hertzmann et al., "Image Analogies", SIGGRAPH 2001, https://doi.org/10.1145/383259.383295,
         texture-by-numbers.
     """
-    wanted = plan_size(plan) if size is None else size
-    rough = Layout(images.read(plan), layout_weight)
-    notes = {"layout": recipe.exemplar_entry(plan, rough.image), "layout_weight": layout_weight}
+    wanted = images.size(plan) if size is None else size
+    rough = Layout(images.read_pixels(plan), layout_weight)
+    notes = {"layout": recipe.picture_entry(plan, rough.image), "layout_weight": layout_weight}
     given = Constraints(layout=rough, content_weight=content_weight)
     return make(Request(task="layout", sources=[image], size=wanted, constraints=given, notes=notes), **options)
-
-
-def plan_size(plan: ImageLike) -> tuple[int, int]:
-    """(height, width) of a plan in pixels, which the result has where no other size is wanted."""
-    height, width = images.read(plan).shape[-2:]
-    return int(height), int(width)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from texgen import recipe
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError, check_range
-from texgen.image import ImageLike
+from texgen.image import Decoded, ImageLike
 from texgen.interrupt import StopSignals
 from texgen.job import Canvas, Constraints, Job
 from texgen.materials.guides import prepared_guides
@@ -31,7 +31,7 @@ from texgen.team import join, own_device
 from tiling import Size
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
 
     from texgen.tasks.options import ModelLike
 
@@ -44,16 +44,16 @@ class Request:
         task: The verb.
         sources: Swatches, in their order; more of the same texture may come as an option.
         size: Of the result, as the user gave it.
-        maps: The label of every pixel of each source, (H, W), uint8, `NONE` for what is not to be used.
+        maps: The label of every pixel of each source, (H, W), uint8, `NONE` for what is not to be used; None where there are none.
         constraints: What steers the canvas.
         picture: What of it is kept in part, if anything.
         notes: Entries of the recipe.
     """
 
     task: str
-    sources: Sequence[ImageLike]
+    sources: Sequence[ImageLike | Decoded]
     size: Any
-    maps: Sequence[Tensor] | None = None
+    maps: Sequence[np.ndarray] | None = None
     constraints: Constraints = field(default_factory=Constraints)
     picture: Picture | None = None
     notes: dict[str, Any] = field(default_factory=dict)
@@ -151,7 +151,7 @@ def make(request: Request, **options: Any) -> Result:
         "size": list(size),
         "tileable": common.tileable,
         "preset": common.preset,
-        "exemplars": [recipe.swatch_entry(s, e.pixels) for s, e in zip(sources, exemplars, strict=True)],
+        "exemplars": [recipe.picture_entry(s, e.pixels) for s, e in zip(sources, exemplars, strict=True)],
         "exemplar_weights": None if shares is None else list(shares),
         "preparation": {
             **common.preparation,

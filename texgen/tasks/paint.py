@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Unpack
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from texgen import image as images
 from texgen import recipe
@@ -86,13 +85,12 @@ def paint(
 def target_size(target: TargetLike) -> tuple[int, int]:
     """(height, width) of a target map in pixels, which the result has where no other size is wanted."""
     one = next(iter(target.values())) if isinstance(target, Mapping) else target
-    height, width = read_values(one, "target").shape if not isinstance(target, Mapping) else images.read(one).shape[-2:]
-    return int(height), int(width)
+    return images.size(one)
 
 
 def _sources(
     swatches: ImageLike | Mapping[Label, ImageLike], labels: ImageLike | None
-) -> tuple[list[ImageLike], list[Tensor], list[int]]:
+) -> tuple[list[ImageLike], list[np.ndarray], list[int]]:
     """Swatches, the index of each of their pixels, and the label that each index stands for."""
     if isinstance(swatches, Mapping):
         if labels is not None:
@@ -102,8 +100,7 @@ def _sources(
         known = [label_value(label) for label in swatches]
         if len(set(known)) < len(known):
             raise OptionError("two swatches have the same label; give each its own colour.")
-        shapes = [images.read(source).shape[-2:] for source in swatches.values()]
-        maps = [torch.full(shape, index, dtype=torch.uint8) for index, shape in enumerate(shapes)]
+        maps = [np.full(images.size(source), index, np.uint8) for index, source in enumerate(swatches.values())]
         return list(swatches.values()), maps, known
     if labels is None:
         raise OptionError("labels, the map of the swatch, is missing; or give a swatch for each label.")
@@ -111,15 +108,15 @@ def _sources(
     return [swatches], maps, known
 
 
-def labelled(swatch: ImageLike, labels: ImageLike) -> tuple[list[Tensor], list[int]]:
+def labelled(swatch: ImageLike, labels: ImageLike) -> tuple[list[np.ndarray], list[int]]:
     """The label map of one swatch as indices, (H, W), uint8, in a list; and the label that each index stands for.
 
     Raises:
         InputError: A map of another size, or with too many colours.
     """
     values = read_values(labels, "labels")
-    known = values.unique().tolist()  # type: ignore[no-untyped-call]
-    shape = images.read(swatch).shape[-2:]
+    known = np.unique(values).tolist()
+    shape = images.size(swatch)
     if values.shape != shape:
         raise InputError(
             f"the swatch is {shape[1]}x{shape[0]} px, its label map {values.shape[1]}x{values.shape[0]}; give them one size."

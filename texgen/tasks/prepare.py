@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from texgen import image as images
-from texgen.image import NONE, ImageLike
+from texgen.image import NONE, Decoded, ImageLike
 from texgen.job import Exemplar
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from texgen.materials.holes import filled_in
 
 
 def prepared(
-    sources: Sequence[ImageLike], maps: Sequence[Tensor] | None, preparation: dict[str, Any]
+    sources: Sequence[ImageLike | Decoded], maps: Sequence[np.ndarray] | None, preparation: dict[str, Any]
 ) -> tuple[list[Exemplar], list[tuple[int, int]]]:
     """Exemplars of swatches and of the labels of their pixels where there are any; a hole is filled in smoothly. And the swatches' own sizes.
 
@@ -29,12 +26,12 @@ def prepared(
     found, sizes = [], []
     for index, source in enumerate(sources):
         options = preparation if index == 0 else {**preparation, "crop": None}
-        name = Path(source).name if isinstance(source, str | Path) else "swatch"
+        name = images.name_of(source)
         pixels, labels = images.read_pixels(source), None
         sizes.append((pixels.shape[0], pixels.shape[1]))
         if maps is not None:
-            labels = maps[index].numpy() if index < len(maps) else np.zeros(pixels.shape[:2], np.uint8)
-            pixels, labels = _filled(pixels, labels), _turned(labels, options)
+            labels = maps[index] if index < len(maps) else np.zeros(pixels.shape[:2], np.uint8)
+            pixels, labels = _filled(pixels, labels), images.prepare_map(labels, **_without_light(options))
         found.append(Exemplar(_prepared(pixels, name, options), labels))
     return found, sizes
 
@@ -51,18 +48,9 @@ def _prepared(pixels: np.ndarray, name: str, options: dict[str, Any]) -> np.ndar
 
 def _filled(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """A picture whose pixels without a label are carried on smoothly from the others."""
-    if not (labels == NONE).any():
-        return pixels
-    import torch
-
-    from texgen.keep import filled_in
-
-    tensor = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
-    return filled_in(tensor, torch.from_numpy(labels != NONE))[0].permute(1, 2, 0).numpy()
+    known = labels != NONE
+    return pixels if known.all() else filled_in(pixels, known)
 
 
-def _turned(labels: np.ndarray, options: dict[str, Any]) -> np.ndarray:
-    import torch
-
-    same = {key: value for key, value in options.items() if key != "flatten_light"}
-    return images.prepare_map(torch.from_numpy(labels), **same).numpy()
+def _without_light(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key != "flatten_light"}

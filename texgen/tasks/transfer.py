@@ -12,7 +12,6 @@ from texgen.errors import InputError, OptionError, check_range
 from texgen.image import ImageLike
 from texgen.job import Constraints
 from texgen.swatch.model import NAME
-from texgen.tasks.layout import plan_size
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.paint import labelled, wanted_labels
@@ -77,9 +76,9 @@ def transfer(
         task="transfer",
         sources=[image],
         maps=maps,
-        size=plan_size(content) if size is None else size,
+        size=images.size(content) if size is None else size,
         constraints=constraints,
-        notes={"content": recipe.exemplar_entry(content, images.read(content)), "weight": weight, **notes},
+        notes={"content": recipe.picture_entry(content, images.read_pixels(content)), "weight": weight, **notes},
     )
     return make(request, guides=guides, **options)
 

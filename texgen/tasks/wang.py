@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
-import torch
 
 from texgen import publish
 from texgen.errors import OptionError
 from texgen.image import ImageLike
-from texgen.job import Constraints
-from texgen.keep import Kept
+from texgen.job import Constraints, Kept
 from texgen.materials.maps import Picture
 from texgen.pixels import Pixels
 from texgen.run_folder import agreed_seed
@@ -191,8 +189,8 @@ class _Runs:
     def _kept(self, given: Sequence[tuple[np.ndarray, Result]]) -> Kept:
         pixels = _composed([(part, result.pixels) for part, result in given]).astype(np.float32)
         pixels /= np.iinfo(given[0][1].pixels.dtype).max
-        mask = torch.from_numpy(np.logical_or.reduce([part for part, _ in given]))
-        return Kept(torch.from_numpy(pixels).permute(2, 0, 1)[None], mask, Tile(0, 0, self.size, self.size))
+        mask = np.logical_or.reduce([part for part, _ in given])
+        return Kept(pixels, mask, Tile(0, 0, self.size, self.size))
 
     def _maps(self, given: Sequence[tuple[np.ndarray, Result]]) -> Mapping[str, Any]:
         """Those of the swatches, and last that of what is given."""

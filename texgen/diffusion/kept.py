@@ -1,16 +1,18 @@
-"""Pixels of the result that are given: a picture with a hole, a swatch on a larger canvas."""
+"""Pixels of the result that are given, as a diffusion model sees them: latent pixels that stay, and what is drawn over its own at the end."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from texgen import job
+from texgen.materials.holes import faded, filled_in
 from texgen.models import Backbone
-from texgen.rim import faded
 from tiling import Size, Tile
 
 
@@ -42,6 +44,11 @@ class Kept:
     mask: Tensor
     place: Tile
 
+    @classmethod
+    def of(cls, kept: job.Kept) -> Kept:
+        """As tensors."""
+        return cls(as_tensor(kept.image), torch.from_numpy(kept.mask), kept.place)
+
     def cells(self, canvas: Size, factor: int) -> Tensor:
         """Cells (canvas height, canvas width) of which every pixel is kept, bool."""
         whole = self._padded(self.mask[None].float(), factor)
@@ -54,7 +61,8 @@ class Kept:
         """The canvas (1, C, h, w) with the picture's latents where it lies and 0 elsewhere; what is not kept is filled in smoothly."""
         factor, inside = backbone.factor, self._cells(backbone.factor)
         mask = self._padded(self.mask[None].float(), factor)[0] > 0
-        picture = filled_in(self._padded(self.image[0], factor)[None], mask)
+        padded = self._padded(self.image[0], factor).permute(1, 2, 0).numpy()
+        picture = torch.from_numpy(filled_in(padded, mask.numpy())).permute(2, 0, 1)[None]
         latents = torch.zeros(1, backbone.latent_channels, *canvas)
         latents[..., inside.top : inside.bottom, inside.left : inside.right] = backbone.encode(picture).cpu()
         return latents
@@ -66,7 +74,7 @@ class Kept:
         return torch.stack([torch.zeros(tuple(canvas), dtype=torch.long), y.expand(*canvas), x.expand(*canvas)])
 
     def apply(self, made: Tensor, area: Tile, canvas: Size) -> Tensor:
-        """A part of the result (1, 3, h, w) with the kept pixels in it, and what remains of a mismatch faded into the rest, see `texgen.rim`.
+        """A part of the result (1, 3, h, w) with the kept pixels in it, and what remains of a mismatch faded into the rest, see `texgen.materials.holes`.
 
         Args:
             made: Pixels of `area`.
@@ -112,6 +120,11 @@ class Kept:
         return F.pad(values, around)
 
 
+def as_tensor(pixels: np.ndarray) -> Tensor:
+    """Pixels (H, W, 3) as (1, 3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].contiguous()
+
+
 def on_grid(kept: Kept, size: Size, canvas: Size) -> Kept:
     """A kept picture that reaches the end of the result, carried on to the end of a canvas that is a little larger (px)."""
     top, left, bottom, right = kept.place
@@ -120,20 +133,3 @@ def on_grid(kept: Kept, size: Size, canvas: Size) -> Kept:
     image = F.pad(kept.image, (0, beside, 0, below), mode="replicate")
     mask = F.pad(kept.mask[None, None].float(), (0, beside, 0, below), mode="replicate")[0, 0] > 0
     return Kept(image, mask, Tile(top, left, bottom + below, right + beside))
-
-
-def filled_in(image: Tensor, mask: Tensor) -> Tensor:
-    """An image (1, 3, H, W) whose pixels outside of a mask (H, W) are carried on smoothly from those inside.
-
-    Means over ever larger squares, the finest that know anything first (push-pull).
-    """
-    return _pulled(image * mask, mask[None, None].float())
-
-
-def _pulled(total: Tensor, weight: Tensor) -> Tensor:
-    if bool((weight > 0).all()) or max(total.shape[-2:]) == 1:
-        return total / weight.clamp_min(1e-6)
-    coarse = [F.avg_pool2d(values, 2, ceil_mode=True, count_include_pad=False) for values in (total, weight)]
-    below = F.interpolate(_pulled(*coarse), scale_factor=2, mode="bilinear", align_corners=False)
-    below = below[..., : total.shape[-2], : total.shape[-1]]
-    return torch.where(weight > 0, total / weight.clamp_min(1e-6), below)

@@ -1,0 +1,80 @@
+"""Holes in a picture: filled smoothly before the search, faded at their rims after it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+REACHES = (8.0, 4.0, 2.0, 1.0, 0.6)
+"""Deviations in pixels of the Gaussians over which a mismatch fades: what is wide along the rim reaches far, what is fine does not."""
+MARGIN, COMPARED = 48, 24
+"""Pixels around a rim that the fading looks at, and of what is given those that are compared."""
+
+
+def faded(mismatch: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """What is added to what is made, (H, W, C), so that no step is left at the rim, in colour or in grain.
+
+    The mismatch is carried on by normalised Gaussian means, the widest first, each of what the wider ones left: in full at the rim, and to nothing
+    three of the widest deviations from it.
+
+    Args:
+        mismatch: What is given minus what would be made there, (H, W, C), float32.
+        weight: 1 where it is known, (H, W), float32.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    change = np.zeros_like(mismatch)
+    for deviation in REACHES:
+        blur = partial(gaussian_filter, sigma=deviation, truncate=3.0, mode="nearest")
+        spread = np.maximum(blur(weight), 0.5)
+        for c in range(mismatch.shape[2]):
+            change[..., c] += blur((mismatch[..., c] - change[..., c]) * weight) / spread
+    return change
+
+
+ROWS, AROUND = 512, 128
+"""Rows that are filled at once, and rows around them that they are filled from."""
+
+
+def filled_in(image: np.ndarray, mask: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """An image (H, W, C), float32, whose pixels outside of a mask (H, W) are carried on smoothly from those inside.
+
+    Means over ever larger squares, the finest that know anything first (push-pull).
+
+    Args:
+        image: What is known.
+        mask: Where, bool.
+        out: Where to write it; a new array by default.
+    """
+    found = np.empty_like(image) if out is None else out
+    for top in range(0, len(image), ROWS):
+        first, bottom = max(top - AROUND, 0), min(top + ROWS, len(image))
+        here = slice(first, bottom + AROUND)
+        weight = mask[here].astype(np.float32)[..., None]
+        found[top:bottom] = _pulled(image[here] * weight, weight)[top - first : bottom - first]
+    return found
+
+
+def _pulled(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    mean = total / np.maximum(weight, 1e-6)
+    height, width = weight.shape[:2]
+    if (weight > 0).all() or max(height, width) == 1:
+        return mean
+    even = ((0, height % 2), (0, width % 2), (0, 0))
+    coarse = (
+        np.pad(values, even).reshape(-(-height // 2), 2, -(-width // 2), 2, -1).mean((1, 3))
+        for values in (total, weight)
+    )
+    below = _doubled(_doubled(_pulled(*coarse), 0), 1)[:height, :width]
+    return np.where(weight > 0, mean, below)
+
+
+def _doubled(values: np.ndarray, axis: int) -> np.ndarray:
+    """Twice as many along an axis, bilinear between the middles of pixels, the ends repeated."""
+    padded = np.pad(values, [(1, 1) if a == axis else (0, 0) for a in range(values.ndim)], mode="edge")
+    before, here, after = (padded.take(range(first, first + values.shape[axis]), axis) for first in range(3))
+    pair = np.stack([here * 0.75 + before * 0.25, here * 0.75 + after * 0.25], axis + 1)
+    shape = list(values.shape)
+    shape[axis] *= 2
+    return pair.reshape(shape)
