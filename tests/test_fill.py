@@ -11,7 +11,7 @@ from test_expand import line_percentile
 
 import texgen
 from texgen import image as images
-from texgen.diffusion.kept import Kept, filled_in, on_grid
+from texgen.diffusion.kept import Kept, on_grid
 from texgen.errors import InputError, OptionError
 from texgen.exemplar import encode_exemplar
 from texgen.image import NONE

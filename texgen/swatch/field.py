@@ -182,7 +182,7 @@ class Rendering:
         values, places, given = (a[:, columns] for a in (values, self._rows(above, below), self._given(above, below)))
         known = places < 0
         away, (y, x) = distance_transform_edt(known, return_indices=True)
-        rows, across = np.indices(known.shape, np.int32, sparse=True)
+        rows, across = np.ogrid[: known.shape[0], : known.shape[1]]
         nearest = places[y, x]
         sy, sx = (nearest >> 16) + (rows - y), (nearest & kernels.MASK) + (across - x)
         comparable = known & (away <= COMPARED) & (sy >= 0) & (sx >= 0)

@@ -11,6 +11,7 @@ from texgen import recipe
 from texgen.errors import InputError, OptionError
 from texgen.image import NONE, ImageLike
 from texgen.job import Constraints, Kept
+from texgen.materials.holes import filled_in
 from texgen.materials.maps import Picture
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
@@ -52,6 +53,7 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
     if mask.all() and swatch is None:
         raise InputError("the mask is white everywhere: nothing is kept; give a swatch, or use texgen expand.")
     options.setdefault("tileable", "none")
+    picture = filled_in(picture, ~mask)  # the hole is to show in nothing, not even as an edge
     request = Request(
         task="fill",
         sources=[images.Decoded.of(image, picture) if swatch is None else swatch],

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from texgen import image as images
-from texgen.image import NONE, Decoded, ImageLike
+from texgen.image import Decoded, ImageLike
 from texgen.job import Exemplar
-from texgen.materials.holes import filled_in
 
 
 def prepared(
     sources: Sequence[ImageLike | Decoded], maps: Sequence[np.ndarray] | None, preparation: dict[str, Any]
 ) -> tuple[list[Exemplar], list[tuple[int, int]]]:
-    """Exemplars of swatches and of the labels of their pixels where there are any; a hole is filled in smoothly. And the swatches' own sizes.
+    """Exemplars of swatches and of the labels of their pixels where there are any, and the swatches' own sizes.
 
     Args:
         sources: In their order; only the first is cropped.
@@ -31,7 +30,7 @@ def prepared(
         sizes.append((pixels.shape[0], pixels.shape[1]))
         if maps is not None:
             labels = maps[index] if index < len(maps) else np.zeros(pixels.shape[:2], np.uint8)
-            pixels, labels = _filled(pixels, labels), images.prepare_map(labels, **_without_light(options))
+            labels = images.prepare_map(labels, **_without_light(options))
         found.append(Exemplar(_prepared(pixels, name, options), labels))
     return found, sizes
 
@@ -44,12 +43,6 @@ def _prepared(pixels: np.ndarray, name: str, options: dict[str, Any]) -> np.ndar
         pixels = images.prepare(tensor, name=name, **options)[0].permute(1, 2, 0).numpy()
     images.check_side(name, *pixels.shape[:2])
     return np.ascontiguousarray(pixels)
-
-
-def _filled(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """A picture whose pixels without a label are carried on smoothly from the others."""
-    known = labels != NONE
-    return pixels if known.all() else filled_in(pixels, known)
 
 
 def _without_light(options: dict[str, Any]) -> dict[str, Any]:
