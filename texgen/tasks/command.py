@@ -159,7 +159,7 @@ def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
 @click.command()
 @click.argument("image", type=PICTURE)
 @click.option(
-    "--band", type=int, metavar="PX", help="Width remade along each border; an eighth of the shorter side by default."
+    "--band", type=int, metavar="PX", help="Width remade along each border; a sixteenth of the shorter side by default."
 )
 @tileable_option("both")
 @with_options(ALL_OPTIONS)

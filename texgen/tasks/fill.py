@@ -18,8 +18,8 @@ from texgen.tasks.options import Options
 from texgen.tasks.result import Result
 from tiling import Tile
 
-BAND = 1 / 8
-"""Of the shorter side, remade on every side by `tile`."""
+BAND, NARROWEST = 1 / 16, 16
+"""Of the shorter side, remade along every border by `tile`, and the least of it in pixels. The energy of all that is remade grows with the band."""
 
 
 def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **options: Unpack[Options]) -> Result:
@@ -71,7 +71,8 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
 
     Args:
         image: The picture; with a diffusion model, a side that is to tile must be a multiple of 8.
-        band: Width in pixels of what is remade along each border; an eighth of the shorter side by default.
+        band: Width in pixels of what is remade along each border; a sixteenth of the shorter side by default, which costs
+            least; a wider one gives features more room to meet, and copies more.
         options: Those of `texgen.Options`; `tileable="x"` remakes the left and right border only.
 
     Raises:
@@ -83,10 +84,10 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
     """
     picture = images.read_pixels(image)
     height, width = picture.shape[:2]
-    wide = round(min(height, width) * BAND) if band is None else band
-    if not wide >= 16 or 2 * wide >= min(height, width):
+    wide = max(NARROWEST, round(min(height, width) * BAND)) if band is None else band
+    if not wide >= NARROWEST or 2 * wide >= min(height, width):
         raise OptionError(
-            f"band={wide} must be from 16 to less than half of the shorter side, {min(height, width)} px."
+            f"band={wide} must be from {NARROWEST} to less than half of the shorter side, {min(height, width)} px."
         )
     axes = options.get("tileable", "both")
     if axes == "none":
