@@ -197,3 +197,39 @@ def test_an_interrupt_saves_the_run_and_exits_130(swatch, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [".o.png.texgen"]
     job = json.loads((tmp_path / ".o.png.texgen" / "job.json").read_text())
     assert job["seed"] == 5 and str(tmp_path) not in json.dumps(job)
+
+
+STEERED = {
+    "paint": lambda swatch, more, **o: texgen.paint({1: swatch, 2: more}, np.arange(160)[:, None] // 80 % 2 + np.ones((160, 160), int), **o),
+    "paint by labels": lambda swatch, more, **o: texgen.paint(
+        swatch, np.kron([[1, 2], [2, 1]], np.ones((80, 80), int)), np.arange(160) // 80 + np.ones((160, 160), int), **o
+    ),
+    "layout": lambda swatch, more, **o: texgen.layout(swatch, more, 160, **o),
+    "guide": lambda swatch, more, **o: texgen.expand(swatch, 160, guides=[(swatch, more)], **o),
+    "orientation": lambda swatch, more, **o: texgen.expand(swatch, 160, orientation=more[..., :1], **o),
+    "fill": lambda swatch, more, **o: texgen.fill(swatch, np.pad(np.full((60, 60, 3), 255, np.uint8), ((50, 50), (50, 50), (0, 0))), **o),
+    "tile": lambda swatch, more, **o: texgen.tile(swatch, **o),
+    "keep": lambda swatch, more, **o: texgen.expand(swatch, 224, keep=(30, 20), **o),
+    "transfer": lambda swatch, more, **o: texgen.transfer(swatch, more, **o),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", STEERED)
+def test_every_verb_resumes_to_the_same_bytes(verb, tmp_path):
+    y, x = np.mgrid[:160, :160]
+    rings = np.uint8(127 + 100 * np.sin(np.hypot(y - 70, x - 90) / 5))
+    swatch = np.stack([rings, rings // 2, np.uint8((x * 7 + y * 3) % 256)], -1)
+    more = np.repeat(np.uint8(255 * (y > x))[..., None], 3, 2)
+    options, states, resumed = {"preset": "draft", "seed": 5}, [], []
+    whole = STEERED[verb](swatch, more, callback=states.append, **options)
+    left = iter(range(2 * len(states) // 3))
+
+    def dying(_):
+        if next(left, None) is None:
+            raise Killed
+
+    with pytest.raises(Killed):
+        STEERED[verb](swatch, more, callback=dying, checkpoint=tmp_path / "run", **options)
+    again = STEERED[verb](swatch, more, callback=resumed.append, checkpoint=tmp_path / "run", resume=True, **options)
+    assert len(resumed) < len(states), "what was done is not done again"
+    assert np.array_equal(again.pixels[0 : again.pixels.shape[0]], whole.pixels[0 : whole.pixels.shape[0]])
