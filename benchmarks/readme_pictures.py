@@ -2,7 +2,7 @@
 
 python benchmarks/readme_pictures.py presets          # one run per preset at 1024 px, seed 7
 python benchmarks/readme_pictures.py layout           # rough plans and what became of them
-python benchmarks/readme_pictures.py guides           # stones along drawn joints, shingles and grain along a flow
+python benchmarks/readme_pictures.py guides           # moss in drawn crevices, shingles and grain along a flow
 python benchmarks/readme_pictures.py paint            # a label map, painted sharply and with soft borders
 python benchmarks/readme_pictures.py fill             # a hole filled, a picture made to tile
 python benchmarks/readme_pictures.py maps             # a texture and its normals, in register
@@ -31,9 +31,10 @@ from texgen import image as images
 ROOT = Path(__file__).parent.parent
 SWATCH = ROOT / "examples" / "swatches" / "stone_wall.jpg"
 DOCS = ROOT / "docs"
-PLAN, MAP, HOLE, JOINTS, STONES, FLOW = (
-    ROOT / "examples" / f"{name}.png" for name in ("plan", "map", "hole", "joints", "stones", "flow")
+PLAN, MAP, HOLE, MOSS, STONES, FLOW = (
+    ROOT / "examples" / f"{name}.png" for name in ("plan", "map", "hole", "moss", "stones", "flow")
 )
+ROCK = ROOT / "examples" / "mossy_rock.jpg"
 HERO, CROP, LARGE = 420, 320, 800
 LAID_OUT = ("forest_floor", "stone_wall", "sandstone")
 
@@ -103,11 +104,11 @@ def layouts() -> Image.Image:
     return beside(columns, columns[0].height * 2 // 3)
 
 
-def joints(swatch: np.ndarray) -> np.ndarray:
-    """Where a wall's mortar is, which is yellower than its stones, (H, W), uint8."""
-    yellow = gaussian_filter(swatch[..., 0] - swatch[..., 2] + 0.15 * swatch.mean(2), 2)
-    mortar = (yellow > np.quantile(yellow, 0.8)).astype(np.float32)
-    return np.rint(gaussian_filter(mortar, 2) * 255).astype(np.uint8)
+def moss(swatch: np.ndarray) -> np.ndarray:
+    """Where a swatch (H, W, 3) of grey rock is overgrown, (H, W), uint8: bright where its colours are strong."""
+    strength = gaussian_filter(swatch.max(-1) - swatch.min(-1), 2)
+    overgrown = gaussian_filter(1 / (1 + np.exp((38 - strength) / 6)), 3)
+    return np.rint(overgrown / overgrown.max() * 255).astype(np.uint8)
 
 
 def cells(side: int = 768, rows: int = 6, columns: int = 5) -> np.ndarray:
@@ -140,16 +141,17 @@ def flow(side: int = 768) -> np.ndarray:
 
 
 def guided() -> Image.Image:
-    """Drawn joints and stones along them; a flow map, shingles and grain along it."""
-    with Image.open(SWATCH) as swatch:
-        Image.fromarray(joints(np.asarray(swatch.convert("RGB"), np.float32))).save(JOINTS)
+    """A mossy rock, drawn crevices, and moss in them; a flow map, shingles and grain along it."""
+    with Image.open(ROCK) as opened:
+        rock = opened.convert("RGB")
+    Image.fromarray(moss(np.asarray(rock, np.float32))).save(MOSS)
     Image.fromarray(cells()).save(STONES)
     Image.fromarray(flow()).save(FLOW)
     options = {"size": 768, "seed": 1}
-    stones = texgen.expand(SWATCH, guides=[(JOINTS, STONES, 2.0)], **options).image
+    stones = texgen.expand(ROCK, guides=[(MOSS, STONES)], **options).image
     swatches = (SWATCH.with_name("roof_shingles.jpg"), ROOT / "benchmarks" / "swatches" / "long_grain.png")
     turned = [texgen.expand(path, orientation=FLOW, tileable="none", **options).image for path in swatches]
-    return beside([Image.open(STONES).convert("RGB"), stones, Image.open(FLOW), *turned], 400)
+    return beside([rock, Image.open(STONES).convert("RGB"), stones, Image.open(FLOW), *turned], 400)
 
 
 def label_map(height: int = 512, width: int = 768) -> Image.Image:
