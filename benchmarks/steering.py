@@ -3,18 +3,20 @@
     python benchmarks/steering.py paint [--size 1024x1536] [--preset draft --preset standard:seed=3]
     python benchmarks/steering.py layout
     python benchmarks/steering.py fill
+    python benchmarks/steering.py register
     python benchmarks/steering.py light
 
 `paint` paints two and four materials along maps of `regions.py`, one pair of equal mean colour. `layout` follows rough
-plans. `fill` remakes a hole in each swatch, and the border of each. `light` lights swatches unevenly and takes it out again.
+plans. `fill` remakes a hole in each swatch, and the border of each. `register` steers by every verb and compares the colours made with the
+normals made. `light` lights swatches unevenly and takes it out again.
 Pictures go to --out.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import metrics
@@ -23,7 +25,7 @@ import torch
 from likeness import coherence
 from PIL import Image
 from quality import parse
-from readme_pictures import as_lit_and_flattened, hole, lit, rough
+from readme_pictures import as_lit_and_flattened, hole, lit, relief, rough
 from regions import four_regions, label_agreement, two_regions
 from sheet import repeated
 from torch import Tensor
@@ -43,6 +45,8 @@ FILLED = (
     "rusty_metal.jpg",
     "sandstone.jpg",
 )
+ALONE = 3
+"""Seeds of the textures without a map that a region is compared with: of a small region some are straight copies."""
 EVERYWHERE = 9
 """Pixels beside a border that belong to no region when its coherence is measured."""
 
@@ -57,7 +61,7 @@ def same_colour(image: Tensor, other: Tensor) -> Tensor:
 
 
 def paint(variants: list[str], size: Size, out: Path, model: str) -> None:
-    """Agreement with the map, and the coherence of each region over that of its swatch expanded alone."""
+    """Agreement with the map, and the coherence of each region over the mean of the same place in its swatch expanded alone."""
     print("| materials | variant | agreement | boundary, px | halo | coherence 99 per region, over alone | s |")
     print("|---|---|---|---|---|---|---|")
     for name, files in PAIRS.items():
@@ -71,12 +75,15 @@ def paint(variants: list[str], size: Size, out: Path, model: str) -> None:
             result = texgen.paint(dict(enumerate(exemplars)), target, **options)
             picture, ratios = images.read(result.image), []
             for label, exemplar in enumerate(exemplars):
-                alone = images.read(texgen.expand(exemplar, size, **options).image)
+                others = [
+                    texgen.expand(exemplar, size, **{**options, "seed": options["seed"] + n}).image
+                    for n in range(ALONE)
+                ]
                 inside = ~torch.nn.functional.max_pool2d(
                     (target != label)[None, None].float(), EVERYWHERE, 1, EVERYWHERE // 2
                 )[0, 0].bool()
-                both = (coherence(picture, exemplar, inside), coherence(alone, exemplar, inside))
-                ratios.append(math.nan if math.isnan(both[0]) else both[0] / both[1])
+                alone = np.mean([coherence(images.read(other), exemplar, inside) for other in others])
+                ratios.append(coherence(picture, exemplar, inside) / float(alone))
             found = label_agreement(picture, target, exemplars, wrapped=True)
             row = [name, variant, *(f"{found[k]:.3f}" for k in ("agreement", "boundary_px", "halo"))]
             row += [" ".join(f"{ratio:.2f}" for ratio in ratios), f"{sum(result.timings.values()):.0f}"]
@@ -97,6 +104,7 @@ def layout(variants: list[str], out: Path, model: str, files: Sequence[str]) -> 
             preset, options = parse(variant)
             options = {"model": model, "preset": preset, "seed": 7, **options}
             result = texgen.layout(SWATCHES / file, plan, **options)
+            options.pop("layout_weight", None)
             free = images.read(texgen.expand(SWATCHES / file, plan.size[::-1], **options).image)
             picture = images.read(result.image)
             measured, unsteered = metrics.likeness(picture, exemplar), metrics.likeness(free, exemplar)
@@ -152,6 +160,52 @@ def fill(variants: list[str], out: Path, model: str, files: Sequence[str]) -> No
             repeated(tiled.image, 2).save(out / f"tile_{name}")
 
 
+def angle(normals: np.ndarray, others: np.ndarray) -> float:
+    """Mean angle between two maps of 16-bit normals, in degrees."""
+    vectors, towards = (n / 32767.5 - 1 for n in (normals, others))
+    return float(np.degrees(np.arccos((vectors * towards).sum(-1).clip(-1, 1)).mean()))
+
+
+def peak(normals: np.ndarray, others: np.ndarray) -> tuple[int, int]:
+    """The shift (down, right) in pixels, up to 3, at which the edges of two maps correlate best."""
+    edges = [np.hypot(*np.gradient(image.astype(float).mean(-1))) for image in (normals, others)]
+    edges = [image - image.mean() for image in edges]
+    shifts = itertools.product(range(-3, 4), repeat=2)
+    return max(shifts, key=lambda shift: float((edges[0] * np.roll(edges[1], shift, (0, 1))).mean()))
+
+
+def register(variants: list[str], model: str) -> None:
+    """Colours and normals of every verb: the shift between their edges; the angle between the normals made and those of the colours made, over that
+    between the swatch's normals and the same moved by a pixel."""
+    print("| verb | variant | shift, px | angle, degrees | of a pixel in the swatch | s |\n|---|---|---|---|---|---|")
+    wall, leaves, examples = SWATCHES / "stone_wall.jpg", SWATCHES / "forest_floor.jpg", SWATCHES.parent
+    with Image.open(wall) as one, Image.open(leaves) as other:
+        pictures = [np.asarray(image.convert("RGB")) for image in (one, other)]
+    normals = [relief(picture) for picture in pictures]
+    own = max(angle(each, np.roll(each, 1, 1)) for each in normals)
+    mask = np.repeat(hole(512, 512)[..., None] * np.uint8(255), 3, 2)
+    verbs: dict[str, Callable[..., texgen.Result]] = {
+        "expand": lambda **o: texgen.expand(wall, 512, **o),
+        "paint": lambda **o: texgen.paint({"gray": wall, "green": leaves}, examples / "map.png", **o),
+        "layout": lambda **o: texgen.layout(wall, examples / "plan.png", 512, **o),
+        "guide": lambda **o: texgen.expand(
+            wall, 512, guides=[(relief(pictures[0])[..., :1], relief(pictures[1])[..., :1])], **o
+        ),
+        "orientation": lambda **o: texgen.expand(wall, 512, orientation=examples / "flow.png", **o),
+        "transfer": lambda **o: texgen.transfer(wall, examples / "stones.png", 512, **o),
+        "fill": lambda **o: texgen.fill(wall, mask, **o),
+        "tile": lambda **o: texgen.tile(pictures[0], **o),
+        "keep": lambda **o: texgen.expand(wall, 768, keep=(100, 100), **o),
+    }
+    for variant, (name, verb) in itertools.product(variants, verbs.items()):
+        preset, options = parse(variant)
+        maps = {"normal": normals if name == "paint" else normals[0]}
+        result = verb(maps=maps, model=model, preset=preset, seed=7, **options)
+        colours, made = np.asarray(result.image), result.maps["normal"][:]
+        row = [name, variant, str(peak(relief(colours), made)), f"{angle(relief(colours), made):.2f}", f"{own:.2f}"]
+        print("| " + " | ".join([*row, f"{sum(result.timings.values()):.0f}"]) + " |", flush=True)
+
+
 def slow_energy(image: Tensor) -> float:
     """Standard deviation, in levels of 255, of the brightness of an eighth of the picture a side."""
     return float(torch.nn.functional.interpolate(metrics.grey(image), (8, 8), mode="area").std()) * 255
@@ -177,7 +231,7 @@ def light(variants: list[str], out: Path, files: Sequence[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["paint", "layout", "fill", "light"])
+    parser.add_argument("what", choices=["paint", "layout", "fill", "register", "light"])
     parser.add_argument("--size", default="512x512", help="WxH of painted textures")
     parser.add_argument("--preset", action="append", help="preset[:option=value,...]; repeatable")
     parser.add_argument("--only", nargs="*", help="file names of swatches, for layout, fill and light")
@@ -191,6 +245,8 @@ def main() -> None:
         paint(variants, Size(height, width), arguments.out, arguments.model)
     elif arguments.what == "layout":
         layout(variants, arguments.out, arguments.model, arguments.only or NAMES)
+    elif arguments.what == "register":
+        register(variants, arguments.model)
     elif arguments.what == "light":
         light(arguments.preset or ["draft"], arguments.out, arguments.only or FILLED)
     else:
