@@ -18,8 +18,8 @@ from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 import texgen
-from texgen.attention import PairMode
-from texgen.publish import save_csv
+from texgen.diffusion.guidance.attention import PairMode
+from texgen.files.publish import save_csv
 from training.crops import Crops, generator_of
 from training.loop import Settings, train
 from training.unet import UNetObjective, UNetSettings, new_unet

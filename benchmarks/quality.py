@@ -23,7 +23,7 @@ from sheet import contact_sheet
 from torch import Tensor
 
 import texgen
-from texgen import image as images
+from texgen.files import image as images
 from tiling import Size
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}

@@ -26,7 +26,7 @@ from sheet import contact_sheet, repeated
 from torch import Tensor
 
 import texgen
-from texgen import image as images
+from texgen.files import image as images
 
 ROOT = Path(__file__).parent.parent
 SWATCH = ROOT / "examples" / "swatches" / "stone_wall.jpg"

@@ -24,8 +24,8 @@ import numpy as np
 import tifffile
 import torch
 
-from texgen import image as images
-from texgen.presets import PUBLISHED
+from texgen.diffusion.presets import PUBLISHED
+from texgen.files import image as images
 from tiling import Size, Wrap, plan_tiles
 
 SWATCH = Path(__file__).parent.parent / "examples" / "swatches" / "stone_wall.jpg"

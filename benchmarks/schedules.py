@@ -15,7 +15,7 @@ import metrics
 from scale import drift
 
 import texgen
-from texgen import image as images
+from texgen.files import image as images
 
 SWATCHES = Path(__file__).parent.parent / "examples" / "swatches"
 PUBLISHED, WINDOWED = 8, 32

@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 
 import texgen
-from texgen import image as images
-from texgen.attention import choose_layers, exemplar_key_values, tapped
-from texgen.exemplar import encode_exemplar
-from texgen.guidance.settings import Guidance
-from texgen.sample import distill, normal, sample, strength_timesteps
+from texgen.diffusion.exemplar import encode_exemplar
+from texgen.diffusion.guidance.attention import choose_layers, exemplar_key_values, tapped
+from texgen.diffusion.guidance.settings import Guidance
+from texgen.diffusion.sampling.sample import distill, normal, sample, strength_timesteps
+from texgen.files import image as images
 from tiling import Size, Wrap, fixed_schedule, make_window, rolled_schedule
 
 SWATCH = Path(__file__).parent.parent / "examples" / "swatches" / "stone_wall.jpg"

@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import texgen
-from texgen.attention import choose_layers, exemplar_key_values, tapped
-from texgen.determinism import deterministic
-from texgen.guidance.settings import Guidance
-from texgen.memory import GIB, tile_bytes
-from texgen.sample import distill, normal
+from texgen.diffusion.guidance.attention import choose_layers, exemplar_key_values, tapped
+from texgen.diffusion.guidance.settings import Guidance
+from texgen.diffusion.memory import GIB, tile_bytes
+from texgen.diffusion.sampling.determinism import deterministic
+from texgen.diffusion.sampling.sample import distill, normal
 
 SWATCH = Path(__file__).parent.parent / "examples" / "swatches" / "stone_wall.jpg"
 TIMESTEP = 100

@@ -31,7 +31,7 @@ from sheet import repeated
 from torch import Tensor
 
 import texgen
-from texgen import image as images
+from texgen.files import image as images
 from tiling import Size
 
 SWATCHES = Path(__file__).parent.parent / "examples" / "swatches"

@@ -21,9 +21,9 @@ from quality import swatches
 from torch import Tensor
 
 import texgen
-from texgen import image as images
-from texgen import tune
-from texgen.exemplar import encode_exemplar
+from texgen.diffusion.decoding import tune
+from texgen.diffusion.exemplar import encode_exemplar
+from texgen.files import image as images
 
 LARGEST = 512
 PUBLISHED = {"iterations": 75, "lr": 1e-4, "squares": 0.0, "patches": 0.0, "sharpness": 0.0}

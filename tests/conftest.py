@@ -18,8 +18,8 @@ import tiny
 import torch
 from PIL import Image
 
-from texgen import models
-from texgen.models import Backbone
+from texgen.diffusion import models
+from texgen.diffusion.models import Backbone
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,11 @@ import pytest
 import torch
 from conftest import generator
 
-from texgen.attention import LayerFeatures, choose_layers, exemplar_key_values, tapped
+from texgen.diffusion.guidance.attention import LayerFeatures, choose_layers, exemplar_key_values, tapped
+from texgen.diffusion.guidance.content import content_loss
+from texgen.diffusion.guidance.distill import ad_loss
+from texgen.diffusion.guidance.regional import KeyValue
 from texgen.errors import OptionError
-from texgen.guidance.content import content_loss
-from texgen.guidance.distill import ad_loss
-from texgen.regional import KeyValue
 
 
 def latents(backbone, side=16, batch=1, seed=0):

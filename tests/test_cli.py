@@ -14,8 +14,9 @@ import tifffile
 from PIL import Image
 from test_image import bad_files
 
-from texgen import cli, publish
+from texgen.cli import main as cli
 from texgen.errors import LockedError, ResourceError
+from texgen.files import publish
 
 
 def run(capsys, *args, main=cli.main) -> tuple[int, str, str]:
@@ -173,7 +174,7 @@ def test_bad_options_give_one_line_and_their_exit_code(args, code, message, caps
 
 
 def test_help_imports_no_torch_and_the_package_no_diffusers():
-    probe = "import sys; from texgen import cli\ntry: cli.main(['expand', '--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    probe = "import sys; from texgen.cli import main as cli\ntry: cli.main(['expand', '--help'])\nexcept SystemExit: print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.endswith(
         "False\n"
     )
@@ -189,7 +190,7 @@ def test_models_and_doctor_answer(capsys):
 
 
 def test_an_unexpected_failure_is_one_line_and_exit_code_1(capsys, swatch, tmp_path, monkeypatch):
-    monkeypatch.setattr("texgen.models.load", lambda *_: 1 / 0)
+    monkeypatch.setattr("texgen.diffusion.models.load", lambda *_: 1 / 0)
     code, _, stderr = run(capsys, "expand", swatch, "-o", tmp_path / "o.png", "--size", "128", "--model", "mini")
     assert code == 1 and "internal error: ZeroDivisionError" in stderr.splitlines()[-1]
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from conftest import generator
 
-from texgen.decode import CanvasDecoder, decode
-from texgen.pixels import DTYPES, PixelFile
+from texgen.diffusion.decoding.decode import CanvasDecoder, decode
+from texgen.files.pixels import DTYPES, PixelFile
 from tiling import Wrap
 
 TORUS = Wrap(True, True)

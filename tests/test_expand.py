@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import texgen
-from texgen import presets
+from texgen.diffusion import presets
 from texgen.diffusion.plan import canvas_of
 from texgen.errors import InputError, OptionError, ResourceError
 from texgen.tasks.size import size_of

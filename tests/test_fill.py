@@ -10,11 +10,11 @@ from PIL import Image
 from test_expand import line_percentile
 
 import texgen
-from texgen import image as images
+from texgen.diffusion.exemplar import encode_exemplar
 from texgen.diffusion.kept import Kept, on_grid
 from texgen.errors import InputError, OptionError
-from texgen.exemplar import encode_exemplar
-from texgen.image import NONE
+from texgen.files import image as images
+from texgen.files.image import NONE
 from texgen.materials.holes import MARGIN, filled_in
 from tiling import Size, Tile
 
@@ -218,7 +218,7 @@ def test_bad_input_is_named_before_any_work(picture, call, error, message):
 
 
 def test_the_command_line_fills_and_tiles(picture, tmp_path, monkeypatch, capsys):
-    from texgen.cli import main
+    from texgen.cli.main import main
 
     monkeypatch.chdir(tmp_path)
     Image.fromarray(picture).save("wall.png")

@@ -10,10 +10,10 @@ import torch
 from conftest import generator
 
 import texgen
-from texgen import models
-from texgen.attention import choose_layers, exemplar_key_values, tapped
-from texgen.guidance.distill import ad_loss
-from texgen.sample import _TileJob, normal
+from texgen.diffusion import models
+from texgen.diffusion.guidance.attention import choose_layers, exemplar_key_values, tapped
+from texgen.diffusion.guidance.distill import ad_loss
+from texgen.diffusion.sampling.sample import _TileJob, normal
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -99,7 +99,7 @@ def test_an_interrupted_run_ends_in_the_same_bytes(sd_folder, small, tmp_path, d
 
 
 def test_the_whole_path_of_the_command_runs(sd_folder, small, tmp_path):
-    from texgen.cli import main
+    from texgen.cli.main import main
 
     out = tmp_path / "out.png"
     arguments = ["expand", str(small), "-o", str(out), "--model", str(sd_folder), "--size", "256", "--seed", "1"]

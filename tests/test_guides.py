@@ -11,10 +11,10 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 import texgen
-from texgen import cli
-from texgen import image as images
+from texgen.cli import main as cli
 from texgen.errors import InputError, OptionError
-from texgen.job import Exemplar
+from texgen.files import image as images
+from texgen.materials.exemplar import Exemplar
 from texgen.materials.guides import DETAILED, Guide, strengths_at
 from texgen.materials.maps import Map
 from texgen.materials.orientation import Orientation, side_of, turned

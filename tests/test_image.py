@@ -13,8 +13,8 @@ import tifffile
 import torch
 from PIL import Image, ImageCms
 
-from texgen import image as images
 from texgen.errors import InputError, OptionError
+from texgen.files import image as images
 
 
 def gradient(width: int = 80, height: int = 96) -> Image.Image:

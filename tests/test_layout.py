@@ -11,9 +11,9 @@ from metrics import layout_agreement
 from PIL import Image
 
 import texgen
-from texgen import cli
-from texgen import image as images
+from texgen.cli import main as cli
 from texgen.errors import InputError, OptionError
+from texgen.files import image as images
 
 DRAFT = {"preset": "draft", "seed": 1, "tileable": "none"}
 

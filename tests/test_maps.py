@@ -12,9 +12,9 @@ import tifffile
 from PIL import Image
 
 import texgen
-from texgen import publish
-from texgen.cli import main
+from texgen.cli.main import main
 from texgen.errors import InputError, OptionError
+from texgen.files import publish
 from texgen.materials.maps import Map, prepared_maps, read_map, turned
 from texgen.swatch.bank import Material, sources_of
 

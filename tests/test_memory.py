@@ -6,9 +6,17 @@ import pytest
 import torch
 
 import texgen
+from texgen.diffusion.memory import (
+    GIB,
+    fitting_batch,
+    free_memory,
+    is_out_of_memory,
+    off_device,
+    tile_bytes,
+    within_memory,
+)
+from texgen.diffusion.sampling.sample import _TileJob
 from texgen.errors import ResourceError
-from texgen.memory import GIB, fitting_batch, free_memory, is_out_of_memory, off_device, tile_bytes, within_memory
-from texgen.sample import _TileJob
 from tiling import Size
 
 

@@ -11,10 +11,10 @@ import tiny
 import torch
 from conftest import generator
 
-from texgen import models
+from texgen.diffusion import models
+from texgen.diffusion.models.autoencoder import TextureAutoencoder
+from texgen.diffusion.models.load import choose_dtype
 from texgen.errors import ModelError, OptionError
-from texgen.models.autoencoder import TextureAutoencoder
-from texgen.models.load import choose_dtype
 
 
 def prediction(backbone: models.Backbone) -> torch.Tensor:

@@ -12,14 +12,10 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 import texgen
-from texgen import image as images
-from texgen.attention import exemplar_key_values, tapped
-from texgen.errors import InputError, OptionError
-from texgen.exemplar import encode_exemplar
-from texgen.guidance.distill import ad_loss
-from texgen.image import NONE
-from texgen.labels import Target, indexed, label_value, read_values, soft_target
-from texgen.regional import (
+from texgen.diffusion.exemplar import encode_exemplar
+from texgen.diffusion.guidance.attention import exemplar_key_values, tapped
+from texgen.diffusion.guidance.distill import ad_loss
+from texgen.diffusion.guidance.regional import (
     KeyValue,
     Regions,
     attend,
@@ -30,8 +26,12 @@ from texgen.regional import (
     token_grid,
     tokens_of,
 )
-from texgen.spectrum import cross_spectrum, spectrum_matcher
-from texgen.start import scattered
+from texgen.diffusion.sampling.spectrum import cross_spectrum, spectrum_matcher
+from texgen.diffusion.sampling.start import scattered
+from texgen.errors import InputError, OptionError
+from texgen.files import image as images
+from texgen.files.image import NONE
+from texgen.materials.labels import Target, indexed, label_value, read_values, soft_target
 from tiling import Size, Tile, Wrap
 
 RED, BLUE = 0xFF0000, 0x0000FF
@@ -369,7 +369,7 @@ def test_bad_input_is_named_before_any_work(arguments, options, error, message):
 
 
 def test_the_command_line_paints_with_labelled_swatches(dark_and_bright, tmp_path, monkeypatch):
-    from texgen.cli import main
+    from texgen.cli.main import main
 
     monkeypatch.chdir(tmp_path)
     for name, image in dark_and_bright.items():

@@ -12,10 +12,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from texgen import publish
-from texgen.encode import pyramid_levels
 from texgen.errors import OptionError, ResourceError
-from texgen.pixels import PixelFile, halved
+from texgen.files import publish
+from texgen.files.encode import pyramid_levels
+from texgen.files.pixels import PixelFile, halved
 
 
 def picture(height=70, width=90, dtype=np.uint8):
@@ -92,8 +92,8 @@ def test_a_pyramid_has_halved_levels(tmp_path):
 def test_writing_takes_memory_for_rows_not_for_the_picture(tmp_path):
     """A picture of 192 MiB is written within 100 MiB more than a small one takes."""
     code = (
-        "import resource, sys, numpy as np; from pathlib import Path; from texgen import publish; "
-        "from texgen.pixels import PixelFile; side = int(sys.argv[1]); folder = Path(sys.argv[2]); "
+        "import resource, sys, numpy as np; from pathlib import Path; from texgen.files import publish; "
+        "from texgen.files.pixels import PixelFile; side = int(sys.argv[1]); folder = Path(sys.argv[2]); "
         "pixels = PixelFile(folder / 'p', (side, 8192, 3), 'u1'); "
         "[publish.save_image(folder / f'o{s}', pixels, None) for s in ('.png', '.tif')]; "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"

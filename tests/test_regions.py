@@ -11,7 +11,7 @@ import regions
 import torch
 from torch import Tensor
 
-from texgen import image as images
+from texgen.files import image as images
 from tiling import Size
 
 SWATCHES = Path(__file__).parent.parent / "examples" / "swatches"

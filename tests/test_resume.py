@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from processes import Command, succeeded
 
 import texgen
-from texgen.checkpoint import GENERATIONS, Unfinished
+from texgen.diffusion.sampling.checkpoint import GENERATIONS, Unfinished
+from texgen.diffusion.sampling.sample import Progress
 from texgen.errors import OptionError
-from texgen.run_folder import RunFolder, unfinished_seed
-from texgen.sample import Progress
+from texgen.runs.folder import RunFolder, unfinished_seed
 from tiling import Accumulator, Size, Tile
 
 TWO_TILES = {"size": (128, 144), "seed": 3, "steps": 25, "strength": 0.12, "iterations": 1, "tileable": "both"}
@@ -68,7 +67,7 @@ def test_a_run_that_dies_after_any_batch_resumes_to_the_same_pixels(sd, small, u
 
 
 def test_decoding_resumes_at_its_band(mini, swatch, tmp_path, monkeypatch):
-    from texgen.decode import CanvasDecoder
+    from texgen.diffusion.decoding.decode import CanvasDecoder
 
     options = {"size": (1088, 128), "seed": 1, "preset": "draft", "model": mini}
     whole = texgen.expand(swatch, **options)
@@ -142,60 +141,75 @@ def never(*_):
 def command(swatch: Path, out: Path, *more: str, model: Path | str = "mini") -> list[str]:
     size = "576x512" if model == "mini" else "208x144"
     options = f"--model {model} --size {size} --steps 25 --strength 0.08 --iterations 1 --seed 5"
-    task = [sys.executable, "-m", "texgen", "expand", str(swatch), "-o", str(out)]
-    return [*task, *options.split(), "--checkpoint-minutes", "0", "--progress", "json", *more]
+    return [
+        "expand",
+        str(swatch),
+        "-o",
+        str(out),
+        *options.split(),
+        "--checkpoint-minutes",
+        "0",
+        "--progress",
+        "json",
+        *more,
+    ]
 
 
-def killed(arguments: list[str], after: float) -> None:
-    """Start, wait for the first event, kill `after` seconds later without a warning."""
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    assert "begin" in process.stderr.readline()
-    with suppress(subprocess.TimeoutExpired):
-        process.communicate(timeout=after)
-    process.kill()
-    process.communicate(timeout=60)
-
-
-def same_bytes_after_kills(swatch: Path, folder: Path, moments: int, seed: int, model: Path | str) -> None:
-    (folder / "whole").mkdir()
-    started = time.perf_counter()
-    subprocess.run(command(swatch, folder / "whole" / "o.png", model=model), check=True, capture_output=True)
-    taken = time.perf_counter() - started
-    pick = random.Random(seed)
-    for moment in range(moments):
-        out = folder / str(moment) / "o.png"
-        out.parent.mkdir()
-        killed(command(swatch, out, model=model), after=pick.random() * taken)
-        assert out.exists() or not list(out.parent.glob("[!.]*")), "nothing half-written stands there"
-        subprocess.run(command(swatch, out, "--resume", model=model), check=True, capture_output=True)
-        assert out.read_bytes() == (folder / "whole" / "o.png").read_bytes(), f"moment {moment} of seed {seed}"
-        assert sorted(p.name for p in out.parent.iterdir()) == ["o.png", "o.png.json"]
+def same_bytes_after_kill(
+    whole: Path, folder: Path, arguments: Callable[..., list[str]], kill: Callable[[Command], None]
+) -> None:
+    """A killed run leaves nothing half-written, and resumes to the bytes of an unbroken one."""
+    out = folder / "o.png"
+    folder.mkdir()
+    kill(Command(arguments(out), folder.with_suffix(".log")))
+    assert out.exists() or not list(folder.glob("[!.]*")), "nothing half-written stands there"
+    succeeded(arguments(out, "--resume"), folder.with_suffix(".log"))
+    assert out.read_bytes() == whole.read_bytes()
+    assert sorted(p.name for p in folder.iterdir()) == ["o.png", "o.png.json"]
 
 
 def test_three_kills_at_random_moments_resume_to_the_same_bytes(swatch, sd_folder, tmp_path):
-    same_bytes_after_kills(swatch, tmp_path, moments=3, seed=0, model=sd_folder)
+    arguments = partial(command, swatch, model=sd_folder)
+    events = len(succeeded(arguments(tmp_path / "o.png"), tmp_path / "log").lines)
+    for number, event in enumerate(random.Random(0).sample(range(1, events), 3)):
+        same_bytes_after_kill(
+            tmp_path / "o.png", tmp_path / str(number), arguments, partial(killed_after, events=event)
+        )
+
+
+def killed_after(running: Command, events: int) -> None:
+    running.wait_for("", events)
+    running.kill()
 
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_resume_to_the_same_bytes(swatch, tmp_path):
-    same_bytes_after_kills(swatch, tmp_path, moments=20, seed=1, model="mini")
+    arguments, pick = partial(command, swatch), random.Random(1)
+    started = time.perf_counter()
+    succeeded(arguments(tmp_path / "o.png"), tmp_path / "log")
+    taken, hits = time.perf_counter() - started, []
+
+    def kill(running: Command) -> None:
+        time.sleep(pick.random() * taken)
+        hits.append(running.process.is_alive())
+        running.process.kill()
+        running.wait()
+
+    for number in range(20):
+        same_bytes_after_kill(tmp_path / "o.png", tmp_path / str(number), arguments, kill)
+    assert sum(hits) > 10, "the kills came in time"
 
 
-def test_an_interrupt_saves_the_run_and_exits_130(swatch, tmp_path):
-    out = tmp_path / "o.png"
-    process = subprocess.Popen(command(swatch, out), stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    while '"step"' not in process.stderr.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert stderr.splitlines()[-1] == (
-        "texgen: error: interrupted; the same command with --resume goes on where it stopped."
-    )
-    assert [p.name for p in tmp_path.iterdir()] == [".o.png.texgen"]
-    job = json.loads((tmp_path / ".o.png.texgen" / "job.json").read_text())
+def test_an_interrupt_saves_the_run_and_exits_130(swatch, sd_folder, tmp_path):
+    out = tmp_path / "run" / "o.png"
+    out.parent.mkdir()
+    running = Command(command(swatch, out, model=sd_folder), tmp_path / "log")
+    running.wait_for('"step"')
+    running.interrupt()
+    assert running.wait() == 130
+    assert running.lines[-1] == "texgen: error: interrupted; the same command with --resume goes on where it stopped."
+    assert [p.name for p in out.parent.iterdir()] == [".o.png.texgen"]
+    job = json.loads((out.parent / ".o.png.texgen" / "job.json").read_text())
     assert job["seed"] == 5 and str(tmp_path) not in json.dumps(job)
 
 

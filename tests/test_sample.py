@@ -6,11 +6,11 @@ import pytest
 import torch
 from conftest import generator
 
-from texgen.attention import choose_layers, exemplar_key_values, tapped
+from texgen.diffusion.guidance.attention import choose_layers, exemplar_key_values, tapped
+from texgen.diffusion.guidance.settings import Guidance
+from texgen.diffusion.sampling.optimize import linear_timesteps, optimize
+from texgen.diffusion.sampling.sample import adain, distill, sample, strength_timesteps
 from texgen.errors import TexgenError
-from texgen.guidance.settings import Guidance
-from texgen.optimize import linear_timesteps, optimize
-from texgen.sample import adain, distill, sample, strength_timesteps
 from tiling import Size, Tile, Wrap, fixed_schedule, make_window, rolled_schedule
 
 NONE = Guidance(iterations=0)

@@ -7,8 +7,8 @@ from conftest import generator
 from torch import Tensor
 
 import texgen
-from texgen.sample import noised, normal
-from texgen.spectrum import BLOCK, cross_spectrum, spectrum_matcher, transport
+from texgen.diffusion.sampling.sample import noised, normal
+from texgen.diffusion.sampling.spectrum import BLOCK, cross_spectrum, spectrum_matcher, transport
 from tiling import Wrap
 
 TORUS = Wrap(True, True)

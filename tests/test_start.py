@@ -11,16 +11,16 @@ import torch
 from conftest import generator
 
 import texgen
-from texgen import image as images
-from texgen import job
-from texgen.decode import decode
-from texgen.detail import find_detail
-from texgen.exemplar import encode_exemplar
-from texgen.interrupt import StopSignals
+from texgen.diffusion.decoding.decode import decode
+from texgen.diffusion.decoding.detail import find_detail
+from texgen.diffusion.exemplar import encode_exemplar
+from texgen.diffusion.sampling.start import encoded, swatch_start
+from texgen.files import image as images
 from texgen.job import Canvas, Job
+from texgen.materials.exemplar import Exemplar as Swatch
 from texgen.model import Clock, Workplace
-from texgen.run_folder import RunFolder
-from texgen.start import encoded, swatch_start
+from texgen.runs.folder import RunFolder
+from texgen.runs.interrupt import StopSignals
 from tiling import Size, Wrap, cut
 
 TORUS = Wrap(True, True)
@@ -123,7 +123,7 @@ def test_large_swatches_give_at_most_four_native_crops(mini):
 
 def job_of(exemplar, size: Size, wrap: Wrap) -> Job:
     pixels = exemplar.images[0][0].permute(1, 2, 0).contiguous().numpy()
-    return Job(canvas=Canvas(size, wrap), exemplars=[job.Exemplar(pixels)])
+    return Job(canvas=Canvas(size, wrap), exemplars=[Swatch(pixels)])
 
 
 def place_in(folder: Path | None) -> Workplace:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 from PIL import Image
+from processes import Command, succeeded
 
 import texgen
-from texgen import image as images
 from texgen.errors import InputError, OptionError
+from texgen.files import image as images
 from texgen.swatch import kernels, sewing
 from texgen.swatch.atlas import MASK
 from texgen.swatch.bank import Bank, Level, Material, Source, sources_of
@@ -434,26 +432,31 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path):
 
 
 def test_killed_runs_go_on_to_the_same_bytes(tmp_path):
-    swatch = SWATCHES / "rusty_metal.jpg"
-    command = [sys.executable, "-m", "texgen", "expand", str(swatch), "--size", "512", "--seed", "5", "--no-metadata"]
-    subprocess.run([*command, "-o", str(tmp_path / "whole.png")], check=True, capture_output=True)
+    arguments = [
+        "expand",
+        SWATCHES / "rusty_metal.jpg",
+        "--size",
+        "512",
+        "--seed",
+        "5",
+        "--no-metadata",
+        "--progress",
+        "json",
+    ]
+    events = len(succeeded([*arguments, "-o", tmp_path / "whole.png"], tmp_path / "log").lines)
     out = tmp_path / "killed.png"
-    hits = 0
-    for delay in (0.9, 1.3, 1.7):
-        process = subprocess.Popen([*command, "-o", str(out), "--resume"], stderr=subprocess.DEVNULL)
-        time.sleep(delay)
-        if process.poll() is None:
-            hits += 1
-            os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    subprocess.run([*command, "-o", str(out), "--resume"], check=True, capture_output=True)
-    assert hits and out.read_bytes() == (tmp_path / "whole.png").read_bytes()
+    for part in (0.2, 0.5, 0.8):
+        running = Command([*arguments, "-o", out, "--resume"], tmp_path / "log")
+        running.wait_for("", max(2, round(part * events * (1 - part))))
+        running.kill()
+    succeeded([*arguments, "-o", out, "--resume"], tmp_path / "log")
+    assert out.read_bytes() == (tmp_path / "whole.png").read_bytes()
 
 
 def test_nothing_of_torch_is_loaded(tmp_path):
     Image.fromarray(np.rint(noise() * 255).astype(np.uint8)).save(tmp_path / "s.png")
     probe = (
-        "import sys; from texgen import cli\n"
+        "import sys; from texgen.cli import main as cli\n"
         "try: cli.main(['expand', 's.png', '-o', 'o.png', '--size', '64', '--preset', 'draft', '--progress', 'json'])\n"
         "except SystemExit: print('torch' in sys.modules, 'diffusers' in sys.modules)"
     )

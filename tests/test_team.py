@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from processes import team
 
-from texgen.team import ALONE, own_device
+from texgen.runs.team import ALONE, own_device
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+OPTIONS = "--size 208x144 --seed 3 --steps 25 --strength 0.12 --iterations 1 --device cpu --checkpoint-minutes 0 --progress json"
 
 
-def command(ranks: int, swatch: Path, model: Path, out: Path, *more: str) -> list[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    options = "--size 208x144 --seed 3 --steps 25 --strength 0.12 --iterations 1 --device cpu --checkpoint-minutes 0"
-    task = ["-m", "texgen", "expand", str(swatch), "-o", str(out), "--model", str(model), *options.split(), *more]
-    return [*(launcher if ranks > 1 else [sys.executable]), *task]
+def arguments(swatch: Path, model: Path, out: Path, *more: str) -> list[str]:
+    return ["expand", str(swatch), "-o", str(out), "--model", str(model), *OPTIONS.split(), *more]
 
 
 def made(ranks: int, swatch: Path, model: Path, out: Path, *more: str) -> bytes:
-    run = subprocess.run(
-        command(ranks, swatch, model, out, *more), env=ENVIRONMENT, capture_output=True, text=True, timeout=120
-    )
-    assert run.returncode == 0, run.stderr
+    running = team(ranks, arguments(swatch, model, out, *more), out.parent.with_suffix(".log"))
+    assert [each.wait() for each in running] == [0] * ranks, "\n".join(running[0].lines)
     assert sorted(p.name for p in out.parent.iterdir()) == sorted([out.name, f"{out.name}.json"])
     return out.read_bytes()
 
@@ -46,26 +40,22 @@ def test_a_killed_process_ends_the_run_which_resumes_to_the_same_bytes(small, sd
         (tmp_path / name).mkdir()
     whole = made(1, small, sd_folder, tmp_path / "whole" / "o.png")
     out = tmp_path / "broken" / "o.png"
-    process = subprocess.Popen(
-        command(2, small, sd_folder, out, "--progress", "json"), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    while '"step"' not in process.stderr.readline():
-        assert process.poll() is None
-    os.kill(worker_of(process.pid), signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert process.returncode != 0 and not out.exists()
+    first, second = team(2, arguments(small, sd_folder, out), tmp_path / "log")
+    first.wait_for('"step"')
+    second.kill()
+    assert first.wait() != 0 and not out.exists(), "the other process ends by itself"
     assert made(3, small, sd_folder, out, "--resume") == whole
 
 
-def worker_of(launcher: int) -> int:
-    """The second process that a launcher started."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-        if len(children) >= 2:
-            return int(children[-1])
-    raise AssertionError("no second process")
+@pytest.mark.slow
+def test_torchrun_starts_a_team(small, sd_folder, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "texgen"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    out = tmp_path / "two" / "o.png"
+    subprocess.run([*launcher, *arguments(small, sd_folder, out)], env=environment, check=True, capture_output=True)
+    assert out.read_bytes() == made(1, small, sd_folder, tmp_path / "one" / "o.png")
 
 
 def test_a_single_process_is_a_team_of_its_own():

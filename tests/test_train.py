@@ -19,14 +19,14 @@ from PIL import Image
 from test_cli import run
 
 import texgen
-from texgen import cli
-from texgen import image as images
-from texgen.attention import exemplar_key_values, tapped
+from texgen.cli import main as cli
+from texgen.diffusion.decoding.patches import patch_distance
+from texgen.diffusion.guidance.attention import exemplar_key_values, tapped
+from texgen.diffusion.models import Backbone
+from texgen.diffusion.models.autoencoder import TextureAutoencoder
+from texgen.diffusion.sampling.sample import noised, normal, strength_timesteps
 from texgen.errors import InputError, OptionError, ResourceError
-from texgen.models import Backbone
-from texgen.models.autoencoder import TextureAutoencoder
-from texgen.patches import patch_distance
-from texgen.sample import noised, normal, strength_timesteps
+from texgen.files import image as images
 from training import command, sources
 from training.autoencoder import (
     AutoencoderObjective,

@@ -12,12 +12,12 @@ from conftest import generator
 from safetensors.torch import load_file, save_file
 
 import texgen
-from texgen import image as images
-from texgen import tune
+from texgen.diffusion.decoding import tune
+from texgen.diffusion.decoding.tune import decoder_weights, tuned_decoder, with_decoder
+from texgen.diffusion.exemplar import Exemplar, encode_exemplar
+from texgen.diffusion.tensors import CACHED, cache_folder, cached
 from texgen.errors import ModelError
-from texgen.exemplar import Exemplar, encode_exemplar
-from texgen.tensors import CACHED, cache_folder, cached
-from texgen.tune import decoder_weights, tuned_decoder, with_decoder
+from texgen.files import image as images
 
 
 def encoded(backbone, path, side: int = 128) -> Exemplar:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import texgen
-from texgen import cli
+from texgen.cli import main as cli
 from texgen.errors import OptionError
 
 QUICK = {"preset": "draft", "seed": 1}

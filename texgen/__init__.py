@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from texgen.errors import InputError, LockedError, ModelError, OptionError, ResourceError, TexgenError
 
 if TYPE_CHECKING:
-    from texgen.models import Backbone, load
+    from texgen.diffusion.models import Backbone, load
     from texgen.tasks.expand import expand
-    from texgen.tasks.fill import fill, tile
+    from texgen.tasks.fill import fill
     from texgen.tasks.layout import layout
     from texgen.tasks.options import Options
     from texgen.tasks.paint import paint
     from texgen.tasks.render import render
     from texgen.tasks.result import Result
+    from texgen.tasks.tile import tile
     from texgen.tasks.transfer import transfer
     from texgen.tasks.wang import wang
 
@@ -45,8 +46,8 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Backbone": "texgen.models",
-    "load": "texgen.models",
+    "Backbone": "texgen.diffusion.models",
+    "load": "texgen.diffusion.models",
     "Result": "texgen.tasks.result",
     "Options": "texgen.tasks.options",
     "expand": "texgen.tasks.expand",
@@ -54,7 +55,7 @@ _LAZY = {
     "layout": "texgen.tasks.layout",
     "paint": "texgen.tasks.paint",
     "render": "texgen.tasks.render",
-    "tile": "texgen.tasks.fill",
+    "tile": "texgen.tasks.tile",
     "transfer": "texgen.tasks.transfer",
     "wang": "texgen.tasks.wang",
 }

@@ -1,6 +1,6 @@
 """`python -m texgen`."""
 
-from texgen.cli import main
+from texgen.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -11,8 +11,9 @@ from tiling import Size, Tile, Wrap
 if TYPE_CHECKING:
     import numpy as np
 
-    from texgen.labels import Target
+    from texgen.materials.exemplar import Exemplar
     from texgen.materials.guides import Guide
+    from texgen.materials.labels import Target
     from texgen.materials.maps import Map
     from texgen.materials.orientation import Orientation
 
@@ -28,19 +29,6 @@ class Canvas:
 
     size: Size
     wrap: Wrap
-
-
-@dataclass(frozen=True)
-class Exemplar:
-    """A swatch as it is used.
-
-    Attributes:
-        pixels: (H, W, 3), float32, in [0, 1].
-        labels: Of its pixels, (H, W), uint8, `NONE` for what is not to be shown; None where all is.
-    """
-
-    pixels: np.ndarray
-    labels: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from texgen.interrupt import StopSignals
+from texgen.files.pixels import Pixels
 from texgen.job import Job
-from texgen.pixels import Pixels
-from texgen.run_folder import RunFolder
-from texgen.team import Team
+from texgen.runs.folder import RunFolder
+from texgen.runs.interrupt import StopSignals
+from texgen.runs.team import Team
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from torch import Tensor
-
-    from texgen.swatch.field import Field
 
 
 class State(Protocol):
@@ -38,6 +38,16 @@ class State(Protocol):
 
     def event(self) -> dict[str, Any]:
         """What programs that follow the run are told, as JSON."""
+
+
+class Field(Protocol):
+    """Where every pixel of a texture is from, see `texgen.swatch.field.Field`."""
+
+    def save(self, path: Path, recipe: dict[str, Any]) -> None:
+        """Write it, to show more maps through later."""
+
+    def coordinates(self, step: int = 1) -> np.ndarray:
+        """Exemplar, y and x of every `step`-th pixel of every `step`-th row."""
 
 
 @dataclass(frozen=True, kw_only=True)

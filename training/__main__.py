@@ -1,6 +1,6 @@
 """`python -m training`."""
 
-from texgen.cli import run
+from texgen.cli.main import run
 from training.command import train
 
 if __name__ == "__main__":

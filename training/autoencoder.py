@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from texgen.models import Backbone
-from texgen.models.autoencoder import TextureAutoencoder
-from texgen.patches import patch_distance
+from texgen.diffusion.decoding.patches import patch_distance
+from texgen.diffusion.models import Backbone
+from texgen.diffusion.models.autoencoder import TextureAutoencoder
 from training.crops import Crops, crop, generator_of
 from training.denoise import as_sampled
 from training.folder import save_half, save_model

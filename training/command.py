@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from diffusers import UNet2DConditionModel
 
-    from texgen.models.autoencoder import TextureAutoencoder
+    from texgen.diffusion.models.autoencoder import TextureAutoencoder
     from training.loop import Objective
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -88,7 +88,7 @@ def autoencoder(
     **run: Any,
 ) -> None:  # fmt: skip
     """Train the autoencoder: L1 first, then, from that with --init and --patches 1, the grain."""
-    from texgen.models import load
+    from texgen.diffusion.models import load
     from training.autoencoder import AutoencoderObjective, AutoencoderSettings, new_autoencoder, same_latents
     from training.crops import Crops
 
@@ -153,7 +153,7 @@ def unet(
 
 
 def _train(objective: Objective, out: Path, device: torch.device, run: dict[str, Any]) -> None:
-    from texgen.models.load import choose_dtype
+    from texgen.diffusion.models.load import choose_dtype
     from training.loop import Settings
     from training.loop import train as loop
 
@@ -166,13 +166,13 @@ def _train(objective: Objective, out: Path, device: torch.device, run: dict[str,
 
 
 def _device(run: dict[str, Any]) -> torch.device:
-    from texgen.models.load import choose_device
+    from texgen.diffusion.models.load import choose_device
 
     return choose_device(run["device"])
 
 
 def _autoencoder(model: str) -> TextureAutoencoder:
-    from texgen.models.autoencoder import TextureAutoencoder
+    from texgen.diffusion.models.autoencoder import TextureAutoencoder
 
     return _part(TextureAutoencoder, model, "vae")
 
@@ -187,8 +187,8 @@ def _part(kind: Any, model: str, name: str) -> Any:
     """One part of the bundled model or of a folder that a training run wrote, in float32, to be trained."""
     import torch
 
-    from texgen.models.folder import component
-    from texgen.models.load import BUNDLED
+    from texgen.diffusion.models.folder import component
+    from texgen.diffusion.models.load import BUNDLED
 
     return component(kind, BUNDLED.get(model, Path(model)), name, torch_dtype=torch.float32).requires_grad_(True)
 

@@ -9,9 +9,9 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from texgen.attention import tapped
-from texgen.models import Backbone
-from texgen.sample import noised, normal, strength_timesteps
+from texgen.diffusion.guidance.attention import tapped
+from texgen.diffusion.models import Backbone
+from texgen.diffusion.sampling.sample import noised, normal, strength_timesteps
 
 MAX_GAIN, FLAT = 16.0, 1e-6
 STEPS, MOST = 50, 6

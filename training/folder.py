@@ -9,8 +9,8 @@ from pathlib import Path
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.modeling_utils import ModelMixin
 
-from texgen.models.autoencoder import TextureAutoencoder
-from texgen.publish import publish
+from texgen.diffusion.models.autoencoder import TextureAutoencoder
+from texgen.files.publish import publish
 
 
 def save_model(

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from texgen.publish import publish
+from texgen.files.publish import publish
 from training.manifest import Crop, read_manifest, write_manifest
 from training.sources import SUFFIXES, SourceImage, images, origin
 from training.suitable import NOT_TEXTURES, cuts, decode, shifted_likeness, thumbnail, unsuitable

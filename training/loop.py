@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from texgen.errors import InputError, OptionError
-from texgen.interrupt import StopSignals
-from texgen.publish import publish, save_image
+from texgen.files.publish import publish, save_image
+from texgen.runs.interrupt import StopSignals
 from training.record import Row, curves, matplotlib_classes, write_log
 
 STATE = "state.pt"

@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from texgen.publish import save_csv
+from texgen.files.publish import save_csv
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
-from texgen.attention import PairMode, tapped
-from texgen.models.autoencoder import TextureAutoencoder
-from texgen.sample import noised, normal, strength_timesteps
+from texgen.diffusion.guidance.attention import PairMode, tapped
+from texgen.diffusion.models.autoencoder import TextureAutoencoder
+from texgen.diffusion.sampling.sample import noised, normal, strength_timesteps
 from training.autoencoder import as_sheet
 from training.crops import Crops, crop, generator_of
 from training.denoise import denoised

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from texgen import job
+from texgen.diffusion.models import Backbone
 from texgen.materials.holes import faded, filled_in
-from texgen.models import Backbone
 from tiling import Size, Tile
 
 

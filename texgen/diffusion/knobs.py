@@ -11,8 +11,8 @@ from texgen.job import Constraints
 from tiling import Size
 
 if TYPE_CHECKING:
-    from texgen.attention import InjectionMode
-    from texgen.presets import DetailKind, LoopKind
+    from texgen.diffusion.guidance.attention import InjectionMode
+    from texgen.diffusion.presets import DetailKind, LoopKind
     from tiling import ScheduleKind, WindowKind
 
 SAMPLING = ("strength", "iterations", "inject", "start_time", "match_spectrum", "adain")

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import torch
 
-from texgen.attention import choose_layers
+from texgen.diffusion.guidance.attention import choose_layers
+from texgen.diffusion.guidance.regional import cell_labels
 from texgen.diffusion.knobs import Knobs
+from texgen.diffusion.models import Backbone
 from texgen.diffusion.plan import Plan, make_plan
 from texgen.diffusion.run import DiffusionRun
 from texgen.errors import InputError, OptionError
 from texgen.job import Job
-from texgen.models import Backbone
-from texgen.regional import cell_labels
-from texgen.team import Team
+from texgen.runs.team import Team
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from texgen import job as records
-from texgen import presets
+from texgen.diffusion import presets
+from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.kept import Kept, as_tensor, on_grid
 from texgen.diffusion.knobs import Knobs
+from texgen.diffusion.memory import GIB, fitting_batch
+from texgen.diffusion.models import Backbone
+from texgen.diffusion.presets import Preset
 from texgen.errors import OptionError
-from texgen.guidance.settings import Guidance
 from texgen.job import Constraints, Job
-from texgen.memory import GIB, fitting_batch
-from texgen.models import Backbone
-from texgen.presets import Preset
 from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 
 CONTENT_WEIGHT = 0.15

@@ -11,29 +11,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from texgen import job, recipe
-from texgen.checkpoint import Unfinished
-from texgen.decode import CanvasDecoder
-from texgen.detail import Detail, find_detail
+from texgen.diffusion.decoding.decode import CanvasDecoder
+from texgen.diffusion.decoding.detail import Detail, find_detail
+from texgen.diffusion.decoding.tune import VERSION, decoder_weights, tuned_decoder, with_decoder
+from texgen.diffusion.environment import environment, machine
+from texgen.diffusion.exemplar import Exemplar, encode_exemplar
+from texgen.diffusion.guidance.regional import clear_labels
 from texgen.diffusion.kept import Given, Kept, as_tensor
-from texgen.diffusion.loops import Loops, canvas_labels
+from texgen.diffusion.memory import is_out_of_memory, off_device, within_memory
+from texgen.diffusion.models import Backbone
 from texgen.diffusion.plan import Plan
+from texgen.diffusion.sampling.checkpoint import Unfinished
+from texgen.diffusion.sampling.loops import Loops, canvas_labels
+from texgen.diffusion.sampling.optimize import linear_timesteps
+from texgen.diffusion.sampling.sample import Step, strength_timesteps
+from texgen.diffusion.sampling.start import Start, layout_start, noise_start, scatter_start, swatch_start
+from texgen.diffusion.tensors import cached
 from texgen.errors import ResourceError
-from texgen.exemplar import Exemplar, encode_exemplar
-from texgen.interrupt import StopSignals
+from texgen.files.pixels import DTYPES, PixelFile
 from texgen.job import Job
-from texgen.memory import is_out_of_memory, off_device, within_memory
+from texgen.materials.exemplar import Exemplar as Swatch
 from texgen.model import Clock, Texture, Workplace
-from texgen.models import Backbone
-from texgen.optimize import linear_timesteps
-from texgen.pixels import DTYPES, PixelFile
-from texgen.regional import clear_labels
-from texgen.run_folder import RunFolder
-from texgen.sample import Step, strength_timesteps
-from texgen.start import Start, layout_start, noise_start, scatter_start, swatch_start
-from texgen.team import Team
-from texgen.tensors import cached
-from texgen.tune import VERSION, decoder_weights, tuned_decoder, with_decoder
+from texgen.runs import recipe
+from texgen.runs.folder import RunFolder
+from texgen.runs.interrupt import StopSignals
+from texgen.runs.team import Team
 
 TUNING_SEED = 0
 
@@ -61,7 +63,7 @@ class DiffusionRun:
         """What of the model decides the result."""
         plan = self.plan
         return {
-            **recipe.environment(self.backbone),
+            **environment(self.backbone),
             **asdict(plan.preset),
             "tile_overlap": [plan.tile[i] - plan.stride[i] for i in (0, 1)],
             "guidance": asdict(plan.guidance),
@@ -171,8 +173,8 @@ class _Stages:
             return decoder_weights(tuned)
 
         key = [
-            *recipe.environment(self.backbone).values(),
-            *recipe.machine(),
+            *environment(self.backbone).values(),
+            *machine(),
             recipe.digest([image.numpy() for image in exemplar.images]),
             iterations,
             VERSION,
@@ -211,7 +213,7 @@ class _Stages:
         return pixels
 
 
-def _tensors(exemplars: Sequence[job.Exemplar]) -> tuple[list[Tensor], list[Tensor] | None]:
+def _tensors(exemplars: Sequence[Swatch]) -> tuple[list[Tensor], list[Tensor] | None]:
     """Pictures (1, 3, H, W), and the labels of their pixels (H, W) where there are any."""
     labels = [torch.from_numpy(each.labels) for each in exemplars if each.labels is not None]
     return [as_tensor(each.pixels) for each in exemplars], labels or None

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from texgen.errors import InputError, OptionError
-from texgen.image import MAX_PIXELS
+from texgen.files.image import MAX_PIXELS
 
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32)
 MapLike = str | Path | np.ndarray

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from texgen.errors import InputError
-from texgen.job import Exemplar
+from texgen.materials.exemplar import Exemplar
 from texgen.materials.guides import Guide
 from texgen.materials.maps import Map, MapLike, read_map
 

@@ -12,11 +12,11 @@ import numpy as np
 import tifffile
 from scipy.ndimage import distance_transform_edt
 
-from texgen.encode import BIG, TIFF_TILE
 from texgen.errors import InputError
+from texgen.files.encode import BIG, TIFF_TILE
+from texgen.files.publish import published
 from texgen.materials.holes import COMPARED, MARGIN, faded
 from texgen.materials.maps import turned
-from texgen.publish import published
 from texgen.swatch import kernels
 from texgen.swatch.atlas import Atlas
 from texgen.swatch.mapped import release

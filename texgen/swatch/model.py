@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from texgen import recipe
 from texgen.errors import InputError, OptionError
-from texgen.image import MIN_SIDE
+from texgen.files.image import MIN_SIDE
+from texgen.files.pixels import DTYPES, PixelFile, rounded
 from texgen.job import Constraints, Job
 from texgen.model import Texture, Workplace
-from texgen.pixels import DTYPES, PixelFile, rounded
+from texgen.runs import recipe
+from texgen.runs.team import Team
 from texgen.swatch import settings as presets
 from texgen.swatch.threads import cores
-from texgen.team import Team
 from tiling import Size
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from texgen.run_folder import RunFolder
+from texgen.runs.folder import RunFolder
 from texgen.swatch.bank import Bank
 from texgen.swatch.field import Field, Kept
 from texgen.swatch.mapped import release

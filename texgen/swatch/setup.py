@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from texgen.image import NONE
+from texgen.files.image import NONE
 from texgen.job import Job
 from texgen.materials.guides import ROUGH, Guide
 from texgen.materials.holes import ROWS, filled_in

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from texgen.publish import publish
+from texgen.files.publish import publish
 from texgen.swatch import kernels
 from texgen.swatch.atlas import MASK
 from texgen.swatch.bank import Bank, Level, nearest_centres

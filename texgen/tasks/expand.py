@@ -8,7 +8,7 @@ from typing import Unpack
 import numpy as np
 
 from texgen.errors import OptionError
-from texgen.image import ImageLike
+from texgen.files.image import ImageLike
 from texgen.job import Constraints
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options

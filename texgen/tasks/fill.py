@@ -1,4 +1,4 @@
-"""Remake a part of a picture: a hole, or the border that keeps it from tiling. The rest stays, to the pixel."""
+"""Fill a hole in a picture. The rest stays, to the pixel."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ from typing import Unpack
 
 import numpy as np
 
-from texgen import image as images
-from texgen import recipe
-from texgen.errors import InputError, OptionError
-from texgen.image import NONE, ImageLike
+from texgen.errors import InputError
+from texgen.files import image as images
+from texgen.files.image import NONE, ImageLike
 from texgen.job import Constraints, Kept
 from texgen.materials.holes import filled_in
 from texgen.materials.maps import Picture
+from texgen.runs import recipe
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result
 from tiling import Tile
-
-BAND, NARROWEST = 1 / 16, 16
-"""Of the shorter side, remade along every border by `tile`, and the least of it in pixels. The energy of all that is remade grows with the band."""
 
 
 def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **options: Unpack[Options]) -> Result:
@@ -59,55 +56,8 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
         sources=[images.Decoded.of(image, picture) if swatch is None else swatch],
         size=(height, width),
         maps=[mask * np.uint8(NONE)] if swatch is None else None,
-        constraints=Constraints(kept=_outside(picture, mask)),
+        constraints=Constraints(kept=Kept(picture, ~mask, Tile(0, 0, height, width))),
         picture=Picture((height, width), is_swatch=swatch is None),
         notes={"picture": recipe.picture_entry(image, picture), "hole": recipe.picture_entry(hole, mask)},
     )
     return make(request, **options)
-
-
-def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) -> Result:
-    """A picture made to tile at its own size: a band along its border is remade, the middle stays to the pixel.
-
-    Args:
-        image: The picture; with a diffusion model, a side that is to tile must be a multiple of 8.
-        band: Width in pixels of what is remade along each border; a sixteenth of the shorter side by default, which costs
-            least; a wider one gives features more room to meet, and copies more.
-        options: Those of `texgen.Options`; `tileable="x"` remakes the left and right border only.
-
-    Raises:
-        OptionError: A band that leaves nothing of the middle, or is less than 16 px; `tileable="none"`.
-        InputError, ModelError, ResourceError: As `expand`.
-
-    Example:
-        >>> tile("photo.png", seed=7).save("tileable.png")  # doctest: +SKIP
-    """
-    picture = images.read_pixels(image)
-    height, width = picture.shape[:2]
-    wide = max(NARROWEST, round(min(height, width) * BAND)) if band is None else band
-    if not wide >= NARROWEST or 2 * wide >= min(height, width):
-        raise OptionError(
-            f"band={wide} must be from {NARROWEST} to less than half of the shorter side, {min(height, width)} px."
-        )
-    axes = options.get("tileable", "both")
-    if axes == "none":
-        raise OptionError("tileable='none' leaves nothing to do; use 'both', 'x' or 'y'.")
-    mask = np.zeros((height, width), bool)
-    if axes in ("both", "y"):
-        mask[:wide] = mask[-wide:] = True
-    if axes in ("both", "x"):
-        mask[:, :wide] = mask[:, -wide:] = True
-    given = Constraints(kept=_outside(picture, mask))
-    request = Request(
-        task="tile",
-        sources=[images.Decoded.of(image, picture)],
-        size=(height, width),
-        constraints=given,
-        picture=Picture((height, width), is_swatch=True),
-        notes={"band": wide},
-    )
-    return make(request, **options)
-
-
-def _outside(picture: np.ndarray, mask: np.ndarray) -> Kept:
-    return Kept(picture, ~mask, Tile(0, 0, *mask.shape))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from texgen import image as images
-from texgen import recipe
-from texgen.image import ImageLike
+from texgen.files import image as images
+from texgen.files.image import ImageLike
 from texgen.job import Constraints, Layout
+from texgen.runs import recipe
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result

@@ -9,25 +9,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from texgen import recipe
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError, check_range
-from texgen.image import Decoded, ImageLike
-from texgen.interrupt import StopSignals
+from texgen.files.image import Decoded, ImageLike
+from texgen.files.pixels import DTYPES
 from texgen.job import Canvas, Constraints, Job
 from texgen.materials.guides import prepared_guides
 from texgen.materials.maps import Picture, prepared_maps
 from texgen.materials.orientation import Orientation
 from texgen.model import Clock, Model, Workplace, followed
-from texgen.pixels import DTYPES
-from texgen.run_folder import RunFolder, agreed_seed, check_folder
+from texgen.runs import recipe
+from texgen.runs.folder import RunFolder, agreed_seed, check_folder
+from texgen.runs.interrupt import StopSignals
+from texgen.runs.team import join, own_device
 from texgen.swatch.model import NAME, SwatchModel
 from texgen.swatch.model import Knobs as SwatchKnobs
 from texgen.tasks.checks import check_bits, check_place, check_tileable, shares_of
 from texgen.tasks.prepare import prepared
 from texgen.tasks.result import Result
 from texgen.tasks.size import WRAPS, Tileable, size_of
-from texgen.team import join, own_device
 from tiling import Size
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _divided(options: dict[str, Any], verb: str) -> tuple[_Common, SwatchKnobs |
 def _model(common: _Common, knobs: SwatchKnobs | DiffusionKnobs) -> Model:
     if isinstance(knobs, SwatchKnobs):
         return SwatchModel(common.preset, knobs)
-    from texgen import models
+    from texgen.diffusion import models
     from texgen.diffusion.model import DiffusionModel
 
     backbone: Any = common.model

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
-    from texgen.attention import InjectionMode
-    from texgen.image import ImageLike
+    from texgen.diffusion.guidance.attention import InjectionMode
+    from texgen.diffusion.models import Backbone
+    from texgen.diffusion.presets import DetailKind, LoopKind
+    from texgen.files.image import ImageLike
     from texgen.materials.guides import GuideLike
     from texgen.materials.maps import MapLike, Maps
-    from texgen.models import Backbone
-    from texgen.presets import DetailKind, LoopKind
     from texgen.tasks.size import Tileable
     from tiling import ScheduleKind, WindowKind
 

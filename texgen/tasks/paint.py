@@ -7,12 +7,12 @@ from typing import Unpack
 
 import numpy as np
 
-from texgen import image as images
-from texgen import recipe
 from texgen.errors import InputError, OptionError
-from texgen.image import ImageLike
+from texgen.files import image as images
+from texgen.files.image import ImageLike
 from texgen.job import Constraints
-from texgen.labels import Label, Target, indexed, label_value, read_values, soft_target, written
+from texgen.materials.labels import Label, Target, indexed, label_value, read_values, soft_target, written
+from texgen.runs import recipe
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result

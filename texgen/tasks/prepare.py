@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from texgen import image as images
-from texgen.image import Decoded, ImageLike
-from texgen.job import Exemplar
+from texgen.files import image as images
+from texgen.files.image import Decoded, ImageLike
+from texgen.materials.exemplar import Exemplar
 
 
 def prepared(

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from texgen import publish
 from texgen.errors import InputError, OptionError
-from texgen.interrupt import StopSignals
+from texgen.files import publish
+from texgen.files.pixels import Pixels
 from texgen.materials.maps import Maps, Picture, prepared_maps
 from texgen.materials.orientation import Orientation
 from texgen.model import Clock, Workplace
-from texgen.pixels import Pixels
-from texgen.run_folder import RunFolder
+from texgen.runs.folder import RunFolder
+from texgen.runs.interrupt import StopSignals
 from texgen.swatch.model import map_shown
 
 

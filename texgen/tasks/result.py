@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from texgen import publish
 from texgen.errors import OptionError
-from texgen.pixels import Pixels
-from texgen.run_folder import RunFolder
+from texgen.files import publish
+from texgen.files.pixels import Pixels
+from texgen.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from texgen.swatch.field import Field
+    from texgen.model import Field
 
 
 @dataclass(frozen=True, kw_only=True)

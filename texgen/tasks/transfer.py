@@ -6,11 +6,11 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from texgen import image as images
-from texgen import recipe
 from texgen.errors import InputError, OptionError, check_range
-from texgen.image import ImageLike
+from texgen.files import image as images
+from texgen.files.image import ImageLike
 from texgen.job import Constraints
+from texgen.runs import recipe
 from texgen.swatch.model import NAME
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options

@@ -11,18 +11,18 @@ from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
-from texgen import publish
 from texgen.errors import OptionError
-from texgen.image import ImageLike
+from texgen.files import publish
+from texgen.files.image import ImageLike
+from texgen.files.pixels import Pixels
 from texgen.job import Constraints, Kept
 from texgen.materials.maps import Picture
-from texgen.pixels import Pixels
-from texgen.run_folder import agreed_seed
+from texgen.runs.folder import agreed_seed
+from texgen.runs.team import Team
 from texgen.swatch.model import NAME
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result
-from texgen.team import Team
 from tiling import Tile
 
 MOST_COLOURS = 4

@@ -1,0 +1,86 @@
+"""The floors of the house: each imports only from floors below it, and no two modules import each other."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOORS = (
+    ("tiling", "texgen.errors"),
+    ("texgen.files",),
+    ("texgen.materials",),
+    ("texgen.job",),
+    ("texgen.runs",),
+    ("texgen.model",),
+    ("texgen.swatch",),
+    ("texgen.diffusion",),
+    ("texgen.tasks",),
+    ("texgen.cli",),
+    ("texgen", "texgen.__main__"),
+)
+LOOSE = 10
+"""Files that may lie in `texgen` itself."""
+
+
+def modules() -> dict[str, Path]:
+    """All modules by their names."""
+    found = {}
+    for path in sorted([*ROOT.glob("texgen/**/*.py"), *ROOT.glob("tiling/*.py")]):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def floor(name: str) -> int:
+    """Of a module: that of the longest name which it begins with."""
+    known = {each: number for number, floor in enumerate(FLOORS) for each in floor}
+    return known[max((each for each in known if f"{name}.".startswith(f"{each}.")), key=len)]
+
+
+def imported(name: str) -> set[str]:
+    """Our own modules that a module names in an import, wherever it stands and for whatever purpose."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name}: relative import"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {each if each in MODULES else str(node.module) for each in inner}
+    return {each for each in found if each in MODULES}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "texgen"])
+def test_a_module_imports_from_its_own_floor_or_below(name):
+    above = sorted(each for each in imported(name) if floor(each) > floor(name))
+    assert not above, f"{name} reaches up to {', '.join(above)}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    imports = {name: imported(name) - {name} for name in MODULES if name != "texgen"}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name not in done:
+            for each in imports.get(name, ()):
+                visit(each, (*path, name))
+            done.add(name)
+
+    for name in imports:
+        visit(name, ())
+
+
+def test_few_files_lie_loose():
+    assert len(list(ROOT.glob("texgen/*.py"))) <= LOOSE
+
+
+def test_every_folder_says_what_it_holds():
+    for path in ROOT.glob("texgen/**/__init__.py"):
+        assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"

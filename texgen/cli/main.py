@@ -1,0 +1,97 @@
+"""The command line: argv and files in, exit codes out. No logic of its own; torch is imported when work starts."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import NoReturn
+
+import click
+
+from texgen.cli.verbs import VERBS
+from texgen.errors import OptionError, TexgenError
+
+INTERNAL, INTERRUPTED = 1, 130
+
+
+@click.group()
+@click.version_option(package_name="texgen")
+def cli() -> None:
+    """texgen turns a small material swatch into a large, seamless texture.
+
+    Exit codes: 0 ok, 1 internal error, 2 usage, 3 bad input, 4 model missing or refused, 5 out of memory or disk,
+    8 output in use by another run, 130 interrupted.
+    """
+
+
+@cli.command()
+def models() -> None:
+    """List what --model takes."""
+    from texgen.diffusion.models.load import BUNDLED
+
+    click.echo("swatch\tthe swatch's own patches, no weights; the default, works offline")
+    for name, folder in BUNDLED.items():
+        size = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
+        click.echo(f"{name}\tbundled, {size:.0f} MiB, works offline")
+    click.echo("FOLDER\ta Stable Diffusion 1.x, 2.x or XL folder saved by diffusers")
+    click.echo("FILE.safetensors\ta Stable Diffusion 1.x, 2.x or XL checkpoint")
+    click.echo("OWNER/NAME\tthe same from the Hugging Face hub")
+
+
+@cli.command()
+def doctor() -> None:
+    """Check the installation: versions, device, bundled model, a forward pass."""
+    import platform
+
+    import torch
+
+    from texgen.diffusion import models
+    from texgen.runs import recipe
+
+    click.echo(f"python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    for name in ("texgen", "torch", "diffusers", "transformers", "numpy", "pillow"):
+        click.echo(f"{name} {recipe.package_version(name)}")
+    gpu = f"{torch.cuda.get_device_name()}" if torch.cuda.is_available() else "none"
+    click.echo(f"threads {torch.get_num_threads()}, gpu {gpu}")
+    started = time.perf_counter()
+    backbone = models.load("mini")
+    latents = backbone.encode(torch.rand(1, 3, 128, 128))
+    finite = bool(torch.isfinite(backbone.decode(latents)).all())
+    if not finite or len(backbone.attention_layers) < 6:
+        raise TexgenError("the bundled model does not work here; reinstall texgen.")
+    click.echo(f"mini ok, {time.perf_counter() - started:.1f} s")
+
+
+for command in VERBS:
+    cli.add_command(command)
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run texgen's command line."""
+    run(cli, args)
+
+
+def run(command: click.Command, args: list[str] | None = None) -> NoReturn:
+    """Run a command; every expected failure is one line on stderr and an exit code."""
+    try:
+        command.main(args, standalone_mode=False, help_option_names=["-h", "--help"], max_content_width=110)
+        sys.exit(0)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; the same command with --resume goes on where it stopped.", INTERRUPTED)
+    except click.ClickException as error:
+        _fail(error.format_message(), OptionError.exit_code)
+    except TexgenError as error:
+        _fail(str(error), error.exit_code)
+    except Exception as error:
+        _fail(f"internal error: {type(error).__name__}: {error}; please report it.", INTERNAL)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"texgen: error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

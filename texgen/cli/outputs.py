@@ -1,0 +1,181 @@
+"""Outputs of a verb on the command line: checked, locked, made one after the other, saved; progress on stderr."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from texgen.cli.flags import maps_of
+from texgen.errors import OptionError
+from texgen.files import publish
+from texgen.files.pixels import DTYPES
+from texgen.materials.maps import read_map
+from texgen.runs.folder import agreed_seed, unfinished_seed
+from texgen.runs.team import join, own_device
+from texgen.swatch.model import NAME
+from texgen.tasks.result import Result
+
+
+def make_outputs(
+    run: Callable[..., Result], size: tuple[int, int], out: Path, model: str, device: str, dtype: str, variations: int,
+    save_map: Path | None, bits: str, pyramid: bool, resume: bool, no_metadata: bool, progress: str, seed: int | None,
+    maps: tuple[tuple[str, Path], ...], guides: tuple[tuple[Path, Path, float], ...], save_field: Path | None, **options: Any,
+) -> None:  # fmt: skip
+    """Run a task for every output, in folders that can be gone on with."""
+    team = join()
+    targets = _targets(out, variations)
+    places = [] if save_map is None else _targets(save_map, variations)
+    fields = [] if save_field is None else _targets(save_field, variations)
+    read, by = _read(maps)
+    if fields and model != NAME:
+        raise OptionError("--save-field is for the swatch model; leave it out.")
+    options |= {"map_guides": by, "guides": guides} | ({"maps": read} if read else {})
+    seed = agreed_seed(_resumed_seed(targets) if resume and seed is None else seed, None, team)
+    report = _reporter(progress if team.rank == 0 else "silent")
+    chosen = model if model == NAME else functools.cache(lambda: _loaded(model, own_device(device), dtype))
+    with ExitStack() as locks:
+        for target in targets:
+            publish.check_target(target, *size, dtype=DTYPES[int(bits)], pyramid=pyramid)
+            if team.rank == 0:
+                locks.enter_context(publish.locked(target))
+            publish.check_maps(target, *size, {name: values[0] for name, values in read.items()})
+        for target in places + fields:
+            publish.check_target(target, *size, suffixes=(".tif", ".tiff"))
+        for number, target in enumerate(targets):
+            report.begin(target, seed + number)
+            result = run(
+                model=chosen, seed=seed + number, bits=int(bits), checkpoint=_folder(target), resume=resume, with_map=bool(places),
+                callback=report.step, device=device, dtype=dtype, **options,
+            )  # fmt: skip
+            if team.rank == 0:
+                if fields:
+                    result.recipe["field"] = fields[number].name
+                    result.save_field(fields[number])
+                result.save(target, metadata=not no_metadata, pyramid=pyramid)
+                if places:
+                    result.save_map(places[number])
+                result.discard()
+            team.wait()
+            report.end(target, result.timings)
+
+
+def make_set(
+    swatch: Path, size: int, colours: tuple[int, int], out: Path, bits: str, resume: bool, no_metadata: bool, progress: str, seed: int | None,
+    maps: tuple[tuple[str, Path], ...], **options: Any,
+) -> None:  # fmt: skip
+    """Make a set of Wang tiles, and write it whole."""
+    from texgen.tasks.wang import PLANE, plane_path, tile_paths, wang
+
+    context = click.get_current_context()
+    for name in ("variations", "save_map", "save_field", "pyramid", "device", "dtype", "checkpoint_minutes"):
+        options.pop(name)
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise OptionError(f"--{name.replace('_', '-')} does not go with --wang; leave it out.")
+    read, by = _read(maps)
+    folder = _folder(out)
+    seed = agreed_seed(seed, folder / "base-0" if resume and seed is None else None, join())
+    report = _reporter(progress)
+    dtype = DTYPES[int(bits)]
+    for target in tile_paths(out, (colours[0] * colours[1]) ** 2):
+        publish.check_target(target, size, size, dtype=dtype)
+        publish.check_maps(target, size, size, {name: values[0] for name, values in read.items()})
+    publish.check_target(plane_path(out), PLANE * size, PLANE * size, dtype=dtype)
+    with publish.locked(out):
+        report.begin(out, seed)
+        started = time.perf_counter()
+        made = wang(
+            swatch, size, colours, seed=seed, bits=int(bits), checkpoint=folder, resume=resume, callback=report.step,
+            map_guides=by, maps=read or None, **options,
+        )  # fmt: skip
+        made.save(out, metadata=not no_metadata)
+        made.discard()
+        report.end(out, {"all": time.perf_counter() - started})
+
+
+def _read(maps: tuple[tuple[str, Path], ...]) -> tuple[dict[str, list[np.ndarray]], tuple[str, ...]]:
+    """Maps by name, and the names of those that guide."""
+    files, guides = maps_of(maps)
+    return {name: [read_map(path, name) for path in paths] for name, paths in files.items()}, tuple(guides)
+
+
+def _loaded(model: str, device: str, dtype: str) -> Any:
+    from texgen.diffusion import models
+
+    return models.load(model, device, dtype)
+
+
+class _Reporter:
+    """Progress on stderr: a bar, JSON lines, or none; the seed always, but where `silent`."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._bar: Any = None
+
+    def begin(self, target: Path, seed: int) -> None:
+        if self.kind == "json":
+            self._event(event="begin", output=target.name, seed=seed)
+        elif self.kind != "silent":
+            click.echo(f"{target.name}: seed {seed}", err=True)
+
+    def step(self, state: Any) -> None:
+        """A `texgen.model.State`."""
+        if self.kind == "json":
+            self._event(event="step", **state.event())
+        elif getattr(state, "stage", None) == "compile" and self.kind != "silent":
+            click.echo("compiling for this machine, once: about half a minute", err=True)
+        else:
+            self._advance(state.done, state.total, state.unit)
+
+    def _advance(self, done: int, total: int, unit: str) -> None:
+        if self.kind == "bar":
+            from tqdm import tqdm
+
+            if self._bar is None:
+                self._bar = tqdm(total=total, unit=unit, unit_scale=unit == "px", file=sys.stderr, leave=False)
+            self._bar.update(done - self._bar.n)
+
+    def end(self, target: Path, timings: dict[str, float]) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        seconds = round(sum(timings.values()), 1)
+        if self.kind == "json":
+            self._event(event="done", output=target.name, seconds=seconds)
+        elif self.kind != "silent":
+            click.echo(f"{target.name}: done in {seconds} s", err=True)
+
+    def _event(self, **content: Any) -> None:
+        click.echo(json.dumps(content), err=True)
+
+
+def _reporter(kind: str) -> _Reporter:
+    if kind == "auto":
+        kind = "bar" if sys.stderr.isatty() else "none"
+    return _Reporter(kind)
+
+
+def _targets(path: Path, count: int) -> list[Path]:
+    """The path itself, or OUT-1 ... OUT-N."""
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
+
+
+def _resumed_seed(targets: list[Path]) -> int | None:
+    """The first output's seed, from whichever unfinished one there is: an output that is done has no folder left."""
+    seeds = [(number, unfinished_seed(_folder(target))) for number, target in enumerate(targets)]
+    return next((seed - number for number, seed in seeds if seed is not None), None)
+
+
+def _folder(target: Path) -> Path:
+    """Where an unfinished run of this output is held."""
+    return target.with_name(f".{target.name}.texgen")

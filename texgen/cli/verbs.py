@@ -1,0 +1,210 @@
+"""The verbs that make textures, on the command line: argv and files in, files out."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from texgen.cli.flags import (
+    MODEL_OPTIONS,
+    OUTPUT_OPTIONS,
+    SWATCH_OPTIONS,
+    SYNTHESIS_OPTIONS,
+    LabelledType,
+    PlaceType,
+    SizeType,
+    map_option,
+    maps_of,
+    tileable_option,
+    with_options,
+)
+from texgen.errors import OptionError
+from texgen.files import image as images
+
+if TYPE_CHECKING:
+    from texgen.files.image import ImageLike
+    from texgen.materials.labels import Label
+
+ALL_OPTIONS = OUTPUT_OPTIONS + SYNTHESIS_OPTIONS + SWATCH_OPTIONS + MODEL_OPTIONS
+PICTURE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("swatch", type=PICTURE)
+@click.option("--size", type=SizeType(), default="1024", show_default=True, help="In pixels.")
+@click.option("--keep", type=PlaceType(), help="Keep the swatch itself, unchanged, at this place of the result.")
+@click.option(
+    "--wang",
+    type=SizeType(),
+    help="Make a set of tiles of --size whose edges, of so many colours, match in every order.",
+)
+@tileable_option("both")
+@with_options(ALL_OPTIONS)
+def expand(
+    swatch: Path, size: tuple[int, int], keep: tuple[int, int] | None, wang: tuple[int, int] | None, **options: Any
+) -> None:
+    """Expand SWATCH to a large texture.
+
+    An interrupted or killed run is gone on with by the same command and --resume. `torchrun -m texgen expand ...`
+    shares one canvas among several processes or GPUs.
+    """
+    from texgen.cli.outputs import make_outputs, make_set
+    from texgen.tasks.expand import expand as run
+
+    if wang is None:
+        make_outputs(partial(run, swatch, size, keep=keep), size, **options)
+    elif keep is not None or size[0] != size[1]:
+        raise OptionError("--wang makes square tiles and keeps nothing; give --size N, and leave --keep out.")
+    else:
+        make_set(swatch, size[0], wang, **options)
+
+
+@click.command()
+@click.argument("swatch", type=PICTURE)
+@click.option("--layout", "plan", required=True, type=PICTURE, help="A rough picture of the result.")
+@click.option("--size", type=SizeType(), help="In pixels; the layout's own by default.")
+@click.option(
+    "--layout-weight", type=float, default=1.0, show_default=True, help="How closely patches follow the layout."
+)
+@click.option(
+    "--content-weight", type=float, help="How closely a diffusion model holds on to the layout; 0 by default."
+)
+@tileable_option("both")
+@with_options(ALL_OPTIONS)
+def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: Any) -> None:
+    """Make a texture of SWATCH that keeps the plan of a rough picture.
+
+    All options of `texgen expand` hold.
+    """
+    from texgen.cli.outputs import make_outputs
+    from texgen.tasks.layout import layout as run
+
+    wanted = size or images.size(plan)
+    make_outputs(partial(run, swatch, plan, wanted), wanted, **options)
+
+
+@click.command()
+@click.argument("swatch", type=PICTURE, required=False)
+@click.option("--labels", type=PICTURE, help="Label map of SWATCH: a PNG in which each colour is a label.")
+@click.option(
+    "--swatch",
+    "swatches",
+    type=LabelledType(),
+    multiple=True,
+    help="A swatch for a label, such as grass.png:green; repeatable.",
+)
+@click.option("--target", type=PICTURE, help="The wanted map, in the colours of the labels.")
+@click.option(
+    "--weights",
+    type=LabelledType(),
+    multiple=True,
+    help="Instead of a target, a grey picture a label: brighter, more of it.",
+)
+@click.option("--size", type=SizeType(), help="In pixels; the target's own by default.")
+@click.option(
+    "--softness", type=float, default=0.0, show_default=True, metavar="PX", help="Width over which materials interlock."
+)
+@click.option(
+    "--content-weight", type=float, help="How closely a diffusion model holds on to its start; 0.15 by default."
+)
+@tileable_option("both")
+@with_options(ALL_OPTIONS)
+def paint(
+    swatch: Path | None, labels: Path | None, swatches: tuple[tuple[str, Path], ...], target: Path | None,
+    weights: tuple[tuple[str, Path], ...], size: tuple[int, int] | None, **options: Any,
+) -> None:  # fmt: skip
+    """Make a texture of several materials, each where a map wants it.
+
+    Either one SWATCH with --labels, or a --swatch for each label:
+
+    texgen paint --swatch grass.png:green --swatch stone.png:gray --target map.png -o out.png
+    """
+    from texgen.cli.outputs import make_outputs
+    from texgen.tasks.paint import paint as run
+    from texgen.tasks.paint import target_size
+
+    if (swatch is None) == (not swatches):
+        raise OptionError("give either SWATCH with --labels, or --swatch FILE:LABEL for each label.")
+    if (target is None) == (not weights):
+        raise OptionError("give either --target or --weights FILE:LABEL for each label.")
+    wanted_map = target if target is not None else _mapping(weights, "--weights")
+    wanted = size or target_size(wanted_map)
+    material = swatch if swatch is not None else _mapping(swatches, "--swatch")
+    make_outputs(partial(run, material, wanted_map, labels, wanted), wanted, **options)
+
+
+def _mapping(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, ImageLike]:
+    if len(dict(pairs)) < len(pairs):
+        raise OptionError(f"{option}: a label is given twice; give each label one picture.")
+    return {label: path for label, path in pairs}  # noqa: C416 (the types widen)
+
+
+@click.command()
+@click.argument("image", type=PICTURE)
+@click.option("--hole", required=True, type=PICTURE, help="Mask of the picture's size: white is filled.")
+@click.option("--swatch", type=PICTURE, help="What to fill it with; the rest of the picture by default.")
+@tileable_option("none")
+@with_options(ALL_OPTIONS)
+def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
+    """Fill a hole in IMAGE; every other pixel stays as it is."""
+    from texgen.cli.outputs import make_outputs
+    from texgen.tasks.fill import fill as run
+
+    make_outputs(partial(run, image, hole, swatch), images.size(image), **options)
+
+
+@click.command()
+@click.argument("image", type=PICTURE)
+@click.option(
+    "--band", type=int, metavar="PX", help="Width remade along each border; a sixteenth of the shorter side by default."
+)
+@tileable_option("both")
+@with_options(ALL_OPTIONS)
+def tile(image: Path, band: int | None, **options: Any) -> None:
+    """Make IMAGE tileable at its own size; only a band along its border changes."""
+    from texgen.cli.outputs import make_outputs
+    from texgen.tasks.tile import tile as run
+
+    make_outputs(partial(run, image, band), images.size(image), **options)
+
+
+@click.command()
+@click.argument("swatch", type=PICTURE)
+@click.argument("content", type=PICTURE)
+@click.option("--size", type=SizeType(), help="In pixels; the content's own by default.")
+@click.option("--weight", type=float, default=1.0, show_default=True, help="How closely the content is followed.")
+@click.option("--labels", type=PICTURE, help="Label map of SWATCH: a PNG in which each colour is a label.")
+@click.option("--target", type=PICTURE, help="Which label is shown where in CONTENT, in the same colours.")
+@tileable_option("none")
+@with_options(ALL_OPTIONS)
+def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
+    """Show the structure of the picture CONTENT in the material of SWATCH."""
+    from texgen.cli.outputs import make_outputs
+    from texgen.tasks.transfer import transfer as run
+
+    wanted = size or images.size(content)
+    make_outputs(partial(run, swatch, content, wanted), wanted, **options)
+
+
+@click.command()
+@click.argument("field", type=PICTURE)
+@click.option(
+    "-o", "--out", required=True, type=PICTURE, help="The picture that the maps belong to; each is written as OUT_NAME."
+)
+@map_option(required=True)
+def render(field: Path, out: Path, maps: tuple[tuple[str, Path], ...]) -> None:
+    """Show more maps of a swatch through the FIELD of an earlier run.
+
+    FIELD is what --save-field wrote, or the JSON beside the picture, which names it:
+
+    texgen render wall.png.json --map height=swatch_height.exr -o wall.png
+    """
+    from texgen.tasks.render import render as run
+
+    run(field, maps_of(maps)[0], out)
+
+
+VERBS = (expand, layout, paint, fill, tile, transfer, render)

@@ -1,0 +1,30 @@
+"""What the last bits of a diffusion model's result depend on beside the job."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import torch
+
+from texgen.diffusion.models import Backbone
+from texgen.runs.recipe import package_version
+
+
+def environment(backbone: Backbone) -> dict[str, Any]:
+    """Versions, model and device."""
+    return {
+        "texgen": package_version("texgen"),
+        "torch": torch.__version__,
+        "diffusers": package_version("diffusers"),
+        "model": backbone.name,
+        "model_fingerprint": backbone.fingerprint,
+        "device": backbone.device.type,
+        "dtype": str(backbone.unet.dtype).removeprefix("torch."),
+    }
+
+
+def machine() -> list[str]:
+    """What the last bits of a result may depend on beside `environment`."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return [platform.machine(), platform.processor(), gpu, str(torch.get_num_threads())]

@@ -1,0 +1,273 @@
+"""Self-attention of a UNet, captured and injected through diffusers' processor interface. Knows layers, not losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from torch import Tensor
+
+from texgen.diffusion.guidance.regional import KeyValue, Regions, attend, by_label, joined, token_labels
+from texgen.errors import OptionError
+
+InjectionMode = Literal["replace", "beside"]
+PairMode = Literal["self", "replace", "beside"]
+
+
+class LayerFeatures(NamedTuple):
+    """What one self-attention layer computed, each (B, heads, tokens, head_dim)."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    output: Tensor
+
+
+Features = dict[str, LayerFeatures]
+ExemplarKeyValues = Mapping[str, Sequence[KeyValue]]
+"""Per layer, one pair a label; a single one where there are no labels."""
+
+
+class _LastLayerReached(Exception):
+    """Ends a forward pass after the last layer that is needed."""
+
+
+@dataclass
+class _Tap:
+    """What the processors do at the moment."""
+
+    wanted: frozenset[str] = frozenset()
+    stop_after: str | None = None
+    captured: Features = field(default_factory=dict)
+    injected: ExemplarKeyValues = field(default_factory=dict)
+    mode: InjectionMode = "beside"
+    labels: Tensor | None = None
+    pairs: PairMode | None = None
+
+
+class _TappedProcessor:
+    """Plain self-attention that can hand out its tensors and take keys and values from elsewhere."""
+
+    def __init__(self, name: str, tap: _Tap) -> None:
+        self.name = name
+        self.tap = tap
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        *_args: Any,
+        **_kwargs: Any,
+    ) -> Tensor:
+        def heads(projected: Tensor) -> Tensor:
+            return projected.view(*projected.shape[:2], attn.heads, -1).transpose(1, 2)
+
+        query = heads(attn.to_q(hidden_states))
+        key, value = heads(attn.to_k(hidden_states)), heads(attn.to_v(hidden_states))
+        output = self._attend(query, key, value)
+        if self.name in self.tap.wanted:
+            self.tap.captured[self.name] = LayerFeatures(query, key, value, output)
+        if self.name == self.tap.stop_after:
+            raise _LastLayerReached
+        projection, dropout = attn.to_out
+        result: Tensor = dropout(projection(output.transpose(1, 2).flatten(2).to(hidden_states.dtype)))
+        return result
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        own, injected = KeyValue(key, value), self.tap.injected.get(self.name)
+        if self.tap.pairs in (None, "self"):
+            if injected is None:
+                return F.scaled_dot_product_attention(query, key, value)
+            labels = None if self.tap.labels is None else token_labels(self.tap.labels, query.shape[2])
+            return attend(query, injected, labels, own if self.tap.mode == "beside" else None)
+        half = len(query) // 2
+        target, exemplar = KeyValue(key[:half], value[:half]), KeyValue(key[half:], value[half:])
+        read = exemplar if self.tap.pairs == "replace" else joined([target, exemplar])
+        return torch.cat([
+            F.scaled_dot_product_attention(query[:half], read.key, read.value),
+            F.scaled_dot_product_attention(query[half:], exemplar.key, exemplar.value),
+        ])  # fmt: skip
+
+
+def _is_self_attention(unet: UNet2DConditionModel, processor_name: str) -> bool:
+    module = unet.get_submodule(processor_name.removesuffix(".processor"))
+    return not getattr(module, "is_cross_attention", True)
+
+
+class TappedUNet:
+    """A UNet whose self-attention can be captured and injected; made by `tapped`.
+
+    Attributes:
+        unet: The UNet itself.
+        condition: Keyword arguments of every forward pass, batch 1 (text condition), repeated to the batch.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, condition: Mapping[str, Any], tap: _Tap) -> None:
+        self.unet = unet
+        self.condition = condition
+        self._tap = tap
+
+    def __call__(self, latents: Tensor, timestep: int | Tensor) -> Tensor:
+        """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside."""
+        kept = _Tap(injected=self._tap.injected, mode=self._tap.mode, labels=self._tap.labels, pairs=self._tap.pairs)
+        with self._set(kept):
+            prediction: Tensor = self._forward(latents, timestep).sample
+        return prediction.float()
+
+    def features(self, latents: Tensor, timestep: int, layers: Sequence[str]) -> Features:
+        """Self-attention features of `layers`, in order of execution; nothing after the last is computed.
+
+        Args:
+            latents: (B, C, h, w); gradients flow back to it.
+            timestep: The timestep told to the UNet.
+            layers: Names as `self_attention_layers` gives them, in order of execution.
+        """
+        tap = _Tap(wanted=frozenset(layers), stop_after=layers[-1])
+        with self._set(tap), suppress(_LastLayerReached):
+            self._forward(latents, timestep)
+        return tap.captured
+
+    @contextmanager
+    def injecting(
+        self, key_values: ExemplarKeyValues, mode: InjectionMode, labels: Tensor | None = None
+    ) -> Iterator[None]:
+        """Within, predictions attend to `key_values` instead of (`replace`) or `beside` their own keys and values.
+
+        With `labels` (B, 1, h, w), those of the latents, each token attends to the pair of its label.
+        """
+        with self._set(_Tap(injected=key_values, mode=mode, labels=labels)):
+            yield
+
+    @contextmanager
+    def pairing(self, mode: PairMode) -> Iterator[None]:
+        """Within, the second half of a batch are exemplars of the first: those attend to themselves, the first half to
+        its own keys and values (`self`), the exemplars' (`replace`) or both (`beside`). Gradients reach both halves."""
+        with self._set(_Tap(pairs=mode)):
+            yield
+
+    @contextmanager
+    def _set(self, tap: _Tap) -> Iterator[None]:
+        before = dict(vars(self._tap))
+        vars(self._tap).update(vars(tap))
+        try:
+            yield
+        finally:
+            vars(self._tap).update(before)
+
+    def _forward(self, latents: Tensor, timestep: int | Tensor) -> Any:
+        batch = latents.shape[0]
+        condition = {name: _repeat(value, batch, self.unet.dtype) for name, value in self.condition.items()}
+        sample = latents.to(self.unet.dtype).contiguous(memory_format=torch.channels_last)
+        return self.unet(sample, timestep, **condition)
+
+
+def _repeat(value: Any, batch: int, dtype: torch.dtype) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _repeat(inner, batch, dtype) for name, inner in value.items()}
+    return value.to(dtype).expand(batch, *value.shape[1:])
+
+
+@contextmanager
+def tapped(unet: UNet2DConditionModel, condition: Mapping[str, Any]) -> Iterator[TappedUNet]:
+    """Put taps on every self-attention layer; the UNet's own processors come back afterwards, whatever happens.
+
+    Cross-attention keeps its processors throughout.
+    """
+    tap = _Tap()
+    before = dict(unet.attn_processors)
+    taps = {
+        name: _TappedProcessor(name.removesuffix(".processor"), tap) if _is_self_attention(unet, name) else processor
+        for name, processor in before.items()
+    }
+    unet.set_attn_processor(dict(taps))
+    try:
+        yield TappedUNet(unet, condition, tap)
+    finally:
+        unet.set_attn_processor(dict(before))
+
+
+def self_attention_layers(unet: UNet2DConditionModel, condition: Mapping[str, Any]) -> list[str]:
+    """Names of the self-attention layers in order of execution, found by running the UNet once on small latents.
+
+    The registry's order is not the order of execution: diffusers registers `mid_block` after `up_blocks`.
+    """
+    side = 2 ** len(unet.config.block_out_channels)
+    order: list[str] = []
+
+    class Recorder(dict[str, LayerFeatures]):
+        def __setitem__(self, name: str, _features: LayerFeatures) -> None:
+            order.append(name)
+
+    names = frozenset(n.removesuffix(".processor") for n in unet.attn_processors if _is_self_attention(unet, n))
+    with tapped(unet, condition) as tap, torch.no_grad():
+        latents = torch.zeros(1, unet.config.in_channels, side, side, device=unet.device)
+        with tap._set(_Tap(wanted=names, captured=Recorder())):
+            tap._forward(latents, 0)
+    return order
+
+
+def choose_layers(order: Sequence[str], wanted: Sequence[int | str] | None = None) -> list[str]:
+    """The layers of the loss, in order of execution: the last six, or those given by index or name.
+
+    Args:
+        order: All self-attention layers in order of execution.
+        wanted: Indices (negative ones count from the end) and names.
+
+    Raises:
+        OptionError: An index or name that the UNet does not have, or no layer at all.
+    """
+    if wanted is None:
+        return list(order[-6:])
+    chosen = set()
+    for item in wanted:
+        if isinstance(item, int) and -len(order) <= item < len(order):
+            chosen.add(order[item])
+        elif item in order:
+            chosen.add(str(item))
+        else:
+            raise OptionError(
+                f"layer {item!r} is not in this UNet; it has {len(order)} self-attention layers, 0 to {len(order) - 1}."
+            )
+    if not chosen:
+        raise OptionError("no layer is chosen; give at least one index or name.")
+    return [name for name in order if name in chosen]
+
+
+def exemplar_key_values(
+    tap: TappedUNet,
+    exemplars: Sequence[Tensor],
+    timestep: int,
+    layers: Sequence[str],
+    weights: Sequence[float] | None = None,
+    regions: Regions | None = None,
+) -> dict[str, tuple[KeyValue, ...]]:
+    """Keys and values of all exemplars, concatenated along the tokens, one pair a label; no gradient.
+
+    Args:
+        tap: The tapped UNet.
+        exemplars: Latents (1, C, h, w) of any sizes, noised to `timestep` where the method wants it.
+        timestep: The timestep told to the UNet.
+        layers: Layers, in order of execution.
+        weights: Of each exemplar's tokens in the softmax; equal by default.
+        regions: Labels, where a token may read its own label only.
+    """
+    with torch.no_grad():
+        found = [tap.features(exemplar, timestep, layers) for exemplar in exemplars]
+    result = {}
+    for name in layers:
+        parts = [KeyValue(f[name].key, f[name].value) for f in found]
+        if weights is not None:
+            parts = [
+                p._replace(bias=p.key.new_full((p.key.shape[2],), w).log()) for p, w in zip(parts, weights, strict=True)
+            ]
+        result[name] = (joined(parts),) if regions is None else by_label(parts, regions.exemplars, regions.shown)
+    return result

@@ -1,0 +1,42 @@
+"""Attention distillation (AD)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from texgen.diffusion.guidance.attention import ExemplarKeyValues, Features
+from texgen.diffusion.guidance.regional import attend, token_labels
+
+
+def ad_loss(
+    features: Features, exemplar: ExemplarKeyValues, attn_scale: float = 1.0, labels: Tensor | None = None
+) -> Tensor:
+    """Distance between a target's attention outputs and what the exemplar's keys and values would give.
+
+    ideal = stop_grad(Attn(Q, K_s, V_s)), current = Attn(Q, K, V), loss = sum over layers of mean |current - ideal|,
+    as a mean per tile and a sum over tiles. The gradient reaches the latents through `current` only. Reduced in
+    float32. With labels, K_s and V_s of a token are those of the exemplar tokens with its label (masked AD).
+
+    Args:
+        features: The target's, each tensor (B, heads, tokens, head_dim).
+        exemplar: Keys and values (1, heads, exemplar tokens, head_dim) per layer, one pair a label; its layers are those
+            of the loss.
+        attn_scale: Multiplies Q in the ideal branch; larger than 1 picks fewer exemplar tokens, more sharply.
+        labels: (B, 1, h, w) of the target's latents; None where all tokens may read all.
+
+    Returns:
+        A scalar, 0 where the target already attends like the exemplar.
+
+    References:
+        Zhou, Gao, Chen, Huang, "Attention Distillation: A Unified Approach to Visual Characteristics Transfer",
+        CVPR 2025, https://arxiv.org/abs/2502.20235, Eq. 3.
+    """
+    total = torch.zeros((), device=next(iter(features.values())).query.device)
+    for name, key_values in exemplar.items():
+        layer = features[name]
+        with torch.no_grad():
+            tokens = None if labels is None else token_labels(labels, layer.query.shape[2])
+            ideal = attend(layer.query * attn_scale, key_values, tokens)
+        total = total + (layer.output.float() - ideal.float()).abs().flatten(1).mean(1).sum()
+    return total

@@ -1,0 +1,36 @@
+"""What guidance does at a step: the knobs of attention distillation and of injection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from texgen.diffusion.guidance.attention import InjectionMode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """Settings of the two loops.
+
+    Attributes:
+        iterations: Inner Adam steps (M) per scheduler step; more follow the exemplar closer and cost more.
+        lr: Adam's learning rate: about how far a latent may move per iteration.
+        attn_scale: Sharpness of the ideal branch, see `ad_loss`.
+        content_weight: Weight (lambda) of the content loss; 0 leaves it out.
+        start_time: AD acts at timesteps below this only; None means always.
+        adain: Give each tile the exemplar's channel means and deviations before AD (text-to-image; not for textures).
+        inject: Let noise predictions attend to the exemplar's keys and values too (`beside`) or only (`replace`).
+        layers: Self-attention layers of the loss by index or name; None means the last six.
+    """
+
+    iterations: int = 2
+    lr: float = 0.05
+    attn_scale: float = 1.0
+    content_weight: float = 0.0
+    start_time: int | None = None
+    adain: bool = False
+    inject: InjectionMode | None = None
+    layers: tuple[int | str, ...] | None = None
+
+    def active(self, timestep: int) -> bool:
+        """Whether AD acts on latents at this timestep."""
+        return self.iterations > 0 and (self.start_time is None or timestep < self.start_time)

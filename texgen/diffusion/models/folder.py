@@ -1,0 +1,127 @@
+"""Models in diffusers' folder layout: the bundled one, a user's, or a snapshot from the hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+from texgen.diffusion.models import text
+from texgen.diffusion.models.autoencoder import TextureAutoencoder
+from texgen.errors import ModelError
+
+AUTOENCODERS = {
+    "AutoencoderKL": AutoencoderKL,
+    "AutoencoderTiny": AutoencoderTiny,
+    "TextureAutoencoder": TextureAutoencoder,
+}
+PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+
+
+def load_components(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+    """UNet, autoencoder, scheduler and condition of a folder, as keyword arguments of `Backbone`.
+
+    Raises:
+        ModelError: Something is missing, is a pickle, or is no model of a known kind; the message names the part.
+    """
+    index = _read_index(folder)
+    unet = component(UNet2DConditionModel, folder, "unet", torch_dtype=dtype)
+    autoencoder = component(_autoencoder_class(index, folder), folder, "vae", torch_dtype=torch.float32)
+    if unet.config.in_channels != autoencoder.config.latent_channels:
+        raise ModelError(
+            f"{folder.name}: the UNet takes {unet.config.in_channels} channels, the autoencoder gives "
+            f"{autoencoder.config.latent_channels}; inpainting and refiner models cannot synthesise textures."
+        )
+    return {
+        "unet": unet,
+        "autoencoder": autoencoder,
+        "scheduler": _scheduler(folder),
+        "condition": _condition(folder, unet, autoencoder),
+    }
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / "model_index.json"
+    if not path.is_file():
+        raise ModelError(f"{folder}: no model_index.json; give a folder saved by diffusers' save_pretrained.")
+    try:
+        index = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: not readable as JSON ({error}); download the model again.") from error
+    if not isinstance(index, dict):
+        raise ModelError(f"{path}: holds no JSON object; download the model again.")
+    return index
+
+
+def _autoencoder_class(index: dict[str, Any], folder: Path) -> Any:
+    name = (index.get("vae") or [None, None])[-1]
+    if name not in AUTOENCODERS:
+        raise ModelError(
+            f"{folder.name}: autoencoder class {name!r} is not known; known are {', '.join(AUTOENCODERS)}."
+        )
+    return AUTOENCODERS[name]
+
+
+def component(cls: Any, folder: Path, part: str, **options: Any) -> Any:
+    """One part, from safetensors only, whole.
+
+    Raises:
+        ModelError: No safetensors, unreadable, or weights missing, which the libraries would fill with random numbers.
+    """
+    where = folder / part
+    weights = sorted(where.glob("*.safetensors"))
+    if not weights:
+        pickles = [p.name for p in where.glob("*") if p.suffix in PICKLE_SUFFIXES] if where.is_dir() else []
+        if pickles:
+            raise ModelError(f"{where}: only pickled weights ({pickles[0]}), which can run code; use safetensors.")
+        raise ModelError(f"{where}: no .safetensors weights; the folder is incomplete, download the model again.")
+    variant = None if any("fp16" not in path.name for path in weights) else "fp16"
+    try:
+        model, loaded = cls.from_pretrained(
+            where, use_safetensors=True, local_files_only=True, variant=variant, output_loading_info=True, **options
+        )
+    except Exception as error:  # the libraries raise many kinds; all mean that this part cannot be used
+        raise ModelError(f"{where}: cannot be loaded ({_first_line(error)}); download the model again.") from error
+    if loaded["missing_keys"]:
+        missing = sorted(loaded["missing_keys"])
+        raise ModelError(f"{where}: {len(missing)} weights are missing ({missing[0]}, ...); download the model again.")
+    return model
+
+
+def _scheduler(folder: Path) -> DDIMScheduler:
+    try:
+        config = DDIMScheduler.load_config(folder / "scheduler", local_files_only=True)
+    except Exception as error:
+        raise ModelError(f"{folder / 'scheduler'}: cannot be loaded ({_first_line(error)}).") from error
+    return deterministic_scheduler(config)
+
+
+def deterministic_scheduler(config: dict[str, Any]) -> DDIMScheduler:
+    """DDIM on a model's noise schedule, without clipping, which would bend latents."""
+    return DDIMScheduler.from_config(config, clip_sample=False, thresholding=False)
+
+
+def _condition(folder: Path, unet: UNet2DConditionModel, autoencoder: Any) -> dict[str, Any]:
+    has_first, has_second = ((folder / name).is_dir() for name in ("text_encoder", "text_encoder_2"))
+    if not has_first and not has_second:
+        return text.zero_condition(unet.config.cross_attention_dim)
+    try:
+        first_ids = text.tokenized_empty_prompt(folder / "tokenizer") if has_first else None
+    except Exception as error:
+        raise ModelError(f"{folder / 'tokenizer'}: cannot be loaded ({_first_line(error)}).") from error
+    first = component(CLIPTextModel, folder, "text_encoder", torch_dtype=torch.float32) if has_first else None
+    if not has_second:
+        assert first is not None and first_ids is not None
+        return text.stable_diffusion_condition(first, first_ids)
+    second = component(CLIPTextModelWithProjection, folder, "text_encoder_2", torch_dtype=torch.float32)
+    second_ids = text.tokenized_empty_prompt(folder / "tokenizer_2")
+    side_px = unet.config.sample_size * 2 ** (len(autoencoder.config.block_out_channels) - 1)
+    return text.stable_diffusion_xl_condition((first, second), (first_ids, second_ids), side_px)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

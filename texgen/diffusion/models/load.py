@@ -1,0 +1,133 @@
+"""From the name a user gives to a `Backbone`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from texgen.diffusion.models import folder, single_file
+from texgen.diffusion.models.backbone import Backbone
+from texgen.diffusion.models.hub import download
+from texgen.errors import ModelError, OptionError
+
+BUNDLED = {"mini": Path(str(files("texgen.diffusion.models"))) / "mini"}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HASHED_WHOLE = 256 * 2**20
+
+
+def load(model: str | Path = "mini", device: str = "auto", dtype: str = "auto") -> Backbone:
+    """Load a model for synthesis.
+
+    Args:
+        model: `mini` (bundled), a diffusers folder, a single `.safetensors` file, or a hub id such as
+            `stable-diffusion-v1-5/stable-diffusion-v1-5`.
+        device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
+        dtype: Of the UNet: `auto` (float16 on CUDA, else float32), `float32`, `float16`, `bfloat16`.
+
+    Raises:
+        ModelError: The model is missing, broken, of another kind, or a pickle.
+        OptionError: Unknown device or dtype.
+    """
+    target = choose_device(device)
+    precision = choose_dtype(dtype, target)
+    path = _locate(str(model))
+    components = _components(path, precision)
+    components["unet"].to(target, memory_format=torch.channels_last)
+    components["autoencoder"].to(target)
+    components["condition"] = _moved(components["condition"], target)
+    by_name = str(model) in BUNDLED or (HUB_ID.fullmatch(str(model)) and not Path(model).exists())
+    return Backbone(name=str(model) if by_name else path.name, fingerprint=_fingerprint(path), **components)
+
+
+def choose_device(device: str) -> torch.device:
+    """The device meant by `device`, checked to be there.
+
+    Raises:
+        OptionError: Not known, or not on this machine.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f"device={device!r} is not available here; use auto, cpu, cuda or mps.") from error
+    return chosen
+
+
+def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The UNet's dtype: float16 on CUDA, float32 elsewhere, unless named.
+
+    Raises:
+        OptionError: Not known, or not usable on this device.
+    """
+    if dtype == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if dtype not in DTYPES:
+        raise OptionError(f"dtype={dtype!r} is not known; use auto, {', '.join(DTYPES)}.")
+    if dtype == "float16" and device.type == "cpu":
+        raise OptionError("dtype='float16' is not for a CPU; use float32 or bfloat16.")
+    if dtype == "bfloat16" and device.type == "cpu" and not _bfloat16_works():
+        raise OptionError(
+            "dtype='bfloat16' crashes on this CPU, which announces AMX units that cannot be used; set "
+            "ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16, or use float32."
+        )
+    return DTYPES[dtype]
+
+
+def _bfloat16_works() -> bool:
+    """Try a bfloat16 product in a process of its own: where it is not usable the processor kills the process."""
+    probe = "import torch; torch.nn.Linear(64, 64, dtype=torch.bfloat16)(torch.ones(64, 64, dtype=torch.bfloat16))"
+    return subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode == 0
+
+
+def _locate(model: str) -> Path:
+    if model in BUNDLED:
+        return BUNDLED[model]
+    path = Path(model)
+    if path.suffix.lower() in folder.PICKLE_SUFFIXES:
+        raise ModelError(f"{model}: pickled checkpoints can run code and are refused; use a .safetensors file.")
+    if path.is_dir():
+        return path
+    if path.is_file():
+        if path.suffix.lower() != ".safetensors":
+            raise ModelError(
+                f"{model}: not a .safetensors file; give a bundled name, a folder, a .safetensors file or a hub id."
+            )
+        return path
+    if path.suffix == ".safetensors" or not HUB_ID.fullmatch(model):
+        raise ModelError(
+            f"{model}: no such model; give {', '.join(BUNDLED)}, a diffusers folder, a .safetensors file or a hub id."
+        )
+    return download(model)
+
+
+def _components(path: Path, dtype: torch.dtype) -> dict[str, Any]:
+    loader = folder if path.is_dir() else single_file
+    return loader.load_components(path, dtype)
+
+
+def _moved(condition: Any, device: torch.device) -> Any:
+    if isinstance(condition, dict):
+        return {name: _moved(value, device) for name, value in condition.items()}
+    return condition.to(device)
+
+
+def _fingerprint(path: Path) -> str:
+    """Hash of the weights; of names and sizes only where they are larger than 256 MiB together."""
+    weights = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    whole = sum(p.stat().st_size for p in weights) <= HASHED_WHOLE
+    for p in weights:
+        digest.update(f"{p.name}:{p.stat().st_size}".encode())
+        if whole:
+            digest.update(p.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,198 @@
+"""Stable Diffusion in one `.safetensors` file of the original layout, read without network.
+
+diffusers converts the weights; the configuration it would fetch from a hub is worked out here from the tensors'
+shapes, so that a file works offline.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from texgen.diffusion.models import text
+from texgen.diffusion.models.folder import deterministic_scheduler
+from texgen.errors import ModelError
+
+UNET = "model.diffusion_model."
+VAE = "first_stage_model."
+MARKERS = {  # a tensor that only this family has: its text encoder's token embedding
+    "sdxl": "conditioner.embedders.1.model.token_embedding.weight",
+    "sd2": "cond_stage_model.model.token_embedding.weight",
+    "sd1": "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
+}
+SCHEDULER = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+}
+Weights = dict[str, Tensor]
+
+
+def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None = None) -> dict[str, Any]:
+    """UNet, autoencoder, scheduler and condition of a checkpoint file, as keyword arguments of `Backbone`.
+
+    Args:
+        path: A `.safetensors` file in the original (not diffusers') layout of Stable Diffusion 1.x, 2.x or XL.
+        dtype: Of the UNet.
+        prediction_type: `epsilon` or `v_prediction`; by default `epsilon`, or `v_prediction` where the file says so
+            (a tensor named `v_pred`) or is a 2.x checkpoint trained to 768 px (global step 875000 or none).
+
+    Raises:
+        ModelError: No checkpoint of these families, or a broken one.
+    """
+    try:
+        weights = load_file(path)
+    except Exception as error:
+        raise ModelError(f"{path}: not a readable safetensors file ({error}); download it again.") from error
+    family = next((name for name, marker in MARKERS.items() if marker in weights), None)
+    if family is None or f"{UNET}input_blocks.0.0.weight" not in weights:
+        raise ModelError(
+            f"{path}: no whole Stable Diffusion 1.x, 2.x or XL checkpoint; LoRA, VAE or UNet files alone do not do."
+        )
+    try:
+        return _convert(weights, family, dtype, prediction_type)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise ModelError(f"{path}: cannot be converted as {family} ({reason}).") from error
+
+
+def _convert(weights: Weights, family: str, dtype: torch.dtype, prediction_type: str | None) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        unet_config, vae_config = unet_configuration(weights, family), vae_configuration(weights, family)
+        _write(root / "unet", unet_config)
+        _write(root / "vae", vae_config)
+        source = {"config": str(root), "local_files_only": True}
+        unet = UNet2DConditionModel.from_single_file(dict(weights), subfolder="unet", torch_dtype=dtype, **source)
+        vae = AutoencoderKL.from_single_file(dict(weights), subfolder="vae", torch_dtype=torch.float32, **source)
+        condition = _condition(
+            weights, family, root, unet_config["sample_size"] * 2 ** (len(vae.config.block_out_channels) - 1)
+        )
+    prediction_type = prediction_type or _prediction_type(weights, family)
+    scheduler = deterministic_scheduler({**SCHEDULER, "prediction_type": prediction_type})
+    return {"unet": unet, "autoencoder": vae, "scheduler": scheduler, "condition": condition}
+
+
+def unet_configuration(weights: Weights, family: str) -> dict[str, Any]:
+    """The UNet's diffusers configuration, widths and depths read from the tensors."""
+    widths: list[int] = []
+    while (name := f"{UNET}input_blocks.{1 + 3 * len(widths)}.0.out_layers.3.weight") in weights:
+        widths.append(weights[name].shape[0])
+    depths = [
+        _count(weights, f"{UNET}input_blocks.{1 + 3 * level}.1.transformer_blocks.") for level in range(len(widths))
+    ]
+    cross = next(
+        w.shape[1] for name, w in weights.items() if name.startswith(UNET) and name.endswith("attn2.to_k.weight")
+    )
+    down = ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths]
+    config = {
+        "_class_name": "UNet2DConditionModel",
+        "in_channels": weights[f"{UNET}input_blocks.0.0.weight"].shape[1],
+        "out_channels": weights[f"{UNET}out.2.weight"].shape[0],
+        "layers_per_block": 2,
+        "block_out_channels": widths,
+        "down_block_types": down,
+        "up_block_types": [name.replace("Down", "Up") for name in reversed(down)],
+        "transformer_layers_per_block": [max(depth, 1) for depth in depths],
+        "cross_attention_dim": cross,
+        "attention_head_dim": 8 if family == "sd1" else [max(width // 64, 1) for width in widths],
+        "use_linear_projection": family != "sd1",
+        "sample_size": {"sd1": 64, "sd2": 96, "sdxl": 128}[family],
+    }
+    if family == "sdxl":
+        config |= {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": weights[f"{UNET}label_emb.0.0.weight"].shape[1],
+        }
+    return config
+
+
+def vae_configuration(weights: Weights, family: str) -> dict[str, Any]:
+    """The autoencoder's diffusers configuration, widths read from the tensors."""
+    widths: list[int] = []
+    while (name := f"{VAE}encoder.down.{len(widths)}.block.0.conv2.weight") in weights:
+        widths.append(weights[name].shape[0])
+    return {
+        "_class_name": "AutoencoderKL",
+        "block_out_channels": widths,
+        "down_block_types": ["DownEncoderBlock2D"] * len(widths),
+        "up_block_types": ["UpDecoderBlock2D"] * len(widths),
+        "layers_per_block": 2,
+        "latent_channels": weights[f"{VAE}decoder.conv_in.weight"].shape[1],
+        "scaling_factor": 0.13025 if family == "sdxl" else 0.18215,
+    }
+
+
+def _text_configuration(weights: Weights, prefix: str, open_clip: bool) -> CLIPTextConfig:
+    """A CLIP text encoder's configuration; OpenCLIP names its layers otherwise and uses another activation."""
+    if open_clip:
+        blocks, up = f"{prefix}transformer.resblocks.", "mlp.c_fc.weight"
+        embedding = weights[f"{prefix}token_embedding.weight"]
+    else:
+        blocks, up = f"{prefix}encoder.layers.", "mlp.fc1.weight"
+        embedding = weights[f"{prefix}embeddings.token_embedding.weight"]
+    vocabulary, width = embedding.shape
+    layers = _count(weights, blocks)
+    projection = weights.get(f"{prefix}text_projection")
+    is_sd2 = open_clip and prefix.startswith("cond_stage_model")
+    return CLIPTextConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=weights[f"{blocks}0.{up}"].shape[0],
+        num_hidden_layers=layers - 1 if is_sd2 else layers,  # 2.x uses the last but one layer
+        num_attention_heads=max(width // 64, 1),
+        hidden_act="gelu" if open_clip else "quick_gelu",
+        projection_dim=width if projection is None else projection.shape[1],
+        bos_token_id=text.BEGIN,
+        eos_token_id=text.END,
+    )
+
+
+def _condition(weights: Weights, family: str, root: Path, side_px: int) -> dict[str, Any]:
+    def encoder(cls: Any, part: str, prefix: str, open_clip: bool) -> Any:
+        _text_configuration(weights, prefix, open_clip).save_pretrained(root / part)
+        model = create_diffusers_clip_model_from_ldm(
+            cls, dict(weights), subfolder=part, config=str(root), torch_dtype=torch.float32, local_files_only=True
+        )
+        return model.eval()
+
+    if family == "sd1":
+        first = encoder(CLIPTextModel, "text_encoder", "cond_stage_model.transformer.text_model.", False)
+        return text.stable_diffusion_condition(first, text.empty_prompt_ids())
+    if family == "sd2":
+        first = encoder(CLIPTextModel, "text_encoder", "cond_stage_model.model.", True)
+        return text.stable_diffusion_condition(first, text.empty_prompt_ids(pad=0))
+    first = encoder(CLIPTextModel, "text_encoder", "conditioner.embedders.0.transformer.text_model.", False)
+    second = encoder(CLIPTextModelWithProjection, "text_encoder_2", "conditioner.embedders.1.model.", True)
+    ids = (text.empty_prompt_ids(), text.empty_prompt_ids(pad=0))
+    return text.stable_diffusion_xl_condition((first, second), ids, side_px)
+
+
+def _prediction_type(weights: Weights, family: str) -> str:
+    if "v_pred" in weights:
+        return "v_prediction"
+    step = int(weights["global_step"]) if "global_step" in weights else None
+    return "v_prediction" if family == "sd2" and step in (None, 875000) else "epsilon"
+
+
+def _count(weights: Weights, prefix: str) -> int:
+    return len({name[len(prefix) :].split(".")[0] for name in weights if name.startswith(prefix)})
+
+
+def _write(folder: Path, config: dict[str, Any]) -> None:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))

@@ -1,0 +1,72 @@
+"""What an unfinished run of a diffusion model keeps: stages that are done, the canvas in work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from torch import Tensor
+
+from texgen.diffusion.sampling.sample import Progress
+from texgen.diffusion.tensors import load_tensors, save_tensors
+from texgen.runs.folder import RunFolder
+from tiling import Accumulator, canvas_size
+
+GENERATIONS = ("canvas-0", "canvas-1")
+
+
+class Unfinished:
+    """An unfinished run of a diffusion model; every file of it is written whole, the canvas in two generations.
+
+    Args:
+        run: Its folder; only the owner saves the canvas.
+        minutes: Between two savings of the canvas.
+    """
+
+    def __init__(self, run: RunFolder, minutes: float = 1.0) -> None:
+        self.run, self.minutes = run, minutes
+        self.folder, self.kept = run.folder, run.kept
+        self._saved_at, self._generation = time.monotonic(), 0
+
+    def saved(self, name: str) -> dict[str, Tensor] | None:
+        """The tensors of a stage that an earlier run finished, or None."""
+        found = load_tensors(self.folder / f"{name}.safetensors")
+        return None if found is None else found[0]
+
+    def save(self, name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Keep the tensors of a finished stage; they are given back."""
+        if self.kept and self.run.owner:
+            save_tensors(self.folder / f"{name}.safetensors", tensors, {})
+        return tensors
+
+    def stage(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The tensors of a stage: as saved by an earlier run, else made and saved."""
+        found = self.saved(name)
+        return self.save(name, make()) if found is None else found
+
+    def progress(self) -> Progress | None:
+        """The newest canvas that can be read, or None."""
+        found = [load_tensors(self.folder / f"{name}.safetensors") for name in GENERATIONS]
+        ages = [(-1, -1) if f is None else (f[1]["index"], f[1]["batches"]) for f in found]
+        newest = found[ages.index(max(ages))]
+        if newest is None:
+            return None
+        self._generation = 1 - ages.index(max(ages))
+        tensors, notes = newest
+        progress = Progress(latents=tensors["latents"], **{**notes, "losses": tuple(notes["losses"])})
+        if "values" in tensors:
+            progress.fused = Accumulator(tensors["values"].shape[1], canvas_size(tensors["values"]))
+            progress.fused.values, progress.fused.weights = tensors["values"], tensors["weights"]
+        return progress
+
+    def offer(self, progress: Progress, now: bool = False) -> None:
+        """Save the canvas if the last time is long enough ago, or `now`."""
+        if not (self.kept and self.run.owner) or not (now or time.monotonic() - self._saved_at > 60 * self.minutes):
+            return
+        tensors = {"latents": progress.latents}
+        if progress.fused is not None:
+            tensors |= {"values": progress.fused.values, "weights": progress.fused.weights}
+        notes = {"index": progress.index, "batches": progress.batches, "losses": list(progress.losses)}
+        save_tensors(self.folder / f"{GENERATIONS[self._generation]}.safetensors", tensors, notes)
+        self._generation = 1 - self._generation
+        self._saved_at = time.monotonic()

@@ -1,0 +1,131 @@
+"""Where a canvas begins: noise, the swatch model's texture, a layout, or pixels at random; with the map back to the exemplar where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from texgen.diffusion.exemplar import Exemplar
+from texgen.diffusion.models import Backbone
+from texgen.job import Job
+from texgen.model import Workplace, followed
+from texgen.runs.team import Team
+from tiling import Size, Tile, Wrap, cut, cut_from, plan_cores
+
+MARGIN = 8
+"""Latent pixels around a tile that are encoded with it: all that the bundled encoder looks at; Stable Diffusion's looks at whole tiles."""
+CORE = 64
+Paint = Callable[[Tile], Tensor]
+"""Pixels (1, 3, H, W) of a tile in latent pixels, which may pass the border of an axis that wraps."""
+
+
+class Start(NamedTuple):
+    """Where a canvas begins.
+
+    Attributes:
+        latents: Clean (1, C, h, w) to be noised, or None for pure noise.
+        coordinates: (3, h, w), int64: exemplar number, y and x in exemplar pixels of each latent pixel's top left corner, if any.
+    """
+
+    latents: Tensor | None
+    coordinates: Tensor | None
+
+
+def noise_start() -> Start:
+    """Nothing but noise: the published start."""
+    return Start(None, None)
+
+
+def layout_start(layout: Tensor) -> Start:
+    """The latents (1, C, h, w) of a layout themselves, to be noised (SDEdit)."""
+    return Start(layout, None)
+
+
+def swatch_start(backbone: Backbone, job: Job, canvas: Size, seed: int, place: Workplace) -> Start:
+    """What the swatch model makes of the same job, encoded.
+
+    Args:
+        backbone: Whose encoder is used.
+        job: With all that steers it.
+        canvas: In latent pixels, at least as large as the texture, whose border is repeated.
+        seed: Of the texture.
+        place: For the swatch model alone; what it holds is gone on with.
+
+    Raises:
+        InputError: As the swatch model.
+        KeyboardInterrupt: The user asked for it.
+    """
+    from texgen.swatch.model import Knobs, SwatchModel
+
+    wanted = replace(job, seed=seed, maps=(), bits=8, with_map=False)
+    texture = followed(SwatchModel("standard", Knobs()).begin(wanted, Team()), place)
+    factor, size = backbone.factor, job.canvas.size
+    wraps = job.canvas.wrap
+
+    def paint(tile: Tile) -> Tensor:
+        area = tile.scaled(factor)
+        rows, columns = (
+            np.arange(*ends) % side if wrap else np.arange(*ends).clip(0, side - 1)
+            for ends, side, wrap in zip((area[::2], area[1::2]), size, wraps, strict=True)
+        )
+        band = texture.pixels[int(rows.min()) : int(rows.max()) + 1]
+        return torch.from_numpy(band[rows - rows.min()][:, columns]).permute(2, 0, 1)[None] / 255
+
+    latents = encoded(backbone, paint, canvas, wraps)
+    assert texture.field is not None
+    found = texture.field.coordinates(factor).astype(np.int64)
+    for number, exemplar in enumerate(job.exemplars):  # each shows a whole latent pixel
+        for axis in (0, 1):
+            last = exemplar.pixels.shape[axis] - factor
+            found[axis + 1] = np.where(found[0] == number, found[axis + 1].clip(0, last), found[axis + 1])
+    around = [(0, 0), *((0, whole - have) for whole, have in zip(canvas, found.shape[1:], strict=True))]
+    return Start(latents, torch.from_numpy(np.pad(found, around, mode="edge").clip(0)))
+
+
+def scatter_start(backbone: Backbone, exemplar: Exemplar, target: Tensor, canvas: Size, wrap: Wrap, seed: int) -> Start:
+    """Random pixels of the same label along a target (H, W), encoded: the published start of controlled synthesis."""
+    return Start(encoded(backbone, scattered(exemplar, target, seed), canvas, wrap), None)
+
+
+def scattered(exemplar: Exemplar, target: Tensor, seed: int) -> Paint:
+    """A canvas whose pixels are drawn at random from the exemplar pixels of the same label, the published start.
+
+    References:
+        Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, controlled synthesis; the start is that of
+        Zhou, Chen, Xiao, Huang, "Neural Texture Synthesis with Guided Correspondence", CVPR 2023.
+    """
+    assert exemplar.maps is not None
+    pooled = [
+        torch.cat(
+            [image[0][:, labels == label] for image, labels in zip(exemplar.images, exemplar.maps, strict=True)], 1
+        )
+        for label in range(exemplar.label_count)
+    ]
+    random = torch.randint(2**31, target.shape, dtype=torch.int32, generator=torch.Generator().manual_seed(seed))
+
+    def pixels(tile: Tile) -> Tensor:
+        area = tile.scaled(exemplar.factor)
+        labels, drawn = cut(target, area), cut(random, area)
+        result = torch.zeros(1, 3, *area.size)
+        for label, colours in enumerate(pooled):
+            mine = labels == label
+            if bool(mine.any()):
+                result[0, :, mine] = colours[:, drawn[mine] % colours.shape[1]]
+        return result
+
+    return pixels
+
+
+def encoded(backbone: Backbone, paint: Paint, canvas: Size, wrap: Wrap) -> Tensor:
+    """The latents (1, C, h, w) of pixels that are made tile by tile, in bounded memory."""
+    latents = torch.empty(1, backbone.latent_channels, *canvas)
+    for core in plan_cores(canvas, Size(CORE, CORE)):
+        read = core.grown(MARGIN, canvas, wrap)
+        values = backbone.encode(paint(read)).cpu()
+        latents[..., core.top : core.bottom, core.left : core.right] = cut_from(values, read, core)
+    return latents

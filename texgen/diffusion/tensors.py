@@ -1,0 +1,76 @@
+"""Tensors with notes on disk, written whole; and those that are worth keeping from run to run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from texgen.errors import ResourceError
+from texgen.files.publish import published
+
+CACHED = 16
+"""Files kept in the cache; the one not used for longest goes first."""
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
+    """Write tensors and JSON notes to a safetensors file, whole or not at all."""
+    with published(path) as part:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, {"notes": json.dumps(notes)})
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and notes; None for a file that is absent or cannot be read: what it held is made again."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["notes"])  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def cache_folder() -> Path | None:
+    """Where tensors are kept between runs: `TEXGEN_CACHE`, else the user's cache folder; None where that is set to nothing."""
+    chosen = os.environ.get("TEXGEN_CACHE")
+    if chosen is not None:
+        return Path(chosen) if chosen else None
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "texgen"
+    try:
+        return Path.home() / ".cache" / "texgen"
+    except RuntimeError:  # a user without a home
+        return None
+
+
+def cached(depends_on: Sequence[Any], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors as an earlier run kept them, else made and kept.
+
+    Args:
+        depends_on: All that they are a function of, as JSON.
+        make: Makes them.
+    """
+    folder = cache_folder()
+    if folder is None:
+        return make()
+    path = folder / f"{hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:32]}.safetensors"
+    found = load_tensors(path)
+    if found is not None:
+        with suppress(OSError):
+            path.touch()
+        return found[0]
+    made = make()
+    with suppress(OSError, ResourceError):  # a cache that cannot be written is none
+        folder.mkdir(parents=True, exist_ok=True)
+        save_tensors(path, made, {})
+        for old in sorted(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)[:-CACHED]:
+            old.unlink()
+    return made

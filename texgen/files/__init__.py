@@ -1,0 +1,1 @@
+"""Pictures in and out: read, encoded, published whole or not at all."""

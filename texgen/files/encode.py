@@ -1,0 +1,134 @@
+"""Pixels to image files: in rows PNG and EXR through OpenImageIO and TIFF through tifffile, whole JPEG and WebP through Pillow."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from texgen.files.pixels import Pixels, halved
+
+BAND = 512
+TIFF_TILE = 512
+SMALLEST_LEVEL = 512
+BIG = 2**31
+"""Bytes of pixels from which a TIFF is a BigTIFF: its offsets may pass 4 GiB with the levels of a pyramid."""
+PNG_LEVEL, JPEG_QUALITY = 4, 95
+FORMATS = {"uint8": "uint8", "uint16": "uint16", "float16": "half", "float32": "float"}
+"""OpenImageIO's names of depths."""
+
+
+def write_image(path: Path, kind: str, pixels: Pixels, recipe: str | None, pyramid: bool = False) -> None:
+    """Write a picture; PNG and TIFF a band of rows at a time, so that memory does not grow with it.
+
+    Args:
+        path: Where to, whatever its suffix.
+        kind: `PNG`, `JPEG`, `TIFF`, `WEBP` or `EXR`.
+        pixels: (height, width, channels), of a depth that the kind holds, see `publish.check_target`.
+        recipe: Text embedded in the file: PNG text `texgen`, TIFF and EXIF ImageDescription.
+        pyramid: Of a TIFF: with halved levels down to `SMALLEST_LEVEL` px as SubIFDs.
+    """
+    if kind == "TIFF":
+        _write_tiff(path, pixels, recipe, pyramid)
+    elif kind in ("PNG", "EXR"):
+        _write_rows(path, kind, pixels, recipe)
+    else:
+        _write_whole(path, kind, pixels, recipe)
+
+
+def _write_rows(path: Path, kind: str, pixels: Pixels, recipe: str | None) -> None:
+    import OpenImageIO as oiio
+
+    height, width, channels = pixels.shape
+    spec = oiio.ImageSpec(width, height, channels, FORMATS[str(pixels.dtype)])
+    spec.attribute("oiio:UnassociatedAlpha", 1)
+    if kind == "PNG":
+        spec.attribute("png:compressionLevel", PNG_LEVEL)
+    else:
+        spec.attribute("compression", "zip")
+    if recipe is not None:
+        spec.attribute("texgen", recipe)
+    file = oiio.ImageOutput.create(kind.lower())
+    assert file is not None, f"OpenImageIO was built without {kind}"
+    written = file.open(str(path), spec)
+    for top in range(0, height, BAND):
+        rows = pixels[top : top + BAND]
+        written = written and file.write_scanlines(top, top + len(rows), 0, np.ascontiguousarray(rows))
+    if not (file.close() and written and (kind != "PNG" or _is_whole(path))):
+        raise OSError(errno.EIO, f"the file is cut short; {file.geterror() or 'the disk may be full'}")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a PNG has all its chunks: OpenImageIO does not tell when the disk refuses some of it."""
+    with path.open("rb") as file:
+        position, name = file.seek(8), b""
+        while name != b"IEND":
+            header = file.read(8)
+            if len(header) < 8:
+                return False
+            name = header[4:]
+            position = file.seek(position + 12 + int.from_bytes(header[:4]))
+        return position == file.seek(0, os.SEEK_END)
+
+
+def _write_tiff(path: Path, pixels: Pixels, recipe: str | None, pyramid: bool) -> None:
+    levels = pyramid_levels(pixels.shape[0], pixels.shape[1]) if pyramid else 0
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.") as folder,
+        tifffile.TiffWriter(path, bigtiff=_nbytes(pixels) > BIG) as file,
+    ):
+        _write_level(file, pixels, subifds=levels, description=recipe)
+        for level in range(levels):
+            pixels = halved(pixels, Path(folder) / str(level))
+            _write_level(file, pixels, subfiletype=1)
+
+
+def pyramid_levels(height: int, width: int) -> int:
+    """Halvings until neither side is over `SMALLEST_LEVEL`.
+
+    Example:
+        >>> pyramid_levels(2048, 1024), pyramid_levels(512, 512)
+        (2, 0)
+    """
+    return max(0, (max(height, width) - 1) // SMALLEST_LEVEL).bit_length()
+
+
+def _write_level(file: tifffile.TiffWriter, pixels: Pixels, **options: object) -> None:
+    tile = (TIFF_TILE, TIFF_TILE) if max(pixels.shape) > TIFF_TILE else None
+    height, width, channels = pixels.shape
+    shape = (height, width, channels) if channels > 1 else (height, width)  # else tifffile takes rows for pages
+    file.write(
+        pixels[0:height].reshape(shape) if tile is None else _tiles(pixels), shape=shape, dtype=pixels.dtype, tile=tile,
+        photometric="rgb" if channels == 3 else "minisblack", planarconfig="contig" if channels > 1 else None, compression="zlib",
+        predictor=pixels.dtype.kind == "u", metadata=None, **options,
+    )  # fmt: skip
+
+
+def _tiles(pixels: Pixels) -> Iterator[np.ndarray]:
+    """In rows from the top; those at the border are cut short."""
+    height, width, channels = pixels.shape
+    for top in range(0, height, TIFF_TILE):
+        rows = pixels[top : top + TIFF_TILE]
+        for left in range(0, width, TIFF_TILE):
+            tile = np.ascontiguousarray(rows[:, left : left + TIFF_TILE])
+            yield tile if channels > 1 else tile[..., 0]
+
+
+def _write_whole(path: Path, kind: str, pixels: Pixels, recipe: str | None) -> None:
+    from PIL import Image
+
+    exif = Image.Exif()
+    if recipe is not None:
+        exif[0x010E] = recipe  # ImageDescription
+    options = {"quality": JPEG_QUALITY, "subsampling": 0} if kind == "JPEG" else {"lossless": True}
+    picture = Image.fromarray(pixels[0 : pixels.shape[0]])
+    picture.save(path, kind, exif=b"" if recipe is None else exif.tobytes(), **options)
+
+
+def _nbytes(pixels: Pixels) -> int:
+    return int(np.prod(pixels.shape, dtype=np.int64)) * pixels.dtype.itemsize

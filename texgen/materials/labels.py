@@ -1,0 +1,194 @@
+"""Label maps: which material is where. Colours or whole numbers outside, indices here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageColor
+
+from texgen.errors import InputError, OptionError
+from texgen.files import image as images
+from texgen.files.image import NONE, ImageLike
+from texgen.files.pixels import rounded
+from tiling import Size, Wrap
+
+MOST = 64
+BLURS = 3
+LATTICE_PX, REACH_PX = 4, 96
+Label = str | int
+
+
+def label_value(label: Label) -> int:
+    """The number of a label: 0xRRGGBB of a colour by name or #hex, or the number itself.
+
+    Raises:
+        OptionError: A name that is no colour.
+
+    Example:
+        >>> label_value("lime"), label_value("#00ff00"), label_value(3)
+        (65280, 65280, 3)
+    """
+    if isinstance(label, int):
+        return label
+    try:
+        red, green, blue = ImageColor.getrgb(label)[:3]
+    except ValueError as error:
+        raise OptionError(f"label {label!r} is no colour; use a name such as 'green', or '#00ff00'.") from error
+    return red << 16 | green << 8 | blue
+
+
+def read_values(source: ImageLike, name: str) -> np.ndarray:
+    """A map of labels, (H, W), int64: whole numbers as they are, colours as 0xRRGGBB.
+
+    Args:
+        source: A picture whose colours are the labels, or an integer array or tensor (H, W).
+        name: For messages.
+
+    Raises:
+        InputError: As `image.read`, or more than `MOST` labels: a map with smoothed borders or JPEG noise.
+    """
+    plain = np.zeros(0) if isinstance(source, str | Path | Image.Image) else np.asarray(source)  # or a tensor
+    if plain.ndim == 2 and plain.dtype.kind in "iub":
+        values = plain.astype(np.int64)
+    else:
+        colours = rounded(images.read_pixels(source), np.uint8).astype(np.int64)
+        values = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
+    found = len(np.unique(values))
+    if found > MOST:
+        raise InputError(
+            f"{name}: {found} colours are too many for labels (at most {MOST}); save it as PNG, without smoothed borders."
+        )
+    return values
+
+
+def indexed(values: np.ndarray, known: Sequence[int], name: str) -> np.ndarray:
+    """Label values (H, W) as indices of `known`, uint8.
+
+    Raises:
+        InputError: A value that is not known; the message says which, how many pixels, and where the first is.
+    """
+    indices = np.full(values.shape, NONE, np.uint8)
+    for index, value in enumerate(known):
+        indices[values == value] = index
+    missing = np.argwhere(indices == NONE)
+    if len(missing):
+        y, x = missing[0].tolist()
+        value = int(values[y, x])
+        raise InputError(
+            f"{name}: label {written(value)} ({int((values == value).sum())} px, the first at x={x}, y={y}) has no swatch; "
+            f"there are {', '.join(map(written, known))}."
+        )
+    return indices
+
+
+def written(value: int) -> str:
+    """A label as users write it."""
+    return f"#{value:06x}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a painted texture should show where.
+
+    Attributes:
+        values: Labels (H, W), uint8; or the weight of each of them (labels, H, W), float32, summing to 1.
+        names: Of the labels, as users write them.
+        softness: Width in px over which neighbouring materials interlock.
+    """
+
+    values: np.ndarray
+    names: Sequence[str]
+    softness: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """Number of labels."""
+        return len(self.names)
+
+    def on_canvas(self, size: Size, canvas: Size, wrap: Wrap, seed: int) -> np.ndarray:
+        """The label of every pixel (canvas height, canvas width), uint8; hard: soft weights become ragged borders.
+
+        Where weights are soft a pixel takes label l with probability w_l, and neighbours agree: the label is
+        argmax log w_l + g_l, with g_l smooth random fields of Gumbel distribution (the Gumbel-max trick). A mixture of
+        colours would show both materials at half their contrast; interlocking patches show each as it is.
+
+        Args:
+            size: Of the result in px, to which the map is resized by nearest neighbour.
+            canvas: In px, at least `size`: the border is repeated.
+            wrap: Axes that close to a ring.
+            seed: Of the random fields.
+        """
+        values = _resized(self.values, size, canvas)
+        hard = values.ndim == 2
+        if hard and not self.softness:
+            return values
+        weights = np.stack([values == n for n in range(self.count)]).astype(np.float32) if hard else values
+        best = np.full(canvas, -np.inf, np.float32)
+        labels = np.zeros(canvas, np.uint8)
+        seeds = np.random.SeedSequence(seed).generate_state(self.count, np.uint64)
+        for index, weight in enumerate(weights):
+            with np.errstate(divide="ignore"):
+                score = np.log(_blurred(weight, self.softness, wrap)) + _gumbel(canvas, int(seeds[index]))
+            labels[score > best] = index
+            best = np.maximum(best, score)
+        return labels
+
+
+def _resized(values: np.ndarray, size: Size, canvas: Size) -> np.ndarray:
+    """(..., H, W) by nearest neighbour, its border repeated to the end of the canvas."""
+    rows, columns = (
+        ((np.arange(whole).clip(max=wanted - 1) + 0.5) * have / wanted).astype(np.int64)
+        for whole, wanted, have in zip(canvas, size, values.shape[-2:], strict=True)
+    )
+    return np.ascontiguousarray(values[..., rows[:, None], columns])
+
+
+def soft_target(maps: Mapping[int, ImageLike], known: Sequence[int], softness: float) -> Target:
+    """A target of one grey picture a label, brighter where there is more of it; normalised to sum 1.
+
+    Raises:
+        InputError: A label without a swatch, maps of different sizes, a pixel that is black in all.
+    """
+    strangers = [written(value) for value in maps if value not in known]
+    if strangers:
+        raise InputError(f"label {strangers[0]} has no swatch; there are {', '.join(map(written, known))}.")
+    greys = {value: images.read_pixels(source).mean(-1) for value, source in maps.items()}
+    shapes = sorted({f"{grey.shape[1]}x{grey.shape[0]}" for grey in greys.values()})
+    if len(shapes) > 1:
+        raise InputError(f"weight maps have different sizes: {', '.join(shapes)}; give them one size.")
+    shape = next(iter(greys.values())).shape
+    weights = np.stack([greys.get(value, np.zeros(shape, np.float32)) for value in known])
+    total = weights.sum(0)
+    if float(total.min()) <= 0:
+        y, x = np.argwhere(total <= 0)[0].tolist()
+        raise InputError(f"all weight maps are black at x={x}, y={y}; at least one label must have a weight there.")
+    return Target(weights / total, [written(value) for value in known], softness)
+
+
+def _blurred(weight: np.ndarray, softness: float, wrap: Wrap) -> np.ndarray:
+    """Box blurs of (H, W), together about as wide as `softness`."""
+    from scipy.ndimage import uniform_filter
+
+    radius = min(math.ceil(softness / (2 * BLURS)), min(weight.shape) // 2 - 1)
+    modes = ["wrap" if ring else "nearest" for ring in wrap]
+    for _ in range(BLURS if radius > 0 else 0):
+        weight = uniform_filter(weight, 2 * radius + 1, mode=modes)
+    return np.maximum(weight, 0)
+
+
+def _gumbel(size: Size, seed: int) -> np.ndarray:
+    """A smooth random field (H, W) of Gumbel distribution, periodic: patches of all sizes up to `REACH_PX`."""
+    from scipy.special import ndtr
+
+    coarse = [-(-side // LATTICE_PX) for side in size]
+    white = np.random.default_rng(seed).standard_normal(coarse)
+    frequency = np.hypot(np.fft.fftfreq(coarse[0])[:, None], np.fft.rfftfreq(coarse[1]))
+    response = 1 / (np.square(frequency) + (LATTICE_PX / REACH_PX) ** 2)
+    field = np.fft.irfft2(np.fft.rfft2(white) * response, s=coarse)
+    uniform = ndtr((field - field.mean()) / field.std()).clip(1e-6, 1 - 1e-6).astype(np.float32)
+    smooth = Image.fromarray(uniform).resize(size[::-1], Image.Resampling.BILINEAR)
+    return -np.log(-np.log(np.asarray(smooth)))

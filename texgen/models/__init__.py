@@ -1,6 +1,0 @@
-"""Models: one `Backbone` shape, loaded from the package, a folder, a file or a hub."""
-
-from texgen.models.backbone import Backbone
-from texgen.models.load import BUNDLED, load
-
-__all__ = ["BUNDLED", "Backbone", "load"]

@@ -1,0 +1,127 @@
+"""The folder of an unfinished run: what is made, pixels so far, which bands of them are done."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from texgen.errors import OptionError
+from texgen.files.pixels import PixelFile
+from texgen.files.publish import save_json
+from texgen.runs.team import Team
+
+JOB = "job.json"
+
+
+class RunFolder:
+    """A run on disk.
+
+    Args:
+        folder: Where; None keeps nothing but what is too large for memory, in a temporary folder.
+        job: What is made, as JSON. A folder of another job is refused on `resume`, else emptied.
+        resume: Go on with what the folder holds.
+        owner: Whether this process may empty the folder; others only read, and write pixels.
+
+    Raises:
+        OptionError: `resume` with a folder of another job.
+    """
+
+    def __init__(self, folder: Path | None, job: Mapping[str, Any], *, resume: bool, owner: bool = True) -> None:
+        self.kept = folder is not None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="texgen-"))
+        if folder is None:
+            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.owner = owner
+        wanted = json.loads(json.dumps(job))
+        if resume and (self.folder / JOB).exists():
+            _check_same(self.folder, json.loads((self.folder / JOB).read_text()), wanted)
+        elif owner and self.kept:
+            self.remove()
+            self.folder.mkdir()
+            save_json(self.folder / JOB, wanted)
+
+    def pixels(self, shape: tuple[int, int, int], dtype: npt.DTypeLike, name: str = "pixels") -> PixelFile:
+        """Finished pixels by their name; those of an earlier run are kept."""
+        return PixelFile(self.folder / name, shape, dtype)
+
+    def bands(self, count: int, name: str = "bands") -> Bands:
+        """Which bands of some pixels are finished."""
+        return Bands(self.folder / name, count)
+
+    def remove(self) -> None:
+        """Take the folder away."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Bands:
+    """A byte a band on disk, 1 where it is finished; several processes may mark different bands."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        self.path = path
+        with path.open("ab") as file:
+            if file.tell() < count:
+                file.write(bytes(count - file.tell()))
+
+    def finished(self, index: int) -> bool:
+        return self.path.read_bytes()[index] == 1
+
+    def finish(self, index: int) -> None:
+        """To be called when the band's pixels are on the disk."""
+        with self.path.open("r+b") as file:
+            file.seek(index)
+            file.write(b"\x01")
+
+
+def check_folder(folder: Path | None, resume: bool, team: Team) -> None:
+    """Refuse, before any work, a folder that cannot hold a run.
+
+    Raises:
+        OptionError: None where one is needed, a missing parent, or a folder that holds something else.
+    """
+    if folder is None:
+        if resume or team.size > 1:
+            raise OptionError(
+                f"{'resume' if resume else 'a team of processes'} needs checkpoint, the folder of the run."
+            )
+        return
+    if not folder.parent.is_dir():
+        raise OptionError(f"{folder.parent}: no such folder; make it first.")
+    if folder.exists() and not (folder / JOB).exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise OptionError(f"{folder}: holds something else than an unfinished run; choose another checkpoint.")
+
+
+def agreed_seed(seed: int | None, folder: Path | None, team: Team) -> int:
+    """The given seed, else that of the run that `folder` holds, else a new one; the same in every process.
+
+    Args:
+        seed: As the user gave it.
+        folder: Of the run to go on with; None begins a new one.
+        team: The processes.
+    """
+    if seed is None and folder is not None:
+        seed = unfinished_seed(folder)
+    return team.shared(lambda: secrets.randbits(32) if seed is None else seed)
+
+
+def unfinished_seed(folder: Path) -> int | None:
+    """The seed of the run that a folder holds, if any."""
+    try:
+        return int(json.loads((folder / JOB).read_text())["seed"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _check_same(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    differing = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
+    if differing:
+        raise OptionError(
+            f"{folder}: the unfinished run has other {', '.join(differing)}; give the same options, or leave --resume out."
+        )

@@ -1,0 +1,63 @@
+"""Make a picture tile at its own size, by the border that keeps it from tiling. The rest stays, to the pixel."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import numpy as np
+
+from texgen.errors import OptionError
+from texgen.files import image as images
+from texgen.files.image import ImageLike
+from texgen.job import Constraints, Kept
+from texgen.materials.maps import Picture
+from texgen.tasks.make import Request, make
+from texgen.tasks.options import Options
+from texgen.tasks.result import Result
+from tiling import Tile
+
+BAND, NARROWEST = 1 / 16, 16
+"""Of the shorter side, remade along every border by `tile`, and the least of it in pixels. The energy of all that is remade grows with the band."""
+
+
+def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) -> Result:
+    """A picture made to tile at its own size: a band along its border is remade, the middle stays to the pixel.
+
+    Args:
+        image: The picture; with a diffusion model, a side that is to tile must be a multiple of 8.
+        band: Width in pixels of what is remade along each border; a sixteenth of the shorter side by default, which costs
+            least; a wider one gives features more room to meet, and copies more.
+        options: Those of `texgen.Options`; `tileable="x"` remakes the left and right border only.
+
+    Raises:
+        OptionError: A band that leaves nothing of the middle, or is less than 16 px; `tileable="none"`.
+        InputError, ModelError, ResourceError: As `expand`.
+
+    Example:
+        >>> tile("photo.png", seed=7).save("tileable.png")  # doctest: +SKIP
+    """
+    picture = images.read_pixels(image)
+    height, width = picture.shape[:2]
+    wide = max(NARROWEST, round(min(height, width) * BAND)) if band is None else band
+    if not wide >= NARROWEST or 2 * wide >= min(height, width):
+        raise OptionError(
+            f"band={wide} must be from {NARROWEST} to less than half of the shorter side, {min(height, width)} px."
+        )
+    axes = options.get("tileable", "both")
+    if axes == "none":
+        raise OptionError("tileable='none' leaves nothing to do; use 'both', 'x' or 'y'.")
+    mask = np.zeros((height, width), bool)
+    if axes in ("both", "y"):
+        mask[:wide] = mask[-wide:] = True
+    if axes in ("both", "x"):
+        mask[:, :wide] = mask[:, -wide:] = True
+    given = Constraints(kept=Kept(picture, ~mask, Tile(0, 0, height, width)))
+    request = Request(
+        task="tile",
+        sources=[images.Decoded.of(image, picture)],
+        size=(height, width),
+        constraints=given,
+        picture=Picture((height, width), is_swatch=True),
+        notes={"band": wide},
+    )
+    return make(request, **options)
