@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = (
     ("tiling", "texgen.errors"),
+    ("texgen.knobs",),
     ("texgen.files",),
     ("texgen.materials",),
     ("texgen.job",),

@@ -1,4 +1,4 @@
-"""Options of the verbs on the command line, and the types of their values."""
+"""Options on the command line: made from the table of knobs; the types of their values; a short and a long help."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ from typing import Any
 
 import click
 
-from texgen.swatch.settings import SYMMETRIES
+from texgen.diffusion.knobs import Knobs as DiffusionKnobs
+from texgen.knobs import Knob, Row, rows
+from texgen.swatch.knobs import Knobs as SwatchKnobs
+from texgen.tasks.knobs import Common
 
 GUIDE = ":guide"
+GROUPS = {"Any model": Common, "The swatch model": SwatchKnobs, "Diffusion models": DiffusionKnobs}
 
 
-class SizeType(click.ParamType):  # type: ignore[type-arg]
+class NamedType(click.ParamType):  # type: ignore[type-arg]
+    """A type that the help shows by its name as it is."""
+
+    def get_metavar(self, *_: Any, **__: Any) -> str:
+        return self.name
+
+
+class SizeType(NamedType):
     """`1024` or `WIDTHxHEIGHT`, to (height, width)."""
 
     name = "N|WxH"
@@ -26,55 +37,52 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]
         return height, width
 
 
-class CropType(click.ParamType):  # type: ignore[type-arg]
-    """`LEFT,TOP,WIDTH,HEIGHT` in pixels."""
+class IntegersType(NamedType):
+    """So many whole numbers, separated by commas.
 
-    name = "L,T,W,H"
+    Args:
+        name: What they are, such as `LEFT,TOP`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         parts = str(value).split(",")
-        if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts):
-            self.fail(f"{value!r} is not LEFT,TOP,WIDTH,HEIGHT.", param, ctx)
+        if len(parts) != len(self.name.split(",")) or not all(part.strip().isdecimal() for part in parts):
+            self.fail(f"{value!r} is not {self.name}.", param, ctx)
         return tuple(int(part) for part in parts)
 
 
-class LabelledType(click.ParamType):  # type: ignore[type-arg]
-    """`FILE:LABEL`, to (label, path)."""
+class AmongType(NamedType):
+    """One of a few whole numbers."""
 
-    name = "FILE:LABEL"
+    def __init__(self, choices: Sequence[int]) -> None:
+        self.choices, self.name = choices, "|".join(map(str, choices))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if str(value) not in map(str, self.choices):
+            self.fail(f"{value!r} is none of {', '.join(map(str, self.choices))}.", param, ctx)
+        return int(value)
+
+
+class PairType(NamedType):
+    """A file and a name, in either order: `FILE:LABEL` or `NAME=FILE`, to (name, path)."""
+
+    def __init__(self, name: str, example: str) -> None:
+        self.name, self.example = name, example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
-        path, _, label = str(value).rpartition(":")
-        if not path or not label:
-            self.fail(f"{value!r} is not FILE:LABEL, such as grass.png:green.", param, ctx)
-        return label, Path(path)
-
-
-class NamedType(click.ParamType):  # type: ignore[type-arg]
-    """`NAME=FILE`, to (name, path)."""
-
-    name = "NAME=FILE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
-        name, _, path = str(value).partition("=")
+        if "=" in self.name:
+            name, _, path = str(value).partition("=")
+        else:
+            path, _, name = str(value).rpartition(":")
         if not path or not name:
-            self.fail(f"{value!r} is not NAME=FILE, such as normal=swatch_normal.png.", param, ctx)
+            self.fail(f"{value!r} is not {self.name}, such as {self.example}.", param, ctx)
         return name, Path(path)
 
 
-class PlaceType(click.ParamType):  # type: ignore[type-arg]
-    """`LEFT,TOP` in pixels."""
-
-    name = "LEFT,TOP"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        parts = str(value).split(",")
-        if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
-            self.fail(f"{value!r} is not LEFT,TOP.", param, ctx)
-        return int(parts[0]), int(parts[1])
-
-
-class WeightType(click.ParamType):  # type: ignore[type-arg]
+class WeightType(NamedType):
     """Numbers separated by commas."""
 
     name = "W,W,..."
@@ -86,7 +94,7 @@ class WeightType(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is not a list of numbers such as 1,0.5.", param, ctx)
 
 
-class LayerType(click.ParamType):  # type: ignore[type-arg]
+class LayerType(NamedType):
     """Indices or names, separated by commas."""
 
     name = "I,J,..."
@@ -95,7 +103,7 @@ class LayerType(click.ParamType):  # type: ignore[type-arg]
         return tuple(int(p) if p.lstrip("-").isdecimal() else p for p in (q.strip() for q in str(value).split(",")))
 
 
-class GuideType(click.ParamType):  # type: ignore[type-arg]
+class GuideType(NamedType):
     """`SWATCH_MAP:CANVAS_MAP` or `SWATCH_MAP:CANVAS_MAP:WEIGHT`, to two paths and a number."""
 
     name = "SWATCH_MAP:CANVAS_MAP[:WEIGHT]"
@@ -112,79 +120,120 @@ class GuideType(click.ParamType):  # type: ignore[type-arg]
         return Path(swatch), Path(canvas), weight
 
 
-def map_option(required: bool = False) -> Callable[..., Any]:
-    """Companion maps."""
-    said = "A map of the swatch, shown in register and written as OUT_NAME; repeatable, with several swatches once for each."
-    if not required:
-        said += f" With {GUIDE} after FILE, patches are compared by it, too."
-    return click.option("--map", "maps", type=NamedType(), multiple=True, required=required, help=said)
+LABELLED = PairType("FILE:LABEL", "grass.png:green")
+PATH = click.Path(path_type=Path)
+TYPES: dict[str, Any] = {
+    "text": str, "int": int, "float": float, "path": PATH, "crop": IntegersType("LEFT,TOP,WIDTH,HEIGHT"), "weights": WeightType(),
+    "layers": LayerType(), "maps": PairType("NAME=FILE", "normal=swatch_normal.png"), "guides": GuideType(),
+}  # fmt: skip
 
 
-MODEL_OPTIONS: list[Callable[..., Any]] = [
-    click.option("--model", default="swatch", show_default=True, help="swatch (its own patches), mini, a diffusers folder, a .safetensors file, or a hub id."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
-    click.option("--dtype", type=click.Choice(["auto", "float32", "float16", "bfloat16"]), default="auto", show_default=True),
-]  # fmt: skip
-
-SWATCH_OPTIONS: list[Callable[..., Any]] = [
-    click.option("--exemplar", "exemplars", multiple=True, type=click.Path(path_type=Path), help="One more swatch of the same texture; repeatable."),
-    click.option("--exemplar-weights", type=WeightType(), help="How much of each swatch is wanted, the first included."),
-    click.option("--crop", type=CropType(), help="Part of the swatch to use, in pixels."),
-    click.option("--rotate", type=click.IntRange(0, 270), default=0, help="0, 90, 180 or 270 degrees counterclockwise."),
-    click.option("--exemplar-scale", type=float, default=1.0, show_default=True, help="Resize the swatch; larger gives larger features."),
-    click.option("--exemplar-size", type=int, help="Resize the whole swatch to this many pixels a side, as published."),
-    click.option("--symmetry", type=click.Choice(list(SYMMETRIES)), default="none", show_default=True, help="How the material may be shown beside as it is (swatch model)."),
-    map_option(),
-    click.option("--guide", "guides", type=GuideType(), multiple=True, help="A map of the swatch and one of the result that are to agree (swatch model); repeatable."),
-    click.option("--orientation", type=click.Path(path_type=Path), help="Map of the result by which the material is turned: grey from 0 to 180 degrees, or a flow map (swatch model)."),
-    click.option("--flatten-light", is_flag=True, help="Take slow changes of brightness out of the swatch: falling light, vignettes."),
-]  # fmt: skip
-
-SYNTHESIS_OPTIONS: list[Callable[..., Any]] = [
-    click.option("--preset", type=click.Choice(["draft", "standard", "best"]), default="standard", show_default=True),
-    click.option("--seed", type=click.IntRange(0), help="Of all randomness; drawn and printed by default."),
-    click.option("--start", type=click.Choice(["quilt", "blocks", "noise", "swatch", "layout", "scatter"]), help="Where the canvas begins."),
-    click.option("--loop", type=click.Choice(["sample", "optimize"]), help="Algorithm 2, or 1: optimise the start itself."),
-    click.option("--strength", type=float, help="Noise on the start, 0 to 1; ceil(strength * steps) steps are run."),
-    click.option("--steps", type=int, help="Scheduler steps at strength 1."),
-    click.option("--iterations", type=int, help="AD iterations per step and tile."),
-    click.option("--lr", type=float, help="Learning rate of AD on the latents."),
-    click.option("--schedule", type=click.Choice(["fixed", "rolled"]), help="Of the tiles."),
-    click.option("--window", type=click.Choice(["ones", "hann", "gaussian"]), help="Weights of overlapping tiles."),
-    click.option("--tile-overlap", type=int, metavar="PX", help="Overlap of tiles of the fixed schedule."),
-    click.option("--tile-batch", type=int, help="Tiles worked on at once; planned from --memory by default."),
-    click.option("--memory", type=float, metavar="GIB", help="That tiles may take on the device; by default what is free."),
-    click.option("--attn-scale", type=float, default=1.0, show_default=True, help="Sharpness of the ideal attention."),
-    click.option("--start-time", type=int, help="AD acts at timesteps below this only."),
-    click.option("--adain", is_flag=True, help="Match channel statistics of each tile to the exemplar's."),
-    click.option("--inject", type=click.Choice(["none", "beside", "replace"]), help="Exemplar keys and values in the noise prediction."),
-    click.option("--match-spectrum/--no-match-spectrum", default=None, help="Give the canvas the swatch's spectrum after every step."),
-    click.option("--layers", type=LayerType(), help="Attention layers of the loss, by index or name."),
-    click.option("--tune-decoder", type=click.IntRange(0), help="Training iterations of the decoder on the swatch before it decodes."),
-    click.option("--detail", type=click.Choice(["residual", "pixels", "none"]), help="What is carried over from the swatch."),
-]  # fmt: skip
+def type_of(knob: Knob) -> Any:
+    """The type of a knob's values."""
+    if knob.choices:
+        return click.Choice(knob.choices) if isinstance(knob.choices[0], str) else AmongType(knob.choices)
+    if knob.kind in ("int", "float") and knob.low is not None:
+        return click.IntRange(knob.low, knob.high) if knob.kind == "int" else click.FloatRange(knob.low, knob.high)  # type: ignore[arg-type]
+    return TYPES[knob.kind]
 
 
-OUTPUT_OPTIONS: list[Callable[..., Any]] = [
-    click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="PNG, TIFF, JPEG or WebP, by suffix."),
-    click.option("--variations", type=click.IntRange(1, 1000), default=1, show_default=True, help="Write OUT-1 ... OUT-N, seeds counting up."),
-    click.option("--save-map", type=click.Path(path_type=Path), help="TIFF of where each canvas cell came from in the swatch."),
-    click.option("--save-field", type=click.Path(path_type=Path), help="TIFF of where all pixels are from, for texgen render (swatch model)."),
-    click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="A channel; 16 for PNG and TIFF."),
-    click.option("--pyramid", is_flag=True, help="Halved levels inside a TIFF, for viewers."),
-    click.option("--resume", is_flag=True, help="Go on with an interrupted run of the same command, to the same bytes."),
-    click.option("--checkpoint-minutes", type=float, default=1.0, show_default=True, help="Between two savings of the unfinished run, in the folder .OUT.texgen."),
-    click.option("--no-metadata", is_flag=True, help="No recipe in the picture and no JSON beside it."),
-    click.option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto", show_default=True),
-]  # fmt: skip
+class Option(click.Option):
+    """An option that is made from a row of the table."""
+
+    def __init__(self, row: Row, default: Any, **more: Any) -> None:
+        knob = row.knob
+        name = f"--{knob.flag or row.name.replace('_', '-')}"
+        declared = [f"{name}/--no-{name[2:]}" if knob.kind == "switch" else name, row.name]
+        if knob.kind == "flag":
+            more |= {"is_flag": True}
+        elif knob.kind != "switch":
+            more |= {"type": type_of(knob), "multiple": knob.several, "metavar": knob.unit.upper() or None}
+        shown = default not in (None, False, (), "")
+        super().__init__(
+            [*(["-o"] if row.name == "out" else []), *declared], default=default, show_default=shown, help=knob.help.replace("`", ""), **more
+        )  # fmt: skip
+        self.everyday = knob.everyday
 
 
-def tileable_option(default: str) -> Callable[..., Any]:
-    """Which axes repeat; the verbs differ in what is usual."""
-    kinds = click.Choice(["both", "x", "y", "none"])
-    return click.option(
-        "--tileable", type=kinds, default=default, show_default=True, help="Axes that repeat without a seam."
-    )
+class Verb(click.Command):
+    """A verb: its help shows what is used every day, `--help-all` all there is."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        params = super().get_params(ctx)
+        return params if ctx.meta.get("all", True) else [each for each in params if getattr(each, "everyday", True)]
+
+    def get_help(self, ctx: click.Context) -> str:
+        ctx.meta["all"] = ctx.meta.get("wanted", False)
+        return super().get_help(ctx)
+
+
+def _help_all(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        ctx.meta["wanted"] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
+HELP_ALL = click.option(
+    "--help-all",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_help_all,
+    help="Show every option and exit.",
+)
+
+
+def table_options(outputs: type, starts: Sequence[str], **defaults: Any) -> list[click.Option]:
+    """The options that all verbs have.
+
+    Args:
+        outputs: The table of what is written.
+        starts: Where the canvas of this verb may begin.
+        defaults: Of this verb, where they differ.
+    """
+    found: dict[str, click.Option] = {}
+    for whose, group in (("", outputs), *GROUPS.items()):
+        for row in rows(group):
+            if row.knob.flag is None:
+                continue
+            default = defaults.get(row.name, row.default)
+            required = row.name == "out"
+            if row.name != "start":
+                found[row.name] = Option(row, None if required else default, **({"required": True} if required else {}))
+            elif "start" in found:
+                found["start"].help = f"{found['start'].help} {whose}: {_first_small(row.knob.help)}".replace("`", "")
+            else:
+                found["start"] = Option(row, None)
+                found["start"].type = click.Choice(starts)
+                found["start"].help = f"{whose}: {_first_small(row.knob.help)}".replace("`", "")
+    return list(found.values())
+
+
+def _first_small(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """The options that stood on the command line."""
+    source = click.get_current_context().get_parameter_source
+    return {name: value for name, value in values.items() if source(name) is not click.core.ParameterSource.DEFAULT}
+
+
+def verb(example: str, outputs: type, starts: Sequence[str], **defaults: Any) -> Callable[..., Any]:
+    """A verb of the command line, with the options that all have.
+
+    Args:
+        example: Of its use.
+        outputs, starts, defaults: See `table_options`.
+    """
+
+    def made(function: Callable[..., Any]) -> click.Command:
+        command: click.Command = click.command(cls=Verb, epilog=f"Example: {example}")(HELP_ALL(function))
+        command.params += table_options(outputs, starts, **defaults)
+        return command
+
+    return made
 
 
 def maps_of(pairs: Sequence[tuple[str, Path]]) -> tuple[dict[str, list[Path]], list[str]]:
@@ -197,12 +246,3 @@ def maps_of(pairs: Sequence[tuple[str, Path]]) -> tuple[dict[str, list[Path]], l
             guides.append(name)
         found.setdefault(name, []).append(path)
     return found, guides
-
-
-def with_options(options: list[Callable[..., Any]]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def add(function: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add

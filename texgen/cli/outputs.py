@@ -8,16 +8,18 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from texgen.cli.flags import maps_of
+from texgen.cli.flags import given, maps_of
 from texgen.errors import OptionError
 from texgen.files import publish
 from texgen.files.pixels import DTYPES
+from texgen.knobs import knob, rows
 from texgen.materials.maps import read_map
 from texgen.runs.folder import agreed_seed, unfinished_seed
 from texgen.runs.team import join, own_device
@@ -25,26 +27,59 @@ from texgen.swatch.model import NAME
 from texgen.tasks.result import Result
 
 
-def make_outputs(
-    run: Callable[..., Result], size: tuple[int, int], out: Path, model: str, device: str, dtype: str, variations: int,
-    save_map: Path | None, bits: str, pyramid: bool, resume: bool, no_metadata: bool, progress: str, seed: int | None,
-    maps: tuple[tuple[str, Path], ...], guides: tuple[tuple[Path, Path, float], ...], save_field: Path | None, **options: Any,
-) -> None:  # fmt: skip
-    """Run a task for every output, in folders that can be gone on with."""
-    team = join()
-    targets = _targets(out, variations)
-    places = [] if save_map is None else _targets(save_map, variations)
-    fields = [] if save_field is None else _targets(save_field, variations)
-    read, by = _read(maps)
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What is written, and what is said meanwhile."""
+
+    out: Path = knob(Path(), "PNG, TIFF, JPEG or WebP, by suffix.", kind="path", everyday=True)
+    variations: int = knob(
+        1, "Write OUT-1 ... OUT-N, with seeds that count up.", kind="int", low=1, high=1000, everyday=True
+    )
+    save_map: Path | None = knob(
+        None,
+        "A TIFF of where each pixel, of a diffusion model each latent pixel, came from in the swatch.",
+        kind="path",
+    )
+    save_field: Path | None = knob(
+        None, "A TIFF of where all pixels are from, for texgen render (swatch model).", kind="path"
+    )
+    pyramid: bool = knob(False, "Halved levels inside a TIFF, for viewers.", kind="flag")
+    no_metadata: bool = knob(False, "No recipe in the picture and no JSON beside it.", kind="flag")
+    progress: str = knob("auto", "On stderr: a bar, JSON lines or none.", choices=("auto", "bar", "json", "none"))
+
+    @classmethod
+    def parted(cls, values: dict[str, Any]) -> tuple[Outputs, dict[str, Any]]:
+        """The outputs among all values of a command line, and of the others those that were given."""
+        names = {row.name for row in rows(cls)}
+        ours = {name: value for name, value in values.items() if name in names}
+        return cls(**ours), given({name: value for name, value in values.items() if name not in names})
+
+
+def make_outputs(run: Callable[..., Result], size: tuple[int, int], **values: Any) -> None:
+    """Run a task for every output, in folders that can be continued.
+
+    Args:
+        run: The task, but for the options of all verbs.
+        size: Of the result.
+        values: Of all options of the command line, given or not.
+    """
+    outputs, options = Outputs.parted(values)
+    team, bits, model, resume = join(), values["bits"], values["model"], values["resume"]
+    targets = _targets(outputs.out, outputs.variations)
+    places = [] if outputs.save_map is None else _targets(outputs.save_map, outputs.variations)
+    fields = [] if outputs.save_field is None else _targets(outputs.save_field, outputs.variations)
+    read = _read(options)
     if fields and model != NAME:
         raise OptionError("--save-field is for the swatch model; leave it out.")
-    options |= {"map_guides": by, "guides": guides} | ({"maps": read} if read else {})
+    seed = values["seed"]
     seed = agreed_seed(_resumed_seed(targets) if resume and seed is None else seed, None, team)
-    report = _reporter(progress if team.rank == 0 else "silent")
-    chosen = model if model == NAME else functools.cache(lambda: _loaded(model, own_device(device), dtype))
+    report = _reporter(outputs.progress if team.rank == 0 else "silent")
+    if model != NAME:
+        device, dtype = own_device(values["device"]), values["dtype"]
+        options["model"] = functools.cache(lambda: _loaded(model, device, dtype))
     with ExitStack() as locks:
         for target in targets:
-            publish.check_target(target, *size, dtype=DTYPES[int(bits)], pyramid=pyramid)
+            publish.check_target(target, *size, dtype=DTYPES[bits], pyramid=outputs.pyramid)
             if team.rank == 0:
                 locks.enter_context(publish.locked(target))
             publish.check_maps(target, *size, {name: values[0] for name, values in read.items()})
@@ -52,15 +87,13 @@ def make_outputs(
             publish.check_target(target, *size, suffixes=(".tif", ".tiff"))
         for number, target in enumerate(targets):
             report.begin(target, seed + number)
-            result = run(
-                model=chosen, seed=seed + number, bits=int(bits), checkpoint=_folder(target), resume=resume, with_map=bool(places),
-                callback=report.step, device=device, dtype=dtype, **options,
-            )  # fmt: skip
+            options |= {"seed": seed + number, "checkpoint": _folder(target), "with_map": bool(places)}
+            result = run(callback=report.step, **options)
             if team.rank == 0:
                 if fields:
                     result.recipe["field"] = fields[number].name
                     result.save_field(fields[number])
-                result.save(target, metadata=not no_metadata, pyramid=pyramid)
+                result.save(target, metadata=not outputs.no_metadata, pyramid=outputs.pyramid)
                 if places:
                     result.save_map(places[number])
                 result.discard()
@@ -68,23 +101,22 @@ def make_outputs(
             report.end(target, result.timings)
 
 
-def make_set(
-    swatch: Path, size: int, colours: tuple[int, int], out: Path, bits: str, resume: bool, no_metadata: bool, progress: str, seed: int | None,
-    maps: tuple[tuple[str, Path], ...], **options: Any,
-) -> None:  # fmt: skip
+ALONE = ("variations", "save_map", "save_field", "pyramid", "device", "dtype", "checkpoint_minutes")
+"""What does not go with a set of tiles."""
+
+
+def make_set(swatch: Path, size: int, colours: tuple[int, int], **values: Any) -> None:
     """Make a set of Wang tiles, and write it whole."""
     from texgen.tasks.wang import PLANE, plane_path, tile_paths, wang
 
-    context = click.get_current_context()
-    for name in ("variations", "save_map", "save_field", "pyramid", "device", "dtype", "checkpoint_minutes"):
-        options.pop(name)
-        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-            raise OptionError(f"--{name.replace('_', '-')} does not go with --wang; leave it out.")
-    read, by = _read(maps)
+    for name in given(values).keys() & set(ALONE):
+        raise OptionError(f"--{name.replace('_', '-')} does not go with --wang; leave it out.")
+    outputs, options = Outputs.parted(values)
+    read, out, resume, dtype = _read(options), outputs.out, values["resume"], DTYPES[values["bits"]]
     folder = _folder(out)
-    seed = agreed_seed(seed, folder / "base-0" if resume and seed is None else None, join())
-    report = _reporter(progress)
-    dtype = DTYPES[int(bits)]
+    fresh = values["seed"] is None
+    seed = agreed_seed(values["seed"], folder / "base-0" if resume and fresh else None, join())
+    report = _reporter(outputs.progress)
     for target in tile_paths(out, (colours[0] * colours[1]) ** 2):
         publish.check_target(target, size, size, dtype=dtype)
         publish.check_maps(target, size, size, {name: values[0] for name, values in read.items()})
@@ -92,19 +124,21 @@ def make_set(
     with publish.locked(out):
         report.begin(out, seed)
         started = time.perf_counter()
-        made = wang(
-            swatch, size, colours, seed=seed, bits=int(bits), checkpoint=folder, resume=resume, callback=report.step,
-            map_guides=by, maps=read or None, **options,
-        )  # fmt: skip
-        made.save(out, metadata=not no_metadata)
+        options |= {"seed": seed, "checkpoint": folder}
+        made = wang(swatch, size, colours, callback=report.step, **options)
+        made.save(out, metadata=not outputs.no_metadata)
         made.discard()
         report.end(out, {"all": time.perf_counter() - started})
 
 
-def _read(maps: tuple[tuple[str, Path], ...]) -> tuple[dict[str, list[np.ndarray]], tuple[str, ...]]:
-    """Maps by name, and the names of those that guide."""
-    files, guides = maps_of(maps)
-    return {name: [read_map(path, name) for path in paths] for name, paths in files.items()}, tuple(guides)
+def _read(options: dict[str, Any]) -> dict[str, list[np.ndarray]]:
+    """Read the maps among the options, which take their place, with the names of those that guide."""
+    if "maps" not in options:
+        return {}
+    files, guides = maps_of(options["maps"])
+    read = {name: [read_map(path, name) for path in paths] for name, paths in files.items()}
+    options |= {"maps": read} | ({"map_guides": tuple(guides)} if guides else {})
+    return read
 
 
 def _loaded(model: str, device: str, dtype: str) -> Any:

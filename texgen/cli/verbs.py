@@ -8,41 +8,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from texgen.cli.flags import (
-    MODEL_OPTIONS,
-    OUTPUT_OPTIONS,
-    SWATCH_OPTIONS,
-    SYNTHESIS_OPTIONS,
-    LabelledType,
-    PlaceType,
-    SizeType,
-    map_option,
-    maps_of,
-    tileable_option,
-    with_options,
-)
+from texgen.cli.flags import LABELLED, PATH, IntegersType, SizeType, maps_of, type_of, verb
+from texgen.cli.outputs import Outputs, make_outputs, make_set
 from texgen.errors import OptionError
 from texgen.files import image as images
+from texgen.knobs import rows
+from texgen.swatch.knobs import Knobs
+from texgen.swatch.settings import STARTS
 
 if TYPE_CHECKING:
     from texgen.files.image import ImageLike
     from texgen.materials.labels import Label
 
-ALL_OPTIONS = OUTPUT_OPTIONS + SYNTHESIS_OPTIONS + SWATCH_OPTIONS + MODEL_OPTIONS
-PICTURE = click.Path(path_type=Path)
+
+MAPS = next(row for row in rows(Knobs) if row.name == "maps")
 
 
-@click.command()
-@click.argument("swatch", type=PICTURE)
+@verb("texgen expand swatch.png -o texture.png --size 2048 --seed 7", Outputs, (*STARTS, "swatch"))
+@click.argument("swatch", type=PATH)
 @click.option("--size", type=SizeType(), default="1024", show_default=True, help="In pixels.")
-@click.option("--keep", type=PlaceType(), help="Keep the swatch itself, unchanged, at this place of the result.")
+@click.option(
+    "--keep", type=IntegersType("LEFT,TOP"), help="Keep the swatch itself, unchanged, at this place of the result."
+)
 @click.option(
     "--wang",
     type=SizeType(),
     help="Make a set of tiles of --size whose edges, of so many colours, match in every order.",
 )
-@tileable_option("both")
-@with_options(ALL_OPTIONS)
 def expand(
     swatch: Path, size: tuple[int, int], keep: tuple[int, int] | None, wang: tuple[int, int] | None, **options: Any
 ) -> None:
@@ -51,7 +43,6 @@ def expand(
     An interrupted or killed run is gone on with by the same command and --resume. `torchrun -m texgen expand ...`
     shares one canvas among several processes or GPUs.
     """
-    from texgen.cli.outputs import make_outputs, make_set
     from texgen.tasks.expand import expand as run
 
     if wang is None:
@@ -62,9 +53,9 @@ def expand(
         make_set(swatch, size[0], wang, **options)
 
 
-@click.command()
-@click.argument("swatch", type=PICTURE)
-@click.option("--layout", "plan", required=True, type=PICTURE, help="A rough picture of the result.")
+@verb("texgen layout leaves.png --layout plan.png -o laid.png", Outputs, (*STARTS, "swatch", "layout"))
+@click.argument("swatch", type=PATH)
+@click.option("--layout", "plan", required=True, type=PATH, help="A rough picture of the result.")
 @click.option("--size", type=SizeType(), help="In pixels; the layout's own by default.")
 @click.option(
     "--layout-weight", type=float, default=1.0, show_default=True, help="How closely patches follow the layout."
@@ -72,34 +63,35 @@ def expand(
 @click.option(
     "--content-weight", type=float, help="How closely a diffusion model holds on to the layout; 0 by default."
 )
-@tileable_option("both")
-@with_options(ALL_OPTIONS)
 def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Make a texture of SWATCH that keeps the plan of a rough picture.
 
     All options of `texgen expand` hold.
     """
-    from texgen.cli.outputs import make_outputs
     from texgen.tasks.layout import layout as run
 
     wanted = size or images.size(plan)
     make_outputs(partial(run, swatch, plan, wanted), wanted, **options)
 
 
-@click.command()
-@click.argument("swatch", type=PICTURE, required=False)
-@click.option("--labels", type=PICTURE, help="Label map of SWATCH: a PNG in which each colour is a label.")
+@verb(
+    "texgen paint --swatch grass.png:green --swatch stone.png:gray --target map.png -o painted.png",
+    Outputs,
+    (*STARTS, "swatch", "scatter"),
+)
+@click.argument("swatch", type=PATH, required=False)
+@click.option("--labels", type=PATH, help="Label map of SWATCH: a PNG in which each colour is a label.")
 @click.option(
     "--swatch",
     "swatches",
-    type=LabelledType(),
+    type=LABELLED,
     multiple=True,
     help="A swatch for a label, such as grass.png:green; repeatable.",
 )
-@click.option("--target", type=PICTURE, help="The wanted map, in the colours of the labels.")
+@click.option("--target", type=PATH, help="The wanted map, in the colours of the labels.")
 @click.option(
     "--weights",
-    type=LabelledType(),
+    type=LABELLED,
     multiple=True,
     help="Instead of a target, a grey picture a label: brighter, more of it.",
 )
@@ -110,8 +102,6 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
 @click.option(
     "--content-weight", type=float, help="How closely a diffusion model holds on to its start; 0.15 by default."
 )
-@tileable_option("both")
-@with_options(ALL_OPTIONS)
 def paint(
     swatch: Path | None, labels: Path | None, swatches: tuple[tuple[str, Path], ...], target: Path | None,
     weights: tuple[tuple[str, Path], ...], size: tuple[int, int] | None, **options: Any,
@@ -122,7 +112,6 @@ def paint(
 
     texgen paint --swatch grass.png:green --swatch stone.png:gray --target map.png -o out.png
     """
-    from texgen.cli.outputs import make_outputs
     from texgen.tasks.paint import paint as run
     from texgen.tasks.paint import target_size
 
@@ -142,47 +131,38 @@ def _mapping(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, Im
     return {label: path for label, path in pairs}  # noqa: C416 (the types widen)
 
 
-@click.command()
-@click.argument("image", type=PICTURE)
-@click.option("--hole", required=True, type=PICTURE, help="Mask of the picture's size: white is filled.")
-@click.option("--swatch", type=PICTURE, help="What to fill it with; the rest of the picture by default.")
-@tileable_option("none")
-@with_options(ALL_OPTIONS)
+@verb("texgen fill wall.png --hole mask.png -o filled.png", Outputs, (*STARTS, "swatch"), tileable="none")
+@click.argument("image", type=PATH)
+@click.option("--hole", required=True, type=PATH, help="Mask of the picture's size: white is filled.")
+@click.option("--swatch", type=PATH, help="What to fill it with; the rest of the picture by default.")
 def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
     """Fill a hole in IMAGE; every other pixel stays as it is."""
-    from texgen.cli.outputs import make_outputs
     from texgen.tasks.fill import fill as run
 
     make_outputs(partial(run, image, hole, swatch), images.size(image), **options)
 
 
-@click.command()
-@click.argument("image", type=PICTURE)
+@verb("texgen tile photo.png -o tileable.png", Outputs, (*STARTS, "swatch"))
+@click.argument("image", type=PATH)
 @click.option(
     "--band", type=int, metavar="PX", help="Width remade along each border; a sixteenth of the shorter side by default."
 )
-@tileable_option("both")
-@with_options(ALL_OPTIONS)
 def tile(image: Path, band: int | None, **options: Any) -> None:
     """Make IMAGE tileable at its own size; only a band along its border changes."""
-    from texgen.cli.outputs import make_outputs
     from texgen.tasks.tile import tile as run
 
     make_outputs(partial(run, image, band), images.size(image), **options)
 
 
-@click.command()
-@click.argument("swatch", type=PICTURE)
-@click.argument("content", type=PICTURE)
+@verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", Outputs, STARTS, tileable="none")
+@click.argument("swatch", type=PATH)
+@click.argument("content", type=PATH)
 @click.option("--size", type=SizeType(), help="In pixels; the content's own by default.")
 @click.option("--weight", type=float, default=1.0, show_default=True, help="How closely the content is followed.")
-@click.option("--labels", type=PICTURE, help="Label map of SWATCH: a PNG in which each colour is a label.")
-@click.option("--target", type=PICTURE, help="Which label is shown where in CONTENT, in the same colours.")
-@tileable_option("none")
-@with_options(ALL_OPTIONS)
+@click.option("--labels", type=PATH, help="Label map of SWATCH: a PNG in which each colour is a label.")
+@click.option("--target", type=PATH, help="Which label is shown where in CONTENT, in the same colours.")
 def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Show the structure of the picture CONTENT in the material of SWATCH."""
-    from texgen.cli.outputs import make_outputs
     from texgen.tasks.transfer import transfer as run
 
     wanted = size or images.size(content)
@@ -190,11 +170,18 @@ def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **option
 
 
 @click.command()
-@click.argument("field", type=PICTURE)
+@click.argument("field", type=PATH)
 @click.option(
-    "-o", "--out", required=True, type=PICTURE, help="The picture that the maps belong to; each is written as OUT_NAME."
+    "-o", "--out", required=True, type=PATH, help="The picture that the maps belong to; each is written as OUT_NAME."
 )
-@map_option(required=True)
+@click.option(
+    "--map",
+    "maps",
+    type=type_of(MAPS.knob),
+    multiple=True,
+    required=True,
+    help="A map of the swatch; repeatable, with several swatches once for each.",
+)
 def render(field: Path, out: Path, maps: tuple[tuple[str, Path], ...]) -> None:
     """Show more maps of a swatch through the FIELD of an earlier run.
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from texgen.errors import OptionError, check_range
+from texgen.errors import OptionError
 from texgen.job import Constraints
+from texgen.knobs import check, knob
 from tiling import Size
 
 if TYPE_CHECKING:
@@ -21,50 +22,70 @@ SAMPLING = ("strength", "iterations", "inject", "start_time", "match_spectrum", 
 
 @dataclass(frozen=True, kw_only=True)
 class Knobs:
-    """Settings as the user gave them; `texgen.Options` says what they mean. None takes the preset's."""
+    """Settings as the user gave them; None takes the preset's."""
 
     WHOSE: ClassVar[str] = "diffusion models"
     MIN_SIDE: ClassVar[int] = 128
 
-    start: str | None = None
-    loop: LoopKind | None = None
-    strength: float | None = None
-    steps: int | None = None
-    iterations: int | None = None
-    lr: float | None = None
-    schedule: ScheduleKind | None = None
-    window: WindowKind | None = None
-    tile_overlap: int | None = None
-    tile_batch: int | None = None
-    memory: float | None = None
-    attn_scale: float = 1.0
-    start_time: int | None = None
-    adain: bool = False
-    inject: InjectionMode | Literal["none"] | None = None
-    layers: Sequence[int | str] | None = None
-    match_spectrum: bool | None = None
-    detail: DetailKind | None = None
-    tune_decoder: int | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    checkpoint_minutes: float = 1.0
+    start: str | None = knob(
+        None, "Where the canvas begins: `swatch` (what the swatch model makes of the same job), `noise` (as published), `layout` (the layout itself) or `scatter` (random pixels of the same "
+        "label, in `paint`).",
+    )  # fmt: skip
+    loop: LoopKind | None = knob(
+        None, "`sample` (Algorithm 2) or `optimize` (Algorithm 1); by default the second only where Stable Diffusion paints a canvas of one tile.", choices=("sample", "optimize")
+    )  # fmt: skip
+    strength: float | None = knob(
+        None, "Noise put on the start; larger departs further from it, 1 keeps nothing. ceil(strength * steps) steps are run.", kind="float", low=0, high=1
+    )  # fmt: skip
+    steps: int | None = knob(None, "Scheduler steps at strength 1.", kind="int", low=1, high=1000)
+    iterations: int | None = knob(
+        None, "Iterations of attention distillation for each step and tile.", kind="int", low=0, high=1000
+    )
+    lr: float | None = knob(
+        None, "Adam's learning rate on the latents; larger follows the swatch faster, and overshoots.", kind="float", low=1e-6, high=10
+    )  # fmt: skip
+    schedule: ScheduleKind | None = knob(
+        None, "Of the tiles: `rolled` moves a grid without overlap at random every step, `fixed` is MultiDiffusion's.", choices=("fixed", "rolled")
+    )  # fmt: skip
+    window: WindowKind | None = knob(None, "Weights of overlapping tiles.", choices=("ones", "hann", "gaussian"))
+    tile_overlap: int | None = knob(None, "Overlap of neighbouring tiles of the fixed schedule.", kind="int", unit="px")
+    tile_batch: int | None = knob(
+        None, "Tiles worked on at once; planned from `memory` by default.", kind="int", low=1, high=4096
+    )
+    memory: float | None = knob(
+        None, "What tiles may take on the device; by default what is free.", kind="float", unit="GiB", low=0.1, high=1e6
+    )
+    attn_scale: float = knob(
+        1.0, "Sharpness of the ideal attention; larger looks at fewer keys.", kind="float", low=0.01, high=100
+    )
+    start_time: int | None = knob(None, "Attention distillation acts at timesteps below this only.", kind="int")
+    adain: bool = knob(False, "Match channel statistics of each tile to the swatch's.", kind="flag")
+    inject: InjectionMode | Literal["none"] | None = knob(
+        None, "The swatch's keys and values in the noise prediction, beside the canvas' own or in their place.", choices=("none", "beside", "replace")
+    )  # fmt: skip
+    layers: Sequence[int | str] | None = knob(
+        None, "Attention layers of the loss by index or name; the last six by default.", kind="layers"
+    )
+    match_spectrum: bool | None = knob(
+        None, "Give the canvas the swatch's mean and cross-spectrum after every step.", kind="switch"
+    )
+    detail: DetailKind | None = knob(
+        None, "What is carried over from matching places of the swatch: `residual` (what the autoencoder loses), `pixels` (the swatch itself) or nothing.", choices=("residual", "pixels", "none")
+    )  # fmt: skip
+    tune_decoder: int | None = knob(
+        None, "Iterations that a copy of the decoder is trained on the swatch first; 0 does not.", kind="int", low=0, high=100_000
+    )  # fmt: skip
+    device: str = knob("auto", "`auto`, `cpu`, `cuda`, `cuda:1`, `mps`.", everyday=True)
+    dtype: str = knob("auto", "Of the network.", choices=("auto", "float32", "float16", "bfloat16"))
+    checkpoint_minutes: float = knob(
+        1.0, "Between two savings of the unfinished canvas.", kind="float", unit="min", low=0, high=1e6
+    )
 
     def check(self, size: Size, constraints: Constraints) -> None:
         """Refuse what needs neither picture nor model to be refused."""
+        check(self)
         if min(size) < self.MIN_SIDE:
             raise OptionError(f"size={size} is too small; at least {self.MIN_SIDE} px a side.")
-        for name, low, high in (
-            ("strength", 0, 1),
-            ("steps", 1, 1000),
-            ("iterations", 0, 1000),
-            ("lr", 1e-6, 10),
-            ("tile_batch", 1, 4096),
-            ("attn_scale", 0.01, 100),
-            ("memory", 0.1, 1e6),
-            ("tune_decoder", 0, 100_000),
-            ("checkpoint_minutes", 0, 1e6),
-        ):
-            check_range(name, getattr(self, name), low, high)
 
     @property
     def sampling(self) -> list[str]:

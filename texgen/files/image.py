@@ -231,12 +231,12 @@ def prepare(
         name: For messages.
 
     Raises:
-        OptionError: A value out of its range.
+        OptionError: A crop that lies outside.
         InputError: The prepared swatch has a side under 64 px.
     """
     import torch.nn.functional as F
 
-    rows, columns = _cut(image.shape[-2:], crop, rotate)
+    rows, columns = _cut(image.shape[-2:], crop)
     image = image[..., rows, columns].rot90(rotate // 90, (2, 3))
     if flatten_light:
         image = flattened(image)
@@ -262,7 +262,7 @@ def prepare_map(
     size: int | None = None,
 ) -> np.ndarray:
     """A map (H, W) of whole numbers, cut, turned and resized as `prepare` does with its swatch, by nearest neighbour."""
-    turned = np.rot90(labels[_cut(labels.shape[:2], crop, rotate)], rotate // 90)
+    turned = np.rot90(labels[_cut(labels.shape[:2], crop)], rotate // 90)
     height, width = turned.shape
     rows, columns = (
         ((np.arange(wanted) + 0.5) * (have / wanted)).astype(np.int64)
@@ -271,10 +271,8 @@ def prepare_map(
     return np.ascontiguousarray(turned[rows[:, None], columns])
 
 
-def _cut(shape: Sequence[int], crop: Sequence[int] | None, rotate: int) -> tuple[slice, slice]:
+def _cut(shape: Sequence[int], crop: Sequence[int] | None) -> tuple[slice, slice]:
     """What of a swatch (height, width) is used, before it is turned."""
-    if rotate % 90:
-        raise OptionError(f"rotate={rotate} must be 0, 90, 180 or 270.")
     if crop is None:
         return slice(None), slice(None)
     left, top, w, h = crop
@@ -285,10 +283,6 @@ def _cut(shape: Sequence[int], crop: Sequence[int] | None, rotate: int) -> tuple
 
 def _target(shape: Sequence[int], scale: float, size: int | None) -> tuple[int, int]:
     """(height, width) after resizing from `shape`."""
-    if not 0.05 <= scale <= 20:
-        raise OptionError(f"exemplar_scale={scale} must be from 0.05 to 20.")
-    if size is not None and not MIN_SIDE <= size <= 8192:
-        raise OptionError(f"exemplar_size={size} must be from {MIN_SIDE} to 8192.")
     height, width = shape
     return (size, size) if size else (round(height * scale), round(width * scale))
 

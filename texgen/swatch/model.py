@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from texgen.errors import InputError, OptionError
-from texgen.files.image import MIN_SIDE
 from texgen.files.pixels import DTYPES, PixelFile, rounded
-from texgen.job import Constraints, Job
+from texgen.job import Job
 from texgen.model import Texture, Workplace
 from texgen.runs import recipe
 from texgen.runs.team import Team
 from texgen.swatch import settings as presets
+from texgen.swatch.knobs import Knobs
 from texgen.swatch.threads import cores
-from tiling import Size
 
 if TYPE_CHECKING:
-    from texgen.materials.guides import GuideLike
-    from texgen.materials.maps import Map, MapLike, Maps
+    from texgen.materials.maps import Map
     from texgen.swatch.bank import Bank
     from texgen.swatch.field import Field, Rendering
     from texgen.swatch.synthesis import State
@@ -30,36 +28,6 @@ if TYPE_CHECKING:
 NAME = "swatch"
 BAND = 128
 """Rows that are shown at once."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Knobs:
-    """Settings as the user gave them; `texgen.Options` says what they mean. None takes the preset's."""
-
-    WHOSE: ClassVar[str] = "the swatch model"
-    MIN_SIDE: ClassVar[int] = MIN_SIDE
-
-    start: str | None = None
-    symmetry: str = "none"
-    maps: Maps | None = None
-    map_guides: Sequence[str] = ()
-    guides: Sequence[GuideLike] = ()
-    orientation: MapLike | None = None
-
-    def check(self, size: Size, constraints: Constraints) -> None:
-        """Refuse what needs no picture to be refused."""
-        if min(size) < self.MIN_SIDE:
-            raise OptionError(f"size={size} is too small; at least {self.MIN_SIDE} px a side.")
-        if constraints.content_weight is not None:
-            raise OptionError(
-                f"content_weight={constraints.content_weight} is for diffusion models; leave it out, or choose another model."
-            )
-        if self.orientation is not None and constraints.place is not None:
-            raise OptionError("orientation does not go with keep: the swatch would be turned.")
-        if self.symmetry not in presets.SYMMETRIES:
-            raise OptionError(
-                f"symmetry={self.symmetry!r} is not known; choose one of {', '.join(presets.SYMMETRIES)}."
-            )
 
 
 @dataclass(frozen=True)

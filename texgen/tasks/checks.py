@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from texgen.errors import OptionError
-from texgen.tasks.size import WRAPS
+from texgen.errors import OptionError, check_range
+from texgen.job import Constraints
 from tiling import Size
 
 
-def check_tileable(tileable: str) -> None:
-    """Refuse what is no name of wrapping axes."""
-    if tileable not in WRAPS:
-        raise OptionError(f"tileable={tileable!r} is not known; choose one of {', '.join(WRAPS)}.")
-
-
-def check_bits(bits: int, allowed: Sequence[int]) -> None:
-    """Refuse a depth that pixels cannot have."""
-    if bits not in allowed:
-        raise OptionError(f"bits={bits} must be {' or '.join(map(str, allowed))}.")
+def check_constraints(given: Constraints, weighted: bool) -> None:
+    """Refuse numbers out of their ranges, and weights of exemplars (`weighted`) beside labels."""
+    check_range("layout_weight", None if given.layout is None else given.layout.weight, 0, 1000)
+    check_range("content_weight", given.content_weight, 0, 1000)
+    check_range("softness", None if given.target is None else given.target.softness, 0, 4096)
+    if weighted and given.target is not None:
+        raise OptionError("exemplar_weights do not go with labels: the target says how much there is of each swatch.")
 
 
 def check_place(place: tuple[int, int], swatch: Size, size: Size) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
-from texgen.errors import OptionError, check_range
+from texgen.errors import OptionError
 from texgen.files.image import Decoded, ImageLike
-from texgen.files.pixels import DTYPES
 from texgen.job import Canvas, Constraints, Job
+from texgen.knobs import check, rows
 from texgen.materials.guides import prepared_guides
 from texgen.materials.maps import Picture, prepared_maps
 from texgen.materials.orientation import Orientation
@@ -22,18 +22,17 @@ from texgen.runs import recipe
 from texgen.runs.folder import RunFolder, agreed_seed, check_folder
 from texgen.runs.interrupt import StopSignals
 from texgen.runs.team import join, own_device
+from texgen.swatch.knobs import Knobs as SwatchKnobs
 from texgen.swatch.model import NAME, SwatchModel
-from texgen.swatch.model import Knobs as SwatchKnobs
-from texgen.tasks.checks import check_bits, check_place, check_tileable, shares_of
+from texgen.tasks.checks import check_constraints, check_place, shares_of
+from texgen.tasks.knobs import Common
 from texgen.tasks.prepare import prepared
 from texgen.tasks.result import Result
-from texgen.tasks.size import WRAPS, Tileable, size_of
+from texgen.tasks.size import WRAPS, size_of
 from tiling import Size
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from texgen.tasks.options import ModelLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,52 +58,6 @@ class Request:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Common:
-    """Options of every verb and model."""
-
-    model: ModelLike = NAME
-    tileable: Tileable = "both"
-    preset: str = "standard"
-    seed: int | None = None
-    exemplars: Sequence[ImageLike] = ()
-    exemplar_weights: Sequence[float] | None = None
-    crop: Sequence[int] | None = None
-    rotate: int = 0
-    exemplar_scale: float = 1.0
-    exemplar_size: int | None = None
-    flatten_light: bool = False
-    with_map: bool = False
-    bits: int = 8
-    checkpoint: str | Path | None = None
-    resume: bool = False
-    callback: Callable[[Any], None] | None = None
-
-    @property
-    def preparation(self) -> dict[str, Any]:
-        """What is done to the swatches."""
-        return {
-            "crop": self.crop,
-            "rotate": self.rotate,
-            "scale": self.exemplar_scale,
-            "size": self.exemplar_size,
-            "flatten_light": self.flatten_light,
-        }
-
-    def check(self, constraints: Constraints) -> None:
-        """Refuse what needs neither picture nor model to be refused."""
-        check_tileable(self.tileable)
-        check_bits(self.bits, list(DTYPES))
-        check_range("seed", self.seed, 0, 2**63 - 1)
-        check_range("layout_weight", None if constraints.layout is None else constraints.layout.weight, 0, 1000)
-        check_range("content_weight", constraints.content_weight, 0, 1000)
-        check_range("softness", None if constraints.target is None else constraints.target.softness, 0, 4096)
-        if self.exemplar_weights is not None and constraints.target is not None:
-            raise OptionError(
-                "exemplar_weights do not go with labels: the target says how much there is of each swatch."
-            )
-
-
 def make(request: Request, **options: Any) -> Result:
     """Carry out a request; the keyword arguments are those of `Options`, which says what they mean.
 
@@ -114,7 +67,8 @@ def make(request: Request, **options: Any) -> Result:
     """
     clock, team, size, given = Clock(), join(), size_of(request.size), request.constraints
     common, knobs = _divided(options, request.task)
-    common.check(given)
+    check(common)
+    check_constraints(given, common.exemplar_weights is not None)
     knobs.check(size, given)
     folder = None if common.checkpoint is None else Path(common.checkpoint)
     seed = agreed_seed(common.seed, folder if common.resume else None, team)
@@ -179,28 +133,27 @@ def make(request: Request, **options: Any) -> Result:
     )
 
 
-def _divided(options: dict[str, Any], verb: str) -> tuple[_Common, SwatchKnobs | DiffusionKnobs]:
+def _divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | DiffusionKnobs]:
     """Options of all models, and those of the one that was chosen.
 
     Raises:
         OptionError: One that only the other kind of model has.
         TypeError: One that none has.
     """
-    ours = {each.name for each in fields(_Common)}
-    common = _Common(**{name: value for name, value in options.items() if name in ours})
+    ours = {row.name for row in rows(Common)}
+    common = Common(**{name: value for name, value in options.items() if name in ours})
     kind, other = (SwatchKnobs, DiffusionKnobs) if common.model == NAME else (DiffusionKnobs, SwatchKnobs)
-    known, foreign = ({each.name: each.default for each in fields(knobs)} for knobs in (kind, other))
-    for name in options.keys() - ours - known.keys():
+    known, foreign = ({row.name for row in rows(group)} for group in (kind, other))
+    for name in options.keys() - ours - known:
         if name not in foreign:
             raise TypeError(f"{verb}() got an unexpected keyword argument {name!r}")
-        value, default = options[name], foreign[name]
-        if value is not None and not (isinstance(value, type(default)) and value == default):
-            said = f"{name}={value!r}" if isinstance(value, str | int | float) else name
-            raise OptionError(f"{said} is for {other.WHOSE}; leave it out, or choose another model.")
+        value = options[name]
+        said = f"{name}={value!r}" if isinstance(value, str | int | float) else name
+        raise OptionError(f"{said} is for {other.WHOSE}; leave it out, or choose another model.")
     return common, kind(**{name: value for name, value in options.items() if name in known})
 
 
-def _model(common: _Common, knobs: SwatchKnobs | DiffusionKnobs) -> Model:
+def _model(common: Common, knobs: SwatchKnobs | DiffusionKnobs) -> Model:
     if isinstance(knobs, SwatchKnobs):
         return SwatchModel(common.preset, knobs)
     from texgen.diffusion import models

@@ -60,7 +60,8 @@ def swatch_start(backbone: Backbone, job: Job, canvas: Size, seed: int, place: W
         InputError: As the swatch model.
         KeyboardInterrupt: The user asked for it.
     """
-    from texgen.swatch.model import Knobs, SwatchModel
+    from texgen.swatch.knobs import Knobs
+    from texgen.swatch.model import SwatchModel
 
     wanted = replace(job, seed=seed, maps=(), bits=8, with_map=False)
     texture = followed(SwatchModel("standard", Knobs()).begin(wanted, Team()), place)

@@ -1,0 +1,93 @@
+"""The table of knobs: one row an option, from which flags, checks and the page of options are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import click
+import pytest
+
+from texgen.cli.flags import GROUPS, Option
+from texgen.cli.main import main
+from texgen.cli.outputs import Outputs
+from texgen.cli.page import page
+from texgen.cli.verbs import VERBS, render
+from texgen.diffusion import presets
+from texgen.diffusion.knobs import Knobs as DiffusionKnobs
+from texgen.errors import OptionError
+from texgen.knobs import check, rows
+from texgen.swatch.knobs import Knobs as SwatchKnobs
+from texgen.swatch.settings import PRESETS
+from texgen.tasks.knobs import Common
+from texgen.tasks.options import Options
+
+ALL = [row for group in (*GROUPS.values(), Outputs) for row in rows(group)]
+
+
+def test_every_keyword_is_a_row_and_every_row_a_keyword():
+    named = {row.name for group in GROUPS.values() for row in rows(group)}
+    assert set(Options.__annotations__) == named
+    assert all(f"    {name}: " in str(Options.__doc__) for name in named)
+
+
+def test_no_row_stands_twice_but_the_start_which_every_model_has():
+    names = [row.name for row in ALL]
+    assert {name for name in names if names.count(name) > 1} == {"start"}
+
+
+@pytest.mark.parametrize("command", [each for each in VERBS if each is not render], ids=lambda each: each.name)
+def test_every_flag_of_all_verbs_is_made_from_its_row(command):
+    made = {each.name: each for each in command.params if isinstance(each, Option)}
+    assert made.keys() == {row.name for row in ALL if row.knob.flag is not None}
+    own = {each.name for each in command.params} - made.keys()
+    assert not own & {row.name for row in ALL}, "no row is written by hand"
+
+
+def test_the_choices_are_those_of_the_types():
+    assert set(PRESETS) == set(presets.PRESETS) == set(next(r for r in ALL if r.name == "preset").knob.choices)
+    by_name = {row.name: row.knob.choices for row in rows(DiffusionKnobs)}
+    hints = get_type_hints(presets.Preset)
+    for name in ("loop", "schedule", "window", "detail"):
+        assert set(by_name[name]) == set(get_args(hints[name])), name
+
+
+def test_values_out_of_range_are_refused_with_what_is_allowed():
+    for group in GROUPS.values():
+        for row in rows(group):
+            knob = row.knob
+            if knob.low is not None and knob.high is not None:
+                check(group(**{row.name: knob.low}))
+                for value in (knob.low - 1, knob.high * 2 + 1):
+                    with pytest.raises(OptionError, match=f"{row.name}=.* must be from"):
+                        check(group(**{row.name: value}))
+            elif knob.choices:
+                with pytest.raises(OptionError, match=f"{row.name}=.*(choose one of|must be)"):
+                    check(group(**{row.name: "nonsense"}))
+
+
+def test_the_defaults_pass_their_own_check():
+    for group in (Common, SwatchKnobs, DiffusionKnobs):
+        check(group())
+
+
+@pytest.mark.parametrize("command", VERBS, ids=lambda each: each.name)
+def test_the_short_help_is_shorter_and_the_long_one_shows_every_flag(command, capsys):
+    texts = []
+    for flag in ("--help", "--help-all"):
+        if command is render and flag == "--help-all":
+            return
+        with pytest.raises(SystemExit) as stop:
+            main([str(command.name), flag])
+        assert stop.value.code == 0
+        texts.append(capsys.readouterr().out)
+    assert len(texts[0]) < 0.7 * len(texts[1])
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.opts[-1] in texts[1], option.opts
+    assert ("Example: texgen" in texts[0] and "--size" in texts[0]) or command.name in ("fill", "tile")
+
+
+def test_the_page_of_options_is_that_of_the_table():
+    written = (Path(__file__).parent.parent / "docs" / "options.md").read_text()
+    assert written == page(), "run: python -m texgen.cli.page > docs/options.md"

@@ -1,0 +1,67 @@
+"""The page of options, made from the table of knobs: `python -m texgen.cli.page > docs/options.md`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from texgen.cli.flags import GROUPS, Option, type_of
+from texgen.cli.outputs import Outputs
+from texgen.cli.verbs import VERBS
+from texgen.knobs import Knob, Row, rows
+
+HEAD = """# Options
+
+What can be set, from the table in the code (`texgen/knobs.py`). `texgen VERB --help` shows the options of every day, `--help-all` all of them; in Python they are keyword
+arguments. What is left out takes the preset's value.
+"""
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    parts = [HEAD, "## Verbs\n"]
+    parts += [_verb(command) for command in VERBS]
+    for whose, group in (*GROUPS.items(), ("Outputs", Outputs)):
+        head = f"## {whose}\n\n| command line | Python | values | default | |\n|---|---|---|---|---|"
+        parts.append("\n".join([head, *(_row(row, python=group is not Outputs) for row in rows(group)), ""]))
+    return "\n".join(parts)
+
+
+def _verb(command: click.Command) -> str:
+    own = [each for each in command.params if not isinstance(each, Option) and each.name != "help_all"]
+    arguments = " ".join(each.make_metavar(click.Context(command)) for each in own if isinstance(each, click.Argument))
+    said = (command.help or "").split("\n\n")[0].replace("\n", " ")
+    lines = [f"**`texgen {command.name} {arguments}`** {said}", ""]
+    for each in own:
+        if isinstance(each, click.Option):
+            default = f" Default: {each.default}." if each.show_default and each.default is not None else ""
+            lines.append(f"- `{', '.join(each.opts)}` {each.help}{default}")
+    return "\n".join([*lines, ""])
+
+
+def _row(row: Row, python: bool) -> str:
+    knob = row.knob
+    flag = "" if knob.flag is None else f"`--{knob.flag or row.name.replace('_', '-')}`"
+    default = "" if row.default in (None, (), False) or row.name == "out" else f"`{row.default}`"
+    return f"| {flag} | {f'`{row.name}`' if python else ''} | {_values(knob)} | {default} | {knob.help} |"
+
+
+def _values(knob: Knob) -> str:
+    if knob.choices:
+        return ", ".join(f"`{each}`" for each in knob.choices)
+    if knob.low is not None and knob.high is not None:
+        span = f"from {knob.low:g}" if knob.high >= 1e6 else f"{knob.low:g} to {knob.high:g}"
+        return f"{span} {knob.unit}".strip()
+    if knob.flag is None:
+        return ""
+    if knob.kind in ("flag", "switch"):
+        return "on" if knob.kind == "flag" else "on, off"
+    named: Any = type_of(knob)
+    return {str: "text", int: "whole number", float: "number"}.get(
+        named
+    ) or f"`{getattr(named, 'name', named).upper()}`"
+
+
+if __name__ == "__main__":
+    click.echo(page(), nl=False)

@@ -1,0 +1,73 @@
+"""What may be set of every verb, whatever the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from texgen.knobs import knob
+
+if TYPE_CHECKING:
+    from texgen.diffusion.models import Backbone
+    from texgen.files.image import ImageLike
+    from texgen.tasks.size import Tileable
+
+    ModelLike = str | Path | Backbone | Callable[[], Backbone]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options of every verb and model."""
+
+    model: ModelLike = knob(
+        "swatch", "`swatch` (the swatch's own patches), `mini`, a diffusers folder, a `.safetensors` file or a hub id; in Python also a loaded `Backbone`, or a function that "
+        "gives one, called when all options and pictures are checked.", everyday=True,
+    )  # fmt: skip
+    tileable: Tileable = knob("both", "Axes along which the result repeats without a seam.", choices=("both", "x", "y", "none"), everyday=True)  # fmt: skip
+    preset: str = knob("standard", "How much work is done. Other options replace its values.", choices=("draft", "standard", "best"), everyday=True)  # fmt: skip
+    seed: int | None = knob(
+        None, "Of all randomness; drawn, printed and kept in the recipe by default.", kind="int", low=0, high=2**63 - 1, everyday=True
+    )  # fmt: skip
+    exemplars: Sequence[ImageLike] = knob((), "One more swatch of the same texture.", kind="path", flag="exemplar", several=True, everyday=True)  # fmt: skip
+    exemplar_weights: Sequence[float] | None = knob(
+        None, "How much of each swatch, the first included, is wanted; alike by default.", kind="weights"
+    )
+    crop: Sequence[int] | None = knob(
+        None, "Part of the swatch to use: left, top, width, height.", kind="crop", unit="px"
+    )
+    rotate: int = knob(0, "Turn the swatch counterclockwise.", kind="int", choices=(0, 90, 180, 270), unit="degrees")
+    exemplar_scale: float = knob(
+        1.0, "Resize the swatch; larger gives larger features.", kind="float", low=0.05, high=20
+    )
+    exemplar_size: int | None = knob(
+        None, "Resize the whole swatch to this side, as published.", kind="int", unit="px", low=64, high=8192
+    )
+    flatten_light: bool = knob(
+        False, "Take slow changes of brightness out of the swatches: falling light, vignettes, which repeats would show.", kind="flag", everyday=True
+    )  # fmt: skip
+    with_map: bool = knob(
+        False, "Give the map of where all came from; of a diffusion model, refuse before any work a start that has none.", flag=None
+    )  # fmt: skip
+    bits: int = knob(8, "Of a channel; 16 for PNG and TIFF.", kind="int", choices=(8, 16), everyday=True)
+    checkpoint: str | Path | None = knob(
+        None, "A folder, made here, that holds the unfinished run; on the command line .OUT.texgen.", flag=None
+    )
+    resume: bool = knob(
+        False, "Continue an interrupted run of the same options, to the same bytes; begin it where there is none.", kind="flag", everyday=True
+    )  # fmt: skip
+    callback: Callable[[Any], None] | None = knob(
+        None, "Called with every state of a run, for progress and previews.", flag=None
+    )
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """What is done to the swatches."""
+        return {
+            "crop": self.crop,
+            "rotate": self.rotate,
+            "scale": self.exemplar_scale,
+            "size": self.exemplar_size,
+            "flatten_light": self.flatten_light,
+        }
