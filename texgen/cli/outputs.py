@@ -87,7 +87,7 @@ def make_outputs(run: Callable[..., Result], size: tuple[int, int], **values: An
             publish.check_target(target, *size, suffixes=(".tif", ".tiff"))
         for number, target in enumerate(targets):
             report.begin(target, seed + number)
-            options |= {"seed": seed + number, "checkpoint": _folder(target), "with_map": bool(places)}
+            options |= {"seed": seed + number, "checkpoint": _folder(target), "with_map": bool(places), "team": team}
             result = run(callback=report.step, **options)
             if team.rank == 0:
                 if fields:

@@ -43,7 +43,7 @@ def _verb(command: click.Command) -> str:
 def _row(row: Row, python: bool) -> str:
     knob = row.knob
     flag = "" if knob.flag is None else f"`--{knob.flag or row.name.replace('_', '-')}`"
-    default = "" if row.default in (None, (), False) or row.name == "out" else f"`{row.default}`"
+    default = "" if row.default in (None, (), False) or row.name == "out" or knob.flag is None else f"`{row.default}`"
     return f"| {flag} | {f'`{row.name}`' if python else ''} | {_values(knob)} | {default} | {knob.help} |"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from texgen.knobs import knob
+from texgen.runs.team import ALONE, Team
 
 if TYPE_CHECKING:
     from texgen.diffusion.models import Backbone
@@ -57,6 +58,7 @@ class Common:
     resume: bool = knob(
         False, "Continue an interrupted run of the same options, to the same bytes; begin it where there is none.", kind="flag", everyday=True
     )  # fmt: skip
+    team: Team = knob(ALONE, "Processes that share the work, see `texgen.runs.team.join`; the command line joins torchrun's.", flag=None)  # fmt: skip
     callback: Callable[[Any], None] | None = knob(
         None, "Called with every state of a run, for progress and previews.", flag=None
     )

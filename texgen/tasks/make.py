@@ -15,13 +15,13 @@ from texgen.files.image import Decoded, ImageLike
 from texgen.job import Canvas, Constraints, Job
 from texgen.knobs import check, rows
 from texgen.materials.guides import prepared_guides
-from texgen.materials.maps import Picture, prepared_maps
+from texgen.materials.maps import Map, Picture, prepared_maps
 from texgen.materials.orientation import Orientation
-from texgen.model import Clock, Model, Workplace, followed
+from texgen.model import Clock, Model, Run, Workplace, followed
 from texgen.runs import recipe
 from texgen.runs.folder import RunFolder, agreed_seed, check_folder
 from texgen.runs.interrupt import StopSignals
-from texgen.runs.team import join, own_device
+from texgen.runs.team import own_device
 from texgen.swatch.knobs import Knobs as SwatchKnobs
 from texgen.swatch.model import NAME, SwatchModel
 from texgen.tasks.checks import check_constraints, check_place, shares_of
@@ -65,60 +65,19 @@ def make(request: Request, **options: Any) -> Result:
         OptionError, InputError, ModelError, ResourceError, KeyboardInterrupt: As `texgen.expand`.
         TypeError: An option that there is not.
     """
-    clock, team, size, given = Clock(), join(), size_of(request.size), request.constraints
+    clock, size, given = Clock(), size_of(request.size), request.constraints
     common, knobs = _divided(options, request.task)
     check(common)
     check_constraints(given, common.exemplar_weights is not None)
     knobs.check(size, given)
     folder = None if common.checkpoint is None else Path(common.checkpoint)
-    seed = agreed_seed(common.seed, folder if common.resume else None, team)
-    check_folder(folder, common.resume, team)
-    sources = [*request.sources, *common.exemplars]
-    weights = common.exemplar_weights
-    shares = None if weights is None else tuple(shares_of(weights, len(sources)))
-    exemplars, sizes = prepared(sources, request.maps, common.preparation)
-    maps = []
-    if isinstance(knobs, SwatchKnobs):
-        maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides, request.picture)
-        guides = prepared_guides(knobs.guides, sizes, common.preparation)
-        orientation = None if knobs.orientation is None else Orientation.of(knobs.orientation)
-        given = replace(given, guides=[*given.guides, *guides], orientation=orientation)
-    if given.place is not None:
-        check_place(given.place, Size(*exemplars[0].pixels.shape[:2]), size)
+    seed = agreed_seed(common.seed, folder if common.resume else None, common.team)
+    check_folder(folder, common.resume, common.team)
+    job, sizes = _job(request, size, common, knobs, seed)
     clock.lap("read")
-    job = Job(
-        canvas=Canvas(size, WRAPS[common.tileable]),
-        exemplars=exemplars,
-        shares=shares,
-        constraints=given,
-        maps=maps,
-        seed=seed,
-        bits=common.bits,
-        with_map=common.with_map,
-    )
-    run = _model(common, knobs).begin(job, team)
-    entry = {
-        "task": request.task,
-        "texgen": recipe.package_version("texgen"),
-        **run.entry,
-        "seed": seed,
-        "size": list(size),
-        "tileable": common.tileable,
-        "preset": common.preset,
-        "exemplars": [recipe.picture_entry(s, e.pixels) for s, e in zip(sources, exemplars, strict=True)],
-        "exemplar_weights": None if shares is None else list(shares),
-        "preparation": {
-            **common.preparation,
-            "from": [list(each) for each in sizes],
-            **({} if request.picture is None else {"picture": list(request.picture)}),
-        },
-        "bits": common.bits,
-        **({"maps": {each.name: each.entry() for each in maps}} if maps else {}),
-        **({"guides": [each.entry() for each in given.guides]} if given.guides else {}),
-        **({"orientation": given.orientation.entry()} if given.orientation is not None else {}),
-        **request.notes,
-    }
-    place = team.first(partial(RunFolder, folder, entry), resume=common.resume)
+    run = _model(common, knobs).begin(job, common.team)
+    entry = _entry(request, common, run, job, sizes)
+    place = common.team.first(partial(RunFolder, folder, entry), resume=common.resume)
     with StopSignals() if place.kept else nullcontext(StopSignals()) as stop:
         texture = followed(run, Workplace(place, stop, clock), common.callback)
     return Result(
@@ -131,6 +90,64 @@ def make(request: Request, **options: Any) -> Result:
         maps=texture.maps,
         field=texture.field,
     )
+
+
+def _job(
+    request: Request, size: Size, common: Common, knobs: SwatchKnobs | DiffusionKnobs, seed: int
+) -> tuple[Job, list[tuple[int, int]]]:
+    """What is to be made, of swatches that are read and prepared; and the swatches' own sizes."""
+    given, sources, weights = request.constraints, _sources(request, common), common.exemplar_weights
+    shares = None if weights is None else tuple(shares_of(weights, len(sources)))
+    exemplars, sizes = prepared(sources, request.maps, common.preparation)
+    maps: Sequence[Map] = []
+    if isinstance(knobs, SwatchKnobs):
+        maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides, request.picture)
+        guides = prepared_guides(knobs.guides, sizes, common.preparation)
+        orientation = None if knobs.orientation is None else Orientation.of(knobs.orientation)
+        given = replace(given, guides=[*given.guides, *guides], orientation=orientation)
+    if given.place is not None:
+        check_place(given.place, Size(*exemplars[0].pixels.shape[:2]), size)
+    job = Job(
+        canvas=Canvas(size, WRAPS[common.tileable]),
+        exemplars=exemplars,
+        shares=shares,
+        constraints=given,
+        maps=maps,
+        seed=seed,
+        bits=common.bits,
+        with_map=common.with_map,
+    )
+    return job, sizes
+
+
+def _sources(request: Request, common: Common) -> list[ImageLike | Decoded]:
+    return [*request.sources, *common.exemplars]
+
+
+def _entry(request: Request, common: Common, run: Run, job: Job, sizes: list[tuple[int, int]]) -> dict[str, Any]:
+    """The recipe, but for what the run will tell."""
+    given, sources = job.constraints, _sources(request, common)
+    return {
+        "task": request.task,
+        "texgen": recipe.package_version("texgen"),
+        **run.entry,
+        "seed": job.seed,
+        "size": list(job.canvas.size),
+        "tileable": common.tileable,
+        "preset": common.preset,
+        "exemplars": [recipe.picture_entry(s, e.pixels) for s, e in zip(sources, job.exemplars, strict=True)],
+        "exemplar_weights": None if job.shares is None else list(job.shares),
+        "preparation": {
+            **common.preparation,
+            "from": [list(each) for each in sizes],
+            **({} if request.picture is None else {"picture": list(request.picture)}),
+        },
+        "bits": job.bits,
+        **({"maps": {each.name: each.entry() for each in job.maps}} if job.maps else {}),
+        **({"guides": [each.entry() for each in given.guides]} if given.guides else {}),
+        **({"orientation": given.orientation.entry()} if given.orientation is not None else {}),
+        **request.notes,
+    }
 
 
 def _divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | DiffusionKnobs]:

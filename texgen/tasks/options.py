@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from texgen.files.image import ImageLike
     from texgen.materials.guides import GuideLike
     from texgen.materials.maps import MapLike, Maps
+    from texgen.runs.team import Team
     from texgen.tasks.knobs import ModelLike
     from texgen.tasks.size import Tileable
     from tiling import ScheduleKind, WindowKind
@@ -72,6 +73,7 @@ class Options(TypedDict, total=False):
     guides: Sequence[GuideLike]
     orientation: MapLike | None
     symmetry: str
+    team: Team
     callback: Callable[[Any], None] | None
 
 
