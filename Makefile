@@ -18,7 +18,7 @@ demo: $(VENV)/installed  ## a 1024x1024 tileable texture and its contact sheet
 	$(BIN)/python benchmarks/sheet.py $(SWATCH) out/demo.png -o out/demo_sheet.png
 
 test: $(VENV)/installed  ## the whole suite but the slow tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 slow: $(VENV)/installed  ## the slow tests
 	$(BIN)/python -m pytest -m slow

@@ -40,8 +40,8 @@ def expand(
 ) -> None:
     """Expand SWATCH to a large texture.
 
-    An interrupted or killed run is gone on with by the same command and --resume. `torchrun -m texgen expand ...`
-    shares one canvas among several processes or GPUs.
+    An interrupted or killed run continues with the same command and --resume. `torchrun -m texgen expand ...` shares
+    the canvas of a diffusion model among several processes or GPUs.
     """
     from texgen.tasks.expand import expand as run
 
