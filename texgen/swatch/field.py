@@ -14,12 +14,12 @@ from scipy.ndimage import distance_transform_edt
 
 from texgen.errors import InputError
 from texgen.files.encode import BIG, TIFF_TILE
+from texgen.files.mapped_arrays import release
 from texgen.files.publish import published
 from texgen.materials.holes import COMPARED, MARGIN, faded
 from texgen.materials.maps import turned
 from texgen.swatch import kernels
 from texgen.swatch.atlas import Atlas
-from texgen.swatch.mapped import release
 from tiling import Size
 
 VOTE = 0.5

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from texgen.files.mapped_arrays import release
 from texgen.runs.folder import RunFolder
 from texgen.swatch.bank import Bank
 from texgen.swatch.field import Field, Kept
-from texgen.swatch.mapped import release
 from texgen.swatch.settings import Settings
 from texgen.swatch.setup import Setup
 from texgen.swatch.synthesis import State, Synthesis

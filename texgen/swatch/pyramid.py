@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from texgen.swatch.mapped import release
+from texgen.files.mapped_arrays import release
 
 COARSEST = 20
 """A swatch is halved while its shorter side stays at least this long."""

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from texgen.files.mapped_arrays import release
 from texgen.materials.guides import Guide, strengths_at
-from texgen.swatch.mapped import release
 from texgen.swatch.pyramid import halved, halved_rows, with_edges
 from tiling import Size
 

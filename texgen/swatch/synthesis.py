@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from texgen.files.mapped_arrays import release
 from texgen.files.publish import publish
 from texgen.swatch import kernels
 from texgen.swatch.atlas import MASK
 from texgen.swatch.bank import Bank, Level, nearest_centres
 from texgen.swatch.compiled import is_compiled
 from texgen.swatch.field import Field, Kept, vote_window
-from texgen.swatch.mapped import release
 from texgen.swatch.settings import Settings, at
 from texgen.swatch.starts import AROUND_GIVEN, start_level, starter
 from texgen.swatch.steering import Control, Steering
