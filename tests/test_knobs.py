@@ -9,8 +9,8 @@ import click
 import pytest
 
 from texgen.cli.flags import GROUPS, Option
+from texgen.cli.knobs import Outputs
 from texgen.cli.main import main
-from texgen.cli.outputs import Outputs
 from texgen.cli.page import page
 from texgen.cli.verbs import VERBS, render
 from texgen.diffusion import presets

@@ -1,7 +1,7 @@
 """What may be set: one row an option says its default, range and meaning. Checks, flags and the page of options are made from the rows.
 
-@dataclass(frozen=True)
-class Knobs:
+A row is a field of a frozen dataclass:
+
     steps: int | None = knob(None, "Scheduler steps.", low=1, high=1000)
 """
 
@@ -50,6 +50,11 @@ class Row:
     name: str
     default: Any
     knob: Knob
+
+    @property
+    def flag(self) -> str | None:
+        """On the command line; None where it has none there."""
+        return None if self.knob.flag is None else f"--{self.knob.flag or self.name.replace('_', '-')}"
 
 
 def knob(default: Any, help: str, **about: Any) -> Any:

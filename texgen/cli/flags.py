@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from texgen.cli.knobs import Outputs
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.knobs import Knob, Row, rows
 from texgen.swatch.knobs import Knobs as SwatchKnobs
@@ -142,7 +143,7 @@ class Option(click.Option):
 
     def __init__(self, row: Row, default: Any, **more: Any) -> None:
         knob = row.knob
-        name = f"--{knob.flag or row.name.replace('_', '-')}"
+        name = str(row.flag)
         declared = [f"{name}/--no-{name[2:]}" if knob.kind == "switch" else name, row.name]
         if knob.kind == "flag":
             more |= {"is_flag": True}
@@ -184,34 +185,23 @@ HELP_ALL = click.option(
 )
 
 
-def table_options(outputs: type, starts: Sequence[str], **defaults: Any) -> list[click.Option]:
+def table_options(starts: Sequence[str], **defaults: Any) -> list[click.Option]:
     """The options that all verbs have.
 
     Args:
-        outputs: The table of what is written.
         starts: Where the canvas of this verb may begin.
         defaults: Of this verb, where they differ.
     """
-    found: dict[str, click.Option] = {}
-    for whose, group in (("", outputs), *GROUPS.items()):
-        for row in rows(group):
-            if row.knob.flag is None:
-                continue
-            default = defaults.get(row.name, row.default)
-            required = row.name == "out"
-            if row.name != "start":
-                found[row.name] = Option(row, None if required else default, **({"required": True} if required else {}))
-            elif "start" in found:
-                found["start"].help = f"{found['start'].help} {whose}: {_first_small(row.knob.help)}".replace("`", "")
-            else:
-                found["start"] = Option(row, None)
-                found["start"].type = click.Choice(starts)
-                found["start"].help = f"{whose}: {_first_small(row.knob.help)}".replace("`", "")
+    found = {}
+    for row in rows(Outputs, *GROUPS.values()):
+        if row.flag is not None and row.name != "start":
+            more: dict[str, Any] = {"required": True} if row.name == "out" else {}
+            found[row.name] = Option(row, None if more else defaults.get(row.name, row.default), **more)
+    places = {whose: row for whose, group in GROUPS.items() for row in rows(group) if row.name == "start"}
+    said = " ".join(f"{whose}: {row.knob.help[0].lower()}{row.knob.help[1:]}" for whose, row in places.items())
+    joined = Knob(help=said, choices=tuple(starts))
+    found["start"] = Option(Row("start", None, joined), None)
     return list(found.values())
-
-
-def _first_small(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
@@ -220,17 +210,17 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if source(name) is not click.core.ParameterSource.DEFAULT}
 
 
-def verb(example: str, outputs: type, starts: Sequence[str], **defaults: Any) -> Callable[..., Any]:
+def verb(example: str, starts: Sequence[str], **defaults: Any) -> Callable[..., Any]:
     """A verb of the command line, with the options that all have.
 
     Args:
         example: Of its use.
-        outputs, starts, defaults: See `table_options`.
+        starts, defaults: See `table_options`.
     """
 
     def made(function: Callable[..., Any]) -> click.Command:
         command: click.Command = click.command(cls=Verb, epilog=f"Example: {example}")(HELP_ALL(function))
-        command.params += table_options(outputs, starts, **defaults)
+        command.params += table_options(starts, **defaults)
         return command
 
     return made

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ import click
 import numpy as np
 
 from texgen.cli.flags import given, maps_of
+from texgen.cli.knobs import Outputs
 from texgen.errors import OptionError
 from texgen.files import publish
 from texgen.files.pixels import DTYPES
-from texgen.knobs import knob, rows
+from texgen.knobs import rows
 from texgen.materials.maps import read_map
 from texgen.runs.folder import agreed_seed, unfinished_seed
 from texgen.runs.team import join, own_device
@@ -27,32 +27,11 @@ from texgen.swatch.model import NAME
 from texgen.tasks.result import Result
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outputs:
-    """What is written, and what is said meanwhile."""
-
-    out: Path = knob(Path(), "PNG, TIFF, JPEG or WebP, by suffix.", kind="path", everyday=True)
-    variations: int = knob(
-        1, "Write OUT-1 ... OUT-N, with seeds that count up.", kind="int", low=1, high=1000, everyday=True
-    )
-    save_map: Path | None = knob(
-        None,
-        "A TIFF of where each pixel, of a diffusion model each latent pixel, came from in the swatch.",
-        kind="path",
-    )
-    save_field: Path | None = knob(
-        None, "A TIFF of where all pixels are from, for texgen render (swatch model).", kind="path"
-    )
-    pyramid: bool = knob(False, "Halved levels inside a TIFF, for viewers.", kind="flag")
-    no_metadata: bool = knob(False, "No recipe in the picture and no JSON beside it.", kind="flag")
-    progress: str = knob("auto", "On stderr: a bar, JSON lines or none.", choices=("auto", "bar", "json", "none"))
-
-    @classmethod
-    def parted(cls, values: dict[str, Any]) -> tuple[Outputs, dict[str, Any]]:
-        """The outputs among all values of a command line, and of the others those that were given."""
-        names = {row.name for row in rows(cls)}
-        ours = {name: value for name, value in values.items() if name in names}
-        return cls(**ours), given({name: value for name, value in values.items() if name not in names})
+def _parted(values: dict[str, Any]) -> tuple[Outputs, dict[str, Any]]:
+    """The outputs among all values of a command line, and of the others those that were given."""
+    names = {row.name for row in rows(Outputs)}
+    ours = {name: value for name, value in values.items() if name in names}
+    return Outputs(**ours), given({name: value for name, value in values.items() if name not in names})
 
 
 def make_outputs(run: Callable[..., Result], size: tuple[int, int], **values: Any) -> None:
@@ -63,7 +42,7 @@ def make_outputs(run: Callable[..., Result], size: tuple[int, int], **values: An
         size: Of the result.
         values: Of all options of the command line, given or not.
     """
-    outputs, options = Outputs.parted(values)
+    outputs, options = _parted(values)
     team, bits, model, resume = join(), values["bits"], values["model"], values["resume"]
     targets = _targets(outputs.out, outputs.variations)
     places = [] if outputs.save_map is None else _targets(outputs.save_map, outputs.variations)
@@ -111,7 +90,7 @@ def make_set(swatch: Path, size: int, colours: tuple[int, int], **values: Any) -
 
     for name in given(values).keys() & set(ALONE):
         raise OptionError(f"--{name.replace('_', '-')} does not go with --wang; leave it out.")
-    outputs, options = Outputs.parted(values)
+    outputs, options = _parted(values)
     read, out, resume, dtype = _read(options), outputs.out, values["resume"], DTYPES[values["bits"]]
     folder = _folder(out)
     fresh = values["seed"] is None

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from texgen.cli.flags import GROUPS, Option, type_of
-from texgen.cli.outputs import Outputs
+from texgen.cli.knobs import Outputs
 from texgen.cli.verbs import VERBS
 from texgen.knobs import Knob, Row, rows
 
@@ -42,7 +42,7 @@ def _verb(command: click.Command) -> str:
 
 def _row(row: Row, python: bool) -> str:
     knob = row.knob
-    flag = "" if knob.flag is None else f"`--{knob.flag or row.name.replace('_', '-')}`"
+    flag = "" if row.flag is None else f"`{row.flag}`"
     default = "" if row.default in (None, (), False) or row.name == "out" or knob.flag is None else f"`{row.default}`"
     return f"| {flag} | {f'`{row.name}`' if python else ''} | {_values(knob)} | {default} | {knob.help} |"
 

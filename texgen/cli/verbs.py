@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from texgen.cli.flags import LABELLED, PATH, IntegersType, SizeType, maps_of, type_of, verb
-from texgen.cli.outputs import Outputs, make_outputs, make_set
 from texgen.errors import OptionError
 from texgen.files import image as images
 from texgen.knobs import rows
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 MAPS = next(row for row in rows(Knobs) if row.name == "maps")
 
 
-@verb("texgen expand swatch.png -o texture.png --size 2048 --seed 7", Outputs, (*STARTS, "swatch"))
+@verb("texgen expand swatch.png -o texture.png --size 2048 --seed 7", (*STARTS, "swatch"))
 @click.argument("swatch", type=PATH)
 @click.option("--size", type=SizeType(), default="1024", show_default=True, help="In pixels.")
 @click.option(
@@ -43,6 +42,7 @@ def expand(
     An interrupted or killed run continues with the same command and --resume. `torchrun -m texgen expand ...` shares
     the canvas of a diffusion model among several processes or GPUs.
     """
+    from texgen.cli.outputs import make_outputs, make_set
     from texgen.tasks.expand import expand as run
 
     if wang is None:
@@ -53,7 +53,7 @@ def expand(
         make_set(swatch, size[0], wang, **options)
 
 
-@verb("texgen layout leaves.png --layout plan.png -o laid.png", Outputs, (*STARTS, "swatch", "layout"))
+@verb("texgen layout leaves.png --layout plan.png -o laid.png", (*STARTS, "swatch", "layout"))
 @click.argument("swatch", type=PATH)
 @click.option("--layout", "plan", required=True, type=PATH, help="A rough picture of the result.")
 @click.option("--size", type=SizeType(), help="In pixels; the layout's own by default.")
@@ -68,6 +68,7 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
 
     All options of `texgen expand` hold.
     """
+    from texgen.cli.outputs import make_outputs
     from texgen.tasks.layout import layout as run
 
     wanted = size or images.size(plan)
@@ -76,7 +77,6 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
 
 @verb(
     "texgen paint --swatch grass.png:green --swatch stone.png:gray --target map.png -o painted.png",
-    Outputs,
     (*STARTS, "swatch", "scatter"),
 )
 @click.argument("swatch", type=PATH, required=False)
@@ -112,6 +112,7 @@ def paint(
 
     texgen paint --swatch grass.png:green --swatch stone.png:gray --target map.png -o out.png
     """
+    from texgen.cli.outputs import make_outputs
     from texgen.tasks.paint import paint as run
     from texgen.tasks.paint import target_size
 
@@ -131,30 +132,32 @@ def _mapping(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, Im
     return {label: path for label, path in pairs}  # noqa: C416 (the types widen)
 
 
-@verb("texgen fill wall.png --hole mask.png -o filled.png", Outputs, (*STARTS, "swatch"), tileable="none")
+@verb("texgen fill wall.png --hole mask.png -o filled.png", (*STARTS, "swatch"), tileable="none")
 @click.argument("image", type=PATH)
 @click.option("--hole", required=True, type=PATH, help="Mask of the picture's size: white is filled.")
 @click.option("--swatch", type=PATH, help="What to fill it with; the rest of the picture by default.")
 def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
     """Fill a hole in IMAGE; every other pixel stays as it is."""
+    from texgen.cli.outputs import make_outputs
     from texgen.tasks.fill import fill as run
 
     make_outputs(partial(run, image, hole, swatch), images.size(image), **options)
 
 
-@verb("texgen tile photo.png -o tileable.png", Outputs, (*STARTS, "swatch"))
+@verb("texgen tile photo.png -o tileable.png", (*STARTS, "swatch"))
 @click.argument("image", type=PATH)
 @click.option(
     "--band", type=int, metavar="PX", help="Width remade along each border; a sixteenth of the shorter side by default."
 )
 def tile(image: Path, band: int | None, **options: Any) -> None:
     """Make IMAGE tileable at its own size; only a band along its border changes."""
+    from texgen.cli.outputs import make_outputs
     from texgen.tasks.tile import tile as run
 
     make_outputs(partial(run, image, band), images.size(image), **options)
 
 
-@verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", Outputs, STARTS, tileable="none")
+@verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", STARTS, tileable="none")
 @click.argument("swatch", type=PATH)
 @click.argument("content", type=PATH)
 @click.option("--size", type=SizeType(), help="In pixels; the content's own by default.")
@@ -163,6 +166,7 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
 @click.option("--target", type=PATH, help="Which label is shown where in CONTENT, in the same colours.")
 def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Show the structure of the picture CONTENT in the material of SWATCH."""
+    from texgen.cli.outputs import make_outputs
     from texgen.tasks.transfer import transfer as run
 
     wanted = size or images.size(content)

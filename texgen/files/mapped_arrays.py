@@ -1,8 +1,10 @@
-"""Arrays in mapped files: as large as the disk, while memory holds what is worked on."""
+"""Arrays in mapped files, worked on in bands: as large as the disk, while memory holds a band."""
 
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,3 +18,25 @@ def release(*arrays: np.ndarray) -> None:
         mapped = getattr(array, "_mmap", None)
         if mapped is not None and array.nbytes > LARGE and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)
+
+
+class Band(NamedTuple):
+    """Rows of a picture, and of those around them that a filter looks at, too.
+
+    Attributes:
+        rows: Of the picture.
+        around: The same and up to a margin more on both sides.
+        inner: Where `rows` lie in `around`.
+    """
+
+    rows: slice
+    around: slice
+    inner: slice
+
+
+def bands(height: int, rows: int, margin: int) -> Iterator[Band]:
+    """Bands of a picture from its top to its end."""
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        first, last = max(top - margin, 0), min(bottom + margin, height)
+        yield Band(slice(top, bottom), slice(first, last), slice(top - first, bottom - first))

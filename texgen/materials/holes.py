@@ -6,6 +6,8 @@ from functools import partial
 
 import numpy as np
 
+from texgen.files.mapped_arrays import bands
+
 REACHES = (8.0, 4.0, 2.0, 1.0, 0.6)
 """Deviations in pixels of the Gaussians over which a mismatch fades: what is wide along the rim reaches far, what is fine does not."""
 MARGIN, COMPARED = 48, 24
@@ -48,11 +50,9 @@ def filled_in(image: np.ndarray, mask: np.ndarray, out: np.ndarray | None = None
         out: Where to write it; a new array by default.
     """
     found = np.empty_like(image) if out is None else out
-    for top in range(0, len(image), ROWS):
-        first, bottom = max(top - AROUND, 0), min(top + ROWS, len(image))
-        here = slice(first, bottom + AROUND)
-        weight = mask[here].astype(np.float32)[..., None]
-        found[top:bottom] = _pulled(image[here] * weight, weight)[top - first : bottom - first]
+    for band in bands(len(image), ROWS, AROUND):
+        weight = mask[band.around].astype(np.float32)[..., None]
+        found[band.rows] = _pulled(image[band.around] * weight, weight)[band.inner]
     return found
 
 

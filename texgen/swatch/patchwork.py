@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from texgen.files.mapped_arrays import release
+from texgen.files.mapped_arrays import bands, release
 from texgen.runs.folder import RunFolder
 from texgen.swatch.bank import Bank
 from texgen.swatch.field import Field, Kept
@@ -52,8 +52,7 @@ class Patchwork:
         """The joined field, see `Synthesis.field`."""
         first = next(iter(self.parts.values()))
         joined = np.memmap(first.folder / "joined.field", np.int32, "w+", shape=first.result.shape)
-        for top in range(0, len(joined), BAND):
-            rows = slice(top, top + BAND)
+        for rows in (band.rows for band in bands(len(joined), BAND, 0)):
             for label, part in self.parts.items():
                 here = self.wanted[rows] == label
                 joined[rows][here] = part.result[rows][here]

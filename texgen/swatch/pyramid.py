@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
 import numpy as np
 
-from texgen.files.mapped_arrays import release
+from texgen.files.mapped_arrays import bands, release
 
 COARSEST = 20
 """A swatch is halved while its shorter side stays at least this long."""
@@ -34,28 +31,6 @@ def halved(image: np.ndarray) -> np.ndarray:
         a, b, c, d = (padded.take(range(first, first + image.shape[axis], 2), axis) for first in range(4))
         image = (a + 3 * b + 3 * c + d) * np.float32(0.125)
     return image
-
-
-class Band(NamedTuple):
-    """Rows of a picture, and of those around them that a filter looks at, too.
-
-    Attributes:
-        rows: Of the picture.
-        around: The same and up to a margin more on both sides.
-        inner: Where `rows` lie in `around`.
-    """
-
-    rows: slice
-    around: slice
-    inner: slice
-
-
-def bands(height: int, rows: int, margin: int) -> Iterator[Band]:
-    """Bands of a picture from its top to its end."""
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        first, last = max(top - margin, 0), min(bottom + margin, height)
-        yield Band(slice(top, bottom), slice(first, last), slice(top - first, bottom - first))
 
 
 def halved_rows(image: np.ndarray, top: int, bottom: int) -> np.ndarray:

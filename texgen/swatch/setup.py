@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from texgen.files.image import NONE
-from texgen.files.mapped_arrays import release
+from texgen.files.mapped_arrays import bands, release
 from texgen.job import Job
 from texgen.materials.guides import ROUGH, Guide
 from texgen.materials.holes import ROWS, filled_in
 from texgen.materials.maps import Map
 from texgen.swatch.bank import Material, spread_of
 from texgen.swatch.field import Kept
-from texgen.swatch.pyramid import bands
 from texgen.swatch.steering import Given, Steering
 from texgen.swatch.synthesis import torus_of
 

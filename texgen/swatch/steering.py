@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from texgen.files.mapped_arrays import release
+from texgen.files.mapped_arrays import bands, release
 from texgen.materials.guides import Guide, strengths_at
 from texgen.swatch.pyramid import halved, halved_rows, with_edges
 from tiling import Size
@@ -124,8 +124,7 @@ class Steering:
             self._place(given, pixels, known)
         else:
             finer, finely = self._given(given, level - 1)
-            for top in range(0, size.height, BAND):
-                rows = slice(top, min(top + BAND, size.height))
+            for rows in (band.rows for band in bands(size.height, BAND, 0)):
                 pixels[rows] = halved_rows(finer, rows.start, rows.stop)[:, : size.width]
                 blocks = finely[2 * rows.start : 2 * rows.stop, : 2 * size.width]
                 known[rows] = blocks.reshape(rows.stop - rows.start, 2, size.width, 2).all((1, 3))

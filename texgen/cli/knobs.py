@@ -1,0 +1,29 @@
+"""What may be set on the command line alone: where outputs go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from texgen.knobs import knob
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What is written, and what is said meanwhile."""
+
+    out: Path = knob(Path(), "PNG, TIFF, JPEG or WebP, by suffix.", kind="path", everyday=True)
+    variations: int = knob(
+        1, "Write OUT-1 ... OUT-N, with seeds that count up.", kind="int", low=1, high=1000, everyday=True
+    )
+    save_map: Path | None = knob(
+        None,
+        "A TIFF of where each pixel, of a diffusion model each latent pixel, came from in the swatch.",
+        kind="path",
+    )
+    save_field: Path | None = knob(
+        None, "A TIFF of where all pixels are from, for texgen render (swatch model).", kind="path"
+    )
+    pyramid: bool = knob(False, "Halved levels inside a TIFF, for viewers.", kind="flag")
+    no_metadata: bool = knob(False, "No recipe in the picture and no JSON beside it.", kind="flag")
+    progress: str = knob("auto", "On stderr: a bar, JSON lines or none.", choices=("auto", "bar", "json", "none"))
