@@ -14,23 +14,15 @@ from scipy.ndimage import minimum_filter
 from texgen.files.image import NONE
 from texgen.materials.guides import Guide, strengths_at
 from texgen.materials.maps import Map, turned
-from texgen.swatch import kernels
 from texgen.swatch.atlas import MASK, Atlas, Part, pack
+from texgen.swatch.descriptors import components, described, similar_keys
 from texgen.swatch.pyramid import halved, level_count, with_edges
 from texgen.swatch.repeat import Repeat, repeat_of
 from texgen.swatch.settings import SYMMETRIES
-from texgen.swatch.threads import in_parts
 from tiling import Size, spread_tiles
 
-SAMPLES = 8000
-"""Patches that the principal components are found from."""
-PAIRS = 20_000_000
-"""Pairs of keys compared to find similar ones, at most, a level."""
-APART = 2
 MOST_PIXELS, WINDOW_SIDE = 1_200_000, 512
 """Of all swatches that are searched, and side of the windows that larger ones are cut to."""
-WINDOW = 0.9
-"""Standard deviation of a descriptor's window in half patches."""
 
 
 class Source(NamedTuple):
@@ -337,45 +329,6 @@ def sources_of(material: Material) -> list[Source]:
                     np.concatenate(guides, -1) if guides else None,
                 )
             )
-    return found
-
-
-def components(pixels: np.ndarray, centres: np.ndarray, patch: int, dims: int) -> tuple[np.ndarray, np.ndarray]:
-    """Principal components of the windowed patches, (k k C, D), and minus their mean's descriptor, (D,)."""
-    places = np.argwhere(centres)
-    picked = places[np.random.default_rng(0).permutation(len(places))[:SAMPLES]] - patch // 2
-    reach = np.arange(patch)
-    patches = pixels[picked[:, 0, None, None] + reach[:, None], picked[:, 1, None, None] + reach]
-    profile = np.exp(-0.5 * (np.linspace(-1, 1, patch) / WINDOW) ** 2)
-    weight = np.sqrt(np.outer(profile, profile))[..., None].astype(np.float32)
-    flat = (patches * weight).reshape(len(picked), -1).astype(np.float64)
-    mean = flat.mean(0)
-    _, vectors = np.linalg.eigh((flat - mean).T @ (flat - mean) / len(flat))
-    chosen = vectors[:, ::-1][:, :dims]
-    chosen = np.pad(chosen, ((0, 0), (0, dims - chosen.shape[1])))
-    basis = chosen * np.broadcast_to(weight, patches.shape[1:]).reshape(-1, 1)
-    return np.ascontiguousarray(basis, np.float32), (-(mean @ chosen)).astype(np.float32)
-
-
-def described(pixels: np.ndarray, centres: np.ndarray, patch: int, basis: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Descriptors (H, W, D) of all patches, 0 where there is none."""
-    keys = np.zeros((*pixels.shape[:2], basis.shape[1]), np.float32)
-    in_parts(
-        len(pixels), lambda top, bottom: kernels.describe_all(pixels, centres, patch, basis, offset, top, bottom, keys)
-    )
-    return keys
-
-
-def similar_keys(keys: np.ndarray, centres: np.ndarray, alike: int) -> np.ndarray:
-    """For every centre the `alike` most similar ones among as many as can be afforded, packed, (n, alike)."""
-    places = np.argwhere(centres).astype(np.int32)
-    few = min(len(places), max(64, PAIRS // len(places)))
-    others = places[np.sort(np.random.default_rng(0).permutation(len(places))[:few])]
-    found = np.zeros((len(places), alike), np.int32)
-    in_parts(
-        len(places),
-        lambda first, last: kernels.most_similar(keys, places[first:last], others, APART, found[first:last]),
-    )
     return found
 
 

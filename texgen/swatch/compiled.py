@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
+
+TEXTS = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+SOURCES = hashlib.sha256(b"".join(text for text in TEXTS if b"@compiled" in text)).hexdigest()
+"""Of the code that is compiled: a function holds those of other files that it calls, so that its own file does not tell whether it changed."""
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -17,12 +22,19 @@ def compiled(function: Callable[..., Any]) -> Any:
     """
     options: dict[str, Any] = {"nogil": True, "fastmath": True, "boundscheck": False}
     try:
-        return numba.njit(cache=True, **options)(function)
+        found = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no locator: numba found nowhere to put a cache
         return numba.njit(**options)(function)
+    if (cache := _cache(found)) is not None:
+        cache._source_stamp = SOURCES
+    return found
 
 
 def is_compiled(function: Any) -> bool:
     """Whether the next call of a compiled function needs no compiling: it ran in this process, or stands in the cache."""
-    cache = getattr(getattr(function, "_cache", None), "_cache_file", None)
-    return bool(function.overloads) or Path(getattr(cache, "_index_path", "")).is_file()
+    return bool(function.overloads) or Path(getattr(_cache(function), "_index_path", "")).is_file()
+
+
+def _cache(function: Any) -> Any:
+    """Numba's index of a function in the cache; None where there is none."""
+    return getattr(getattr(function, "_cache", None), "_cache_file", None)

@@ -18,12 +18,9 @@ from texgen.files.mapped_arrays import release
 from texgen.files.publish import published
 from texgen.materials.holes import COMPARED, MARGIN, faded
 from texgen.materials.maps import turned
-from texgen.swatch import kernels
-from texgen.swatch.atlas import Atlas
+from texgen.swatch.atlas import MASK, Atlas
+from texgen.swatch.votes import vote_window, voted
 from tiling import Size
-
-VOTE = 0.5
-"""Standard deviation of a patch's weights in a vote, in half patches."""
 
 
 class Kept(NamedTuple):
@@ -67,10 +64,10 @@ class Field:
         """Exemplar, y and x (3, height, width), int32, of every pixel, or of every `step`-th of every `step`-th row; -1 of a picture that is no exemplar."""
         field = np.asarray(self.places)[: self.size.height : step, : self.size.width : step]
         if self.kept is None:
-            return self.atlas.origins()[:, field >> 16, field & kernels.MASK]
+            return self.atlas.origins()[:, field >> 16, field & MASK]
         known = field < 0
         field = np.where(known, 0, field)
-        found = self.atlas.origins()[:, field >> 16, field & kernels.MASK]
+        found = self.atlas.origins()[:, field >> 16, field & MASK]
         found[:, known] = -1
         if self.kept.number < 1 + max(part.exemplar for part in self.atlas.parts):
             rows, columns = np.nonzero(known)
@@ -144,7 +141,7 @@ class Rendering:
         """Rows of the torus; 0 where they are given."""
         values = np.zeros((bottom - top, self.field.places.shape[1], self.sheet.shape[2]), np.float32)
         blended = np.empty(values.shape[:2], np.bool_)
-        kernels.voted(self.field.places, top, bottom, self.sheet, self.weights, self.window, values, blended)
+        voted(self.field.places, top, bottom, self.sheet, self.weights, self.window, values, blended)
         release(self.field.places)
         return values, blended
 
@@ -184,7 +181,7 @@ class Rendering:
         away, (y, x) = distance_transform_edt(known, return_indices=True)
         rows, across = np.ogrid[: known.shape[0], : known.shape[1]]
         nearest = places[y, x]
-        sy, sx = (nearest >> 16) + (rows - y), (nearest & kernels.MASK) + (across - x)
+        sy, sx = (nearest >> 16) + (rows - y), (nearest & MASK) + (across - x)
         comparable = known & (away <= COMPARED) & (sy >= 0) & (sx >= 0)
         comparable &= (sy < len(self.sheet)) & (sx < self.sheet.shape[1])
         comparable[comparable] = self.weights[sy[comparable], sx[comparable]] > 0
@@ -195,9 +192,3 @@ class Rendering:
         values = np.where(known[..., None], given, values + change)
         here = np.s_[MARGIN : len(values) - MARGIN, reach : reach + width]
         return values[here], (blended[:, columns] | moved)[here]
-
-
-def vote_window(side: int) -> np.ndarray:
-    """Weight of each pixel of a patch in a vote, (side, side)."""
-    profile = np.exp(-0.5 * (np.linspace(-1, 1, side) / VOTE) ** 2) if side > 1 else np.ones(1)
-    return np.outer(profile, profile).astype(np.float32)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from texgen.materials.maps import Map
     from texgen.swatch.bank import Bank
     from texgen.swatch.field import Field, Rendering
-    from texgen.swatch.synthesis import State
+    from texgen.swatch.progress import State
 
 NAME = "swatch"
 BAND = 128

@@ -12,9 +12,10 @@ from texgen.files.mapped_arrays import bands, release
 from texgen.runs.folder import RunFolder
 from texgen.swatch.bank import Bank
 from texgen.swatch.field import Field, Kept
+from texgen.swatch.progress import State
 from texgen.swatch.settings import Settings
 from texgen.swatch.setup import Setup
-from texgen.swatch.synthesis import State, Synthesis
+from texgen.swatch.synthesis import Synthesis
 from tiling import Size
 
 BAND = 512

@@ -9,22 +9,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from texgen.files.mapped_arrays import release
 from texgen.files.publish import publish
-from texgen.swatch import kernels
-from texgen.swatch.atlas import MASK
-from texgen.swatch.bank import Bank, Level, nearest_centres
+from texgen.swatch.bank import Bank, Level
+from texgen.swatch.candidates import best_of, copied_share
 from texgen.swatch.compiled import is_compiled
-from texgen.swatch.field import Field, Kept, vote_window
+from texgen.swatch.field import Field, Kept
+from texgen.swatch.progress import Point, State
+from texgen.swatch.refine import leave_given, refine
+from texgen.swatch.search import Keys, Turn, improve
 from texgen.swatch.settings import Settings, at
 from texgen.swatch.starts import AROUND_GIVEN, start_level, starter
 from texgen.swatch.steering import Control, Steering
 from texgen.swatch.threads import cores
-from texgen.swatch.usage import penalties, trust, usage
+from texgen.swatch.usage import counted, penalties, trust, usage
+from texgen.swatch.votes import vote_window
 from tiling import Size, Tile, Wrap, plan_cores
 
 TILE = 64
@@ -37,12 +40,10 @@ FIRST_MEDIAN = 0.05
 """Distance of a patch to its key before the first search, relative to that of two random keys."""
 TRIAL = 2
 """Iterations after which candidates are compared."""
-MEDIAN = 0.7
-"""Of the distances to the keys, relative to their mean."""
 LITTLE = 1 << 20
 """Pixels to be made around given ones, up to which starts of all sizes of pieces are compared."""
-PIECE, MOST_COPIED = 62, 0.3
-"""Side in pixels of a piece that looks copied where it is shown whole, and the share of these a candidate may have."""
+PIECE = 62
+"""Side in pixels of a piece that looks copied where it is shown whole."""
 MARGIN = 32
 """Pixels made and thrown away beyond a border that does not wrap: the field lives on a torus."""
 PROGRESS = "progress.json"
@@ -53,56 +54,6 @@ SAVE_SECONDS = 2
 def torus_of(size: Size, wrap: Wrap) -> Size:
     """The canvas on which a picture of a size is made, from its top left corner on."""
     return Size(size.height + (0 if wrap.y else MARGIN), size.width + (0 if wrap.x else MARGIN))
-
-
-class State(NamedTuple):
-    """Where a synthesis stands.
-
-    Attributes:
-        done, total: Pixels searched so far and in all, the levels' own.
-        level: 0 is full size.
-        iteration: At this level, from 0.
-        stage: `compile` once, where the kernels were not compiled on this machine before, then `search`.
-    """
-
-    done: int
-    total: int
-    level: int
-    iteration: int
-    stage: str = "search"
-
-    @property
-    def unit(self) -> str:
-        """What is counted."""
-        return "px"
-
-    def event(self) -> dict[str, Any]:
-        """What programs that follow the run are told, as JSON."""
-        return self._asdict()
-
-
-@dataclass
-class Point:
-    """How far a level is improved.
-
-    Attributes:
-        median: Distance of a patch to its key, about; the unit of the usage penalty.
-        iteration, band: The next ones.
-        energies: Mean squared distance to the keys before and after each iteration, relative to that of two random keys.
-        sums: Of the iteration in work, see `kernels.improve`.
-    """
-
-    median: float
-    iteration: int = 0
-    band: int = 0
-    energies: list[tuple[float, float]] = field(default_factory=list)
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
-
-    def iterated(self, area: int, spread: float) -> None:
-        """Go on to the next iteration."""
-        self.energies.append((self.sums[0] / area / spread, self.sums[1] / area / spread))
-        self.median = MEDIAN * self.sums[1] / area
-        self.iteration, self.band, self.sums = self.iteration + 1, 0, [0.0, 0.0, 0.0]
 
 
 @dataclass
@@ -150,11 +101,11 @@ class Synthesis:
         work = [self._count(level) * self._size(level).area for level in range(first + 1)]
         tried = trial * self._size(first).area
         total = sum(work) + (candidates - 1) * tried
-        if not is_compiled(kernels.improve):
+        if not is_compiled(improve):
             yield State(0, total, first, 0, "compile")
         with ThreadPoolExecutor(self.workers) as pool:
             yield from self._compared(pool, first, range(candidates), trial, total)
-            best = self.history["chosen"] = _best(self.history["candidates"])
+            best = self.history["chosen"] = best_of(self.history["candidates"])
             done, current = (candidates - 1) * tried, None
             for number in range(first, -1, -1):
                 name = f"candidate-{best}-" if number == first else f"level-{number}-"
@@ -180,7 +131,7 @@ class Synthesis:
             for state in self._improved(pool, level, f"candidate-{candidate}-", point, trial):
                 yield State(candidate * trial * area + state.done, total, first, state.iteration)
             field_ = self._field(f"candidate-{candidate}-{trial % 2}", self._size(first))
-            copied = kernels.copied_share(field_, max(1, min(PIECE >> first, *self._size(first))))
+            copied = copied_share(field_, max(1, min(PIECE >> first, *self._size(first))))
             self.history["candidates"].append(
                 {"energy": point.energies[-1][1] if point.energies else 0.0, "copied": copied}
             )
@@ -198,7 +149,7 @@ class Synthesis:
             point = Point(**self.history["points"][self.history["chosen"]])
         else:
             point = Point(median=FIRST_MEDIAN * level.spread)
-            self._refine(coarse, self._field(name + "0", self._size(number)), level)
+            refine(coarse, self._field(name + "0", self._size(number)), level, self._control(number))
         for state in self._improved(pool, level, name, point, self._count(number)):
             yield State(done + state.done, total, number, state.iteration)
         energies = point.energies or [(0.0, 0.0)]
@@ -237,33 +188,7 @@ class Synthesis:
     def _begin(self, level: Level, start: Callable[[int], np.ndarray], candidate: int) -> None:
         begun = self._field(f"candidate-{candidate}-0", self._size(level.number))
         begun[:] = start(candidate)
-        self._leave_given(begun, level.number)
-
-    def _refine(self, coarse: np.ndarray, fine: np.ndarray, level: Level) -> None:
-        for top in range(0, len(fine), TILE * BAND):
-            kernels.refined(coarse, fine, top, min(top + TILE * BAND, len(fine)), level.nearest)
-            release(coarse, fine)
-        self._relabel(fine, level)
-        self._leave_given(fine, level.number)
-
-    def _relabel(self, current: np.ndarray, level: Level) -> None:
-        """Move keys of a label that is not wanted to the nearest ones of that which is."""
-        wanted = self._control(level.number).labels
-        for label in np.unique(wanted).tolist():
-            nearest = nearest_centres(level.centres & (level.labels == label))
-            for top in range(0, len(current), TILE * BAND):
-                rows = current[top : top + TILE * BAND]
-                wrong = (wanted[top : top + TILE * BAND] == label) & (rows >= 0)
-                shown = rows[wrong]
-                wrong[wrong] = level.labels[shown >> 16, shown & MASK] != label
-                moved = rows[wrong]
-                rows[wrong] = nearest[moved >> 16, moved & MASK]
-
-    def _leave_given(self, current: np.ndarray, number: int) -> None:
-        """Take the coordinates from what is given."""
-        known = self._control(number).known
-        for top in range(0, len(current) if known.size else 0, TILE * BAND):
-            current[top : top + TILE * BAND][known[top : top + TILE * BAND]] = -1
+        leave_given(begun, self._control(level.number))
 
     def _control(self, number: int) -> Control:
         """What steers a scale; that of the last one asked for is kept."""
@@ -305,25 +230,28 @@ class Synthesis:
                 )
 
     def _improve(self, level: Level, old: np.ndarray, new: np.ndarray, point: Point, bands: list[list[Tile]]) -> Any:
-        """`kernels.improve` for one iteration, but for the tiles."""
+        """`search.improve` for one iteration, but for the tiles."""
         number, settings = level.number, self.settings
         weight, balance = at(settings.usage, number), at(settings.balance, number)
         used = np.zeros(level.size, np.float32)
         if weight or balance:
             counts = np.zeros(level.size, np.int64)
             for band in bands:
-                kernels.counted(old, band[0].top, band[-1].bottom, counts)
+                counted(old, band[0].top, band[-1].bottom, counts)
                 release(old)
             used = usage(level, counts)
-        control = self._control(number)
-        return partial(
-            kernels.improve, old, new, pixels=level.pixels, trust=trust(level, used, balance), keys=level.keys,
-            penalty=penalties(level, used, weight * point.median), similar=level.similar, labels=level.labels,
-            wanted=control.labels, guide=control.guide, given=control.given, known=control.known, basis=level.basis, offset=level.offset,
-            window=vote_window(settings.patch), probes=at(settings.probes, number), reach=float(at(settings.reach, number)),
-            seed=np.uint64((self.seed * 1_000_003 + number * 1009 + point.iteration) % 2**64),
-            origin=np.array(self.origin, np.int64) >> number, backward=point.iteration % 2 == 1,
+        keys = Keys(
+            level.pixels, trust(level, used, balance), level.keys, penalties(level, used, weight * point.median), level.similar,
+            level.labels, level.basis, level.offset, vote_window(settings.patch),
         )  # fmt: skip
+        turn = Turn(
+            probes=at(settings.probes, number),
+            reach=float(at(settings.reach, number)),
+            seed=np.uint64((self.seed * 1_000_003 + number * 1009 + point.iteration) % 2**64),
+            origin=np.array(self.origin, np.int64) >> number,
+            backward=point.iteration % 2 == 1,
+        )
+        return partial(improve, old, new, bank=keys, control=self._control(number), turn=turn)
 
     def _field(self, name: str, size: Size) -> np.ndarray:
         """A field on disk: small ones stay in the page cache, large ones need no memory."""
@@ -343,12 +271,6 @@ class Synthesis:
     def _save(self, **state: Any) -> None:
         if self.durable:
             publish(self.folder / PROGRESS, json.dumps({**state, "history": self.history}).encode())
-
-
-def _best(candidates: list[dict[str, float]]) -> int:
-    """Of those that do not copy too much the one of the least energy; if all do, the one that copies least."""
-    order = [(max(c["copied"] - MOST_COPIED, 0.0), c["energy"]) for c in candidates]
-    return order.index(min(order))
 
 
 def _is_near(mask: np.ndarray, tile: Tile, canvas: Size) -> bool:

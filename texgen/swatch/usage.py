@@ -6,10 +6,21 @@ import numpy as np
 
 from texgen.swatch.atlas import MASK
 from texgen.swatch.bank import Level
+from texgen.swatch.compiled import compiled
 
 CAP = 4.0
 """Use beyond this many times the mean costs no more: in flat regions keys are alike, and any of them may serve."""
 BINS = 24
+
+
+@compiled
+def counted(field: np.ndarray, top: int, bottom: int, counts: np.ndarray) -> None:
+    """Add to `counts` (H, W) how often rows `top` to `bottom` show each key."""
+    for y in range(top, bottom):
+        for x in range(field.shape[1]):
+            packed = field[y, x]
+            if packed >= 0:
+                counts[packed >> 16, packed & MASK] += 1
 
 
 def usage(level: Level, counts: np.ndarray) -> np.ndarray:

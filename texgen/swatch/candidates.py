@@ -1,0 +1,37 @@
+"""Which of several starts goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from texgen.swatch.atlas import MASK
+from texgen.swatch.compiled import compiled
+
+MOST_COPIED = 0.3
+"""Share of the pieces that a candidate may show whole."""
+
+
+def best_of(candidates: Sequence[dict[str, float]]) -> int:
+    """Of those that do not copy too much the one of the least energy; if all do, the one that copies least."""
+    order = [(max(c["copied"] - MOST_COPIED, 0.0), c["energy"]) for c in candidates]
+    return order.index(min(order))
+
+
+@compiled
+def copied_share(field: np.ndarray, side: int) -> float:
+    """Share of the squares of `side` inside of a field that show about one piece of the bank: nine points of it, to a pixel."""
+    found = 0
+    rows, columns, step = field.shape[0] - side + 1, field.shape[1] - side + 1, max((side - 1) // 2, 0)
+    for y in range(rows):
+        for x in range(columns):
+            packed = field[y + step, x + step]
+            cy, cx = (packed >> 16) - step, (packed & MASK) - step
+            same = True
+            for point in range(9):
+                i, j = point // 3 * step, point % 3 * step
+                packed = field[y + i, x + j]
+                same = same and abs((packed >> 16) - i - cy) <= 1 and abs((packed & MASK) - j - cx) <= 1
+            found += same
+    return found / (rows * columns)

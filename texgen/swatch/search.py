@@ -1,0 +1,215 @@
+"""Search: every pixel of a field looks for the key of the bank that is nearest to its patch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from texgen.swatch.atlas import MASK
+from texgen.swatch.compiled import compiled
+from texgen.swatch.descriptors import describe, squared
+from texgen.swatch.votes import torn_sums, unpacked, vote, whole
+
+
+class Keys(NamedTuple):
+    """What is searched, in one iteration.
+
+    Attributes:
+        pixels: Of the bank (H, W, C).
+        trust: Weight of each pixel of the bank in a vote (H, W).
+        keys: Descriptors (H, W, D), D a multiple of 8.
+        penalty: What choosing a key costs beside its distance (H, W); infinite where there is none.
+        similar: Packed coordinates of keys that look alike (H, W, S).
+        labels: Of the bank's pixels (H, W).
+        basis, offset: Of the descriptors, (k k C, D) and (D,).
+        window: Weight of each pixel of a patch in a vote (k, k).
+    """
+
+    pixels: np.ndarray
+    trust: np.ndarray
+    keys: np.ndarray
+    penalty: np.ndarray
+    similar: np.ndarray
+    labels: np.ndarray
+    basis: np.ndarray
+    offset: np.ndarray
+    window: np.ndarray
+
+
+class Turn(NamedTuple):
+    """How one iteration goes.
+
+    Attributes:
+        probes: Random keys tried a pixel.
+        reach: Largest distance of a probe in pixels of the bank; halved from probe to probe.
+        seed: Of the probes.
+        origin: (2,), where the random numbers begin: rolled with the canvas, they give the rolled result.
+        backward: Visit pixels from the last to the first.
+    """
+
+    probes: int
+    reach: float
+    seed: np.uint64
+    origin: np.ndarray
+    backward: bool
+
+
+class Sight(NamedTuple):
+    """A tile in work: rows and columns of the keys of its pixels and of those within `halo` of them, which votes depend on, see `votes.torn_sums`; its picture, and the
+    descriptor of one patch."""
+
+    fy: np.ndarray
+    fx: np.ndarray
+    torn: np.ndarray
+    halo: int
+    picture: np.ndarray
+    query: np.ndarray
+
+
+@compiled
+def improve(old, new, tiles, bank, control, turn, sums):
+    """One iteration of the field on some tiles.
+
+    In every tile: the picture is voted from the old field, its patches are described, and each pixel takes the cheapest key among its own, those
+    its four neighbours carry on, keys similar to these, and random probes. Pixels of one tile see each other's new keys, pixels of
+    other tiles are seen as they were: the result depends on neither the order of the tiles nor the number of threads.
+
+    Args:
+        old, new: Fields (h, w), int32; `old` is read, wrapped, `new` is written inside of the tiles.
+        tiles: (n, 4), top, left, bottom, right.
+        bank: `Keys`.
+        control: `steering.Control` of the canvas.
+        turn: `Turn`.
+        sums: (n, 3), written: distances to the old keys, to the new keys, both squared, and the number of changed keys.
+    """
+    halo = bank.window.shape[0] // 2 * 2
+    for t in range(tiles.shape[0]):
+        top, left, bottom, right = tiles[t, 0], tiles[t, 1], tiles[t, 2], tiles[t, 3]
+        height, width = bottom - top, right - left
+        sums[t] = 0
+        if control.known.size > 0 and control.known[top:bottom, left:right].all():
+            new[top:bottom, left:right] = old[top:bottom, left:right]
+            continue
+        fy, fx = unpacked(old, top - halo, left - halo, height + 2 * halo, width + 2 * halo)
+        torn = torn_sums(fy, fx)
+        picture = pictured(fy, fx, torn, top, left, bank, control)
+        sight = Sight(fy, fx, torn, halo, picture, np.empty(bank.keys.shape[2], np.float32))
+        for number in range(height * width):
+            place = height * width - 1 - number if turn.backward else number
+            y, x = place // width, place % width
+            if fy[y + halo, x + halo] < 0:
+                continue
+            row, column = top + y, left + x
+            wanted = np.int64(control.labels[row, column]) if control.labels.size > 0 else np.int64(-1)
+            state = np.uint64(0)
+            if turn.probes > 0:
+                state = scrambled(
+                    turn.seed, (row - turn.origin[0]) % old.shape[0], (column - turn.origin[1]) % old.shape[1]
+                )
+            before, after, changed = settle(sight, y, x, bank, wanted, control.guide.size > 0, turn, state)
+            sums[t, 0] += before
+            sums[t, 1] += after
+            sums[t, 2] += changed
+        for y in range(height):
+            for x in range(width):
+                new[top + y, left + x] = (fy[y + halo, x + halo] << 16) | fx[y + halo, x + halo]
+
+
+@compiled
+def pictured(fy, fx, torn, top, left, bank, control):
+    """The picture of a tile and half a patch around, as it is voted or given, with the guide in its last channels."""
+    r, guides = bank.window.shape[0] // 2, control.guide.shape[2]
+    colours = bank.pixels.shape[2] - guides
+    picture = np.empty((fy.shape[0] - 2 * r, fy.shape[1] - 2 * r, colours + guides), np.float32)
+    for y in range(picture.shape[0]):
+        for x in range(picture.shape[1]):
+            row, column = top - r + y, left - r + x
+            if fy[y + r, x + r] < 0:
+                for c in range(colours):
+                    picture[y, x, c] = control.given[row % control.given.shape[0], column % control.given.shape[1], c]
+            else:
+                vote(fy, fx, torn, y, x, bank.pixels, bank.trust, bank.window, picture[y, x])
+            for c in range(guides):
+                guide = control.guide[row % control.guide.shape[0], column % control.guide.shape[1], c]
+                picture[y, x, colours + c] = guide
+    return picture
+
+
+@compiled
+def settle(sight, y, x, bank, wanted, guided, turn, state):
+    """Give a pixel of a tile the cheapest key; the distances to the old and to the new one, and whether they are two."""
+    side, row, column = bank.window.shape[0], y + sight.halo, x + sight.halo
+    was_y, was_x = np.int64(sight.fy[row, column]), np.int64(sight.fx[row, column])
+    own = bank.penalty[was_y, was_x]
+    if wanted >= 0 and bank.labels[was_y, was_x] != wanted:
+        own = np.float32(np.inf)
+    before = np.float32(0)
+    if guided or not whole(sight.torn, y, x, 2 * side - 1):
+        describe(sight.picture, y, x, side, bank.basis, bank.offset, sight.query)
+        before = squared(sight.query, bank.keys, was_y, was_x, np.float32(np.inf))
+    elif own == 0 and turn.probes == 0:
+        return before, before, False
+    else:  # the patch is the key's, to the last bit
+        for i in range(len(sight.query)):
+            sight.query[i] = bank.keys[was_y, was_x, i]
+    best = carried_on(sight, row, column, bank, wanted, (before + own, before, was_y, was_x))
+    _, after, sight.fy[row, column], sight.fx[row, column] = probed(sight, row, column, bank, wanted, turn, state, best)
+    return before, after, sight.fy[row, column] != was_y or sight.fx[row, column] != was_x
+
+
+@compiled
+def carried_on(sight, y, x, bank, wanted, best):
+    """The best so far, or a cheaper key: one that a neighbour of (y, x) carries on, or one similar to a neighbour's."""
+    for dy, dx in ((-1, 0), (0, -1), (1, 0), (0, 1)):
+        ny, nx = sight.fy[y + dy, x + dx], sight.fx[y + dy, x + dx]
+        if ny < 0:
+            continue
+        best = cheaper(sight, y, x, bank, wanted, ny - dy, nx - dx, best)
+        for s in range(bank.similar.shape[2]):
+            packed = bank.similar[ny, nx, s]
+            best = cheaper(sight, y, x, bank, wanted, (packed >> 16) - dy, (packed & MASK) - dx, best)
+    return best
+
+
+@compiled
+def probed(sight, y, x, bank, wanted, turn, state, best):
+    """The best so far, or a cheaper one of random keys around it."""
+    span = turn.reach
+    for _ in range(turn.probes):
+        state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
+        bits = np.int64(state >> np.uint64(33))
+        cy = best[2] + np.int64(((bits & 0x7FFF) / 16383.5 - 1) * span)
+        cx = best[3] + np.int64((((bits >> 15) & 0x7FFF) / 16383.5 - 1) * span)
+        best = cheaper(sight, y, x, bank, wanted, cy, cx, best)
+        span = max(span * 0.5, 1.0)
+    return best
+
+
+@compiled
+def cheaper(sight, y, x, bank, wanted, cy, cx, best):
+    """Cost, distance and place of the cheaper of the key at (cy, cx) and the best so far. A place outside of the bank, of another label, or that a
+    neighbour of (y, x) has is no key: the same key twice beside itself makes rows of stripes on the finer levels."""
+    fy, fx, keys = sight.fy, sight.fx, bank.keys
+    if (cy == best[2] and cx == best[3]) or cy < 0 or cx < 0 or cy >= keys.shape[0] or cx >= keys.shape[1]:
+        return best
+    if wanted >= 0 and bank.labels[cy, cx] != wanted:
+        return best
+    for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        if fy[y + dy, x + dx] == cy and fx[y + dy, x + dx] == cx:
+            return best
+    extra = bank.penalty[cy, cx]
+    if extra < best[0]:
+        distance = squared(sight.query, keys, cy, cx, best[0] - extra)
+        if distance + extra < best[0]:
+            return distance + extra, distance, cy, cx
+    return best
+
+
+@compiled
+def scrambled(seed, y, x):
+    """A random state for each pixel, by the finaliser of SplitMix64."""
+    z = np.uint64(seed) + np.uint64(y) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(x) * np.uint64(0xD1B54A32D192ED03)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
