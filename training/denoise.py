@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor
 
-from texgen.diffusion.guidance.attention import tapped
+from texgen.diffusion.denoising import Schedule
 from texgen.diffusion.models import Backbone
-from texgen.diffusion.sampling.sample import noised, normal, strength_timesteps
+from texgen.diffusion.sampling.loop import normal
 
 MAX_GAIN, FLAT = 16.0, 1e-6
 STEPS, MOST = 50, 6
@@ -57,18 +56,19 @@ def as_sampled(backbone: Backbone, latents: Tensor, generator: torch.Generator) 
         generator: CPU generator of the strength and the noise.
     """
     count = int(torch.randint(1, MOST + 1, (), generator=generator))
-    timesteps = strength_timesteps(backbone.scheduler, STEPS, count / STEPS)
+    schedule = backbone.schedule(STEPS)
+    timesteps = schedule.last(count / STEPS)
     level = unit_contrast(latents.flatten(2))
     noise = normal(latents.shape, generator).to(latents.device)
-    current = noised(backbone.scheduler, level.raised(latents), noise, timesteps[0])
-    with tapped(backbone.unet, backbone.condition) as tap:
-        return level.lowered(denoised(backbone.scheduler, current, timesteps, tap))
+    current = schedule.noised(level.raised(latents), noise, timesteps[0])
+    with backbone.denoiser() as denoiser:
+        return level.lowered(denoised(schedule, current, timesteps, denoiser))
 
 
 def denoised(
-    scheduler: DDIMScheduler, latents: Tensor, timesteps: Sequence[int], predict: Callable[[Tensor, int], Tensor]
+    schedule: Schedule, latents: Tensor, timesteps: Sequence[int], predict: Callable[[Tensor, int], Tensor]
 ) -> Tensor:
     """Latents (B, C, h, w) taken through falling timesteps; `predict` is given them and the timestep."""
     for timestep in timesteps:
-        latents = scheduler.step(predict(latents, timestep), timestep, latents).prev_sample
+        latents = schedule.step(predict(latents, timestep), timestep, latents)
     return latents

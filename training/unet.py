@@ -12,9 +12,10 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
-from texgen.diffusion.guidance.attention import PairMode, tapped
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from texgen.diffusion.sampling.sample import noised, normal, strength_timesteps
+from texgen.diffusion.models.schedule import DDIMSchedule
+from texgen.diffusion.models.unet import PairMode, tapped
+from texgen.diffusion.sampling.loop import normal
 from training.autoencoder import as_sheet
 from training.crops import Crops, crop, generator_of
 from training.denoise import denoised
@@ -150,15 +151,16 @@ class UNetObjective:
         count, pairs = 6, len(self.held_out) // 2
         latents = self.encoded(torch.cat([self.held_out[:count], self.held_out[pairs : pairs + count]]))
         noise = normal(latents.shape, generator_of(2, 0)).to(latents.device)
-        timesteps = strength_timesteps(self.scheduler, SHEET_STEPS, SHEET_STRENGTH)
-        noisy = noised(self.scheduler, latents[:count], noise[:count], timesteps[0])
+        schedule = DDIMSchedule(self.scheduler, SHEET_STEPS)
+        timesteps = schedule.last(SHEET_STRENGTH)
+        noisy = schedule.noised(latents[:count], noise[:count], timesteps[0])
         with tapped(self.module, self.condition) as tap, tap.pairing("beside"):
 
             def velocity(current: Tensor, timestep: int) -> Tensor:
-                exemplar = noised(self.scheduler, latents[count:], noise[count:], timestep)
+                exemplar = schedule.noised(latents[count:], noise[count:], timestep)
                 return tap(torch.cat([current, exemplar]), timestep)[:count]
 
-            found = denoised(self.scheduler, noisy, timesteps, velocity)
+            found = denoised(schedule, noisy, timesteps, velocity)
         decode = self.autoencoder.decode
         return as_sheet(
             [self.held_out[pairs : pairs + count], *(decode(x).sample for x in (noisy, found, latents[:count]))]
