@@ -18,11 +18,11 @@ STEPS, MOST = 50, 6
 
 
 class Contrast(NamedTuple):
-    """Calm swatches have latents far below the noise they are sampled with; raised, they are like any other.
+    """The latents of calm swatches lie far below the noise they are sampled with; raising their contrast makes them like any other.
 
     Attributes:
         mean: Of the latents, (B, C, 1, 1).
-        gain: What brings them to unit mean square around it, (B, 1, 1, 1); 1 to `MAX_GAIN`, never less.
+        gain: Brings them to unit mean square around it, (B, 1, 1, 1); 1 to `MAX_GAIN`, never less.
     """
 
     mean: Tensor
@@ -46,9 +46,9 @@ def unit_contrast(pooled: Tensor) -> Contrast:
 
 @torch.no_grad()
 def as_sampled(backbone: Backbone, latents: Tensor, generator: torch.Generator) -> Tensor:
-    """Latents as a run of 1 to `MOST` steps leaves them; a decoder trained on them learns to take what is left of the noise.
+    """Latents as a run of 1 to `MOST` steps leaves them; a decoder trained on them learns to remove the noise that is left.
 
-    Calm latents are raised to unit contrast before, and lowered again; no exemplar is read.
+    Calm latents are raised to unit contrast before and lowered after; no exemplar is read.
 
     Args:
         backbone: Its UNet and scheduler are used.

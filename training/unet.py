@@ -58,14 +58,14 @@ def new_unet(channels: int, widths: tuple[int, ...] = (64, 128, 256), seed: int 
 
 @dataclass(frozen=True, kw_only=True)
 class UNetSettings:
-    """What the UNet is trained for.
+    """How the UNet is trained.
 
     Attributes:
         batch: Pairs in a step at the small tile; the large tile gets a quarter.
         side: Small tile, in pixels.
         large_share: Share of steps on tiles of twice the side, the size used for synthesis.
         modes: Shares of steps in which the target reads its own keys and values, the exemplar's, or both.
-        focus: Timesteps below this get `focus_share` of the pairs, the others come from the whole range.
+        focus: Timesteps below this get `focus_share` of the pairs; the others come from the whole range.
         focus_share: See `focus`.
     """
 
@@ -81,8 +81,8 @@ class UNetObjective:
     """The UNet's training, as `training.loop` sees it: v-prediction on both halves of every pair.
 
     Attributes:
-        held_out: Windows (2 * pairs, 3, side, side) in [-1, 1], targets, then exemplars, of the crops' held-out share; of a
-            library too small to have one, of crops that are trained on.
+        held_out: Windows (2 * pairs, 3, side, side) in [-1, 1], targets, then exemplars, of the crops' held-out share; if the
+            library is too small to have one, of training crops.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class UNetObjective:
         return errors.mean(), {f"loss/{mode}": float(errors[:pairs].detach().mean())}
 
     def errors(self, latents: Tensor, timesteps: Tensor, mode: PairMode, generator: torch.Generator) -> Tensor:
-        """As `pair_errors`, of the module as it is."""
+        """As `pair_errors`, of the current module."""
         with tapped(self.module, self.condition) as tap:
             return pair_errors(tap, self.scheduler, latents, timesteps, mode, generator)
 
