@@ -97,7 +97,7 @@ def test_stable_diffusion_starts_from_the_swatch_model(sd, small):
 
 
 def test_sixteen_bits_hold_eight_and_more(mini, swatch):
-    deep, plain = (texgen.expand(swatch, 128, model=mini, seed=1, preset="draft", bits=b) for b in (16, 8))
+    deep, plain = (texgen.expand(swatch, 128, model=mini, seed=1, preset="draft", bit_depth=b) for b in ("16", "8"))
     assert deep.pixels[:].dtype == np.uint16 and len(np.unique(deep.pixels[:])) > 256
     assert np.abs(deep.pixels[:] / 257 - plain.pixels[:].astype(float)).max() <= 0.51
     assert np.abs(np.asarray(deep.image).astype(int) - np.asarray(plain.image)).max() <= 1
@@ -170,7 +170,7 @@ def never(*_):
         ({"lr": 0}, "lr=0 must be"),
         ({"tile_batch": 0}, "tile_batch=0 must be"),
         ({"seed": -1}, "seed=-1 must be"),
-        ({"bits": 12}, "bits=12 must be 8 or 16"),
+        ({"bit_depth": "12"}, "bit_depth='12' is not known; choose one of 8, 16, half, float"),
         ({"memory": 0}, "memory=0 must be"),
         ({"checkpoint_minutes": -1}, "checkpoint_minutes=-1 must be"),
     ],

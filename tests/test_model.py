@@ -12,6 +12,7 @@ import texgen
 from texgen.diffusion import knobs as diffusion
 from texgen.diffusion.model import DiffusionModel
 from texgen.errors import OptionError
+from texgen.files.encoding import Encoding
 from texgen.job import Canvas, Constraints, Job
 from texgen.materials.exemplar import Exemplar
 from texgen.model import Clock, Workplace
@@ -48,7 +49,12 @@ def model(request, sd):
 
 @pytest.fixture
 def job():
-    return Job(canvas=Canvas(Size(128, 144), Wrap(True, True)), exemplars=[Exemplar(swatch_pixels())], seed=3, bits=16)
+    return Job(
+        canvas=Canvas(Size(128, 144), Wrap(True, True)),
+        exemplars=[Exemplar(swatch_pixels())],
+        seed=3,
+        encoding=Encoding("16"),
+    )
 
 
 def test_states_count_up_to_the_texture(model, job):

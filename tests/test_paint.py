@@ -21,7 +21,7 @@ from texgen.diffusion.sampling.spectrum import cross_spectrum, spectrum_matcher
 from texgen.diffusion.sampling.start import scattered
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
-from texgen.files.image import NONE
+from texgen.materials.exemplar import NONE
 from texgen.materials.labels import Target, indexed, label_value, read_values, soft_target
 from tiling import Size, Tile, Wrap
 

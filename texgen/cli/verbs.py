@@ -45,12 +45,13 @@ def expand(
     from texgen.cli.outputs import make_outputs, make_set
     from texgen.tasks.expand import expand as run
 
+    picture = images.read_picture(swatch)
     if wang is None:
-        make_outputs(partial(run, swatch, size, keep=keep), size, **options)
+        make_outputs(partial(run, picture, size, keep=keep), size, [picture], **options)
     elif keep is not None or size[0] != size[1]:
         raise OptionError("--wang makes square tiles and keeps nothing; give --size N, and leave --keep out.")
     else:
-        make_set(swatch, size[0], wang, **options)
+        make_set(picture, size[0], wang, **options)
 
 
 @verb("texgen layout leaves.png --layout plan.png -o laid.png", (*STARTS, "swatch", "layout"))
@@ -71,8 +72,9 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.layout import layout as run
 
-    wanted = size or images.size(plan)
-    make_outputs(partial(run, swatch, plan, wanted), wanted, **options)
+    picture, rough = images.read_picture(swatch), images.read_picture(plan)
+    wanted = size or images.size(rough)
+    make_outputs(partial(run, picture, rough, wanted), wanted, [picture], **options)
 
 
 @verb(
@@ -122,8 +124,12 @@ def paint(
         raise OptionError("give either --target or --weights FILE:LABEL for each label.")
     wanted_map = target if target is not None else _mapping(weights, "--weights")
     wanted = size or target_size(wanted_map)
-    material = swatch if swatch is not None else _mapping(swatches, "--swatch")
-    make_outputs(partial(run, material, wanted_map, labels, wanted), wanted, **options)
+    if swatch is not None:
+        picture = images.read_picture(swatch)
+        make_outputs(partial(run, picture, wanted_map, labels, wanted), wanted, [picture], **options)
+    else:
+        pictures = {label: images.read_picture(path) for label, path in _mapping(swatches, "--swatch").items()}
+        make_outputs(partial(run, pictures, wanted_map, labels, wanted), wanted, [*pictures.values()], **options)
 
 
 def _mapping(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, ImageLike]:
@@ -141,7 +147,9 @@ def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.fill import fill as run
 
-    make_outputs(partial(run, image, hole, swatch), images.size(image), **options)
+    picture = images.read_picture(image)
+    more = [] if swatch is None else [images.read_picture(swatch)]
+    make_outputs(partial(run, picture, hole, *more), images.size(picture), [picture, *more], **options)
 
 
 @verb("texgen tile photo.png -o tileable.png", (*STARTS, "swatch"))
@@ -154,7 +162,8 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.tile import tile as run
 
-    make_outputs(partial(run, image, band), images.size(image), **options)
+    picture = images.read_picture(image)
+    make_outputs(partial(run, picture, band), images.size(picture), [picture], **options)
 
 
 @verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", STARTS, tileable="none")
@@ -169,8 +178,9 @@ def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **option
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.transfer import transfer as run
 
-    wanted = size or images.size(content)
-    make_outputs(partial(run, swatch, content, wanted), wanted, **options)
+    picture, shown = images.read_picture(swatch), images.read_picture(content)
+    wanted = size or images.size(shown)
+    make_outputs(partial(run, picture, shown, wanted), wanted, [picture], **options)
 
 
 @click.command()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.guidance.regional import cell_labels
-from texgen.files.image import NONE
+from texgen.materials.exemplar import NONE
 from tiling import Size, Tile, canvas_size, cut, spread_tiles, tile_size
 
 PHASES = 2

@@ -37,6 +37,11 @@ class DiffusionModel:
         Raises:
             OptionError, InputError, ResourceError: As `texgen.model.Model.begin`.
         """
+        for each in job.exemplars:
+            if each.pixels.shape[2] != 3 or each.pixels.min() < 0 or each.pixels.max() > 1:
+                raise InputError(
+                    "the swatch has transparency, or values outside of 0 to 1, which a diffusion model does not know; use model='swatch'."
+                )
         plan = make_plan(self.model, self.preset, self.knobs, job)
         choose_layers(self.model.attention_layers, plan.guidance.layers)
         _check_labels(job, plan, self.model.factor)

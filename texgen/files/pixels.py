@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from texgen.errors import disk_errors
 
-DTYPES: dict[int, np.dtype[Any]] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}
-
 
 class PixelFile:
     """A picture (height, width, channels) in a plain file, row after row.

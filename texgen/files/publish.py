@@ -20,6 +20,8 @@ import tifffile
 
 from texgen.errors import LockedError, OptionError, disk_errors
 from texgen.files.encode import write_image
+from texgen.files.encoding import DEPTHS as NAMES
+from texgen.files.encoding import PRECISION
 from texgen.files.pixels import Pixels
 
 SUFFIXES = {
@@ -41,15 +43,15 @@ DEPTHS = {
 }
 """What a channel of each format holds."""
 MOST_CHANNELS = {"PNG": 4, "JPEG": 3, "WEBP": 3}
-PICTURES = tuple(suffix for suffix, kind in SUFFIXES.items() if kind != "EXR")
 
 
 def check_target(
     path: Path,
     height: int,
     width: int,
-    suffixes: Sequence[str] = PICTURES,
+    suffixes: Sequence[str] = tuple(SUFFIXES),
     dtype: npt.DTypeLike = np.uint8,
+    channels: int = 3,
     pyramid: bool = False,
 ) -> None:
     """Refuse, before any work, what cannot be written later.
@@ -77,8 +79,24 @@ def check_target(
         raise OptionError(
             f"{path.name}: {kind} holds {' and '.join(DEPTHS[kind])} channels, not {depth.name}; use {', '.join(deep)}."
         )
+    if channels in (2, 4) and kind == "JPEG":
+        raise OptionError(f"{path.name}: a JPEG holds no transparency, which the swatch has; use .png, .webp or .tif.")
     if pyramid and kind != "TIFF":
         raise OptionError(f"{path.name}: only a TIFF can be a pyramid; use .tif.")
+
+
+def fitting_depth(path: Path, own: str) -> str:
+    """The depth nearest to a picture's own that the format of a file holds: the least that loses nothing, else the most there is.
+
+    Example:
+        >>> fitting_depth(Path("wall.jpg"), "16"), fitting_depth(Path("wall.exr"), "8"), fitting_depth(Path("wall.png"), "half")
+        ('8', 'half', '16')
+    """
+    held = DEPTHS.get(SUFFIXES.get(path.suffix.lower(), ""), ("uint8",))
+    if NAMES[own].name in held:
+        return own
+    fitting = sorted((name for name, dtype in NAMES.items() if dtype.name in held), key=PRECISION.__getitem__)
+    return next((name for name in fitting if PRECISION[name] >= PRECISION[own]), fitting[-1])
 
 
 def map_path(path: Path, name: str, dtype: npt.DTypeLike, channels: int) -> Path:
@@ -110,7 +128,7 @@ def check_maps(picture: Path, height: int, width: int, maps: Mapping[str, Pixels
     """
     for name, values in maps.items():
         where = map_path(picture, name, values.dtype, values.shape[2])
-        check_target(where, height, width, suffixes=tuple(SUFFIXES), dtype=values.dtype)
+        check_target(where, height, width, dtype=values.dtype)
 
 
 def save_maps(picture: Path, maps: Mapping[str, Pixels], recipe: dict[str, Any] | None, pyramid: bool = False) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from texgen.errors import InputError, OptionError
-from texgen.files.image import MAX_PIXELS
+from texgen.files.image import read_raw
 
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32)
 MapLike = str | Path | np.ndarray
@@ -25,7 +25,7 @@ def turned(image: np.ndarray, turn: int) -> np.ndarray:
     return np.rot90(image[:, ::-1] if turn >= 4 else image, turn % 4)
 
 
-class Picture(NamedTuple):
+class KeptPicture(NamedTuple):
     """A picture that is kept in part.
 
     Attributes:
@@ -133,7 +133,7 @@ def read_map(source: MapLike, name: str) -> np.ndarray:
     Raises:
         InputError: It cannot be read, or holds what is no number.
     """
-    values = source if isinstance(source, np.ndarray) else _read_file(Path(source))
+    values = read_raw(source)
     if values.ndim == 2:
         values = values[..., None]
     if values.ndim != 3 or values.dtype not in DTYPES or 0 in values.shape:
@@ -148,35 +148,12 @@ def read_map(source: MapLike, name: str) -> np.ndarray:
     return values
 
 
-def _read_file(path: Path) -> np.ndarray:
-    import OpenImageIO as oiio
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file.")
-    config = oiio.ImageSpec()
-    config.attribute("oiio:UnassociatedAlpha", 1)
-    file = oiio.ImageInput.open(str(path), config)
-    if file is None:
-        raise InputError(f"{path}: cannot be read as a map ({oiio.geterror().splitlines()[0] or 'unknown format'}).")
-    try:
-        spec = file.spec()
-        if spec.width * spec.height > MAX_PIXELS:
-            raise InputError(f"{path}: {spec.width}x{spec.height} is too many pixels; at most {MAX_PIXELS} are read.")
-        kind = {"uint8": "uint8", "uint16": "uint16", "half": "half"}.get(str(spec.format), "float")
-        values = file.read_image(kind)
-        if values is None:
-            raise InputError(f"{path}: broken or truncated ({file.geterror()}).")
-    finally:
-        file.close()
-    return np.asarray(values).reshape(spec.height, spec.width, spec.nchannels)
-
-
 def prepared_maps(
     maps: Maps | None,
     raw: Sequence[tuple[int, int]],
     preparation: Mapping[str, Any],
     guides: Sequence[str] = (),
-    picture: Picture | None = None,
+    picture: KeptPicture | None = None,
 ) -> list[Map]:
     """Maps of the exemplars as these are used: cut, turned and resized alike; and of a picture that is kept in part, as they are.
 

@@ -60,6 +60,7 @@ def transfer(
     if (labels is None) != (target is None):
         raise OptionError("labels, the map of the swatch, and target, the map of the content, go together; give both.")
     options.setdefault("tileable", "none")
+    image, content = images.read_picture(image), images.read_picture(content)
     swatch, picture = luminance(image), luminance(content)
     if labels is None or target is None:
         maps, constraints, notes = None, Constraints(), {}

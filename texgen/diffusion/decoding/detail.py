@@ -11,7 +11,7 @@ from torch import Tensor
 
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.exemplar import PHASES, Exemplar
-from texgen.files.image import NONE
+from texgen.materials.exemplar import NONE
 from tiling import Size, Tile, Wrap, bordered, canvas_size, cut, cut_from
 
 FEATHER_PX = 2

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from texgen.diffusion.attention import KeyValue, joined, token_grid, token_labels
-from texgen.files.image import NONE
+from texgen.materials.exemplar import NONE
 from tiling import canvas_size
 
 
