@@ -13,7 +13,7 @@ from processes import team
 
 from texgen.runs.team import ALONE, own_device
 
-OPTIONS = "--size 208x144 --seed 3 --steps 25 --strength 0.12 --iterations 1 --device cpu --checkpoint-minutes 0 --progress json"
+OPTIONS = "--size 208x144 --seed 3 --steps 25 --strength 0.12 --iterations 1 --tile-batch 1 --device cpu --checkpoint-minutes 0 --progress json"
 
 
 def arguments(swatch: Path, model: Path, out: Path, *more: str) -> list[str]:
