@@ -94,8 +94,8 @@ def seam_ratio(image: Tensor, coordinates: Tensor, factor: int = 8) -> float:
 
     Args:
         image: The result.
-        coordinates: (3, h, w) map of the quilt it began with: exemplar number, y, x in exemplar pixels.
-        factor: Pixels of a latent pixel.
+        coordinates: (3, h, w) map of the start: exemplar number, y, x in exemplar pixels.
+        factor: Pixels a side of a latent pixel.
     """
     torn, gradients = [], []
     for picture, where in ((image, coordinates), (image.transpose(-1, -2), coordinates[[0, 2, 1]].transpose(1, 2))):

@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py examples/swatches benchmarks/swatches --out out/quality --preset draft --preset standard
 
-Each `--preset` is a preset name, optionally with options: `standard:strength=0.3,iterations=0`; or a baseline:
+Each `--preset` is a preset name, optionally with options: `standard:start=blocks,symmetry=mirror`; or a baseline:
 `pixel-quilt`, `patches:seconds=20`, `gpnn:seconds=60`.
 """
 
@@ -36,7 +36,7 @@ def swatches(folder: Path) -> list[Path]:
 
 
 def parse(variant: str) -> tuple[str, dict[str, Any]]:
-    """`standard:strength=0.3,start=noise` to a preset name and options."""
+    """`standard:start=blocks,symmetry=mirror` to a preset name and options."""
     name, _, rest = variant.partition(":")
     pairs = [item.split("=", 1) for item in rest.split(",") if item]
     return name, {key: _value(value) for key, value in pairs}

@@ -1,7 +1,7 @@
 """Make the README's pictures with the commands it prints.
 
 python benchmarks/readme_pictures.py presets          # one run per preset at 1024 px, seed 7
-python benchmarks/readme_pictures.py layout           # rough plans and what became of them
+python benchmarks/readme_pictures.py layout           # rough plans and textures laid out like them
 python benchmarks/readme_pictures.py guides           # moss in drawn crevices, shingles and grain along a flow
 python benchmarks/readme_pictures.py paint            # a label map, painted sharply and with soft borders
 python benchmarks/readme_pictures.py fill             # a hole filled, a picture made to tile
@@ -202,7 +202,7 @@ def relief(swatch: np.ndarray) -> np.ndarray:
 
 
 def mapped() -> Image.Image:
-    """The swatch and its normals; a texture and what became of them, both at 100 % across the wrap."""
+    """The swatch and its normals; a texture and its normals, both at 100 % across the wrap."""
     path = SWATCH.with_name("brick_round.jpg")
     with Image.open(path) as swatch:
         colours = np.asarray(swatch.convert("RGB"))
@@ -228,7 +228,7 @@ def lighted() -> Image.Image:
 
 
 def as_lit_and_flattened(swatch: Tensor, **options: Any) -> list[Image.Image]:
-    """1024 px textures of a swatch, as its light is and flattened."""
+    """1024 px textures of a swatch, with its light as it is and flattened."""
     return [texgen.expand(swatch, 1024, seed=7, flatten_light=flatten, **options).image for flatten in (False, True)]
 
 

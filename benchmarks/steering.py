@@ -1,4 +1,4 @@
-"""How well steered textures keep to what was asked: label maps, layouts, guides, holes.
+"""How well steered textures keep to what was asked: label maps, layouts, holes, companion maps; and flattened light.
 
     python benchmarks/steering.py paint [--size 1024x1536] [--preset draft --preset standard:seed=3]
     python benchmarks/steering.py layout
@@ -8,7 +8,7 @@
 
 `paint` paints two and four materials along maps of `regions.py`, one pair of equal mean colour. `layout` follows rough
 plans. `fill` remakes a hole in each swatch, and the border of each. `register` steers by every verb and compares the colours made with the
-normals made. `light` lights swatches unevenly and takes it out again.
+normals made. `light` lights swatches unevenly and removes that light.
 Pictures go to --out.
 """
 

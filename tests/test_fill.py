@@ -56,7 +56,7 @@ def test_filling_in_keeps_what_is_known_and_stays_within_it(height):
 def test_latent_pixels_are_given_where_all_their_pixels_are():
     mask = torch.ones(24, 40, dtype=torch.bool)
     mask[9, 17] = False
-    given = Kept(torch.zeros(1, 3, 24, 40), mask, Tile(4, 8, 28, 48)).cells(Size(6, 8), 8)
+    given = Kept(torch.zeros(1, 3, 24, 40), mask, Tile(4, 8, 28, 48)).latent_mask(Size(6, 8), 8)
     row = [0, 1, 1, 1, 1, 1, 0, 0]
     assert given.int().tolist() == [[0] * 8, [*row[:3], 0, *row[4:]], row, *[[0] * 8] * 3]
 
@@ -150,10 +150,10 @@ def test_maps_of_a_filled_picture_are_filled_with_it_and_rendered_later_alike(pi
     assert np.array_equal(twice.maps["height"][0:192][~hole.numpy()], height[~hole.numpy()])
 
 
-def test_stable_diffusion_fills_too(sd, picture):
+@pytest.mark.parametrize("options", [{"steps": 5, "iterations": 1, "strength": 0.4}, {"steps": 2, "loop": "optimize"}])
+def test_stable_diffusion_fills_too(sd, picture, options):
     hole = disc(192, 256, 30)
-    options = {"seed": 1, "steps": 5, "iterations": 1, "strength": 0.4, "tile_batch": 1}
-    result = texgen.fill(picture, mask_picture(hole), model=sd, **options)
+    result = texgen.fill(picture, mask_picture(hole), model=sd, seed=1, tile_batch=1, **options)
     pixels = np.asarray(result.image)
     assert np.array_equal(pixels[~hole.numpy()], picture[~hole.numpy()])
     assert 0 < result.recipe["tile_steps"] < 2 * 12, "only tiles that touch the hole are worked on"
@@ -201,7 +201,6 @@ def test_a_swatch_kept_in_place_is_unchanged(sd, picture, kind):
         (lambda p: texgen.fill(p, np.zeros_like(p)), InputError, "black everywhere: there is no hole"),
         (lambda p: texgen.fill(p, np.full_like(p, 255)), InputError, "white everywhere: nothing is kept"),
         (lambda p: texgen.fill(p, mask_picture(disc(192, 256, 20)), start="layout", model="mini"), OptionError, "start='layout' needs a layout"),
-        (lambda p: texgen.fill(p, mask_picture(disc(192, 256, 20)), loop="optimize", model="mini"), OptionError, "cannot keep pixels"),
         (lambda p: texgen.tile(p, band=96), OptionError, "band=96 must be from 16 to less than half"),
         (lambda p: texgen.tile(p, tileable="none"), OptionError, "leaves nothing to do"),
         (lambda p: texgen.tile(p[:, :250], model="mini"), OptionError, "width=250 is no multiple of 8"),

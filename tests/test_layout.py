@@ -12,8 +12,8 @@ from PIL import Image
 
 import texgen
 from texgen.cli import main as cli
-from texgen.diffusion.guidance.attention import choose_layers, tapped
 from texgen.diffusion.guidance.content import content_loss
+from texgen.diffusion.guidance.exemplar_keys import choose_layers
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
 
@@ -85,7 +85,7 @@ def test_content_weight_holds_on_to_the_plan(sd, small):
     free, held = (texgen.layout(small, plan, model=sd, content_weight=w, **options) for w in (0.0, 5.0))
     assert held.recipe["guidance"]["content_weight"] == 5.0
     layers = choose_layers(sd.attention_layers)
-    with tapped(sd.unet, sd.condition) as tap, torch.no_grad():
+    with sd.denoiser() as tap, torch.no_grad():
         wanted = tap.features(sd.encode(plan[None]), 1, layers)
         away = [float(content_loss(tap.features(each.latents, 1, layers), wanted)) for each in (free, held)]
     assert away[1] < 0.95 * away[0], (

@@ -12,20 +12,11 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 import texgen
+from texgen.diffusion.attention import KeyValue, attend, token_grid
 from texgen.diffusion.exemplar import encode_exemplar
-from texgen.diffusion.guidance.attention import exemplar_key_values, tapped
 from texgen.diffusion.guidance.distill import ad_loss
-from texgen.diffusion.guidance.regional import (
-    KeyValue,
-    Regions,
-    attend,
-    by_label,
-    cell_labels,
-    clear_labels,
-    middle_labels,
-    token_grid,
-    tokens_of,
-)
+from texgen.diffusion.guidance.exemplar_keys import exemplar_key_values
+from texgen.diffusion.guidance.regional import Regions, by_label, cell_labels, clear_labels, middle_labels, tokens_of
 from texgen.diffusion.sampling.spectrum import cross_spectrum, spectrum_matcher
 from texgen.diffusion.sampling.start import scattered
 from texgen.errors import InputError, OptionError
@@ -177,7 +168,7 @@ def test_one_label_everywhere_is_plain_attention(sd):
     z, e = (torch.randn(1, 4, 16, 16, generator=generator(s)) for s in (1, 2))
     regions = Regions(torch.zeros(1, 1, 16, 16, dtype=torch.uint8), [torch.zeros(16, 16, dtype=torch.uint8)])
     layers = sd.attention_layers[-6:]
-    with tapped(sd.unet, sd.condition) as tap, torch.no_grad():
+    with sd.denoiser() as tap, torch.no_grad():
         features = tap.features(z, 100, layers)
         plain = ad_loss(features, exemplar_key_values(tap, [e], 100, layers))
         masked = ad_loss(features, exemplar_key_values(tap, [e], 100, layers, regions=regions), labels=regions.canvas)
@@ -212,7 +203,7 @@ def test_a_label_that_no_exemplar_shows_is_an_error():
 def test_weights_of_exemplars_scale_their_share_of_the_softmax(sd):
     layers = sd.attention_layers[-1:]
     one, two = (torch.randn(1, 4, 16, 16, generator=generator(s)) for s in (1, 2))
-    with tapped(sd.unet, sd.condition) as tap:
+    with sd.denoiser() as tap:
         plain = exemplar_key_values(tap, [one, two], 10, layers)[layers[0]]
         heavy = exemplar_key_values(tap, [one, two], 10, layers, weights=[1e6, 1.0])[layers[0]]
         alone = exemplar_key_values(tap, [one], 10, layers)[layers[0]]
@@ -256,7 +247,7 @@ def test_a_spectrum_of_some_latent_pixels_is_theirs_and_matching_leaves_the_othe
     both = torch.where(right, 3 * loud, white)
     power = cross_spectrum([both], Wrap(), [right]).diagonal(dim1=2, dim2=3).real.mean()
     assert 8 < float(power) < 10
-    matcher = spectrum_matcher([white], mini.scheduler)
+    matcher = spectrum_matcher([white], mini.schedule(50))
     matched = matcher(both, 0, Wrap(), right)
     assert torch.equal(matched[..., ~right], both[..., ~right])
     assert 0.9 < float(matched[..., right].std()) < 1.5

@@ -17,7 +17,7 @@ from processes import Command, succeeded
 
 import texgen
 from texgen.diffusion.sampling.checkpoint import GENERATIONS, Unfinished
-from texgen.diffusion.sampling.sample import Progress
+from texgen.diffusion.sampling.progress import Progress
 from texgen.errors import OptionError
 from texgen.runs.folder import RunFolder, unfinished_seed
 from tiling import Accumulator, Size, Tile
@@ -100,6 +100,7 @@ def test_a_broken_newest_canvas_falls_back_to_the_one_before(sd, small, unbroken
 
 def test_progress_is_saved_and_loaded_whole(tmp_path):
     progress = Progress(latents=torch.randn(1, 2, 4, 4), index=3)
+    progress.adam = {"step": torch.tensor(3.0), "exp_avg": torch.randn(1, 2, 4, 4)}
     progress.add([Tile(0, 0, 2, 4)], torch.randn(1, 2, 2, 4), (0.5, 0.25), torch.ones(2, 4))
     run = Unfinished(RunFolder(tmp_path / "run", {"seed": 5}, resume=False))
     assert run.progress() is None
@@ -109,6 +110,8 @@ def test_progress_is_saved_and_loaded_whole(tmp_path):
     found = Unfinished(RunFolder(tmp_path / "run", {"seed": 5}, resume=True)).progress()
     assert (found.index, found.batches, found.losses) == (3, 1, (0.5, 0.25))
     assert torch.equal(found.latents, progress.latents) and torch.equal(found.fused.values, progress.fused.values)
+    assert found.adam.keys() == progress.adam.keys()
+    assert all(torch.equal(found.adam[name], each) for name, each in progress.adam.items())
     assert isinstance(found.fused, Accumulator) and found.fused.canvas == Size(4, 4)
     assert unfinished_seed(tmp_path / "run") == 5 and unfinished_seed(tmp_path) is None
 

@@ -22,10 +22,11 @@ from test_cli import run
 import texgen
 from texgen.cli import main as cli
 from texgen.diffusion.decoding.patches import patch_distance
-from texgen.diffusion.guidance.attention import exemplar_key_values, tapped
+from texgen.diffusion.guidance.exemplar_keys import exemplar_key_values
 from texgen.diffusion.models import Backbone
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from texgen.diffusion.sampling.sample import noised, normal, strength_timesteps
+from texgen.diffusion.models.unet import tapped
+from texgen.diffusion.sampling.loop import normal
 from texgen.errors import InputError, OptionError, ResourceError
 from texgen.files import image as images
 from training import command, sources
@@ -293,10 +294,11 @@ def test_what_a_sampler_leaves_is_nearer_to_the_latents_than_its_noise(mini: Bac
         assert torch.equal(left, again)
         generator = generator_of(seed, 0)
         steps = int(torch.randint(1, MOST + 1, (), generator=generator))
-        timestep = strength_timesteps(mini.scheduler, STEPS, steps / STEPS)[0]
+        schedule = mini.schedule(STEPS)
+        timestep = schedule.last(steps / STEPS)[0]
         level = unit_contrast(latents.flatten(2))
         noise = normal(latents.shape, generator)
-        noisy = level.lowered(noised(mini.scheduler, level.raised(latents), noise, timestep))
+        noisy = level.lowered(schedule.noised(level.raised(latents), noise, timestep))
         assert float((left - latents).square().mean()) < 0.98 * float((noisy - latents).square().mean())
 
 

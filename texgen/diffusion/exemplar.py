@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.guidance.regional import cell_labels
-from texgen.diffusion.models import Backbone
 from texgen.files.image import NONE
 from tiling import Size, Tile, canvas_size, cut, spread_tiles, tile_size
 
@@ -91,28 +91,28 @@ class Exemplar:
 
 
 def encode_exemplar(
-    backbone: Backbone, images: Sequence[Tensor], maps: Sequence[Tensor] | None = None, label_count: int = 1
+    model: DenoisingModel, images: Sequence[Tensor], maps: Sequence[Tensor] | None = None, label_count: int = 1
 ) -> Exemplar:
     """Encode prepared swatches at their own scale, 1:1.
 
     Args:
-        backbone: Its autoencoder encodes.
+        model: Its autoencoder encodes.
         images: (1, 3, H, W) in [0, 1] each.
         maps: Labels of their pixels, (H, W) each.
         label_count: Number of labels.
     """
-    factor = backbone.factor
+    factor = model.factor
     sources: list[Source] = []
     for number, image in enumerate(images):
         for top in range(0, factor, factor // PHASES):
             for left in range(0, factor, factor // PHASES):
-                latents = backbone.encode(_whole_cells(image[..., top:, left:], factor)).cpu()
+                latents = model.encode(_whole_cells(image[..., top:, left:], factor)).cpu()
                 sources.append(Source(latents, number, top, left))
     exemplar = Exemplar(
         images=tuple(images), sources=tuple(sources), crops=(), numbers=(), factor=factor,
         maps=None if maps is None else tuple(maps), label_count=label_count,
     )  # fmt: skip
-    return _with_crops(exemplar, backbone.native_tile)
+    return _with_crops(exemplar, model.native_tile)
 
 
 def _with_crops(exemplar: Exemplar, native: Size) -> Exemplar:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from texgen.diffusion.guidance.attention import InjectionMode
+from texgen.diffusion.attention import InjectionMode
 from texgen.errors import OptionError
 from tiling import ScheduleKind, WindowKind
 

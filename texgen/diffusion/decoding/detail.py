@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.exemplar import PHASES, Exemplar
-from texgen.diffusion.models import Backbone
 from texgen.files.image import NONE
 from tiling import Size, Tile, Wrap, bordered, canvas_size, cut, cut_from
 
@@ -93,12 +93,12 @@ def _feathered(factor: int, feather: int) -> Tensor:
     return torch.cat([ramp, torch.ones(factor - 2 * feather), ramp.flip(0)])
 
 
-def exemplar_residuals(backbone: Backbone, exemplar: Exemplar) -> tuple[Tensor, ...]:
+def exemplar_residuals(model: DenoisingModel, exemplar: Exemplar) -> tuple[Tensor, ...]:
     """What the autoencoder loses on each exemplar at each pixel phase, (3, H, W) each; zero where no cell reaches."""
     residuals = []
     for source in exemplar.sources:
         image = exemplar.images[source.exemplar]
-        decoded = backbone.decode(source.latents).cpu()
+        decoded = model.decode(source.latents).cpu()
         area = (
             ...,
             slice(source.top_px, source.top_px + decoded.shape[-2]),
@@ -115,7 +115,7 @@ def _by_source(exemplar: Exemplar) -> tuple[Tensor, ...]:
 
 
 def find_detail(
-    backbone: Backbone,
+    model: DenoisingModel,
     exemplar: Exemplar,
     latents: Tensor,
     coordinates: Tensor | None,
@@ -131,7 +131,7 @@ def find_detail(
     the swatch's own variance plus `GRAIN`, a tenth of a latent's usual one, which a network leaves on the calmest swatch.
 
     Args:
-        backbone: Decodes the exemplar.
+        model: Decodes the exemplar.
         exemplar: Where detail comes from.
         latents: The finished canvas (1, C, h, w).
         coordinates: The start's map (3, h, w), or None for a canvas that began as noise.
@@ -165,7 +165,7 @@ def find_detail(
     return Detail(
         coordinates=table.coordinates(best, exemplar.factor).view(3, *canvas),
         weight=torch.exp(-0.5 * (relative / TRUST) ** 2).view(*canvas),
-        images=_by_source(exemplar) if replacing else exemplar_residuals(backbone, exemplar),
+        images=_by_source(exemplar) if replacing else exemplar_residuals(model, exemplar),
         replacing=replacing,
         factor=exemplar.factor,
         wrap=wrap,
