@@ -46,7 +46,7 @@ def test_a_standard_run_has_the_size_the_seams_and_the_recipe(mini, stationary):
 
 
 def test_the_same_seed_gives_the_same_bytes_and_presets_differ(mini, swatch, tmp_path):
-    one, two = (texgen.expand(swatch, 128, model=mini, seed=3, **QUICK) for _ in range(2))
+    one, two = (texgen.expand(swatch, 128, model=mini, seed=3, tile_batch=1, **QUICK) for _ in range(2))
     draft = texgen.expand(swatch, 128, model=mini, seed=3, preset="draft")
     for name, result in (("one", one), ("two", two), ("draft", draft)):
         result.save(tmp_path / f"{name}.png")
@@ -74,6 +74,7 @@ def test_a_start_of_noise_is_the_published_way(sd, small):
         tile_overlap=112,
         steps=1,
         iterations=1,
+        tile_batch=1,
     )
     assert result.recipe["strength"] == 1.0 and result.recipe["steps_run"] == 1 and result.coordinates is None
     assert result.recipe["tile_overlap"] == [14, 14]
@@ -82,12 +83,13 @@ def test_a_start_of_noise_is_the_published_way(sd, small):
 
 
 def test_a_stable_diffusion_model_runs_the_same_path(sd, small):
-    result = texgen.expand(small, (128, 144), model=sd, seed=1, steps=5, strength=0.4, iterations=1, inject="beside")
+    options = {"seed": 1, "steps": 5, "strength": 0.4, "iterations": 1, "inject": "beside"}
+    result = texgen.expand(small, (128, 144), model=sd, **options)
     assert result.recipe["model"] == "tiny-sd" and result.recipe["ad_iterations"] == result.recipe["tile_steps"] > 0
 
 
 def test_stable_diffusion_starts_from_the_swatch_model(sd, small):
-    options = {"model": sd, "seed": 1, "steps": 2, "iterations": 1, "strength": 0.5}
+    options = {"model": sd, "seed": 1, "steps": 2, "iterations": 1, "strength": 0.5, "tile_batch": 1}
     begun = texgen.expand(small, (128, 144), with_map=True, **options)
     assert begun.recipe["start"] == "swatch" and begun.coordinates.shape == (3, 16, 18)
     assert torch.equal(begun.latents, texgen.expand(small, (128, 144), **options).latents)
@@ -110,7 +112,7 @@ def test_several_exemplars_and_a_prepared_one(mini, swatch, small):
     first, second = result.recipe["exemplars"]
     assert (first["name"], first["width"], first["height"]) == ("roof_shingles.jpg", 128, 96)
     assert (second["name"], second["width"]) == ("small.png", 64)
-    assert set(result.coordinates[0].unique().tolist()) <= {0, 1}
+    assert set(result.coordinates[0].unique().tolist()) == {0, 1}
 
 
 def test_the_smallest_swatch_works(mini, small):
@@ -136,7 +138,7 @@ def test_every_format_holds_picture_and_recipe(mini, swatch, tmp_path, suffix):
     assert json.loads(text) == json.loads(json.dumps(result.recipe))
     sidecar = json.loads(path.with_name(path.name + ".json").read_text())
     assert sidecar["seed"] == 5 and sidecar["timings"]
-    assert str(tmp_path) not in text
+    assert swatch.name in text and str(swatch.parent) not in text
     assert not list(tmp_path.glob(".*"))
 
 

@@ -68,14 +68,17 @@ def test_exif_rotation_is_applied(tmp_path):
     exif[0x0112] = 6
     path = tmp_path / "turned.png"
     gradient().save(path, exif=exif)
-    assert images.read(path).shape == (1, 3, 80, 96)
+    np.testing.assert_array_equal(images.to_integers(images.read(path)), np.rot90(np.asarray(gradient()), -1))
 
 
 def test_an_embedded_profile_is_converted_to_srgb(tmp_path):
-    path = tmp_path / "profile.png"
-    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    gradient().save(path, icc_profile=lab)
-    assert np.abs(as_integers(images.read_pixels(path)).astype(int) - np.asarray(gradient())).max() <= 1
+    """One of sRGB changes nothing; one that calls sRGB's red blue, and its blue red, swaps the channels."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = srgb.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+    for profile, order in ((srgb, slice(None)), (swapped, slice(None, None, -1))):
+        gradient().save(tmp_path / "profile.png", icc_profile=profile)
+        found = as_integers(images.read_pixels(tmp_path / "profile.png")).astype(int)
+        assert np.abs(found - np.asarray(gradient())[..., order]).max() <= 1
 
 
 def test_an_opaque_alpha_channel_is_dropped_and_another_is_read(tmp_path):

@@ -52,8 +52,12 @@ def loop_of(
     )  # fmt: skip
 
 
+def states(backbone, latents, **options):
+    return sample(loop_of(backbone, latents, **options), Progress(latents=latents))
+
+
 def run(backbone, latents, **options):
-    return list(sample(loop_of(backbone, latents, **options), Progress(latents=latents)))
+    return list(states(backbone, latents, **options))
 
 
 @pytest.mark.parametrize("steps", [3, 10])
@@ -73,9 +77,8 @@ def test_without_iterations_one_tile_equals_diffusers_ddim(sd, steps):
 @pytest.mark.parametrize("inject", [None, "beside"])
 def test_another_tile_batch_gives_the_same_latents_after_a_step(sd, inject):
     z = canvas(sd, 24, 40)
-    results = [
-        run(sd, z, guidance=Guidance(iterations=1, inject=inject), steps=4, tile_batch=b)[0].latents for b in (1, 2, 4)
-    ]
+    guidance = Guidance(iterations=1, inject=inject)
+    results = [next(states(sd, z, guidance=guidance, tile_batch=b)).latents for b in (1, 2, 4)]
     for other in results[1:]:
         difference = (results[0] - other).abs()
         # Adam's first update is lr * sign(gradient): where a gradient is zero but for rounding, its sign is chance.
@@ -84,8 +87,9 @@ def test_another_tile_batch_gives_the_same_latents_after_a_step(sd, inject):
 
 
 def test_the_same_seed_gives_the_same_latents_and_another_seed_others(sd):
-    z = canvas(sd, 16, 32)
-    first, second, other = (run(sd, z, guidance=Guidance(iterations=1), seed=s)[-1].latents for s in (1, 1, 2))
+    z, plans = canvas(sd, 16, 32), [[Tile(0, 0, 16, 16), Tile(0, 16, 16, 32)]] * 4
+    one = Guidance(iterations=1)
+    first, second, other = (run(sd, z, guidance=one, plans=plans, seed=s)[-1].latents for s in (1, 1, 2))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
 
@@ -119,9 +123,9 @@ def test_one_iteration_moves_no_latent_further_than_the_learning_rate(sd):
 
 
 def test_start_time_limits_ad_to_small_timesteps(sd):
-    states = run(sd, canvas(sd), guidance=Guidance(iterations=1, start_time=400), steps=5)
-    assert [s.iterations for s in states] == [int(s.timestep < 400) for s in states]
-    assert {s.iterations for s in states} == {0, 1}
+    seen = run(sd, canvas(sd), guidance=Guidance(iterations=1, start_time=400), steps=5)
+    assert [s.iterations for s in seen] == [int(s.timestep < 400) for s in seen]
+    assert {s.iterations for s in seen} == {0, 1}
 
 
 def test_strength_runs_the_last_part_of_the_steps(sd):
@@ -144,9 +148,10 @@ def test_content_weight_keeps_the_result_nearer_to_the_content(sd):
     layers = choose_layers(sd.attention_layers)
 
     def distance(weight):
-        states = run(sd, z, guidance=Guidance(iterations=3, content_weight=weight), content=content, steps=4)
+        guidance, whole = Guidance(iterations=3, content_weight=weight), [[Tile(0, 0, 16, 16)]] * 4
+        found = run(sd, z, guidance=guidance, content=content, plans=whole)[-1].latents
         with sd.denoiser() as tap, torch.no_grad():
-            a, b = (tap.features(x, 0, layers) for x in (states[-1].latents, content))
+            a, b = (tap.features(x, 0, layers) for x in (found, content))
         return sum(float((a[n].query - b[n].query).abs().mean()) for n in layers)
 
     assert distance(5.0) < distance(0.0)
@@ -197,15 +202,17 @@ def test_a_tile_of_nan_is_an_error_that_names_it(sd):
 def test_exemplar_keys_that_overflow_in_half_precision_are_read_again_in_float32(sd):
     """A loss that is not a number would pass for a finished step: the sign of its gradient is 0."""
     options = {"guidance": Guidance(iterations=1), "steps": 1, "exemplars": [canvas(sd, 24, 16, seed=42) * 0.5]}
-    rough = in_bfloat16(sd)
+    rough, overflows = in_bfloat16(sd), []
 
     def overflow(_module, _inputs, output):
-        of_exemplar = output.shape[1] % 3 == 0
-        return output * float("nan") if of_exemplar and output.dtype == torch.bfloat16 else output
+        if output.shape[1] % 3 or output.dtype != torch.bfloat16:
+            return output
+        overflows.append(output)  # of the exemplar
+        return output * float("nan")
 
     rough.unet.get_submodule(choose_layers(sd.attention_layers)[0]).to_k.register_forward_hook(overflow)
     exact, rescued = (run(each, canvas(sd), **options)[-1] for each in (sd, rough))
-    assert rescued.losses == pytest.approx(exact.losses, rel=1e-2)
+    assert overflows and rescued.losses == pytest.approx(exact.losses, rel=1e-2)
     assert (rescued.latents - exact.latents).square().mean() < 1e-3 * exact.latents.square().mean()
 
 
@@ -218,8 +225,8 @@ def test_exemplars_that_are_not_numbers_are_an_error_of_both_loops(sd):
 
 
 def test_optimisation_lowers_the_loss_and_keeps_one_optimiser(sd):
-    z, guidance = canvas(sd, 24, 24), Guidance(lr=0.05)
-    plans = list(rolled_schedule(Size(24, 24), Size(16, 16), Wrap(True, True), 20, seed=0))
+    z, guidance = canvas(sd, 16, 24), Guidance(lr=0.05)
+    plans = list(rolled_schedule(Size(16, 24), Size(16, 16), Wrap(True, True), 20, seed=0))
     exemplars = [canvas(sd, seed=4) * 0.5]
 
     def loss(latents):
@@ -228,14 +235,16 @@ def test_optimisation_lowers_the_loss_and_keeps_one_optimiser(sd):
         return next(optimize(loop, Progress(latents=part))).losses[0]
 
     loop = loop_of(sd, z, guidance=guidance, steps=20, plans=plans, window="ones", exemplars=exemplars)
-    states = list(optimize(loop, Progress(latents=z)))
-    assert len(states) == 20
-    assert loss(states[-1].latents) < 0.9 * loss(z)
-    assert torch.equal(z, canvas(sd, 24, 24)), "the start is not changed in place"
+    moved = [step.latents.clone() for step in optimize(loop, Progress(latents=z))]
+    assert len(moved) == 20
+    assert loss(moved[-1]) < 0.9 * loss(z)
+    stride = (moved[-1] - moved[-2]).abs().median()
+    assert stride < 0.8 * 0.05, "a new optimiser's first step is the whole learning rate"
+    assert torch.equal(z, canvas(sd, 16, 24)), "the start is not changed in place"
 
 
 def test_optimisation_continues_from_any_step_to_the_same_bytes(sd):
-    z = canvas(sd, 24, 24)
+    z = canvas(sd, 16, 24)
     loop = loop_of(sd, z, guidance=Guidance(lr=0.05), steps=6)
     whole = list(optimize(loop, Progress(latents=z)))[-1].latents
     progress = Progress(latents=z)
@@ -252,3 +261,5 @@ def test_optimisation_does_not_depend_on_the_tile_batch(sd):
         for b in (1, 4)
     )  # fmt: skip
     assert one.losses[0] == pytest.approx(four.losses[0], rel=1e-4)
+    assert ((one.latents - four.latents).abs() > 1e-4).float().mean() < 1e-3, "but for signs of gradients near zero"
+    assert not torch.equal(one.latents, z)

@@ -15,7 +15,7 @@ from texgen.runs.team import ALONE, own_device
 
 SAMPLED = ("--steps", "25", "--strength", "0.12", "--iterations", "1")
 OPTIMIZED = ("--steps", "3", "--loop", "optimize")
-OPTIONS = "--size 208x144 --seed 3 --device cpu --checkpoint-minutes 0 --progress json"
+OPTIONS = "--size 208x144 --seed 3 --tile-batch 1 --device cpu --checkpoint-minutes 0 --progress json"
 
 
 def arguments(swatch: Path, model: Path, out: Path, *more: str) -> list[str]:

@@ -162,7 +162,7 @@ def test_a_tuned_decoder_is_kept_by_what_it_depends_on_and_the_result_is_the_sam
     again = np.asarray(texgen.expand(small, seed=1, **options).image)
     texgen.expand(small, seed=2, **options)
     assert np.array_equal(first, again) and np.array_equal(first, fresh)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
         texgen.expand(small, seed=1, **{**options, "tune_decoder": 3})
 
 
@@ -173,6 +173,8 @@ def test_the_cache_keeps_the_newest_and_makes_anew_what_is_broken(tmp_path, monk
         for age, path in enumerate(sorted(tmp_path.iterdir(), key=lambda p: -p.stat().st_mtime)):
             os.utime(path, (1e9 - age, 1e9 - age))
     assert len(list(tmp_path.iterdir())) == CACHED
+    kept = [cached([number], lambda: {"a": torch.zeros(1)})["a"].item() for number in (CACHED + 2, 3, 2)]
+    assert kept == [1, 1, 0], "the newest are kept, the oldest made anew"
     for path in tmp_path.iterdir():
         path.write_bytes(b"broken")
     assert cached([CACHED + 2], lambda: {"a": torch.zeros(1)})["a"].item() == 0
