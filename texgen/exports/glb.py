@@ -37,6 +37,8 @@ def write(path: Path, plan: Plan) -> None:
         OptionError: More than the format holds, 4 GiB.
     """
     arrays = plane(*plan.extent, metric=plan.size_m is not None)
+    if "normal" not in plan.maps:
+        del arrays["TANGENT"]
     textures = [path.with_name(texture.file) for texture in plan.textures]
     lengths = [array.nbytes for array in arrays.values()] + [texture.stat().st_size for texture in textures]
     offsets = np.cumsum([0, *(_padded(length) for length in lengths)]).tolist()

@@ -39,6 +39,10 @@ class Source:
     high: float = 1.0
     flipped: bool = False
 
+    def span(self, dtype: npt.DTypeLike) -> tuple[float, float]:
+        """What 0 and 1 stand for in a texture of a dtype."""
+        return (self.low, self.high) if np.dtype(dtype).kind == "u" else (0.0, 1.0)
+
     def rows(self, top: int, bottom: int, dtype: np.dtype[Any]) -> np.ndarray:
         """Rows (n, width, 3) for a texture of a dtype, float32; 0 to 1 unless that is of floats."""
         rows = self.pixels[top:bottom]
@@ -49,8 +53,9 @@ class Source:
             raise InputError(f"rows {top} to {bottom - 1} of a map hold NaN or infinite values.")
         elif self.kind == "color":
             values = encoded(values)
-        elif dtype.kind == "u":
-            values = (values - np.float32(self.low)) / np.float32(self.high - self.low)
+        else:
+            low, high = self.span(dtype)
+            values = (values - np.float32(low)) / np.float32(high - low)
         if self.kind == "normal" and (self.flipped or rows.dtype != dtype):
             values = unit(values, self.flipped)
         return values

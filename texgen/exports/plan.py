@@ -134,7 +134,7 @@ def planned(
     textures, left_out = [], []
     for output in profile.outputs:
         channels = [Channel.of(text) for text in output.channels]
-        if not any(channel.map in maps for channel in channels):
+        if not any(channel.map in maps and not channel.optional for channel in channels):
             left_out.append(output.name)
             continue
         kept = tuple(channel for channel in channels if channel.map in maps or not channel.optional)

@@ -56,7 +56,8 @@ class Output:
 
     Attributes:
         name: Takes the place of `{map}` in the file's name.
-        channels: What each holds, see `Channel.of`. The texture is left out where the material has none of the maps.
+        channels: What each holds, see `Channel.of`. The texture is left out where the material has none of the maps
+            that are not optional.
         dtype: Of the file: an integer type for PNG, a float type for EXR.
         space: `srgb` for colours, `linear` for data.
     """
@@ -152,7 +153,7 @@ PROFILES = {
         template="T_{name}_{map}",
         normal="dx",
         cap=8192,
-        cap_reason="the largest that Unreal streams with its default settings",
+        cap_reason="practical in Unreal, which ends at 16384",
         outputs=(
             Output("BC", COLOR, "uint8", "srgb"),
             Output("N", NORMAL),
@@ -193,7 +194,7 @@ PROFILES = {
         engine="Godot 4 (ORMMaterial3D)",
         template="{name}_{map}",
         cap=16384,
-        cap_reason="the largest image of Godot",
+        cap_reason="the largest texture of most GPUs",
         outputs=(
             Output("albedo", COLOR_ALPHA, "uint8", "srgb"),
             Output("normal", NORMAL),
@@ -206,7 +207,7 @@ PROFILES = {
         engine="glTF 2.0, three.js, viewers",
         template="{name}_{map}",
         cap=8192,
-        cap_reason="the largest texture that most browsers show",
+        cap_reason="the largest texture of many phones and browsers",
         side_file=".glb",
         embedded=True,
         outputs=(

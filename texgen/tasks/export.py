@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from texgen.exports import glb, materialx, usd
 from texgen.exports.pack import Packed, Source, sources_of
 from texgen.exports.plan import Plan, Texture, check_positive, planned, width_m
-from texgen.exports.profiles import MISSING, profiles_of
+from texgen.exports.profiles import MISSING, Profile, profiles_of
 from texgen.files.encode import write_image
 from texgen.files.folders import check_folder, published_folder
 from texgen.files.publish import SUFFIXES, save_json
@@ -40,7 +42,8 @@ class Exported:
     def report(self) -> Iterator[str]:
         """A line for each profile: how many files, and what the material lacked."""
         for name, sidecar in self.sidecars.items():
-            said = [f"{len(sidecar['textures'])} textures"]
+            count = len(sidecar["textures"])
+            said = [f"{count} texture{'s' if count > 1 else ''}"]
             constants = {key: value for each in sidecar["textures"] for key, value in each["constants"].items()}
             said += [f"no {map_name}: {value:g} in its place" for map_name, value in sorted(constants.items())]
             said += [f"left out {', '.join(sidecar['left_out'])}"] if sidecar["left_out"] else []
@@ -92,7 +95,7 @@ def export(
         sources = sources_of(material, row.normal)
         plan = planned(
             name, row, material=material.name, size=material.size, maps=sources, template=template, size_m=across,
-            height_m=height_m,
+            height_m=None if height_m is None else height_m * float(np.diff(_span(row, sources))[0]),
         )  # fmt: skip
         jobs[Path(name if len(wanted) > 1 else "")] = plan, sources
     files = [str(place / file) for place, (plan, _) in jobs.items() for file in plan.files]
@@ -149,9 +152,14 @@ def _about(plan: Plan, sources: Mapping[str, Source]) -> dict[str, Any]:
     if "normal" in sources:
         found["normal"] = {"y": "up" if plan.profile.normal == "gl" else "down", "flipped": sources["normal"].flipped}
     if "height" in sources:
-        ranged = [0.0, 1.0] if plan.name == "godot" else [sources["height"].low, sources["height"].high]
-        found["height"] = {"range": ranged, "height_m": plan.height_m}
+        found["height"] = {"range": list(_span(plan.profile, sources)), "height_m": plan.height_m}
     return found
+
+
+def _span(profile: Profile, sources: Mapping[str, Source]) -> tuple[float, float]:
+    """Which heights 0 and 1 stand for in a profile's texture."""
+    dtypes = [output.dtype for output in profile.outputs if "height" in output.channels]
+    return sources["height"].span(dtypes[0]) if dtypes and "height" in sources else (0.0, 1.0)
 
 
 def _hash(path: Path) -> str:
