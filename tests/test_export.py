@@ -12,9 +12,10 @@ from PIL import Image
 from test_cli import run
 
 import texgen
-from texgen.errors import InputError, OptionError
+from texgen.errors import InputError, LockedError, OptionError
 from texgen.exports.page import MARK, table
 from texgen.exports.profiles import PROFILES
+from texgen.files.folders import published_folder
 from texgen.files.rows import PictureRows
 from texgen.materials.material import Material, read_material
 
@@ -116,6 +117,12 @@ def test_a_profile_writes_its_channels_signs_depths_and_names(name, tmp_path):
         values = pixels(tmp_path / "out" / file)
         assert (str(values.dtype), values.shape[2]) == (dtype, np.size(expected)), file
         assert unit(values)[:, 32].mean(0) == pytest.approx(np.atleast_1d(expected), abs=0.3 / 255), file
+
+
+def test_two_exports_to_one_folder_do_not_run_at_once(tmp_path):
+    with published_folder(tmp_path / "out") as part, pytest.raises(LockedError, match="another run"):
+        texgen.export(material(), tmp_path / "out")
+    assert not part.exists() and [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("name", PROFILES)

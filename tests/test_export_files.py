@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from test_export import DX, GL, SIDE, A, R, flat, material, only, pixels, sidecar
 
@@ -148,6 +149,8 @@ def test_rows_of_a_file_are_those_of_the_whole_file(tmp_path):
         assert (rows.shape, rows.dtype) == (whole.shape, whole.dtype)
         for top, bottom in ((20, 64), (0, 7), (5, 5), (0, 200)):
             assert np.array_equal(rows[top:bottom], whole[top:bottom])
+    tifffile.imwrite(tmp_path / "tiled.tif", flat(R, np.uint16)[..., 0], tile=(16, 16))
+    assert np.array_equal(open_map(tmp_path / "tiled.tif", "map")[20:30], flat(R, np.uint16)[20:30])
     with pytest.raises(InputError, match="no such file"):
         PictureRows(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("text")

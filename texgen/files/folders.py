@@ -83,7 +83,7 @@ def _move(part: Path, folder: Path, files: Collection[str]) -> None:
             target.parent.mkdir(exist_ok=True)
             (part / file).rename(target)
             moved.append(target)
-    except OSError:
+    except BaseException:
         for target in moved:
             target.unlink(missing_ok=True)
         raise
