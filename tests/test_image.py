@@ -68,7 +68,7 @@ def test_exif_rotation_is_applied(tmp_path):
     exif[0x0112] = 6
     path = tmp_path / "turned.png"
     gradient().save(path, exif=exif)
-    np.testing.assert_array_equal(images.to_integers(images.read(path)), np.rot90(np.asarray(gradient()), -1))
+    np.testing.assert_array_equal(as_integers(images.read_pixels(path)), np.rot90(np.asarray(gradient()), -1))
 
 
 def test_an_embedded_profile_is_converted_to_srgb(tmp_path):

@@ -12,7 +12,7 @@ from texgen.cli.flags import GROUPS, Option
 from texgen.cli.knobs import Outputs
 from texgen.cli.main import main
 from texgen.cli.page import page
-from texgen.cli.verbs import VERBS, render
+from texgen.cli.verbs import VERBS, export, render
 from texgen.diffusion import presets
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError
@@ -36,7 +36,9 @@ def test_no_row_stands_twice_but_the_start_which_every_model_has():
     assert {name for name in names if names.count(name) > 1} == {"start"}
 
 
-@pytest.mark.parametrize("command", [each for each in VERBS if each is not render], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "command", [each for each in VERBS if each not in (render, export)], ids=lambda each: each.name
+)
 def test_every_flag_of_all_verbs_is_made_from_its_row(command):
     made = {each.name: each for each in command.params if isinstance(each, Option)}
     assert made.keys() == {row.name for row in ALL if row.knob.flag is not None}
@@ -78,16 +80,16 @@ def test_the_defaults_pass_their_own_check():
 @pytest.mark.parametrize("command", VERBS, ids=lambda each: each.name)
 def test_the_short_help_is_shorter_and_the_long_one_shows_every_flag(command, capsys):
     texts = []
-    for flag in ("--help",) if command is render else ("--help", "--help-all"):
+    for flag in ("--help",) if command in (render, export) else ("--help", "--help-all"):
         with pytest.raises(SystemExit) as stop:
             main([str(command.name), flag])
         assert stop.value.code == 0
         texts.append(capsys.readouterr().out)
-    assert command is render or len(texts[0]) < 0.7 * len(texts[1])
+    assert command in (render, export) or len(texts[0]) < 0.7 * len(texts[1])
     options = [option for option in command.params if isinstance(option, click.Option)]
     assert options and all(option.opts[-1] in texts[-1] for option in options)
     assert f"texgen {command.name} " in texts[0], "an example"
-    assert ("--size" in texts[0]) == (command.name not in ("fill", "tile", "render"))
+    assert ("--size " in texts[0]) == (command.name not in ("fill", "tile", "render", "export"))
 
 
 def test_the_page_of_options_is_that_of_the_table():

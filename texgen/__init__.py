@@ -14,6 +14,7 @@ from texgen.errors import InputError, LockedError, ModelError, OptionError, Reso
 if TYPE_CHECKING:
     from texgen.diffusion.models import Backbone, load
     from texgen.tasks.expand import expand
+    from texgen.tasks.export import export
     from texgen.tasks.fill import fill
     from texgen.tasks.layout import layout
     from texgen.tasks.options import Options
@@ -35,6 +36,7 @@ __all__ = [
     "Result",
     "TexgenError",
     "expand",
+    "export",
     "fill",
     "layout",
     "load",
@@ -51,6 +53,7 @@ _LAZY = {
     "Result": "texgen.tasks.result",
     "Options": "texgen.tasks.options",
     "expand": "texgen.tasks.expand",
+    "export": "texgen.tasks.export",
     "fill": "texgen.tasks.fill",
     "layout": "texgen.tasks.layout",
     "paint": "texgen.tasks.paint",

@@ -10,6 +10,7 @@ import click
 
 from texgen.cli.flags import LABELLED, PATH, IntegersType, SizeType, maps_of, type_of, verb
 from texgen.errors import OptionError
+from texgen.exports.profiles import PROFILES
 from texgen.files import image as images
 from texgen.knobs import rows
 from texgen.swatch.knobs import Knobs
@@ -208,4 +209,30 @@ def render(field: Path, out: Path, maps: tuple[tuple[str, Path], ...]) -> None:
     run(field, maps_of(maps)[0], out)
 
 
-VERBS = (expand, layout, paint, fill, tile, transfer, render)
+@click.command(epilog="Example: texgen export wall.png -o Unreal --profile unreal")
+@click.argument("material", type=PATH)
+@click.option(
+    "-o", "--out", required=True, type=PATH, metavar="FOLDER", help="Made if it is not there; never overwrites."
+)
+@click.option(
+    "--profile",
+    multiple=True,
+    metavar="P,P,...",
+    help=f"Engine or library: {', '.join(PROFILES)}; several go to folders of their names. standard by default.",
+)
+@click.option("--size-m", type=float, metavar="METRES", help="Width of the surface that the maps show.")
+@click.option("--texel-density", type=float, metavar="PX_PER_M", help="The same as pixels a metre.")
+@click.option("--height-m", type=float, metavar="METRES", help="What lies between black and white of the height map.")
+@click.option("--template", help="Of the textures' names, such as {name}_{map}_{size}; the profile's own by default.")
+def export(material: Path, out: Path, profile: tuple[str, ...], **options: Any) -> None:
+    """Write the textures of MATERIAL as an engine takes them.
+
+    MATERIAL is one of its pictures, or a folder that holds one material: wall.png, wall_normal.png, wall_height.exr, ...
+    """
+    from texgen.tasks.export import export as run
+
+    for line in run(material, out, profile or "standard", **options).report():
+        click.echo(line, err=True)
+
+
+VERBS = (expand, layout, paint, fill, tile, transfer, render, export)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,14 @@ FORMATS = {"uint8": "uint8", "uint16": "uint16", "float16": "half", "float32": "
 """OpenImageIO's names of depths."""
 
 
-def write_image(path: Path, kind: str, pixels: Pixels, recipe: str | None, pyramid: bool = False) -> None:
+def write_image(
+    path: Path,
+    kind: str,
+    pixels: Pixels,
+    recipe: str | None,
+    pyramid: bool = False,
+    attributes: Mapping[str, str | float] | None = None,
+) -> None:
     """Write a picture; PNG and TIFF a band of rows at a time, so that memory does not grow with it.
 
     Args:
@@ -32,16 +39,17 @@ def write_image(path: Path, kind: str, pixels: Pixels, recipe: str | None, pyram
         pixels: (height, width, channels), of a depth that the kind holds, see `publish.check_target`.
         recipe: Text embedded in the file: PNG text `texgen`, TIFF and EXIF ImageDescription.
         pyramid: Of a TIFF: with halved levels down to `SMALLEST_LEVEL` px as SubIFDs.
+        attributes: Of a PNG or EXR: OpenImageIO's names and values, such as `{"oiio:ColorSpace": "data"}`.
     """
     if kind == "TIFF":
         _write_tiff(path, pixels, recipe, pyramid)
     elif kind in ("PNG", "EXR"):
-        _write_rows(path, kind, pixels, recipe)
+        _write_rows(path, kind, pixels, {**(attributes or {}), **({} if recipe is None else {"texgen": recipe})})
     else:
         _write_whole(path, kind, pixels, recipe)
 
 
-def _write_rows(path: Path, kind: str, pixels: Pixels, recipe: str | None) -> None:
+def _write_rows(path: Path, kind: str, pixels: Pixels, attributes: Mapping[str, str | float]) -> None:
     import OpenImageIO as oiio
 
     height, width, channels = pixels.shape
@@ -51,8 +59,9 @@ def _write_rows(path: Path, kind: str, pixels: Pixels, recipe: str | None) -> No
         spec.attribute("png:compressionLevel", PNG_LEVEL)
     else:
         spec.attribute("compression", "zip")
-    if recipe is not None:
-        spec.attribute("texgen", recipe)
+        spec.attribute("DateTime", "")  # else it is the time of writing, and no two files are the same
+    for name, value in attributes.items():
+        spec.attribute(name, value)
     file = oiio.ImageOutput.create(kind.lower())
     assert file is not None, f"OpenImageIO was built without {kind}"
     written = file.open(str(path), spec)

@@ -199,7 +199,7 @@ def published(path: Path) -> Iterator[Path]:
             yield part
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
-            part.chmod(0o666 & ~_umask())
+            part.chmod(0o666 & ~umask())
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -242,7 +242,8 @@ def _sweep(path: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Rights that new files do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

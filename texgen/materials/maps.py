@@ -14,6 +14,8 @@ import numpy as np
 
 from texgen.errors import InputError, OptionError
 from texgen.files.image import read_raw
+from texgen.files.pixels import Pixels
+from texgen.files.rows import PictureRows
 
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32)
 MapLike = str | Path | np.ndarray
@@ -143,9 +145,22 @@ def read_map(source: MapLike, name: str) -> np.ndarray:
         )
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"map {name}: holds NaN or infinite values.")
-    if name.lower().startswith("normal") and values.shape[2] < 3:
-        raise InputError(f"map {name}: has {values.shape[2]} channels; a map of normals needs 3.")
+    _check_normals(name, values.shape[2])
     return values
+
+
+def open_map(path: Path, name: str) -> Pixels:
+    """As `read_map` of a file, but rows are read when they are asked for, and checked for NaN by whoever uses them."""
+    rows = PictureRows(path)
+    if rows.tiled:
+        return read_map(path, name)
+    _check_normals(name, rows.shape[2])
+    return rows
+
+
+def _check_normals(name: str, channels: int) -> None:
+    if name.lower().startswith("normal") and channels < 3:
+        raise InputError(f"map {name}: has {channels} channels; a map of normals needs 3.")
 
 
 def prepared_maps(
