@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from texgen.tasks.expand import expand
     from texgen.tasks.fill import fill
     from texgen.tasks.layout import layout
+    from texgen.tasks.material import Estimated, material
     from texgen.tasks.options import Options
     from texgen.tasks.paint import paint
     from texgen.tasks.render import render
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backbone",
+    "Estimated",
     "InputError",
     "LockedError",
     "ModelError",
@@ -38,6 +40,7 @@ __all__ = [
     "fill",
     "layout",
     "load",
+    "material",
     "paint",
     "render",
     "tile",
@@ -48,6 +51,8 @@ __all__ = [
 _LAZY = {
     "Backbone": "texgen.diffusion.models",
     "load": "texgen.diffusion.models",
+    "Estimated": "texgen.tasks.material",
+    "material": "texgen.tasks.material",
     "Result": "texgen.tasks.result",
     "Options": "texgen.tasks.options",
     "expand": "texgen.tasks.expand",
