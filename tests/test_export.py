@@ -121,7 +121,7 @@ def test_a_profile_writes_its_channels_signs_depths_and_names(name, tmp_path):
 
 def test_two_exports_to_one_folder_do_not_run_at_once(tmp_path):
     with published_folder(tmp_path / "out") as part, pytest.raises(LockedError, match="another run"):
-        texgen.export(material(), tmp_path / "out")
+        texgen.export(material(), tmp_path / "out", "unreal")
     assert not part.exists() and [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -160,7 +160,7 @@ def test_missing_maps_are_constants_in_packed_textures_and_else_left_out(tmp_pat
         "unity-hdrp: 1 texture; no ao: 1 in its place; no metalness: 0 in its place; left out BaseColorMap, NormalMap, "
         "HeightMap, EmissiveColorMap; no place for opacity"
     )  # fmt: skip
-    texgen.export(only(ao=flat(AO)), tmp_path / "unreal")
+    texgen.export(only(ao=flat(AO)), tmp_path / "unreal", "unreal")
     assert pixels(tmp_path / "unreal" / "T_wall_ORM.png")[0, 0].tolist() == [204, 128, 0]
     with pytest.raises(OptionError, match="wall: has no map that gltf takes, only height"):
         texgen.export(only(height=flat(H)), tmp_path / "none", "gltf")
@@ -190,7 +190,7 @@ def test_nothing_is_overwritten_and_what_else_is_in_the_folder_stays(tmp_path):
     out.mkdir()
     (out / "T_wall_N.png").write_bytes(b"mine")
     with pytest.raises(OptionError, match=r"T_wall_N.png: there already"):
-        texgen.export(material(), out)
+        texgen.export(material(), out, "unreal")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "T_wall_N.png"]
     texgen.export(material(), out, "godot")
     assert len(list(out.iterdir())) == 7 and (out / "T_wall_N.png").read_bytes() == b"mine"
@@ -198,7 +198,7 @@ def test_nothing_is_overwritten_and_what_else_is_in_the_folder_stays(tmp_path):
         texgen.export(material(), out, "godot")
     for bad, words in ((out / "T_wall_N.png", "is a file"), (tmp_path / "no" / "out", "no such folder"), ("/", "root")):
         with pytest.raises(OptionError, match=words):
-            texgen.export(material(), bad)
+            texgen.export(material(), bad, "unreal")
 
 
 def test_a_failed_export_leaves_nothing(tmp_path):
@@ -209,7 +209,7 @@ def test_a_failed_export_leaves_nothing(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (SIDE, SIDE, 3), np.uint8)).save(picture)
     picture.write_bytes(picture.read_bytes()[:6000])
     with pytest.raises(InputError, match="broken or truncated"):
-        texgen.export(picture, tmp_path / "out")
+        texgen.export(picture, tmp_path / "out", "unreal")
     assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
 
 
@@ -235,11 +235,11 @@ def test_the_same_material_gives_the_same_bytes_without_paths(tmp_path):
 )
 def test_a_template_that_makes_no_names_is_refused(template, words, tmp_path):
     with pytest.raises(OptionError, match=words):
-        texgen.export(material(), tmp_path / "out", template=template)
+        texgen.export(material(), tmp_path / "out", "unreal", template=template)
 
 
 def test_a_template_names_the_textures(tmp_path):
-    texgen.export(only(color=flat(COLOR)), tmp_path / "out", template="{map}-{name}.{size}.{height:05d}")
+    texgen.export(only(color=flat(COLOR)), tmp_path / "out", "unreal", template="{map}-{name}.{size}.{height:05d}")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"BC-wall.64x64.00064.png", "wall.json"}
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from texgen.tasks.export import export
     from texgen.tasks.fill import fill
     from texgen.tasks.layout import layout
+    from texgen.tasks.material import Estimated, material
     from texgen.tasks.options import Options
     from texgen.tasks.paint import paint
     from texgen.tasks.render import render
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backbone",
+    "Estimated",
     "InputError",
     "LockedError",
     "ModelError",
@@ -40,6 +42,7 @@ __all__ = [
     "fill",
     "layout",
     "load",
+    "material",
     "paint",
     "render",
     "tile",
@@ -50,6 +53,8 @@ __all__ = [
 _LAZY = {
     "Backbone": "texgen.diffusion.models",
     "load": "texgen.diffusion.models",
+    "Estimated": "texgen.tasks.material",
+    "material": "texgen.tasks.material",
     "Result": "texgen.tasks.result",
     "Options": "texgen.tasks.options",
     "expand": "texgen.tasks.expand",

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from texgen.cli.flags import LABELLED, PATH, IntegersType, SizeType, maps_of, type_of, verb
+from texgen.cli.flags import LABELLED, PATH, IntegersType, SizeType, maps_of, options_of, type_of, verb
+from texgen.cli.knobs import Outputs
 from texgen.errors import OptionError
 from texgen.exports.profiles import PROFILES
 from texgen.files import image as images
 from texgen.knobs import rows
+from texgen.materials.knobs import Knobs as MaterialKnobs
 from texgen.swatch.knobs import Knobs
 from texgen.swatch.settings import STARTS
 
@@ -235,4 +237,24 @@ def export(material: Path, out: Path, profile: tuple[str, ...], **options: Any) 
         click.echo(line, err=True)
 
 
-VERBS = (expand, layout, paint, fill, tile, transfer, render, export)
+@click.command(epilog="Example: texgen material wall.png -o wall.png")
+@click.argument("image", metavar="COLOUR", type=PATH)
+def material(image: Path, out: Path, no_metadata: bool, **options: Any) -> None:
+    """Estimate height, normal, roughness and ambient occlusion from a COLOUR picture.
+
+    Writes OUT_height, OUT_normal, OUT_roughness and OUT_ao beside OUT, which may be COLOUR itself, and OUT.json. Maps that lie beside COLOUR
+    (wall_normal.png beside wall.png) are kept and used. Nothing is overwritten.
+    """
+    from texgen.tasks.material import material as run
+
+    made = run(image, out, metadata=not no_metadata, **options)
+    click.echo(
+        f"{out.name}: {', '.join(made.estimated)}; relief {made.recipe['relief']:g} px, bumps of {made.recipe['bump_size']:g} px, "
+        f"tileable {made.recipe['tileable']}",
+        err=True,
+    )
+
+
+material.params += [*options_of(Outputs, only=("out", "no_metadata")), *options_of(MaterialKnobs)]
+
+VERBS = (expand, layout, paint, fill, tile, transfer, render, material, export)
