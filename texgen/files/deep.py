@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -43,7 +43,7 @@ def read(content: bytes, name: str, suffix: str, layer: str | None, data: bool) 
         dtype = dtype_of(spec)
         values = file.read_image({"float16": "half", "float32": "float"}.get(dtype.name, dtype.name))
         if values is None:
-            raise InputError(f"{name}: broken or truncated ({_first_line(file.geterror())}).")
+            raise InputError(f"{name}: broken or truncated ({_first_line(file.geterror)}).")
         values = np.asarray(values).reshape(spec.height, spec.width, spec.nchannels)[..., channels]
         turns, mirrored = UPRIGHT.get(spec.get_int_attribute("Orientation", 1), (0, False))
         icc = None if data or dtype.kind == "f" else spec.getattribute("ICCProfile")
@@ -77,12 +77,14 @@ def opened(
             copy.write(content)
         file = oiio.ImageInput.open(path, config)
         if file is None:
-            raise InputError(f"{name}: broken or truncated ({_first_line(oiio.geterror())}).")
+            raise InputError(f"{name}: broken or truncated ({_first_line(oiio.geterror)}).")
         try:
             channels = _chosen(file, name, layer, data)
             spec = file.spec()
             check_size(spec.height, spec.width, name)
             yield file, spec, channels
+        except UnicodeDecodeError as error:  # names, attributes or complaints that are no text
+            raise InputError(f"{name}: broken or truncated (its names are no text).") from error
         finally:
             file.close()
     finally:
@@ -158,5 +160,8 @@ def _colours(spec: Any, prefix: str, name: str, data: bool) -> list[int]:
     return others[:3] + ([mine["A"]] if "A" in mine and len(others) in (1, 3) else [])
 
 
-def _first_line(text: str) -> str:
-    return (text.strip() or "no reason given").splitlines()[0][:160]
+def _first_line(complaint: Callable[[], str]) -> str:
+    try:
+        return (complaint().strip() or "no reason given").splitlines()[0][:160]
+    except UnicodeDecodeError:
+        return "for a reason that is no text"

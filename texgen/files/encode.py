@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from texgen.files.icc import srgb_profile
 from texgen.files.pixels import Pixels, halved
 
 BAND = 512
@@ -30,6 +31,7 @@ def write_image(
     recipe: str | None,
     pyramid: bool = False,
     attributes: Mapping[str, str | float] | None = None,
+    data: bool = False,
 ) -> None:
     """Write a picture; PNG and TIFF a band of rows at a time, so that memory does not grow with it.
 
@@ -39,14 +41,19 @@ def write_image(
         pixels: (height, width, channels), of a depth that the kind holds, see `publish.check_target`.
         recipe: Text embedded in the file: PNG text `texgen`, TIFF and EXIF ImageDescription.
         pyramid: Of a TIFF: with halved levels down to `SMALLEST_LEVEL` px as SubIFDs.
-        attributes: Of a PNG or EXR: OpenImageIO's names and values, such as `{"oiio:ColorSpace": "data"}`.
+        attributes: Of a PNG or EXR: OpenImageIO's names and values.
+        data: Whether the values are no colours; integers are said to be sRGB otherwise.
     """
     if kind == "TIFF":
-        _write_tiff(path, pixels, recipe, pyramid)
+        _write_tiff(path, pixels, recipe, pyramid, data)
     elif kind in ("PNG", "EXR"):
-        _write_rows(path, kind, pixels, {**(attributes or {}), **({} if recipe is None else {"texgen": recipe})})
+        _write_rows(path, kind, pixels, {
+            **({"oiio:ColorSpace": "data"} if data else {}),
+            **(attributes or {}),
+            **({} if recipe is None else {"texgen": recipe}),
+        })  # fmt: skip
     else:
-        _write_whole(path, kind, pixels, recipe)
+        _write_whole(path, kind, pixels, recipe, data)
 
 
 def _write_rows(path: Path, kind: str, pixels: Pixels, attributes: Mapping[str, str | float]) -> None:
@@ -85,13 +92,14 @@ def _is_whole(path: Path) -> bool:
         return position == file.seek(0, os.SEEK_END)
 
 
-def _write_tiff(path: Path, pixels: Pixels, recipe: str | None, pyramid: bool) -> None:
+def _write_tiff(path: Path, pixels: Pixels, recipe: str | None, pyramid: bool, data: bool) -> None:
+    profile = None if data or pixels.dtype.kind == "f" or pixels.shape[2] < 3 else srgb_profile()
     levels = pyramid_levels(pixels.shape[0], pixels.shape[1]) if pyramid else 0
     with (
         tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.") as folder,
         tifffile.TiffWriter(path, bigtiff=_nbytes(pixels) > BIG) as file,
     ):
-        _write_level(file, pixels, subifds=levels, description=recipe)
+        _write_level(file, pixels, subifds=levels, description=recipe, iccprofile=profile)
         for level in range(levels):
             pixels = halved(pixels, Path(folder) / str(level))
             _write_level(file, pixels, subfiletype=1)
@@ -129,15 +137,17 @@ def _tiles(pixels: Pixels) -> Iterator[np.ndarray]:
             yield tile if channels > 1 else tile[..., 0]
 
 
-def _write_whole(path: Path, kind: str, pixels: Pixels, recipe: str | None) -> None:
+def _write_whole(path: Path, kind: str, pixels: Pixels, recipe: str | None, data: bool) -> None:
     from PIL import Image
 
     exif = Image.Exif()
     if recipe is not None:
         exif[0x010E] = recipe  # ImageDescription
     options = {"quality": JPEG_QUALITY, "subsampling": 0} if kind == "JPEG" else {"lossless": True}
-    picture = Image.fromarray(pixels[0 : pixels.shape[0]])
-    picture.save(path, kind, exif=b"" if recipe is None else exif.tobytes(), **options)
+    whole = pixels[0 : pixels.shape[0]]
+    picture = Image.fromarray(whole[..., 0] if whole.shape[2] == 1 else whole)
+    profile = None if data or picture.mode not in ("RGB", "RGBA") else srgb_profile()
+    picture.save(path, kind, exif=b"" if recipe is None else exif.tobytes(), icc_profile=profile, **options)
 
 
 def _nbytes(pixels: Pixels) -> int:

@@ -16,6 +16,14 @@ TO_SRGB = np.array(
 PARAMETRIC = {0: "g", 1: "gab", 2: "gabc", 3: "gabcd", 4: "gabcdef"}
 
 
+def srgb_profile() -> bytes:
+    """A profile of sRGB, the same bytes whenever it is made."""
+    from PIL import ImageCms
+
+    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return made[:24] + bytes(12) + made[36:84] + bytes(16) + made[100:]  # without its date, and the hash with it
+
+
 def to_srgb(values: np.ndarray, profile: bytes) -> np.ndarray | None:
     """Colours (H, W, 3) in [0, 1] under a profile, as sRGB-encoded ones; None where it is not of such a kind.
 

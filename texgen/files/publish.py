@@ -139,10 +139,12 @@ def save_maps(picture: Path, maps: Mapping[str, Pixels], recipe: dict[str, Any] 
     """
     for name, values in maps.items():
         where = map_path(picture, name, values.dtype, values.shape[2])
-        save_image(where, values, recipe, pyramid and where.suffix == picture.suffix)
+        save_image(where, values, recipe, pyramid and where.suffix == picture.suffix, data=True)
 
 
-def save_image(path: Path, pixels: Pixels, recipe: dict[str, Any] | None, pyramid: bool = False) -> None:
+def save_image(
+    path: Path, pixels: Pixels, recipe: dict[str, Any] | None, pyramid: bool = False, data: bool = False
+) -> None:
     """Write a picture (height, width, channels) by its suffix, the recipe embedded where given, in bounded memory.
 
     Raises:
@@ -150,7 +152,7 @@ def save_image(path: Path, pixels: Pixels, recipe: dict[str, Any] | None, pyrami
     """
     text = None if recipe is None else json.dumps(recipe, sort_keys=True)
     with published(path) as part:
-        write_image(part, SUFFIXES[path.suffix.lower()], pixels, text, pyramid)
+        write_image(part, SUFFIXES[path.suffix.lower()], pixels, text, pyramid, data=data)
 
 
 def save_json(path: Path, content: dict[str, Any]) -> None:

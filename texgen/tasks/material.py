@@ -78,7 +78,7 @@ class Estimated:
                     if name == "recipe":
                         publish.save_json(target, self.recipe)
                     else:
-                        publish.save_image(target, self.maps[name], recipe)
+                        publish.save_image(target, self.maps[name], recipe, data=name not in ("color", "emission"))
             except BaseException:
                 for target in done:
                     target.unlink(missing_ok=True)
