@@ -15,6 +15,7 @@ FLOORS = (
     ("texgen.materials",),
     ("texgen.job",),
     ("texgen.runs",),
+    ("texgen.previews",),
     ("texgen.model",),
     ("texgen.swatch",),
     ("texgen.diffusion",),
