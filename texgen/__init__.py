@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from texgen.tasks.layout import layout
     from texgen.tasks.options import Options
     from texgen.tasks.paint import paint
+    from texgen.tasks.preview import preview
     from texgen.tasks.render import render
     from texgen.tasks.result import Result
     from texgen.tasks.tile import tile
@@ -39,6 +40,7 @@ __all__ = [
     "layout",
     "load",
     "paint",
+    "preview",
     "render",
     "tile",
     "transfer",
@@ -54,6 +56,7 @@ _LAZY = {
     "fill": "texgen.tasks.fill",
     "layout": "texgen.tasks.layout",
     "paint": "texgen.tasks.paint",
+    "preview": "texgen.tasks.preview",
     "render": "texgen.tasks.render",
     "tile": "texgen.tasks.tile",
     "transfer": "texgen.tasks.transfer",
