@@ -256,11 +256,11 @@ def test_a_failure_leaves_nothing(file, monkeypatch):
 
     kept, calls = publish.save_image, []
 
-    def failing(*given):
+    def failing(*given, **more):
         calls.append(given)
         if len(calls) == 3:
             raise OSError("no more")
-        kept(*given)
+        kept(*given, **more)
 
     monkeypatch.setattr(publish, "save_image", failing)
     with pytest.raises(OSError, match="no more"):

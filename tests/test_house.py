@@ -16,6 +16,7 @@ FLOORS = (
     ("texgen.job",),
     ("texgen.runs",),
     ("texgen.exports",),
+    ("texgen.previews",),
     ("texgen.model",),
     ("texgen.swatch",),
     ("texgen.diffusion",),

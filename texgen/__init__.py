@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from texgen.tasks.material import Estimated, material
     from texgen.tasks.options import Options
     from texgen.tasks.paint import paint
+    from texgen.tasks.preview import preview
     from texgen.tasks.render import render
     from texgen.tasks.result import Result
     from texgen.tasks.tile import tile
@@ -44,6 +45,7 @@ __all__ = [
     "load",
     "material",
     "paint",
+    "preview",
     "render",
     "tile",
     "transfer",
@@ -62,6 +64,7 @@ _LAZY = {
     "fill": "texgen.tasks.fill",
     "layout": "texgen.tasks.layout",
     "paint": "texgen.tasks.paint",
+    "preview": "texgen.tasks.preview",
     "render": "texgen.tasks.render",
     "tile": "texgen.tasks.tile",
     "transfer": "texgen.tasks.transfer",

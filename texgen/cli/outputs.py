@@ -26,6 +26,7 @@ from texgen.materials.preparation import result_encoding
 from texgen.runs.folder import agreed_seed, unfinished_seed
 from texgen.runs.team import join, own_device
 from texgen.swatch.model import NAME
+from texgen.tasks.preview import preview, preview_path
 from texgen.tasks.result import Result
 
 
@@ -66,6 +67,8 @@ def make_outputs(run: Callable[..., Result], size: tuple[int, int], pictures: Se
             )
             if team.rank == 0:
                 locks.enter_context(publish.locked(target))
+            if outputs.preview:
+                publish.check_place(preview_path(target), (".png",))
             publish.check_maps(target, *size, {name: values[0] for name, values in read.items()})
         for target in places + fields:
             publish.check_target(target, *size, suffixes=(".tif", ".tiff"))
@@ -80,12 +83,14 @@ def make_outputs(run: Callable[..., Result], size: tuple[int, int], pictures: Se
                 result.save(target, metadata=not outputs.no_metadata, pyramid=outputs.pyramid)
                 if places:
                     result.save_map(places[number])
+                if outputs.preview:
+                    preview(result).save(preview_path(target), overwrite=True)
                 result.discard()
             team.wait()
             report.end(target, result.timings)
 
 
-ALONE = ("variations", "save_map", "save_field", "pyramid", "device", "dtype", "checkpoint_minutes")
+ALONE = ("variations", "save_map", "save_field", "preview", "pyramid", "device", "dtype", "checkpoint_minutes")
 """What does not go with a set of tiles."""
 
 

@@ -257,4 +257,39 @@ def material(image: Path, out: Path, no_metadata: bool, **options: Any) -> None:
 
 material.params += [*options_of(Outputs, only=("out", "no_metadata")), *options_of(MaterialKnobs)]
 
-VERBS = (expand, layout, paint, fill, tile, transfer, render, material, export)
+
+@click.command(epilog="Example: texgen preview wall.png -o look.html")
+@click.argument("material", type=PATH)
+@click.option("-o", "--out", required=True, type=PATH, help="A picture (PNG, JPEG, WebP) or a page (HTML), by suffix.")
+@click.option("--width", type=int, default=1536, show_default=True, metavar="PX", help="Of the picture.")
+@click.option(
+    "--light",
+    type=float,
+    default=135.0,
+    show_default=True,
+    metavar="DEGREES",
+    help="Where the light is, counterclockwise from the right.",
+)
+@click.option(
+    "--depth",
+    type=float,
+    metavar="SHARE",
+    help="From the lowest to the highest point of the height map, as a share of the texture's width; fitted to the normal map by default.",
+)
+def preview(material: Path, out: Path, width: int, light: float, depth: float | None) -> None:
+    """Show MATERIAL on a sphere and a plane, and its 2x2 repeats.
+
+    MATERIAL is one of its pictures or the folder that holds them. A page shows it in a browser, offline:
+
+    texgen preview wall.png -o look.png
+
+    texgen preview wall.png -o look.html
+    """
+    from texgen.tasks.preview import check_new
+    from texgen.tasks.preview import preview as run
+
+    check_new(out)
+    run(material, width, light, depth).save(out)
+
+
+VERBS = (expand, layout, paint, fill, tile, transfer, render, material, preview, export)

@@ -59,15 +59,8 @@ def check_target(
     Raises:
         OptionError: Unknown suffix, a folder, a missing parent folder, or sides, depth or levels the format cannot hold.
     """
-    kind = SUFFIXES.get(path.suffix.lower(), "")
-    if path.suffix.lower() not in suffixes:
-        raise OptionError(f"{path}: the suffix must be one of {', '.join(suffixes)}.")
-    if path.is_dir():
-        raise OptionError(f"{path}: is a folder; give a file name.")
-    if not path.parent.is_dir():
-        raise OptionError(f"{path.parent}: no such folder; make it first.")
-    if not os.access(path.parent, os.W_OK):
-        raise OptionError(f"{path.parent}: not writable.")
+    check_place(path, suffixes)
+    kind = SUFFIXES[path.suffix.lower()]
     limit = MAX_SIDE.get(kind)
     if limit and max(height, width) > limit:
         raise OptionError(
@@ -97,6 +90,22 @@ def fitting_depth(path: Path, own: str) -> str:
         return own
     fitting = sorted((name for name, dtype in NAMES.items() if dtype.name in held), key=PRECISION.__getitem__)
     return next((name for name in fitting if PRECISION[name] >= PRECISION[own]), fitting[-1])
+
+
+def check_place(path: Path, suffixes: Sequence[str]) -> None:
+    """Refuse a place where no file can be written.
+
+    Raises:
+        OptionError: Unknown suffix, a folder, a missing parent folder, or one that is not writable.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise OptionError(f"{path}: the suffix must be one of {', '.join(suffixes)}.")
+    if path.is_dir():
+        raise OptionError(f"{path}: is a folder; give a file name.")
+    if not path.parent.is_dir():
+        raise OptionError(f"{path.parent}: no such folder; make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise OptionError(f"{path.parent}: not writable.")
 
 
 def map_path(path: Path, name: str, dtype: npt.DTypeLike, channels: int) -> Path:
