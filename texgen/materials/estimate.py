@@ -5,12 +5,13 @@ Nothing here is measured. A picture does not tell paint from shape: what is dark
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from texgen.files.mapped_arrays import bands
+from texgen.files.mapped_arrays import Band, bands
 from texgen.materials.fourier import filtered
 from texgen.materials.material import as_float
 from tiling import Wrap
@@ -33,7 +34,7 @@ DEPTH = 3.5
 STEEPNESS = 0.4
 """Root mean square of the slopes of a given height whose relief is not known."""
 DIRECTIONS, REACH = 8, 4
-"""In which occlusion is looked for, and how far, in sizes of bumps."""
+"""In which occlusion is looked for, and how far, in sizes of bumps, up to an eighth of the shorter side."""
 GRAIN = (1.0, 2.5)
 """Grain is what is finer than the first number of pixels, measured over the second."""
 ROWS = 128
@@ -187,7 +188,7 @@ def occlusion_of(surface: Surface, wrap: Wrap, strength: float = 1.0) -> np.ndar
     """The part of an even sky that a place sees: (H, W), float32, 1 where it sees all.
 
     Over `DIRECTIONS` directions, the mean of 1 / (1 + t^2), to the power `strength`; t is the steepest rise (h(p + r d) - h(p)) / r, 0 or more, over the
-    distances r = 1, 2, 4, ... px up to `REACH` sizes of bumps. This is cos^2 of the horizon's angle, the cosine-weighted sky above it. Far heights
+    distances r = 1, 2, 4, ... px up to `REACH` sizes of bumps, an eighth of the side at most. This is cos^2 of the horizon's angle, the cosine-weighted sky above it. Far heights
     are means over a quarter of their distance.
 
     Args:
@@ -200,30 +201,33 @@ def occlusion_of(surface: Surface, wrap: Wrap, strength: float = 1.0) -> np.ndar
     if not strength or not surface.relief:
         return found
     distances = [1]
-    while 2 * distances[-1] <= min(REACH * surface.bump_size, min(height, width) / 4):
+    while 2 * distances[-1] <= min(REACH * surface.bump_size, min(height, width) / 8):
         distances.append(2 * distances[-1])
-    margin = distances[-1]
     levels = _levels(surface, wrap, distances)
     angles = 2 * np.pi * (np.arange(DIRECTIONS)[:, None] + np.arange(len(distances)) / len(distances)) / DIRECTIONS
     steps = np.rint(np.stack([np.sin(angles), np.cos(angles)], -1) * np.array(distances)[:, None]).astype(int)
-    for band in bands(height, ROWS // 2, 0):
+
+    def look(band: Band) -> None:
         here = surface.height[band.rows] * np.float32(surface.relief)
         seen = np.zeros_like(here)
         for direction in steps:
             steepest = np.zeros_like(here)
-            for level, (down, across) in zip(levels, direction, strict=True):
-                top, left = band.rows.start + margin + down, margin + across
+            for level, distance, (down, across) in zip(levels, distances, direction, strict=True):
+                top, left = band.rows.start + distance + down, distance + across
                 rise = level[top : top + len(here), left : left + width] - here
                 rise *= np.float32(1 / np.hypot(down, across))
                 np.maximum(steepest, rise, out=steepest)
             steepest *= steepest
             seen += 1 / (1 + steepest)
         found[band.rows] = (seen / DIRECTIONS) ** np.float32(strength)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(look, bands(height, ROWS // 2, 0)))
     return found
 
 
 def _levels(surface: Surface, wrap: Wrap, distances: list[int]) -> list[np.ndarray]:
-    """The height in px as it is looked at from each distance, with a margin of the largest one."""
+    """The height in px as it is looked at from each distance, with a margin of that."""
     from scipy.ndimage import uniform_filter
 
     level = surface.height * np.float32(surface.relief)
@@ -231,7 +235,7 @@ def _levels(surface: Surface, wrap: Wrap, distances: list[int]) -> list[np.ndarr
     for distance in distances:
         if distance >= 4:
             level = uniform_filter(level, distance // 4 * 2 - 1, mode=_modes(wrap))
-        found.append(_padded(level, distances[-1], wrap))
+        found.append(_padded(level, distance, wrap))
     return found
 
 

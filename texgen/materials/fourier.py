@@ -9,7 +9,8 @@ import numpy as np
 from texgen.files.mapped_arrays import bands
 from tiling import Wrap
 
-WORKERS = 2
+WORKERS = -1
+"""All cores."""
 ROWS = 256
 
 
