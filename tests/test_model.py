@@ -74,7 +74,7 @@ def test_a_run_that_is_asked_to_stop_goes_on_to_the_same_texture(model, job, tmp
     seen, whole = finished(states(RunFolder(tmp_path / "whole", {"seed": 3}, resume=False), StopSignals()))
     stop, folder = StopSignals(), tmp_path / "run"
     stopped = states(RunFolder(folder, {"seed": 3}, resume=False), stop)
-    for _ in range(2):
+    for _ in range(3):
         next(stopped)
     stop.asked = True
     with pytest.raises(KeyboardInterrupt):
@@ -115,4 +115,9 @@ def test_tasks_see_models_through_the_protocol_alone():
         "texgen.swatch.model",
     }
     del inside["options.py"], inside["knobs.py"]  # name their types only
-    assert set().union(*inside.values()) <= {"texgen.swatch.field", "texgen.swatch.model", "texgen.swatch.settings"}
+    assert set().union(*inside.values()) <= {
+        "texgen.swatch.field",
+        "texgen.swatch.model",
+        "texgen.swatch.repeat",  # whether a picture repeats
+        "texgen.swatch.settings",
+    }

@@ -73,6 +73,8 @@ def size(source: ImageLike) -> tuple[int, int]:
     """
     if isinstance(source, Picture):
         return source.pixels.shape[0], source.pixels.shape[1]
+    if isinstance(source, np.ndarray):  # of labels, too
+        return source.shape[0], source.shape[1]
     known = head(source)
     return known.height, known.width
 
