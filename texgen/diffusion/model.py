@@ -8,7 +8,7 @@ import torch
 
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.guidance.exemplar_keys import choose_layers
-from texgen.diffusion.guidance.regional import cell_labels
+from texgen.diffusion.guidance.regional import latent_labels
 from texgen.diffusion.knobs import Knobs
 from texgen.diffusion.plan import Plan, make_plan
 from texgen.diffusion.run import DiffusionRun
@@ -54,7 +54,7 @@ def _check_labels(job: Job, plan: Plan, factor: int) -> None:
     if not maps:
         return
     wanted = {0} if plan.target is None else set(plan.target.unique().tolist())  # type: ignore[no-untyped-call]
-    shown = {label for m in maps for label in cell_labels(m, factor, plan.label_count).unique().tolist()}  # type: ignore[no-untyped-call]
+    shown = {label for m in maps for label in latent_labels(m, factor, plan.label_count).unique().tolist()}  # type: ignore[no-untyped-call]
     if wanted - shown:
         target = job.constraints.target
         what = "what lies outside of the hole" if target is None else f"label {target.names[sorted(wanted - shown)[0]]}"
