@@ -81,7 +81,7 @@ def nearest_patches(
     """GPNN's loop on a torus: at each scale every 7x7 patch becomes its nearest one of the exemplar's, overlaps are averaged.
 
     Nearest by the distance over (alpha + that of the exemplar's patch to its own nearest one), among four candidates by 16 principal components;
-    a scale is left early where its share of the time, by pixels, is over.
+    a scale ends early when its share of the time, by pixels, is used up.
 
     Granot, Feinstein, Shocher, Bagon, Irani, "Drop the GAN: In Defense of Patches Nearest Neighbors as Single Image Generative Models", CVPR 2022.
     """

@@ -34,7 +34,7 @@ class Likeness(NamedTuple):
         coherence_95, coherence_99: Percentiles over the texture's patches of the distance to the nearest patch of the swatch, mean over
             three scales: seams, blur, invented shapes. A straight copy has 0.
         completeness_95: The same over the swatch's patches, to the texture: what is missing.
-        copied: Share of 62 px patches that are a patch of the swatch to within 5 of 255 levels.
+        copied: Share of 62 px patches that match a patch of the swatch to within 5 of 255 levels.
     """
 
     coherence_95: float
@@ -44,7 +44,7 @@ class Likeness(NamedTuple):
 
 
 def likeness(texture: Tensor, swatch: Tensor) -> Likeness:
-    """All four of a texture and its swatch. Where a swatch tiles by itself, patches across its border are its own."""
+    """The four measures of a texture and its swatch. If the swatch tiles, patches across its border count as its own."""
     coherent, complete = [], []
     whole = carried_on(swatch)
     pictures = [texture, swatch, whole]
@@ -77,7 +77,7 @@ def coherence(texture: Tensor, swatch: Tensor, area: Tensor) -> float:
 
 
 def carried_on(swatch: Tensor) -> Tensor:
-    """A swatch with the largest patch more of itself below and to the right, where it tiles by itself."""
+    """A swatch, continued below and to the right by the size of the largest patch if it tiles."""
     wrap = repeat_of(swatch[0].permute(1, 2, 0).numpy()).wrap
     for axis, wraps in ((2, wrap.y), (3, wrap.x)):
         if wraps:
@@ -86,7 +86,7 @@ def carried_on(swatch: Tensor) -> Tensor:
 
 
 def copied(texture: Tensor, swatch: Tensor) -> float:
-    """Share of 62x62 px patches of a texture that stand in the swatch, too."""
+    """Share of 62x62 px patches of a texture that also occur in the swatch."""
     half = F.avg_pool2d(texture, 2)
     steps = [torch.arange(0, side - COPY_PATCH + 1, COPY_STEP) for side in half.shape[-2:]]
     places = torch.cartesian_prod(*steps)

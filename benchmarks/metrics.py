@@ -90,12 +90,12 @@ def line_percentile(image: Tensor, period: int | None = None) -> float:
 
 
 def seam_ratio(image: Tensor, coordinates: Tensor, factor: int = 8) -> float:
-    """Gradient across borders of cells that come from different places of the exemplar, over that across all others.
+    """Gradient across borders of latent pixels that come from different places of the exemplar, over that across all others.
 
     Args:
         image: The result.
-        coordinates: (3, h, w) map of the quilt it began with: exemplar number, y, x in exemplar pixels.
-        factor: Pixels of a cell.
+        coordinates: (3, h, w) map of the start: exemplar number, y, x in exemplar pixels.
+        factor: Pixels a side of a latent pixel.
     """
     torn, gradients = [], []
     for picture, where in ((image, coordinates), (image.transpose(-1, -2), coordinates[[0, 2, 1]].transpose(1, 2))):

@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py examples/swatches benchmarks/swatches --out out/quality --preset draft --preset standard
 
-Each `--preset` is a preset name, optionally with options: `standard:strength=0.3,iterations=0`; or a baseline:
+Each `--preset` is a preset name, optionally with options: `standard:start=blocks,symmetry=mirror`; or a baseline:
 `pixel-quilt`, `patches:seconds=20`, `gpnn:seconds=60`.
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 
 import baselines
 import metrics
+import numpy as np
 import torch
 from PIL import Image
 from sheet import contact_sheet
@@ -24,6 +25,7 @@ from torch import Tensor
 
 import texgen
 from texgen.files import image as images
+from texgen.files.pixels import rounded
 from tiling import Size
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -36,7 +38,7 @@ def swatches(folder: Path) -> list[Path]:
 
 
 def parse(variant: str) -> tuple[str, dict[str, Any]]:
-    """`standard:strength=0.3,start=noise` to a preset name and options."""
+    """`standard:start=blocks,symmetry=mirror` to a preset name and options."""
     name, _, rest = variant.partition(":")
     pairs = [item.split("=", 1) for item in rest.split(",") if item]
     return name, {key: _value(value) for key, value in pairs}
@@ -54,7 +56,8 @@ def made(
 ) -> Image.Image:
     """A texture by a preset or a baseline."""
     if preset in baselines.ALL:
-        return Image.fromarray(images.to_integers(baselines.ALL[preset](exemplar, Size(size, size), seed, **options)))
+        pixels = baselines.ALL[preset](exemplar, Size(size, size), seed, **options)
+        return Image.fromarray(rounded(pixels[0].permute(1, 2, 0).numpy(), np.uint8))
     return texgen.expand(path, size, model=model, preset=preset, seed=seed, **options).image
 
 

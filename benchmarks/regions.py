@@ -24,7 +24,7 @@ STRIPE = 40
 
 
 def two_regions(size: Size, *, tileable: bool = False) -> Tensor:
-    """Labels 0 and 1: a wavy diagonal parts them, a disc of 1 lies in 0, and a 40 px stripe swaps them.
+    """Labels 0 and 1: a wavy diagonal separates them, a disc of 1 lies in 0, and a 40 px stripe swaps them.
 
     Args:
         size: Height and width of the map.
@@ -86,7 +86,7 @@ def classify(
     So a pixel takes its label from the one that fits best of nine windows: its own and eight moved by `side // 2`.
 
     Structure counts, so materials of one colour are told apart. So does fine grain: an image much noisier or softer
-    than its exemplars is misread. A band of neither material, narrower than the window, goes unseen.
+    than its exemplars is misread. A band of neither material, narrower than the window, goes unnoticed.
 
     Args:
         image: (1, 3, H, W).
@@ -138,7 +138,7 @@ def _each(masks: Sequence[Mask] | None, exemplars: Sequence[Tensor]) -> Sequence
 
 
 def _samples(exemplar: Tensor, mask: Mask, side: int) -> Tensor:
-    """Features (C, N) of the windows that lie wholly in the mask, or are centred in it where none does."""
+    """Features (C, N) of the windows that lie wholly in the mask or, if none does, are centred in it."""
     features = _features(exemplar, side, "reflect")
     if mask is None:
         return features.flatten(1)

@@ -1,11 +1,11 @@
-"""How time and memory grow with the canvas, each size in a process of its own, as `texgen expand` runs it.
+"""How time and memory of a diffusion model grow with the canvas, each size in a process of its own, as `texgen expand` runs it.
 
-    python benchmarks/scale.py --preset draft --sizes 1024 2048 4096 8192 16384
-    python benchmarks/scale.py --preset standard --sizes 1024 4096 --quality
+    python benchmarks/scale.py --preset standard --sizes 1024 2048 4096 --options --model mini
+    python benchmarks/scale.py --preset standard --sizes 1024 4096 --quality --options --model mini
 
 One row a size: seconds and peak memory of the whole process, seconds per megapixel without loading the model, tile steps, and
-how many the published schedule (stride of an eighth of the tile) would need. `--quality` adds the measures of a crop and of the
-whole.
+how many times as many the published schedule (stride of an eighth of the tile) would need. `--quality` adds the measures of a crop
+and of the whole.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def quality(path: Path, swatch: Path) -> dict[str, float]:
 
 
 def drift(image: torch.Tensor) -> float:
-    """Largest less smallest mean level, of 255, among windows of 1024 px (512 where the picture has but one)."""
+    """Difference between the largest and the smallest mean level, of 255, among windows of 1024 px (512 if the picture has only one)."""
     side = WINDOW if image.shape[-1] > WINDOW else WINDOW // 2
     means = torch.nn.functional.avg_pool2d(image, side) * 255
     return float((means.amax((2, 3)) - means.amin((2, 3))).max())

@@ -1,4 +1,4 @@
-"""Which tiles, with which weights: quality against time of the schedules, from the same start with the same noise.
+"""Quality and time of tile schedules and windows, from the same start with the same noise.
 
     python benchmarks/schedules.py [--size 1024] [--strides 8 16 32 48] [--only SWATCH] [--strength 0.04]
 

@@ -18,9 +18,13 @@ import torch
 
 import texgen
 from texgen.diffusion.exemplar import encode_exemplar
-from texgen.diffusion.guidance.attention import choose_layers, exemplar_key_values, tapped
+from texgen.diffusion.guidance.distill import distill
+from texgen.diffusion.guidance.exemplar_keys import Exemplars, choose_layers, exemplar_key_values
 from texgen.diffusion.guidance.settings import Guidance
-from texgen.diffusion.sampling.sample import distill, normal, sample, strength_timesteps
+from texgen.diffusion.sampling.loop import Loop, normal
+from texgen.diffusion.sampling.progress import Progress
+from texgen.diffusion.sampling.sample import sample
+from texgen.diffusion.sampling.tile_pass import TilePass
 from texgen.files import image as images
 from tiling import Size, Wrap, fixed_schedule, make_window, rolled_schedule
 
@@ -50,7 +54,7 @@ def tile_costs(backbone: texgen.Backbone, repeats: int = 3) -> tuple[float, floa
     """Seconds of one noise prediction and of one AD iteration on one native tile."""
     latents = normal((1, backbone.latent_channels, *backbone.native_tile), torch.Generator().manual_seed(0))
     layers = choose_layers(backbone.attention_layers)
-    with tapped(backbone.unet, backbone.condition) as tap:
+    with backbone.denoiser() as tap:
         ideal = exemplar_key_values(tap, [latents], 100, layers)
         with torch.no_grad():
             forward = seconds(lambda: tap(latents, 100), repeats)
@@ -64,7 +68,8 @@ def against_published(backbone: texgen.Backbone, side_px: int) -> None:
     tile = Size(*(min(t, c) for t, c in zip(backbone.native_tile, canvas, strict=True)))
     exemplar = encode_exemplar(backbone, [images.read(SWATCH)])
     latents = normal((1, backbone.latent_channels, *canvas), torch.Generator().manual_seed(0))
-    timesteps = strength_timesteps(backbone.scheduler, 50, 0.02)
+    schedule = backbone.schedule(50)
+    timesteps = schedule.last(0.02)
     stride = Size(*(side // 8 for side in tile))
     plans = {
         "rolled": list(rolled_schedule(canvas, tile, TORUS, 1, 0)),
@@ -74,14 +79,18 @@ def against_published(backbone: texgen.Backbone, side_px: int) -> None:
     for name, plan in plans.items():
         started = time.perf_counter()
         kind = "ones" if name == "published" else "hann"
-        steps = sample(
-            backbone, latents, exemplar.crops, timesteps=timesteps, plans=plan, window=make_window(kind, tile),
-            guidance=Guidance(iterations=1), seed=0,
-        )  # fmt: skip
-        for _ in steps:
+        loop = Loop(
+            model=backbone,
+            schedule=schedule,
+            timesteps=timesteps,
+            tiles=TilePass(plans=plan, window=make_window(kind, tile)),
+            exemplars=Exemplars(crops=exemplar.crops),
+            guidance=Guidance(iterations=1),
+        )
+        for _ in sample(loop, Progress(latents=latents)):
             pass
         if name == "published":
-            with tapped(backbone.unet, backbone.condition) as tap:
+            with backbone.denoiser() as tap:
                 for _ in plan[0][1:]:
                     exemplar_key_values(tap, exemplar.crops, timesteps[0], choose_layers(backbone.attention_layers))
         found[name] = time.perf_counter() - started

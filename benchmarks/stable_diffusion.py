@@ -21,11 +21,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import texgen
-from texgen.diffusion.guidance.attention import choose_layers, exemplar_key_values, tapped
+from texgen.diffusion.guidance.distill import distill
+from texgen.diffusion.guidance.exemplar_keys import choose_layers, exemplar_key_values
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.memory import GIB, tile_bytes
 from texgen.diffusion.sampling.determinism import deterministic
-from texgen.diffusion.sampling.sample import distill, normal
+from texgen.diffusion.sampling.loop import normal
 
 SWATCH = Path(__file__).parent.parent / "examples" / "swatches" / "stone_wall.jpg"
 TIMESTEP = 100
@@ -74,13 +75,13 @@ class TileWork:
     def predict(self) -> Tensor:
         with (
             torch.no_grad(),
-            tapped(self.backbone.unet, self.backbone.condition) as tap,
+            self.backbone.denoiser() as tap,
             deterministic(self.latents.device),
         ):
             return tap(self.latents, TIMESTEP)
 
     def distill(self) -> object:
-        with tapped(self.backbone.unet, self.backbone.condition) as tap, deterministic(self.backbone.device):
+        with self.backbone.denoiser() as tap, deterministic(self.backbone.device):
             ideal = exemplar_key_values(tap, [self.latents[:1]], TIMESTEP, self.layers)
             return distill(tap, self.latents, TIMESTEP, ideal, Guidance(iterations=1))
 

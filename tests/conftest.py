@@ -50,13 +50,13 @@ def stationary() -> Path:
     return Path(__file__).parent.parent / "examples" / "swatches" / "rusty_metal.jpg"
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A 64 px swatch of smooth noise."""
     random = np.random.default_rng(0)
     coarse = torch.from_numpy(random.random((1, 3, 16, 16)))
     fine = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="bicubic").clamp(0, 1)[0]
-    path = tmp_path / "small.png"
+    path = tmp_path_factory.mktemp("swatches") / "small.png"
     Image.fromarray((fine.permute(1, 2, 0).numpy() * 255).astype(np.uint8)).save(path)
     return path
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from conftest import generator
 
-from texgen.diffusion.guidance.attention import LayerFeatures, choose_layers, exemplar_key_values, tapped
+from texgen.diffusion.attention import KeyValue, LayerFeatures
 from texgen.diffusion.guidance.content import content_loss
 from texgen.diffusion.guidance.distill import ad_loss
-from texgen.diffusion.guidance.regional import KeyValue
+from texgen.diffusion.guidance.exemplar_keys import choose_layers, exemplar_key_values
 from texgen.errors import OptionError
 
 
@@ -32,20 +32,21 @@ def test_the_tapped_unet_predicts_what_the_plain_one_does(sd):
     z = latents(sd, batch=2)
     with torch.no_grad():
         plain = sd.unet(z, 400, encoder_hidden_states=sd.condition["encoder_hidden_states"].expand(2, -1, -1)).sample
-        with tapped(sd.unet, sd.condition) as tap:
+        with sd.denoiser() as tap:
             torch.testing.assert_close(tap(z, 400), plain, atol=1e-5, rtol=1e-5)
 
 
 def test_processors_come_back_also_after_an_exception(sd):
     before = dict(sd.unet.attn_processors)
-    with pytest.raises(KeyError), tapped(sd.unet, sd.condition):
-        raise KeyError
+    with pytest.raises(ZeroDivisionError), sd.denoiser():
+        assert sd.unet.attn_processors != before
+        raise ZeroDivisionError
     assert sd.unet.attn_processors == before
 
 
 def test_captured_output_is_attention_of_captured_query_key_and_value(sd):
     layers = choose_layers(sd.attention_layers)
-    with tapped(sd.unet, sd.condition) as tap, torch.no_grad():
+    with sd.denoiser() as tap, torch.no_grad():
         features = tap.features(latents(sd), 100, layers)
     assert list(features) == layers
     for query, key, value, output in features.values():
@@ -57,7 +58,7 @@ def test_nothing_after_the_last_wanted_layer_is_computed(sd):
     called = []
     hook = sd.unet.conv_out.register_forward_hook(lambda *_: called.append(1))
     try:
-        with tapped(sd.unet, sd.condition) as tap, torch.no_grad():
+        with sd.denoiser() as tap, torch.no_grad():
             tap.features(latents(sd), 100, choose_layers(sd.attention_layers))
             assert not called
             tap(latents(sd), 100)
@@ -68,7 +69,7 @@ def test_nothing_after_the_last_wanted_layer_is_computed(sd):
 
 def test_injecting_a_tiles_own_keys_in_place_changes_nothing_and_others_do(sd):
     z = latents(sd)
-    with tapped(sd.unet, sd.condition) as tap, torch.no_grad():
+    with sd.denoiser() as tap, torch.no_grad():
         plain = tap(z, 300)
         own = exemplar_key_values(tap, [z], 300, sd.attention_layers)
         with tap.injecting(own, "replace"):
@@ -82,7 +83,7 @@ def test_injecting_a_tiles_own_keys_in_place_changes_nothing_and_others_do(sd):
 
 def test_keys_of_several_exemplars_are_concatenated_along_the_tokens(sd):
     layers = choose_layers(sd.attention_layers)
-    with tapped(sd.unet, sd.condition) as tap:
+    with sd.denoiser() as tap:
         one, two = latents(sd, 16), latents(sd, 24, seed=1)
         both = exemplar_key_values(tap, [one, two], 10, layers)
         alone = exemplar_key_values(tap, [two], 10, layers)
@@ -94,7 +95,7 @@ def test_keys_of_several_exemplars_are_concatenated_along_the_tokens(sd):
 
 def test_tiles_need_not_be_square(sd):
     z = torch.randn(1, 4, 16, 40, generator=generator())
-    with tapped(sd.unet, sd.condition) as tap, torch.no_grad():
+    with sd.denoiser() as tap, torch.no_grad():
         features = tap.features(z, 10, choose_layers(sd.attention_layers))
     assert list(features.values())[-1].query.shape[2] == 16 * 40
 
@@ -145,7 +146,7 @@ def test_the_content_loss_equals_the_formula_in_float64():
 def test_the_ad_loss_reaches_the_latents_and_only_them(sd):
     layers = choose_layers(sd.attention_layers)
     z = latents(sd).requires_grad_(True)
-    with tapped(sd.unet, sd.condition) as tap:
+    with sd.denoiser() as tap:
         exemplar = exemplar_key_values(tap, [latents(sd, seed=3)], 50, layers)
         ad_loss(tap.features(z, 50, layers), exemplar).backward()
     assert z.grad.abs().max() > 0

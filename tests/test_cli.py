@@ -50,23 +50,13 @@ def test_a_run_writes_a_picture_a_sidecar_and_prints_the_seed(capsys, swatch, tm
     assert sorted(p.name for p in tmp_path.iterdir()) == ["map.tif", "out.png", "out.png.json"]
 
 
-def test_the_same_seed_writes_the_same_bytes_in_two_processes(swatch, tmp_path):
+def test_the_same_seed_writes_the_same_bytes_in_two_processes(capsys, swatch, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        command = [
-            sys.executable,
-            "-m",
-            "texgen",
-            "expand",
-            swatch,
-            "-o",
-            tmp_path / name / "o.png",
-            "--size",
-            "128",
-            "--seed",
-            "7",
-        ]
-        subprocess.run(command, check=True, capture_output=True)
+    options = ["--size", "128", "--seed", "7"]
+    command = [sys.executable, "-m", "texgen", "expand", swatch, "-o", tmp_path / "a" / "o.png", *options]
+    subprocess.run(command, check=True, capture_output=True)
+    assert run(capsys, "expand", swatch, "-o", tmp_path / "b" / "o.png", *options)[0] == 0
     assert (tmp_path / "a" / "o.png").read_bytes() == (tmp_path / "b" / "o.png").read_bytes()
 
 
@@ -230,11 +220,22 @@ def test_a_side_the_format_cannot_hold_is_refused():
 
 def test_a_deep_pyramid_of_a_flattened_swatch_is_written(capsys, swatch, tmp_path):
     out = tmp_path / "o.tif"
-    options = ["--size", "640x128", "--preset", "draft", "--seed", "1", "--bits", "16", "--pyramid", "--flatten-light"]
+    options = [
+        "--size",
+        "640x128",
+        "--preset",
+        "draft",
+        "--seed",
+        "1",
+        "--bit-depth",
+        "16",
+        "--pyramid",
+        "--flatten-light",
+    ]
     assert run(capsys, "expand", swatch, "-o", out, *options)[0] == 0
     with tifffile.TiffFile(out) as file:
         assert [level.shape for level in file.series[0].levels] == [(128, 640, 3), (64, 320, 3)]
         assert file.pages[0].dtype == np.uint16
         assert json.loads(file.pages[0].description)["preparation"]["flatten_light"] is True
     assert sorted(p.name for p in tmp_path.iterdir()) == ["o.tif", "o.tif.json"]
-    assert run(capsys, "expand", swatch, "-o", tmp_path / "o.jpg", "--bits", "16")[0] == 2
+    assert run(capsys, "expand", swatch, "-o", tmp_path / "o.jpg", "--bit-depth", "16")[0] == 2

@@ -11,9 +11,10 @@ from conftest import generator
 
 import texgen
 from texgen.diffusion import models
-from texgen.diffusion.guidance.attention import choose_layers, exemplar_key_values, tapped
 from texgen.diffusion.guidance.distill import ad_loss
-from texgen.diffusion.sampling.sample import _TileJob, normal
+from texgen.diffusion.guidance.exemplar_keys import choose_layers, exemplar_key_values
+from texgen.diffusion.sampling.loop import normal
+from texgen.diffusion.sampling.sample import _Tiles
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -29,11 +30,17 @@ def pulled(backbone):
     """The AD loss of two tiles and its gradient, on the CPU."""
     latents = normal((2, 4, 16, 16), generator()).to(backbone.device).requires_grad_(True)
     layers = choose_layers(backbone.attention_layers)
-    with tapped(backbone.unet, backbone.condition) as tap:
+    with backbone.denoiser() as tap:
         other = normal((1, 4, 24, 16), generator(1)).to(backbone.device)
         loss = ad_loss(tap.features(latents, 100, layers), exemplar_key_values(tap, [other], 100, layers))
     (gradient,) = torch.autograd.grad(loss, latents)
     return float(loss.detach()), gradient.cpu()
+
+
+def test_a_network_is_moved_off_a_gpu(sd_folder):
+    model = models.load(sd_folder, device="cuda")
+    assert model.offload_autoencoder() and not model.offload_autoencoder()
+    assert next(model.autoencoder.parameters()).device.type == "cpu"
 
 
 @pytest.mark.parametrize(("dtype", "allowed"), [("float32", 0.03), ("float16", 0.05), ("bfloat16", 0.3)])
@@ -55,15 +62,15 @@ def test_a_batch_that_does_not_fit_is_done_in_halves(on_gpu, small, monkeypatch)
     """The device's own allocator refuses more than one tile."""
     options = {**OPTIONS, "iterations": 0}
     whole = texgen.expand(small, model=on_gpu, tile_batch=1, **options)
-    run, done = _TileJob.run, []
+    step, done = _Tiles.step, []
 
-    def refused(self, latents, content, labels, tiles):
-        if len(tiles) > 1:
+    def refused(self, timestep, tiles):
+        if len(tiles.latents) > 1:
             torch.empty(2 * torch.cuda.mem_get_info()[1], dtype=torch.uint8, device="cuda")
-        done.append(len(tiles))
-        return run(self, latents, content, labels, tiles)
+        done.append(len(tiles.latents))
+        return step(self, timestep, tiles)
 
-    monkeypatch.setattr(_TileJob, "run", refused)
+    monkeypatch.setattr(_Tiles, "step", refused)
     halved = texgen.expand(small, model=on_gpu, tile_batch=4, **options)
     torch.testing.assert_close(halved.latents, whole.latents, rtol=0, atol=1e-2)
     assert set(done) == {1}

@@ -15,6 +15,8 @@ FLOORS = (
     ("texgen.materials",),
     ("texgen.job",),
     ("texgen.runs",),
+    ("texgen.exports",),
+    ("texgen.previews",),
     ("texgen.model",),
     ("texgen.swatch",),
     ("texgen.diffusion",),
@@ -76,6 +78,15 @@ def test_no_modules_import_each_other_in_a_circle():
 
     for name in imports:
         visit(name, ())
+
+
+def test_only_the_models_know_diffusers():
+    for name, path in MODULES.items():
+        known = {
+            node.module or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)
+        }
+        foreign = {each for each in known if each.split(".")[0] in ("diffusers", "transformers")}
+        assert not foreign or name.startswith("texgen.diffusion.models"), f"{name} imports {', '.join(foreign)}"
 
 
 def test_few_files_lie_loose():

@@ -84,6 +84,7 @@ def test_normals_that_guide_turn_with_their_swatch(colour):
     sources = sources_of(Material(swatches=[swatch], shares=[1.0], symmetry="all", maps=[guide]))
     factor = np.ptp(sources[0].pixels[..., 3]) / np.ptp(guide.images[0][..., 0])
     mean = guide.images[0].mean((0, 1))
+    assert len(sources) == 8
     for source in sources:
         expected = (normals(turned(height, source.turn)) - mean) * factor
         np.testing.assert_allclose(source.pixels[..., 3:], expected, atol=1e-3)
@@ -130,7 +131,9 @@ def test_two_swatches_have_a_map_each(colour, height):
     maps = {"who": [np.zeros((96, 96), np.uint8), np.full((80, 96), 9, np.uint8)]}
     result = texgen.expand(colour, 160, exemplars=[other], maps=maps, with_map=True, **QUICK)
     who = result.maps["who"][:][..., 0]
-    assert set(np.unique(who[result.coordinates[0] == 1])) <= set(range(10)) and (who == 9).any() and (who == 0).any()
+    for number, value in enumerate((0, 9)):
+        mine = who[result.coordinates[0] == number]
+        assert len(mine) and (mine == value).mean() > 0.6, "all but where pieces are blended"
 
 
 def test_maps_are_cut_turned_and_resized_as_their_swatch(height):
@@ -199,17 +202,17 @@ def test_the_command_writes_maps_in_formats_that_hold_them(colour, height, tmp_p
     np.testing.assert_array_equal(read_map("later_height.exr", "height"), read_map("o_height.exr", "height"))
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+HELD = {".png": ("uint8", "uint16"), ".tif": ("uint8", "uint16", "float16", "float32"), ".exr": ("float16", "float32")}
+
+
+@pytest.mark.parametrize(("suffix", "dtype"), [(suffix, dtype) for suffix, dtypes in HELD.items() for dtype in dtypes])
 @pytest.mark.parametrize("side", [90, 520])
-def test_every_format_gives_back_what_it_holds(tmp_path, dtype, channels, side):
-    values = (np.random.default_rng(0).random((side, side + 8, channels)) * 200).astype(dtype)
-    for suffix in (".png", ".tif", ".exr"):
-        path = tmp_path / f"map{suffix}"
-        kind = publish.SUFFIXES[suffix]
-        if dtype in publish.DEPTHS[kind] and channels <= publish.MOST_CHANNELS.get(kind, channels):
-            publish.save_image(path, values, {"texgen": "0"}, pyramid=suffix == ".tif")
-            np.testing.assert_array_equal(read_map(path, "map"), values)
+def test_every_format_gives_back_what_it_holds(tmp_path, suffix, dtype, side):
+    path = tmp_path / f"map{suffix}"
+    for channels in range(1, 5 if suffix == ".png" else 6):
+        values = (np.random.default_rng(0).random((side, side + 8, channels)) * 200).astype(dtype)
+        publish.save_image(path, values, {"texgen": "0"}, pyramid=suffix == ".tif")
+        np.testing.assert_array_equal(read_map(path, "map"), values)
 
 
 @pytest.mark.parametrize(

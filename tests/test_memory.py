@@ -11,11 +11,10 @@ from texgen.diffusion.memory import (
     fitting_batch,
     free_memory,
     is_out_of_memory,
-    off_device,
     tile_bytes,
     within_memory,
 )
-from texgen.diffusion.sampling.sample import _TileJob
+from texgen.diffusion.sampling.sample import _Tiles
 from texgen.errors import ResourceError
 from tiling import Size
 
@@ -40,17 +39,17 @@ def test_a_cpu_works_on_one_tile_at_a_time(sd):
 
 def test_a_batch_that_does_not_fit_is_done_in_halves(sd, small, monkeypatch):
     """The allocator's own error above a number of tiles stands for a small device."""
-    run, sizes = _TileJob.run, []
+    step, sizes = _Tiles.step, []
 
-    def limited(self, latents, content, labels, tiles):
-        if len(tiles) > 1:
+    def limited(self, timestep, tiles):
+        if len(tiles.latents) > 1:
             torch.empty(2**60)
-        sizes.append(len(tiles))
-        return run(self, latents, content, labels, tiles)
+        sizes.append(len(tiles.latents))
+        return step(self, timestep, tiles)
 
     options = {"size": (256, 256), "seed": 3, "steps": 25, "strength": 0.04, "iterations": 1}
     one = texgen.expand(small, model=sd, tile_batch=1, **options)
-    monkeypatch.setattr(_TileJob, "run", limited)
+    monkeypatch.setattr(_Tiles, "step", limited)
     halved = texgen.expand(small, model=sd, tile_batch=3, **options)
     assert torch.equal(one.latents, halved.latents) and sizes == [1, 1, 1, 1]
 
@@ -80,10 +79,4 @@ def test_when_memory_runs_out_the_rest_is_done_once_there_is_room():
 
 
 def test_a_network_on_the_cpu_cannot_be_moved_off_a_device(sd):
-    assert not off_device(sd.autoencoder)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_network_on_a_gpu_can():
-    layer = torch.nn.Linear(2, 2).cuda()
-    assert off_device(layer) and next(layer.parameters()).device.type == "cpu"
+    assert not sd.offload_network() and not sd.offload_autoencoder()

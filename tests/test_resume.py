@@ -17,12 +17,12 @@ from processes import Command, succeeded
 
 import texgen
 from texgen.diffusion.sampling.checkpoint import GENERATIONS, Unfinished
-from texgen.diffusion.sampling.sample import Progress
+from texgen.diffusion.sampling.progress import Progress
 from texgen.errors import OptionError
 from texgen.runs.folder import RunFolder, unfinished_seed
 from tiling import Accumulator, Size, Tile
 
-TWO_TILES = {"size": (128, 144), "seed": 3, "steps": 25, "strength": 0.12, "iterations": 1, "tileable": "both"}
+TWO_TILES = {"size": (128, 144), "seed": 3, "steps": 25, "strength": 0.12, "iterations": 1, "tile_batch": 1}
 """On the tiny model: 3 steps of 2 tiles."""
 
 
@@ -30,7 +30,7 @@ class Killed(BaseException):
     """Ends a run at once, like a power cut."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def unbroken(sd, small):
     return texgen.expand(small, model=sd, **TWO_TILES)
 
@@ -73,11 +73,11 @@ def test_decoding_resumes_at_its_band(mini, swatch, tmp_path, monkeypatch):
     whole = texgen.expand(swatch, **options)
     write, decoded = CanvasDecoder.write, []
 
-    def dying(self, band, pixels):
+    def dying(self, band, pixels, encoding):
         decoded.append(band[0].top)
         if len(decoded) == 2:
             raise Killed
-        write(self, band, pixels)
+        write(self, band, pixels, encoding)
 
     monkeypatch.setattr(CanvasDecoder, "write", dying)
     with pytest.raises(Killed):
@@ -92,12 +92,15 @@ def test_a_broken_newest_canvas_falls_back_to_the_one_before(sd, small, unbroken
     broken_at(4, sd, small, folder, monkeypatch)
     newest = max((folder / f"{name}.safetensors" for name in GENERATIONS), key=os.path.getmtime)
     newest.write_bytes(newest.read_bytes()[:100])
-    result = texgen.expand(small, model=sd, checkpoint=folder, resume=True, **TWO_TILES)
+    steps = []
+    result = texgen.expand(small, model=sd, checkpoint=folder, resume=True, callback=steps.append, **TWO_TILES)
     np.testing.assert_array_equal(result.pixels[:], unbroken.pixels[:])
+    assert len(steps) == 2, "the canvas before it is that of the first step"
 
 
 def test_progress_is_saved_and_loaded_whole(tmp_path):
     progress = Progress(latents=torch.randn(1, 2, 4, 4), index=3)
+    progress.adam = {"step": torch.tensor(3.0), "exp_avg": torch.randn(1, 2, 4, 4)}
     progress.add([Tile(0, 0, 2, 4)], torch.randn(1, 2, 2, 4), (0.5, 0.25), torch.ones(2, 4))
     run = Unfinished(RunFolder(tmp_path / "run", {"seed": 5}, resume=False))
     assert run.progress() is None
@@ -107,6 +110,8 @@ def test_progress_is_saved_and_loaded_whole(tmp_path):
     found = Unfinished(RunFolder(tmp_path / "run", {"seed": 5}, resume=True)).progress()
     assert (found.index, found.batches, found.losses) == (3, 1, (0.5, 0.25))
     assert torch.equal(found.latents, progress.latents) and torch.equal(found.fused.values, progress.fused.values)
+    assert found.adam.keys() == progress.adam.keys()
+    assert all(torch.equal(found.adam[name], each) for name, each in progress.adam.items())
     assert isinstance(found.fused, Accumulator) and found.fused.canvas == Size(4, 4)
     assert unfinished_seed(tmp_path / "run") == 5 and unfinished_seed(tmp_path) is None
 
@@ -139,8 +144,8 @@ def never(*_):
 
 
 def command(swatch: Path, out: Path, *more: str, model: Path | str = "mini") -> list[str]:
-    size = "576x512" if model == "mini" else "208x144"
-    options = f"--model {model} --size {size} --steps 25 --strength 0.08 --iterations 1 --seed 5"
+    size = "576x512" if model == "mini" else "144x128"
+    options = f"--model {model} --size {size} --steps 25 --strength 0.08 --iterations 1 --tile-batch 1 --seed 5"
     return [
         "expand",
         str(swatch),
@@ -162,14 +167,17 @@ def same_bytes_after_kill(
     out = folder / "o.png"
     folder.mkdir()
     kill(Command(arguments(out), folder.with_suffix(".log")))
-    assert out.exists() or not list(folder.glob("[!.]*")), "nothing half-written stands there"
+    assert {path.name for path in folder.glob("[!.]*")} <= {"o.png", "o.png.json"}
+    assert not out.exists() or out.read_bytes() == whole.read_bytes(), "nothing half-written stands there"
+    for sidecar in folder.glob("*.json"):
+        assert json.loads(sidecar.read_text())["seed"] == 5
     succeeded(arguments(out, "--resume"), folder.with_suffix(".log"))
     assert out.read_bytes() == whole.read_bytes()
     assert sorted(p.name for p in folder.iterdir()) == ["o.png", "o.png.json"]
 
 
-def test_three_kills_at_random_moments_resume_to_the_same_bytes(swatch, sd_folder, tmp_path):
-    arguments = partial(command, swatch, model=sd_folder)
+def test_three_kills_at_random_moments_resume_to_the_same_bytes(small, sd_folder, tmp_path):
+    arguments = partial(command, small, model=sd_folder)
     events = len(succeeded(arguments(tmp_path / "o.png"), tmp_path / "log").lines)
     for number, event in enumerate(random.Random(0).sample(range(1, events), 3)):
         same_bytes_after_kill(
@@ -200,10 +208,10 @@ def test_twenty_kills_at_random_moments_resume_to_the_same_bytes(swatch, tmp_pat
     assert sum(hits) > 10, "the kills came in time"
 
 
-def test_an_interrupt_saves_the_run_and_exits_130(swatch, sd_folder, tmp_path):
+def test_an_interrupt_saves_the_run_and_exits_130(small, sd_folder, tmp_path):
     out = tmp_path / "run" / "o.png"
     out.parent.mkdir()
-    running = Command(command(swatch, out, model=sd_folder), tmp_path / "log")
+    running = Command(command(small, out, model=sd_folder), tmp_path / "log")
     running.wait_for('"step"')
     running.interrupt()
     assert running.wait() == 130

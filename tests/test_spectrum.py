@@ -7,7 +7,7 @@ from conftest import generator
 from torch import Tensor
 
 import texgen
-from texgen.diffusion.sampling.sample import noised, normal
+from texgen.diffusion.sampling.loop import normal
 from texgen.diffusion.sampling.spectrum import BLOCK, cross_spectrum, spectrum_matcher, transport
 from tiling import Wrap
 
@@ -52,7 +52,7 @@ def test_the_transport_turns_one_covariance_into_the_other():
 def test_a_canvas_takes_on_the_exemplars_spectrum_and_mean(mini):
     exemplar, canvas = field(0), field(5)
     canvas = canvas + 0.4 * normal(canvas.shape, generator(9)) - 1.0
-    matcher = spectrum_matcher([exemplar], mini.scheduler)
+    matcher = spectrum_matcher([exemplar], mini.schedule(50))
     assert matcher is not None
     matched = matcher(canvas, 0, TORUS)
     before, after = error(canvas, exemplar), error(matched, exemplar)
@@ -62,7 +62,7 @@ def test_a_canvas_takes_on_the_exemplars_spectrum_and_mean(mini):
 
 def test_a_canvas_that_has_the_spectrum_stays_nearly_as_it_is(mini):
     exemplar = field(0, side=256)
-    matcher = spectrum_matcher([exemplar], mini.scheduler)
+    matcher = spectrum_matcher([exemplar], mini.schedule(50))
     assert matcher is not None
     change = float((matcher(exemplar, 0, TORUS) - exemplar).square().mean() / exemplar.var())
     assert change < 0.02, f"changed by {change:.3f} of the variance, allowed 0.02"
@@ -70,15 +70,15 @@ def test_a_canvas_that_has_the_spectrum_stays_nearly_as_it_is(mini):
 
 def test_the_noise_of_a_timestep_is_counted(mini):
     exemplar = field(0, side=256)
-    matcher = spectrum_matcher([exemplar], mini.scheduler)
+    matcher = spectrum_matcher([exemplar], mini.schedule(50))
     assert matcher is not None
-    noisy = noised(mini.scheduler, exemplar, normal(exemplar.shape, generator(3)), 400)
+    noisy = mini.schedule(50).noised(exemplar, normal(exemplar.shape, generator(3)), 400)
     change = float((matcher(noisy, 400, TORUS) - noisy).square().mean() / noisy.var())
     assert change < 0.02, f"changed by {change:.3f} of the variance, allowed 0.02"
 
 
 def test_rolling_a_torus_rolls_the_result(mini):
-    matcher = spectrum_matcher([field(0)], mini.scheduler)
+    matcher = spectrum_matcher([field(0)], mini.schedule(50))
     canvas = field(5)
     assert matcher is not None
     shift = (BLOCK // 2, 3 * BLOCK)
@@ -88,8 +88,8 @@ def test_rolling_a_torus_rolls_the_result(mini):
 
 
 def test_fields_too_small_for_a_spectrum_are_left_alone(mini):
-    assert spectrum_matcher([field(0, side=16)], mini.scheduler) is None
-    matcher = spectrum_matcher([field(0)], mini.scheduler)
+    assert spectrum_matcher([field(0, side=16)], mini.schedule(50)) is None
+    matcher = spectrum_matcher([field(0)], mini.schedule(50))
     small = field(1, side=16)
     assert matcher is not None and torch.equal(matcher(small, 0, Wrap()), small)
 

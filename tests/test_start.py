@@ -62,7 +62,11 @@ def test_decoding_in_tiles_equals_decoding_whole(mini):
 
 def test_a_stable_diffusion_canvas_decodes_with_a_wrapped_margin(sd):
     latents = torch.randn(1, 4, 16, 24, generator=generator())
-    assert decode(sd, latents, TORUS).shape == (1, 3, 128, 192)
+    whole = decode(sd, latents, TORUS)
+    assert whole.shape == (1, 3, 128, 192)
+    rolled = decode(sd, latents.roll((5, 9), (2, 3)), TORUS)
+    torch.testing.assert_close(rolled, whole.roll((40, 72), (2, 3)), atol=1e-3, rtol=0)
+    assert (decode(sd, latents, Wrap()) - whole).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("replacing", [False, True])

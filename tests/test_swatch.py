@@ -62,14 +62,14 @@ def improved(
     probes: int = 4,
     origin: tuple[int, int] = (0, 0),
     backward: bool = False,
-    weight: float = 0.0,
+    costs: np.ndarray | None = None,
 ):
     """The field after one search, and the distances before and after."""
     tiles = np.array(plan_cores(Size(*field.shape), Size(32, 32)), np.int64)
     sums, new = np.zeros((len(tiles), 3)), np.empty_like(field)
     used = usage(level, np.zeros(level.size, np.int64))
     kernels.improve(
-        field, new, tiles, level.pixels, trust(level, used, 0.0), level.keys, penalties(level, used, weight), level.similar, level.labels,
+        field, new, tiles, level.pixels, trust(level, used, 0.0), level.keys, penalties(level, used, 0.0) if costs is None else costs, level.similar, level.labels,
         FREE.labels, FREE.guide, FREE.given, FREE.known, level.basis, level.offset, vote_window(7), probes, 64.0, np.uint64(5), np.array(origin, np.int64), backward, sums,
     )  # fmt: skip
     return new, sums.sum(0)
@@ -225,7 +225,20 @@ def test_a_converged_search_comes_near_the_nearest_patches():
     assert nearest * 0.999 <= found <= 1.3 * nearest
 
 
-def test_a_large_penalty_spreads_the_use_of_the_bank():
+def used_after_search(level: Level, field: np.ndarray, weight: float) -> np.ndarray:
+    """How often each key is shown after six searches that make it cost `weight` median distances to be shown once more."""
+    used, median = np.zeros(level.size, np.float32), 0.0
+    for turn in range(6):
+        field, (_, after, _) = improved(
+            field, level, costs=penalties(level, used, weight * median), backward=turn % 2 == 1
+        )
+        counts = np.zeros(level.size, np.int64)
+        kernels.counted(field, 0, len(field), counts)
+        used, median = usage(level, counts), 0.7 * after / field.size
+    return used[level.centres]
+
+
+def test_a_penalty_spreads_the_use_of_the_bank():
     _, level = level_of(noise())
     field = random_blocks(level, Size(64, 64), 4, 0)
     counts = np.zeros(level.size, np.int64)
@@ -235,6 +248,9 @@ def test_a_large_penalty_spreads_the_use_of_the_bank():
     costs = penalties(level, used, 2.0)
     assert np.isinf(costs[~level.centres]).all() and costs[level.centres].max() <= 2 * CAP
     assert (trust(level, used, 0.0)[level.centres] == 1).all() and trust(level, used, 1.0)[level.centres].min() < 1
+    free, even = (used_after_search(level, field, weight) for weight in (0.0, 0.5))
+    assert even.std() < 0.7 * free.std(), f"{even.std():.2f}, without a penalty {free.std():.2f}, allowed 0.7 of it"
+    assert (even < 0.05).mean() < 0.7 * (free < 0.05).mean(), "less of it is left unused"
 
 
 def test_levels_halve_and_edges_are_found():
@@ -320,20 +336,23 @@ def test_symmetries_and_windows_of_large_swatches_keep_their_origin(monkeypatch)
     monkeypatch.setattr("texgen.swatch.bank.MOST_PIXELS", 4 * 64 * 64)
     monkeypatch.setattr("texgen.swatch.bank.WINDOW_SIDE", 64)
     windows = sources_of(Material(swatches=[noise(256, 200)], shares=[1.0]))
-    assert len(windows) <= 4 and all(w.pixels.shape[:2] == (64, 64) for w in windows)
-    assert {(w.top > 100, w.left > 60) for w in windows} != {(False, False)}, "spread over the swatch"
+    assert 1 < len(windows) <= 4 and all(w.pixels.shape[:2] == (64, 64) for w in windows)
+    assert len({(w.top > 96, w.left > 68) for w in windows}) > 1, "spread over the swatch"
 
 
 def test_kernels_work_where_no_cache_can_be_written(monkeypatch):
     plain = numba.njit
 
+    asked = []
+
     def refused(*args, cache=False, **options):
+        asked.append(cache)
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
         return plain(*args, **options)
 
     monkeypatch.setattr("texgen.swatch.compiled.numba.njit", refused)
-    assert compiled(lambda x: x + 1)(1) == 2
+    assert compiled(lambda x: x + 1)(1) == 2 and asked == [True, False]
 
 
 def test_presets_are_known_by_name():
@@ -355,7 +374,8 @@ def pixels(result: texgen.Result) -> np.ndarray:
 def test_any_size_from_64_px(size, tileable):
     result = texgen.expand(noise(), size, tileable=tileable, **OPTIONS)
     assert pixels(result).shape == (*size, 3)
-    assert result.recipe["model"] == "swatch" and result.recipe["ad_energy"]["levels"]["0"]["after"] >= 0
+    assert result.recipe["model"] == "swatch"
+    assert all(0 <= level["after"] <= level["before"] for level in result.recipe["ad_energy"]["levels"].values())
     assert result.recipe["repeat"] == [{"height": 64, "width": 64, "shift": 0, "wrap": [True, True]}]
 
 
@@ -411,9 +431,8 @@ def test_weights_of_exemplars_are_followed():
 
 def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path):
     swatch, options = noise(96, 96), {"seed": 3, "preset": "standard"}
-    whole = pixels(texgen.expand(swatch, 192, **options))
     states = []
-    texgen.expand(swatch, 192, callback=states.append, **options)
+    whole = pixels(texgen.expand(swatch, 128, callback=states.append, **options))
     assert states[-1].done == states[-1].total
     assert [s.done for s in states] == sorted(s.done for s in states)
     for stop in range(1, len(states)):
@@ -426,8 +445,8 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path):
 
         folder = tmp_path / str(stop)
         with pytest.raises(KeyboardInterrupt):
-            texgen.expand(swatch, 192, checkpoint=folder, callback=interrupt, **options)
-        result = texgen.expand(swatch, 192, checkpoint=folder, resume=True, **options)
+            texgen.expand(swatch, 128, checkpoint=folder, callback=interrupt, **options)
+        result = texgen.expand(swatch, 128, checkpoint=folder, resume=True, **options)
         np.testing.assert_array_equal(pixels(result), whole)
 
 
@@ -436,7 +455,7 @@ def test_killed_runs_go_on_to_the_same_bytes(tmp_path):
         "expand",
         SWATCHES / "rusty_metal.jpg",
         "--size",
-        "512",
+        "256",
         "--seed",
         "5",
         "--no-metadata",
@@ -449,7 +468,8 @@ def test_killed_runs_go_on_to_the_same_bytes(tmp_path):
         running = Command([*arguments, "-o", out, "--resume"], tmp_path / "log")
         running.wait_for("", max(2, round(part * events * (1 - part))))
         running.kill()
-    succeeded([*arguments, "-o", out, "--resume"], tmp_path / "log")
+    last = succeeded([*arguments, "-o", out, "--resume"], tmp_path / "log")
+    assert len(last.lines) < events, "what was done is not done again"
     assert out.read_bytes() == (tmp_path / "whole.png").read_bytes()
 
 
@@ -473,7 +493,7 @@ def test_nothing_of_torch_is_loaded(tmp_path):
         ({"size": 63}, OptionError, "at least 64 px a side"),
         ({"tileable": "z"}, OptionError, "tileable='z' is not known"),
         ({"symmetry": "odd"}, OptionError, "symmetry='odd' is not known"),
-        ({"bits": 12}, OptionError, "bits=12 must be 8 or 16"),
+        ({"bit_depth": "12"}, OptionError, "bit_depth='12' is not known; choose one of 8, 16, half, float"),
         ({"seed": -1}, OptionError, "seed=-1 must be from 0"),
         ({"strength": 0.5}, OptionError, "strength=0.5 is for diffusion models"),
         ({"nonsense": 1}, TypeError, "unexpected keyword argument 'nonsense'"),

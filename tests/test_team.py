@@ -13,7 +13,9 @@ from processes import team
 
 from texgen.runs.team import ALONE, own_device
 
-OPTIONS = "--size 208x144 --seed 3 --steps 25 --strength 0.12 --iterations 1 --device cpu --checkpoint-minutes 0 --progress json"
+SAMPLED = ("--steps", "25", "--strength", "0.12", "--iterations", "1")
+OPTIMIZED = ("--steps", "3", "--loop", "optimize")
+OPTIONS = "--size 208x144 --seed 3 --tile-batch 1 --device cpu --checkpoint-minutes 0 --progress json"
 
 
 def arguments(swatch: Path, model: Path, out: Path, *more: str) -> list[str]:
@@ -27,24 +29,25 @@ def made(ranks: int, swatch: Path, model: Path, out: Path, *more: str) -> bytes:
     return out.read_bytes()
 
 
-def test_one_two_and_three_processes_give_the_same_bytes(small, sd_folder, tmp_path):
-    found = []
-    for ranks in (1, 2, 3):
-        (tmp_path / str(ranks)).mkdir()
-        found.append(made(ranks, small, sd_folder, tmp_path / str(ranks) / "o.png"))
-    assert found[0] == found[1] == found[2]
+@pytest.mark.parametrize(("ranks", "more"), [((1, 2, 3), SAMPLED), ((1, 2), OPTIMIZED)])
+def test_any_number_of_processes_gives_the_same_bytes(small, sd_folder, tmp_path, ranks, more):
+    found = set()
+    for number in ranks:
+        (tmp_path / str(number)).mkdir()
+        found.add(made(number, small, sd_folder, tmp_path / str(number) / "o.png", *more))
+    assert len(found) == 1
 
 
 def test_a_killed_process_ends_the_run_which_resumes_to_the_same_bytes(small, sd_folder, tmp_path):
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
-    whole = made(1, small, sd_folder, tmp_path / "whole" / "o.png")
+    whole = made(1, small, sd_folder, tmp_path / "whole" / "o.png", *SAMPLED)
     out = tmp_path / "broken" / "o.png"
-    first, second = team(2, arguments(small, sd_folder, out), tmp_path / "log")
+    first, second = team(2, arguments(small, sd_folder, out, *SAMPLED), tmp_path / "log")
     first.wait_for('"step"')
     second.kill()
     assert first.wait() != 0 and not out.exists(), "the other process ends by itself"
-    assert made(3, small, sd_folder, out, "--resume") == whole
+    assert made(3, small, sd_folder, out, *SAMPLED, "--resume") == whole
 
 
 @pytest.mark.slow
@@ -54,8 +57,10 @@ def test_torchrun_starts_a_team(small, sd_folder, tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "texgen"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     out = tmp_path / "two" / "o.png"
-    subprocess.run([*launcher, *arguments(small, sd_folder, out)], env=environment, check=True, capture_output=True)
-    assert out.read_bytes() == made(1, small, sd_folder, tmp_path / "one" / "o.png")
+    subprocess.run(
+        [*launcher, *arguments(small, sd_folder, out, *SAMPLED)], env=environment, check=True, capture_output=True
+    )
+    assert out.read_bytes() == made(1, small, sd_folder, tmp_path / "one" / "o.png", *SAMPLED)
 
 
 def test_a_single_process_is_a_team_of_its_own():

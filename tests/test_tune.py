@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import texgen
 from texgen.diffusion.decoding import tune
-from texgen.diffusion.decoding.tune import decoder_weights, tuned_decoder, with_decoder
+from texgen.diffusion.decoding.tune import tuned_decoder
 from texgen.diffusion.exemplar import Exemplar, encode_exemplar
 from texgen.diffusion.tensors import CACHED, cache_folder, cached
 from texgen.errors import ModelError
@@ -71,11 +71,11 @@ def test_the_given_model_and_the_copied_encoder_stay_as_they_are(backbone, swatc
     after = tuned(backbone, exemplar)
     assert same(state(backbone), before)
     assert after.unet is backbone.unet and after.autoencoder is not backbone.autoencoder
-    trained = decoder_weights(after).keys()
+    trained = after.decoder_weights().keys()
     kept = [name for name in before if name not in trained]
     assert any("encoder" in name for name in kept) and not any("decoder" in name for name in kept)
     assert all(torch.equal(after.autoencoder.state_dict()[name], before[name]) for name in kept)
-    assert not same(decoder_weights(after), decoder_weights(backbone))
+    assert not same(after.decoder_weights(), backbone.decoder_weights())
 
 
 def test_a_tuned_decoder_is_frozen_and_in_evaluation_mode(backbone, swatch):
@@ -86,15 +86,15 @@ def test_a_tuned_decoder_is_frozen_and_in_evaluation_mode(backbone, swatch):
 
 def test_tuning_is_seeded(backbone, swatch):
     exemplar = encoded(backbone, swatch)
-    first, again, other = (decoder_weights(tuned(backbone, exemplar, seed=seed)) for seed in (1, 1, 2))
+    first, again, other = (tuned(backbone, exemplar, seed=seed).decoder_weights() for seed in (1, 1, 2))
     assert same(first, again) and not same(first, other)
 
 
 def test_saved_weights_decode_like_the_tuned_decoder(backbone, swatch, tmp_path):
     exemplar = encoded(backbone, swatch)
     after, before = tuned(backbone, exemplar), state(backbone)
-    save_file(decoder_weights(after), tmp_path / "decoder.safetensors")
-    restored = with_decoder(backbone, load_file(tmp_path / "decoder.safetensors"))
+    save_file(after.decoder_weights(), tmp_path / "decoder.safetensors")
+    restored = backbone.with_decoder(load_file(tmp_path / "decoder.safetensors"))
     latents = exemplar.sources[-1].latents
     assert torch.equal(restored.decode(latents), after.decode(latents))
     assert not torch.equal(backbone.decode(latents), after.decode(latents))
@@ -109,23 +109,23 @@ def test_without_iterations_nothing_changes(backbone, swatch):
 
 def test_weights_of_another_autoencoder_are_refused(mini, sd):
     with pytest.raises(ModelError, match=r"of the decoder's tensors do not fit .*; tune it anew"):
-        with_decoder(mini, decoder_weights(sd))
-    weights = decoder_weights(mini)
+        mini.with_decoder(sd.decoder_weights())
+    weights = mini.decoder_weights()
     name = next(iter(weights))
     with pytest.raises(ModelError, match=rf"1 of the decoder's tensors do not fit mini: {name} is \(1, 1\), the model"):
-        with_decoder(mini, {**weights, name: torch.zeros(1, 1)})
+        mini.with_decoder({**weights, name: torch.zeros(1, 1)})
 
 
 @pytest.mark.parametrize("sides", [(64, 64), (64, 300), (72, 65), (200, 56)])
 def test_any_exemplar_gives_windows(mini, sides):
     exemplar = encode_exemplar(mini, [torch.rand(1, 3, *(side - side % 8 for side in sides), generator=generator())])
-    assert all(tensor.isfinite().all() for tensor in decoder_weights(tuned(mini, exemplar, iterations=3)).values())
+    assert all(tensor.isfinite().all() for tensor in tuned(mini, exemplar, iterations=3).decoder_weights().values())
 
 
 def test_several_exemplars_of_different_sizes_and_a_flat_one(mini):
     swatches = [torch.rand(1, 3, 64, 96, generator=generator()), torch.full((1, 3, 64, 64), 0.5)]
     for exemplar in (encode_exemplar(mini, swatches), encode_exemplar(mini, swatches[1:])):
-        assert all(tensor.isfinite().all() for tensor in decoder_weights(tuned(mini, exemplar, iterations=3)).values())
+        assert all(tensor.isfinite().all() for tensor in tuned(mini, exemplar, iterations=3).decoder_weights().values())
 
 
 def test_windows_stand_for_the_pixels_they_were_encoded_from(mini, monkeypatch):
@@ -162,7 +162,7 @@ def test_a_tuned_decoder_is_kept_by_what_it_depends_on_and_the_result_is_the_sam
     again = np.asarray(texgen.expand(small, seed=1, **options).image)
     texgen.expand(small, seed=2, **options)
     assert np.array_equal(first, again) and np.array_equal(first, fresh)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
         texgen.expand(small, seed=1, **{**options, "tune_decoder": 3})
 
 
@@ -173,6 +173,8 @@ def test_the_cache_keeps_the_newest_and_makes_anew_what_is_broken(tmp_path, monk
         for age, path in enumerate(sorted(tmp_path.iterdir(), key=lambda p: -p.stat().st_mtime)):
             os.utime(path, (1e9 - age, 1e9 - age))
     assert len(list(tmp_path.iterdir())) == CACHED
+    kept = [cached([number], lambda: {"a": torch.zeros(1)})["a"].item() for number in (CACHED + 2, 3, 2)]
+    assert kept == [1, 1, 0], "the newest are kept, the oldest made anew"
     for path in tmp_path.iterdir():
         path.write_bytes(b"broken")
     assert cached([CACHED + 2], lambda: {"a": torch.zeros(1)})["a"].item() == 0

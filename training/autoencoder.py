@@ -1,4 +1,4 @@
-"""Train the autoencoder: from the linear code of principal components, first L1, then the statistics of patches."""
+"""Train the autoencoder: it starts as the linear code of principal components, learns with L1, then with patch statistics."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def new_autoencoder(crops: Crops, channels: int, seed: int) -> TextureAutoencode
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderSettings:
-    """What the autoencoder is trained for.
+    """How the autoencoder is trained.
 
     Attributes:
         batch: Crops in a step.
@@ -97,7 +97,7 @@ class AutoencoderSettings:
 class AutoencoderObjective:
     """The autoencoder's training, as `training.loop` sees it.
 
-    With a `sampler`, a model whose latents are these, the second stage also sees latents as its runs leave them.
+    With a `sampler`, a model with the same latents, the second stage also trains on latents that its runs produce.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class AutoencoderObjective:
 
 
 def same_latents(one: object, other: TextureAutoencoder) -> bool:
-    """Whether two autoencoders encode alike, to the precision that weights are kept in."""
+    """Whether two autoencoders encode alike, to the precision in which weights are saved."""
     if not isinstance(one, TextureAutoencoder):
         return False
     mine, theirs = (

@@ -24,7 +24,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 def train() -> None:
     """Train a base model of your own: data, then autoencoder, then unet.
 
-    Every run can be stopped at any time and goes on with --resume.
+    Any run can be stopped at any time; --resume continues it.
     """
 
 
@@ -87,7 +87,7 @@ def autoencoder(
     data: Path, out: Path, init: str | None, channels: int, patches: float, sampler: str | None, batch: int, side: int,
     **run: Any,
 ) -> None:  # fmt: skip
-    """Train the autoencoder: L1 first, then, from that with --init and --patches 1, the grain."""
+    """Train the autoencoder: first with L1, then its grain, with --init and --patches 1."""
     from texgen.diffusion.models import load
     from training.autoencoder import AutoencoderObjective, AutoencoderSettings, new_autoencoder, same_latents
     from training.crops import Crops

@@ -1,5 +1,5 @@
 """Training batches from a folder of crops: random windows of the same texture, augmented alike. Batch i is a function
-of (seed, i) alone, so a resumed run sees what an unbroken one would have seen."""
+of (seed, i) alone, so a resumed run sees what an unbroken one sees."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PERIODIC_SHARE = 0.25
 
 
 class Crops:
-    """The crops of a folder made by `python -m training data`, a part of them held out by a hash of their origin.
+    """The crops of a folder made by `python -m training data`, some of them held out by a hash of their origin.
 
     Args:
         folder: With `manifest.csv`.
@@ -55,7 +55,7 @@ class Crops:
         return len(self._plain) + len(self._periodic)
 
     def pixels(self, row: Crop) -> np.ndarray:
-        """(S, S, 3) uint8, from memory where it was read lately."""
+        """(S, S, 3) uint8, from memory if it was read recently."""
         if row.file not in self._cache:
             image = np.asarray(Image.open(self.folder / row.file).convert("RGB"))
             self._cache[row.file] = image
@@ -71,7 +71,7 @@ class Crops:
     def windows(self, seed: int, step: int, batch: int, side: int, count: int) -> Tensor:
         """`count` windows each of `batch` textures, (count * batch, 3, side, side) in [-1, 1].
 
-        Window k of texture i stands at k * batch + i. Windows of one texture share turn, flip, zoom and colour change.
+        Window k of texture i has index k * batch + i. Windows of one texture share turn, flip, zoom and colour change.
         """
         rng = np.random.default_rng((seed, step))
         chosen = [self._drawn(rng, side) for _ in range(batch)]
@@ -129,7 +129,7 @@ def recoloured(values: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def generator_of(seed: int, step: int) -> torch.Generator:
-    """Noise of a training step, from its number alone."""
+    """Generator of a training step's noise, from the step's number alone."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 

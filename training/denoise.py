@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor
 
-from texgen.diffusion.guidance.attention import tapped
+from texgen.diffusion.denoising import Schedule
 from texgen.diffusion.models import Backbone
-from texgen.diffusion.sampling.sample import noised, normal, strength_timesteps
+from texgen.diffusion.sampling.loop import normal
 
 MAX_GAIN, FLAT = 16.0, 1e-6
 STEPS, MOST = 50, 6
@@ -19,11 +18,11 @@ STEPS, MOST = 50, 6
 
 
 class Contrast(NamedTuple):
-    """Calm swatches have latents far below the noise they are sampled with; raised, they are like any other.
+    """The latents of calm swatches lie far below the noise they are sampled with; raising their contrast makes them like any other.
 
     Attributes:
         mean: Of the latents, (B, C, 1, 1).
-        gain: What brings them to unit mean square around it, (B, 1, 1, 1); 1 to `MAX_GAIN`, never less.
+        gain: Brings them to unit mean square around it, (B, 1, 1, 1); 1 to `MAX_GAIN`, never less.
     """
 
     mean: Tensor
@@ -47,9 +46,9 @@ def unit_contrast(pooled: Tensor) -> Contrast:
 
 @torch.no_grad()
 def as_sampled(backbone: Backbone, latents: Tensor, generator: torch.Generator) -> Tensor:
-    """Latents as a run of 1 to `MOST` steps leaves them; a decoder trained on them learns to take what is left of the noise.
+    """Latents as a run of 1 to `MOST` steps leaves them; a decoder trained on them learns to remove the noise that is left.
 
-    Calm latents are raised to unit contrast before, and lowered again; no exemplar is read.
+    Calm latents are raised to unit contrast before and lowered after; no exemplar is read.
 
     Args:
         backbone: Its UNet and scheduler are used.
@@ -57,18 +56,19 @@ def as_sampled(backbone: Backbone, latents: Tensor, generator: torch.Generator) 
         generator: CPU generator of the strength and the noise.
     """
     count = int(torch.randint(1, MOST + 1, (), generator=generator))
-    timesteps = strength_timesteps(backbone.scheduler, STEPS, count / STEPS)
+    schedule = backbone.schedule(STEPS)
+    timesteps = schedule.last(count / STEPS)
     level = unit_contrast(latents.flatten(2))
     noise = normal(latents.shape, generator).to(latents.device)
-    current = noised(backbone.scheduler, level.raised(latents), noise, timesteps[0])
-    with tapped(backbone.unet, backbone.condition) as tap:
-        return level.lowered(denoised(backbone.scheduler, current, timesteps, tap))
+    current = schedule.noised(level.raised(latents), noise, timesteps[0])
+    with backbone.denoiser() as denoiser:
+        return level.lowered(denoised(schedule, current, timesteps, denoiser))
 
 
 def denoised(
-    scheduler: DDIMScheduler, latents: Tensor, timesteps: Sequence[int], predict: Callable[[Tensor, int], Tensor]
+    schedule: Schedule, latents: Tensor, timesteps: Sequence[int], predict: Callable[[Tensor, int], Tensor]
 ) -> Tensor:
     """Latents (B, C, h, w) taken through falling timesteps; `predict` is given them and the timestep."""
     for timestep in timesteps:
-        latents = scheduler.step(predict(latents, timestep), timestep, latents).prev_sample
+        latents = schedule.step(predict(latents, timestep), timestep, latents)
     return latents

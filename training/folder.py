@@ -1,4 +1,4 @@
-"""A trained base as a folder in diffusers' layout, the way `--model` takes it."""
+"""A trained base as a folder in diffusers' layout, as `--model` takes it."""
 
 from __future__ import annotations
 

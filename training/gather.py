@@ -31,14 +31,14 @@ def gather(
 ) -> list[Crop]:
     """Write the crops of `sources` as PNG files into `out`, and `manifest.csv` with the origin of each.
 
-    A run that was killed is taken up after the last source that was finished.
+    A killed run continues after the last finished source.
 
     Args:
         sources: Folders of images and Debian packages.
         out: Folder; made if missing.
         unseen: Swatches (H, W, 3), uint8, that must not be trained on.
         workers: Processes that decode and measure.
-        log: Takes a line per source: crops kept, and why the others were left.
+        log: Takes a line per source: crops kept, and why the others were left out.
 
     Returns:
         The rows of the manifest.

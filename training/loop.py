@@ -64,7 +64,7 @@ class Settings:
 
 
 class Objective(Protocol):
-    """What is trained: the loop knows no more of it than this."""
+    """What the loop needs to know about what it trains."""
 
     module: nn.Module
 
@@ -89,12 +89,12 @@ def train(
 ) -> list[Row]:
     """Train to `settings.steps` or for `settings.minutes`.
 
-    In `out` stand `state.pt` (weights, moving average, optimiser, log: a resumed run goes on to the same state as an
+    `out` holds `state.pt` (weights, moving average, optimiser, log: a resumed run reaches the same state as an
     unbroken one), `log.csv`, `log.png`, `sheet.png`, and `model/` with the averaged weights. Each is replaced whole.
 
     Raises:
-        OptionError: `out` holds a training and `resume` is false.
-        InputError: Its state is of another network.
+        OptionError: `out` already holds a run and `resume` is false.
+        InputError: Its state belongs to another network.
         KeyboardInterrupt: Interrupted or terminated; the state is saved.
     """
     matplotlib_classes()
@@ -206,7 +206,7 @@ class _State:
 
 
 class _Averaged:
-    """Within, the module carries the moving average of its weights."""
+    """A context in which the module has the moving average of its weights."""
 
     def __init__(self, state: _State) -> None:
         self.state = state

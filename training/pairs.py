@@ -6,7 +6,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from texgen.diffusion.guidance.attention import PairMode, TappedUNet
+from texgen.diffusion.models.unet import PairMode, TappedUNet
 
 
 def pair_errors(

@@ -40,7 +40,7 @@ purpose: the test swatches come from it."""
 
 
 class SourceImage(NamedTuple):
-    """One encoded image and where it stands."""
+    """One encoded image and its location."""
 
     source: str
     """Package or folder."""

@@ -1,4 +1,4 @@
-"""Which parts of which images are textures: by the words of a path, and by what is measured on pixels."""
+"""Which parts of which images are textures: by the words of a path and by measurements on pixels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NOT_TEXTURES = re.compile(
 
 
 def decode(content: bytes) -> np.ndarray | str:
-    """An encoded image as (H, W, 3) uint8, or the reason why it is of no use."""
+    """An encoded image as (H, W, 3) uint8, or why it cannot be used."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

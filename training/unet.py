@@ -12,9 +12,10 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
-from texgen.diffusion.guidance.attention import PairMode, tapped
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from texgen.diffusion.sampling.sample import noised, normal, strength_timesteps
+from texgen.diffusion.models.schedule import DDIMSchedule
+from texgen.diffusion.models.unet import PairMode, tapped
+from texgen.diffusion.sampling.loop import normal
 from training.autoencoder import as_sheet
 from training.crops import Crops, crop, generator_of
 from training.denoise import denoised
@@ -57,14 +58,14 @@ def new_unet(channels: int, widths: tuple[int, ...] = (64, 128, 256), seed: int 
 
 @dataclass(frozen=True, kw_only=True)
 class UNetSettings:
-    """What the UNet is trained for.
+    """How the UNet is trained.
 
     Attributes:
         batch: Pairs in a step at the small tile; the large tile gets a quarter.
         side: Small tile, in pixels.
         large_share: Share of steps on tiles of twice the side, the size used for synthesis.
         modes: Shares of steps in which the target reads its own keys and values, the exemplar's, or both.
-        focus: Timesteps below this get `focus_share` of the pairs, the others come from the whole range.
+        focus: Timesteps below this get `focus_share` of the pairs; the others come from the whole range.
         focus_share: See `focus`.
     """
 
@@ -80,8 +81,8 @@ class UNetObjective:
     """The UNet's training, as `training.loop` sees it: v-prediction on both halves of every pair.
 
     Attributes:
-        held_out: Windows (2 * pairs, 3, side, side) in [-1, 1], targets, then exemplars, of the crops' held-out share; of a
-            library too small to have one, of crops that are trained on.
+        held_out: Windows (2 * pairs, 3, side, side) in [-1, 1], targets, then exemplars, of the crops' held-out share; if the
+            library is too small to have one, of training crops.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class UNetObjective:
         return errors.mean(), {f"loss/{mode}": float(errors[:pairs].detach().mean())}
 
     def errors(self, latents: Tensor, timesteps: Tensor, mode: PairMode, generator: torch.Generator) -> Tensor:
-        """As `pair_errors`, of the module as it is."""
+        """As `pair_errors`, of the current module."""
         with tapped(self.module, self.condition) as tap:
             return pair_errors(tap, self.scheduler, latents, timesteps, mode, generator)
 
@@ -150,15 +151,16 @@ class UNetObjective:
         count, pairs = 6, len(self.held_out) // 2
         latents = self.encoded(torch.cat([self.held_out[:count], self.held_out[pairs : pairs + count]]))
         noise = normal(latents.shape, generator_of(2, 0)).to(latents.device)
-        timesteps = strength_timesteps(self.scheduler, SHEET_STEPS, SHEET_STRENGTH)
-        noisy = noised(self.scheduler, latents[:count], noise[:count], timesteps[0])
+        schedule = DDIMSchedule(self.scheduler, SHEET_STEPS)
+        timesteps = schedule.last(SHEET_STRENGTH)
+        noisy = schedule.noised(latents[:count], noise[:count], timesteps[0])
         with tapped(self.module, self.condition) as tap, tap.pairing("beside"):
 
             def velocity(current: Tensor, timestep: int) -> Tensor:
-                exemplar = noised(self.scheduler, latents[count:], noise[count:], timestep)
+                exemplar = schedule.noised(latents[count:], noise[count:], timestep)
                 return tap(torch.cat([current, exemplar]), timestep)[:count]
 
-            found = denoised(self.scheduler, noisy, timesteps, velocity)
+            found = denoised(schedule, noisy, timesteps, velocity)
         decode = self.autoencoder.decode
         return as_sheet(
             [self.held_out[pairs : pairs + count], *(decode(x).sample for x in (noisy, found, latents[:count]))]

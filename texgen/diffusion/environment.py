@@ -7,20 +7,20 @@ from typing import Any
 
 import torch
 
-from texgen.diffusion.models import Backbone
+from texgen.diffusion.denoising import DenoisingModel
 from texgen.runs.recipe import package_version
 
 
-def environment(backbone: Backbone) -> dict[str, Any]:
+def environment(model: DenoisingModel) -> dict[str, Any]:
     """Versions, model and device."""
     return {
         "texgen": package_version("texgen"),
         "torch": torch.__version__,
         "diffusers": package_version("diffusers"),
-        "model": backbone.name,
-        "model_fingerprint": backbone.fingerprint,
-        "device": backbone.device.type,
-        "dtype": str(backbone.unet.dtype).removeprefix("torch."),
+        "model": model.name,
+        "model_fingerprint": model.fingerprint,
+        "device": model.device.type,
+        "dtype": str(model.dtype).removeprefix("torch."),
     }
 
 

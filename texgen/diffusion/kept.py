@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from texgen import job
-from texgen.diffusion.models import Backbone
+from texgen.diffusion.denoising import DenoisingModel
 from texgen.materials.holes import faded, filled_in
 from tiling import Size, Tile
 
@@ -21,12 +21,12 @@ class Given(NamedTuple):
 
     Attributes:
         latents: (1, C, h, w).
-        cells: (h, w), bool.
+        mask: (h, w), bool: which stay.
         coordinates: (3, h, w), where they show an exemplar itself, see `start.Start`.
     """
 
     latents: Tensor
-    cells: Tensor
+    mask: Tensor
     coordinates: Tensor | None = None
 
 
@@ -49,26 +49,26 @@ class Kept:
         """As tensors."""
         return cls(as_tensor(kept.image), torch.from_numpy(kept.mask), kept.place)
 
-    def cells(self, canvas: Size, factor: int) -> Tensor:
-        """Cells (canvas height, canvas width) of which every pixel is kept, bool."""
+    def latent_mask(self, canvas: Size, factor: int) -> Tensor:
+        """Latent pixels (canvas height, canvas width) of which every pixel is kept, bool."""
         whole = self._padded(self.mask[None].float(), factor)
-        inside = self._cells(factor)
-        cells = torch.zeros(tuple(canvas), dtype=torch.bool)
-        cells[inside.top : inside.bottom, inside.left : inside.right] = F.avg_pool2d(whole, factor)[0] == 1
-        return cells
+        inside = self._latent_tile(factor)
+        mask = torch.zeros(tuple(canvas), dtype=torch.bool)
+        mask[inside.top : inside.bottom, inside.left : inside.right] = F.avg_pool2d(whole, factor)[0] == 1
+        return mask
 
-    def latents(self, backbone: Backbone, canvas: Size) -> Tensor:
+    def latents(self, model: DenoisingModel, canvas: Size) -> Tensor:
         """The canvas (1, C, h, w) with the picture's latents where it lies and 0 elsewhere; what is not kept is filled in smoothly."""
-        factor, inside = backbone.factor, self._cells(backbone.factor)
+        factor, inside = model.factor, self._latent_tile(model.factor)
         mask = self._padded(self.mask[None].float(), factor)[0] > 0
         padded = self._padded(self.image[0], factor).permute(1, 2, 0).numpy()
         picture = torch.from_numpy(filled_in(padded, mask.numpy())).permute(2, 0, 1)[None]
-        latents = torch.zeros(1, backbone.latent_channels, *canvas)
-        latents[..., inside.top : inside.bottom, inside.left : inside.right] = backbone.encode(picture).cpu()
+        latents = torch.zeros(1, model.latent_channels, *canvas)
+        latents[..., inside.top : inside.bottom, inside.left : inside.right] = model.encode(picture).cpu()
         return latents
 
     def coordinates(self, canvas: Size, factor: int) -> Tensor:
-        """Where in the picture each cell of the canvas lies, as a map of exemplar 0, (3, h, w); beyond it meaningless."""
+        """Where in the picture each latent pixel of the canvas lies, as a map of exemplar 0, (3, h, w); beyond it meaningless."""
         y = torch.arange(canvas.height)[:, None] * factor - self.place.top
         x = torch.arange(canvas.width) * factor - self.place.left
         return torch.stack([torch.zeros(tuple(canvas), dtype=torch.long), y.expand(*canvas), x.expand(*canvas)])
@@ -102,14 +102,14 @@ class Kept:
         at = (rows.clamp(0, height - 1)[:, None], columns.clamp(0, width - 1))
         return self.image[..., at[0], at[1]] * inside, self.mask[at] & inside
 
-    def _cells(self, factor: int) -> Tile:
-        """The cells that the picture touches."""
+    def _latent_tile(self, factor: int) -> Tile:
+        """The latent pixels that the picture touches."""
         top, left, bottom, right = self.place
         return Tile(top // factor, left // factor, -(-bottom // factor), -(-right // factor))
 
     def _padded(self, values: Tensor, factor: int) -> Tensor:
-        """Values (C, h, w) with zeros up to whole cells."""
-        inside = self._cells(factor).scaled(factor)
+        """Values (C, h, w) with zeros up to whole latent pixels."""
+        inside = self._latent_tile(factor).scaled(factor)
         place = self.place
         around = (
             place.left - inside.left,

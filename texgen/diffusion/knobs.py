@@ -12,7 +12,7 @@ from texgen.knobs import check, knob
 from tiling import Size
 
 if TYPE_CHECKING:
-    from texgen.diffusion.guidance.attention import InjectionMode
+    from texgen.diffusion.attention import InjectionMode
     from texgen.diffusion.presets import DetailKind, LoopKind
     from tiling import ScheduleKind, WindowKind
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
-from diffusers import UNet2DConditionModel
-from torch import Tensor, nn
 
-from texgen.diffusion.models import Backbone
+from texgen.diffusion.denoising import DenoisingModel
 from texgen.errors import ResourceError
 from tiling import Size
 
@@ -19,7 +17,7 @@ GIB = 2**30
 MOST_TILES = 32
 """More are hardly faster: on an H200 an AD iteration of Stable Diffusion 1.5 takes 13 ms a tile in batches of 16, 11 in batches of 32."""
 GRADIENT_FACTOR = {"cpu": 1.6, "cuda": 1.15}
-"""Peak of an AD iteration over the sum of the UNet's activations: those kept for the gradient, and the gradient's own. Measured
+"""Peak of an AD iteration over the sum of the network's activations: those kept for the gradient, and the gradient's own. Measured
 on CUDA, in float16: 1.12 for one tile, 0.92 a tile of 16."""
 CANVAS_COPIES = 6
 """Canvases of latents alive at once: before and after a step, sums, noise, what a filter moves."""
@@ -44,15 +42,6 @@ def within_memory(begin: Callable[[], Iterable[Item]], make_room: Callable[[], b
     yield from begin()
 
 
-def off_device(module: nn.Module) -> bool:
-    """Move a network to the CPU, where it works on, slowly; False where it is there already."""
-    if next(module.parameters()).device.type == "cpu":
-        return False
-    module.to("cpu")
-    torch.cuda.empty_cache()
-    return True
-
-
 def free_memory(device: torch.device) -> int:
     """Bytes that are free on a device."""
     if device.type == "cuda":
@@ -61,38 +50,16 @@ def free_memory(device: torch.device) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE") if pages else 4 * GIB
 
 
-def tile_bytes(backbone: Backbone, tile: Size) -> int:
-    """What one tile takes in an AD iteration, estimated from the sizes of the UNet's activations, without running it."""
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(backbone.unet.config)
-    total = 0
-
-    def count(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        nonlocal total
-        if isinstance(output, Tensor):
-            total += output.numel() * backbone.unet.dtype.itemsize
-
-    hooks = [module.register_forward_hook(count) for module in unet.modules() if not any(module.children())]
-    latents = torch.empty(1, backbone.latent_channels, *tile, device="meta")
-    condition = _on_meta(backbone.condition)
-    with torch.no_grad():
-        unet(latents, torch.zeros((), device="meta"), **condition)
-    for hook in hooks:
-        hook.remove()
-    return int(total * GRADIENT_FACTOR.get(backbone.device.type, GRADIENT_FACTOR["cpu"]))
+def tile_bytes(model: DenoisingModel, tile: Size) -> int:
+    """What one tile takes in an AD iteration, estimated from the sizes of the network's activations, without running it."""
+    return int(model.tile_bytes(tile) * GRADIENT_FACTOR.get(model.device.type, GRADIENT_FACTOR["cpu"]))
 
 
-def _on_meta(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.to("meta", torch.float32)
-    return {name: _on_meta(inner) for name, inner in value.items()}
-
-
-def fitting_batch(backbone: Backbone, tile: Size, canvas: Size, tiles: int, budget: float | None) -> int:
+def fitting_batch(model: DenoisingModel, tile: Size, canvas: Size, tiles: int, budget: float | None) -> int:
     """Tiles worked on at once: one on a CPU, which gains nothing from more; on a GPU as many as the budget holds.
 
     Args:
-        backbone: The model.
+        model: The model.
         tile: In latent pixels.
         canvas: In latent pixels.
         tiles: Tiles of a step.
@@ -101,14 +68,14 @@ def fitting_batch(backbone: Backbone, tile: Size, canvas: Size, tiles: int, budg
     Raises:
         ResourceError: The budget does not hold one tile.
     """
-    each = tile_bytes(backbone, tile)
+    each = tile_bytes(model, tile)
     needed = each
-    if backbone.device.type == "cpu":
-        needed += CANVAS_COPIES * 4 * backbone.latent_channels * canvas.area
-    room = free_memory(backbone.device) if budget is None else budget
+    if model.device.type == "cpu":
+        needed += CANVAS_COPIES * 4 * model.latent_channels * canvas.area
+    room = free_memory(model.device) if budget is None else budget
     if needed > room:
         raise ResourceError(
-            f"one tile of {tile.scaled(backbone.factor)} px on this canvas takes about {needed / GIB:.1f} GiB, "
+            f"one tile of {tile.scaled(model.factor)} px on this canvas takes about {needed / GIB:.1f} GiB, "
             f"{'free are' if budget is None else 'memory='} {room / GIB:.1f}; use a smaller size, another model or --dtype."
         )
-    return 1 if backbone.device.type == "cpu" else max(1, min(int(0.8 * room / each), MOST_TILES, tiles))
+    return 1 if model.device.type == "cpu" else max(1, min(int(0.8 * room / each), MOST_TILES, tiles))

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from texgen import job as records
 from texgen.diffusion import presets
+from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.kept import Kept, as_tensor, on_grid
 from texgen.diffusion.knobs import Knobs
 from texgen.diffusion.memory import GIB, fitting_batch
-from texgen.diffusion.models import Backbone
 from texgen.diffusion.presets import Preset
 from texgen.errors import OptionError
 from texgen.job import Constraints, Job
@@ -24,7 +24,7 @@ from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 CONTENT_WEIGHT = 0.15
 """Of controlled texture synthesis, as published."""
 MAPLESS = ("noise", "layout", "scatter")
-"""Starts that have no map of where cells came from."""
+"""Starts that have no map of where latent pixels came from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,25 +57,30 @@ class Plan:
     label_count: int = 1
     keeps_swatch: bool = False
 
+    @property
+    def optimizes(self) -> bool:
+        """Whether the latents themselves are moved (Algorithm 1), not denoised (Algorithm 2)."""
+        return self.preset.loop == "optimize"
 
-def make_plan(backbone: Backbone, preset_name: str, knobs: Knobs, job: Job) -> Plan:
+
+def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -> Plan:
     """Sizes, tiles and settings of a job.
 
     Raises:
         OptionError: Options that do not go together.
         ResourceError: One tile does not fit in memory.
     """
-    (size_px, wrap), given, factor = (job.canvas.size, job.canvas.wrap), job.constraints, backbone.factor
+    (size_px, wrap), given, factor = (job.canvas.size, job.canvas.wrap), job.constraints, model.factor
     canvas = canvas_of(size_px, wrap, factor)
     canvas_px = canvas.scaled(factor)
-    tile = tile_size(backbone.native_tile, canvas)
-    preset = _preset(backbone, preset_name, knobs, job, canvas == tile)
+    tile = tile_size(model.native_tile, canvas)
+    preset = _preset(model, preset_name, knobs, job, canvas == tile)
     stride = _stride(preset, knobs.tile_overlap, tile, factor)
     tile_batch = knobs.tile_batch
     if tile_batch is None:
         budget = None if knobs.memory is None else knobs.memory * GIB
         tiles = plan_tiles(canvas, tile, stride, wrap)
-        tile_batch = 1 if preset.strength == 0 else fitting_batch(backbone, tile, canvas, len(tiles), budget)
+        tile_batch = 1 if preset.strength == 0 else fitting_batch(model, tile, canvas, len(tiles), budget)
     layout, target = given.layout, given.target
     kept = given.kept if given.place is None else _placed(job.exemplars[0].pixels, given.place)
     return Plan(
@@ -106,7 +111,7 @@ def make_plan(backbone: Backbone, preset_name: str, knobs: Knobs, job: Job) -> P
     )
 
 
-def _preset(backbone: Backbone, name: str, knobs: Knobs, job: Job, one_tile: bool) -> Preset:
+def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: bool) -> Preset:
     """The preset with the knobs that were given, and what follows from the job; checked."""
     given, overridden = job.constraints, presets.Preset.__dataclass_fields__.keys() - {"tile_overlap"}
     preset = presets.choose(
@@ -116,7 +121,7 @@ def _preset(backbone: Backbone, name: str, knobs: Knobs, job: Job, one_tile: boo
     )
     _check_start(preset.start, given)
     if job.with_map and preset.start in MAPLESS:
-        raise OptionError(f"a start of {preset.start} has no map of where cells came from; use start='swatch'.")
+        raise OptionError(f"a start of {preset.start} has no map of where latent pixels came from; use start='swatch'.")
     if given.target is not None and knobs.adain:
         raise OptionError("adain would give each tile the statistics of all materials; leave it out.")
     if preset.start == "noise":
@@ -128,8 +133,6 @@ def _preset(backbone: Backbone, name: str, knobs: Knobs, job: Job, one_tile: boo
         preset = replace(preset, loop="optimize", steps=knobs.steps or presets.PAINT_STEPS)
     if preset.loop == "optimize" and knobs.sampling:
         raise OptionError(f"{knobs.sampling[0]} does nothing with loop='optimize'; leave it out, or use 'sample'.")
-    if preset.loop == "optimize" and (given.kept is not None or given.place is not None):
-        raise OptionError("loop='optimize' cannot keep pixels; use 'sample'.")
     mostly_kept = given.kept is not None and 2 * int(given.kept.mask.sum()) > job.canvas.size.area
     if mostly_kept and knobs.match_spectrum is None:
         preset = replace(preset, match_spectrum=False)  # most of the canvas is given, and not to be moved

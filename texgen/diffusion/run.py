@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from texgen.diffusion.decoding.decode import CanvasDecoder
 from texgen.diffusion.decoding.detail import Detail, find_detail
-from texgen.diffusion.decoding.tune import VERSION, decoder_weights, tuned_decoder, with_decoder
+from texgen.diffusion.decoding.tune import VERSION, tuned_decoder
+from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.environment import environment, machine
 from texgen.diffusion.exemplar import Exemplar, encode_exemplar
 from texgen.diffusion.guidance.regional import clear_labels
 from texgen.diffusion.kept import Given, Kept, as_tensor
-from texgen.diffusion.memory import is_out_of_memory, off_device, within_memory
-from texgen.diffusion.models import Backbone
+from texgen.diffusion.memory import is_out_of_memory, within_memory
 from texgen.diffusion.plan import Plan
+from texgen.diffusion.sampling.assemble import Assembly, Seeds, canvas_labels
 from texgen.diffusion.sampling.checkpoint import Unfinished
-from texgen.diffusion.sampling.loops import Loops, canvas_labels
-from texgen.diffusion.sampling.optimize import linear_timesteps
-from texgen.diffusion.sampling.sample import Step, strength_timesteps
+from texgen.diffusion.sampling.loop import Loop
+from texgen.diffusion.sampling.optimize import optimize
+from texgen.diffusion.sampling.progress import Progress, Step
+from texgen.diffusion.sampling.sample import sample
 from texgen.diffusion.sampling.start import Start, layout_start, noise_start, scatter_start, swatch_start
 from texgen.diffusion.tensors import cached
 from texgen.errors import ResourceError
-from texgen.files.pixels import DTYPES, PixelFile
+from texgen.files.pixels import PixelFile
 from texgen.job import Job
 from texgen.materials.exemplar import Exemplar as Swatch
 from texgen.model import Clock, Texture, Workplace
@@ -45,14 +46,14 @@ class DiffusionRun:
     """Encode, start, sample, decode: each stage as an earlier run left it, or made.
 
     Attributes:
-        backbone: The model.
+        model: The model.
         job: What was asked for.
         plan: What was decided.
         team: The processes that share the work.
         minutes: Between two savings of the canvas.
     """
 
-    backbone: Backbone
+    model: DenoisingModel
     job: Job
     plan: Plan
     team: Team
@@ -63,7 +64,7 @@ class DiffusionRun:
         """What of the model decides the result."""
         plan = self.plan
         return {
-            **environment(self.backbone),
+            **environment(self.model),
             **asdict(plan.preset),
             "tile_overlap": [plan.tile[i] - plan.stride[i] for i in (0, 1)],
             "guidance": asdict(plan.guidance),
@@ -94,43 +95,55 @@ class _Stages:
     """The stages of a run, in a place."""
 
     def __init__(self, run: DiffusionRun, place: Workplace, unfinished: Unfinished) -> None:
-        self.backbone, self.plan, self.job, self.team = run.backbone, run.plan, run.job, run.team
+        self.model, self.plan, self.job, self.team = run.model, run.plan, run.job, run.team
         self.place, self.unfinished = place, unfinished
 
     def made(self) -> Generator[Step, None, Texture]:
         """All of them, one after the other."""
-        plan, seeds = self.plan, np.random.SeedSequence(self.plan.seed).generate_state(4).tolist()
-        exemplar = encode_exemplar(self.backbone, *_tensors(self.job.exemplars), plan.label_count)
+        plan, seeds = self.plan, Seeds.of(self.plan.seed)
+        exemplar = encode_exemplar(self.model, *_tensors(self.job.exemplars), plan.label_count)
         self._done("encode")
-        layout = None if plan.layout is None else self.backbone.encode(plan.layout).cpu()
+        layout = None if plan.layout is None else self.model.encode(plan.layout).cpu()
         given = None if plan.kept is None else self._given(plan.kept)
-        begun = self._started(exemplar, layout, seeds[0])
+        start = self._started(exemplar, layout, seeds.start)
         self._done("start")
-        timesteps = strength_timesteps(self.backbone.scheduler, plan.preset.steps, plan.preset.strength)
-        if plan.preset.loop == "optimize":
-            timesteps = linear_timesteps(self.backbone, plan.preset.steps)
         decoder = self._decoder(exemplar)
         self._done("tune")
-        loops = Loops(
-            backbone=self.backbone, plan=plan, exemplar=exemplar, begun=begun, layout=layout, given=given, seeds=seeds[1:4],
-            unfinished=self.unfinished, team=self.team, stop=self.place.stop,
-        )  # fmt: skip
-        move = loops.optimized if plan.preset.loop == "optimize" else loops.sampled
-        latents, history = yield from move(timesteps)
+        assembly = Assembly(
+            model=self.model, plan=plan, exemplar=exemplar, start=start, layout=layout, given=given, seeds=seeds
+        )
+        loop = assembly.loop(self.team, self._checkpoint)
+        latents = yield from self._looped(loop, partial(assembly.first, loop))
         self._done("sample")
-        detail = self._detail(decoder, exemplar, latents, begun)
+        detail = self._detail(decoder, exemplar, latents, start)
         self._done("detail")
         pixels = self._decoded(CanvasDecoder(decoder, latents, plan.wrap, detail, plan.kept))
         self.place.clock.lap("decode")
-        coordinates = begun.coordinates
+        coordinates = start.coordinates
         if coordinates is not None and given is not None:
-            coordinates = torch.where(given.cells, -1 if given.coordinates is None else given.coordinates, coordinates)
-        return Texture(pixels=pixels, coordinates=coordinates, latents=latents, history=history)
+            coordinates = torch.where(given.mask, -1 if given.coordinates is None else given.coordinates, coordinates)
+        return Texture(pixels=pixels, coordinates=coordinates, latents=latents, history=assembly.history(loop))
+
+    def _looped(self, loop: Loop, first: Callable[[], Tensor]) -> Generator[Step, None, Tensor]:
+        """Steps from where an earlier run stopped, and the finished canvas."""
+        progress = self.team.shared(self.unfinished.progress)
+        if progress is None:
+            progress = Progress(latents=first())
+        steps = partial(optimize if self.plan.optimizes else sample, loop, progress)
+        yield from within_memory(steps, self.model.offload_autoencoder)
+        self.unfinished.offer(progress, now=bool(loop.timesteps))
+        return progress.latents
+
+    def _checkpoint(self, progress: Progress) -> None:
+        stopping = self.unfinished.kept and self.team.any(self.place.stop.asked)
+        self.unfinished.offer(progress, now=stopping)
+        if stopping:
+            raise KeyboardInterrupt
 
     def _given(self, kept: Kept) -> Given:
-        canvas, factor = self.plan.canvas, self.backbone.factor
+        canvas, factor = self.plan.canvas, self.model.factor
         coordinates = kept.coordinates(canvas, factor) if self.plan.keeps_swatch else None
-        return Given(kept.latents(self.backbone, canvas), kept.cells(canvas, factor), coordinates)
+        return Given(kept.latents(self.model, canvas), kept.latent_mask(canvas, factor), coordinates)
 
     def _done(self, stage: str) -> None:
         """A stage is finished, and saved where it is long: a good moment to stop if asked."""
@@ -149,63 +162,65 @@ class _Stages:
         def make() -> dict[str, Tensor]:
             if plan.preset.start == "scatter":
                 assert plan.target is not None
-                begun = scatter_start(self.backbone, exemplar, plan.target, plan.canvas, plan.wrap, seed)
+                start = scatter_start(self.model, exemplar, plan.target, plan.canvas, plan.wrap, seed)
             else:
                 kept = self.unfinished.folder / "swatch" if self.unfinished.kept else None
                 folder = RunFolder(kept, {}, resume=True)
                 alone = self.team.size == 1  # else other processes would wait for this one
                 stop = self.place.stop if alone else StopSignals()
-                begun = swatch_start(self.backbone, self.job, plan.canvas, seed, Workplace(folder, stop, Clock()))
+                start = swatch_start(self.model, self.job, plan.canvas, seed, Workplace(folder, stop, Clock()))
                 folder.remove()
-            return {name: tensor for name, tensor in begun._asdict().items() if tensor is not None}
+            return {name: tensor for name, tensor in start._asdict().items() if tensor is not None}
 
         found = self.team.shared(lambda: self.unfinished.stage("start", make))
         return Start(**{"coordinates": None, **found})
 
-    def _decoder(self, exemplar: Exemplar) -> Backbone:
-        """The backbone that decodes: itself, or with its decoder tuned to the exemplar, whatever the seed of the run."""
+    def _decoder(self, exemplar: Exemplar) -> DenoisingModel:
+        """The model that decodes: itself, or with its decoder tuned to the exemplar, whatever the seed of the run."""
         iterations = self.plan.preset.tune_decoder
         if not iterations:
-            return self.backbone
+            return self.model
 
         def make() -> dict[str, Tensor]:
-            tuned = tuned_decoder(self.backbone, exemplar, iterations=iterations, generator=_generator(TUNING_SEED))
-            return decoder_weights(tuned)
+            tuned = tuned_decoder(
+                self.model, exemplar, iterations=iterations, generator=torch.Generator().manual_seed(TUNING_SEED)
+            )
+            return tuned.decoder_weights()
 
         key = [
-            *environment(self.backbone).values(),
+            *environment(self.model).values(),
             *machine(),
             recipe.digest([image.numpy() for image in exemplar.images]),
             iterations,
             VERSION,
         ]
         kept = partial(cached, key, make)
-        return with_decoder(self.backbone, self.team.shared(lambda: self.unfinished.stage("decoder", kept)))
+        return self.model.with_decoder(self.team.shared(lambda: self.unfinished.stage("decoder", kept)))
 
-    def _detail(self, decoder: Backbone, exemplar: Exemplar, latents: Tensor, begun: Start) -> Detail | None:
+    def _detail(self, decoder: DenoisingModel, exemplar: Exemplar, latents: Tensor, start: Start) -> Detail | None:
         """What is carried over from the exemplar."""
         plan = self.plan
         if plan.preset.detail == "none":
             return None
         return find_detail(
-            decoder, exemplar, latents, begun.coordinates, plan.wrap, plan.preset.detail == "pixels",
+            decoder, exemplar, latents, start.coordinates, plan.wrap, plan.preset.detail == "pixels",
             canvas_labels(plan, exemplar, clear_labels),
         )  # fmt: skip
 
     def _decoded(self, decoder: CanvasDecoder) -> PixelFile:
         """The pixels; each process decodes its own bands, and none that is finished."""
-        bands = decoder.bands
-        pixels = self.place.folder.pixels((*self.plan.size_px, 3), DTYPES[self.job.bits])
+        bands, encoding = decoder.bands, self.job.encoding
+        pixels = self.place.folder.pixels((*self.plan.size_px, encoding.channels), encoding.dtype)
         done = self.place.folder.bands(len(bands))
         mine = range(self.team.rank, len(bands), self.team.size)
 
         def missing() -> Iterator[int]:
             for index in mine:
                 if not done.finished(index):
-                    decoder.write(bands[index], pixels)
+                    decoder.write(bands[index], pixels, encoding)
                     yield index
 
-        for index in within_memory(missing, partial(off_device, self.backbone.unet)):
+        for index in within_memory(missing, self.model.offload_network):
             done.finish(index)
             if self.place.stop.asked:
                 raise KeyboardInterrupt
@@ -217,7 +232,3 @@ def _tensors(exemplars: Sequence[Swatch]) -> tuple[list[Tensor], list[Tensor] | 
     """Pictures (1, 3, H, W), and the labels of their pixels (H, W) where there are any."""
     labels = [torch.from_numpy(each.labels) for each in exemplars if each.labels is not None]
     return [as_tensor(each.pixels) for each in exemplars], labels or None
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)

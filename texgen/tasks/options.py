@@ -12,7 +12,7 @@ from texgen.swatch.knobs import Knobs as SwatchKnobs
 from texgen.tasks.knobs import Common
 
 if TYPE_CHECKING:
-    from texgen.diffusion.guidance.attention import InjectionMode
+    from texgen.diffusion.attention import InjectionMode
     from texgen.diffusion.presets import DetailKind, LoopKind
     from texgen.files.image import ImageLike
     from texgen.materials.guides import GuideLike
@@ -62,7 +62,7 @@ class Options(TypedDict, total=False):
     detail: DetailKind | None
     tune_decoder: int | None
     with_map: bool
-    bits: int
+    bit_depth: str | None
     device: str
     dtype: str
     checkpoint: str | Path | None

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from collections.abc import Sequence
 from itertools import groupby
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from texgen.diffusion.decoding.detail import Detail
+from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.kept import Kept
-from texgen.diffusion.models import Backbone
-from texgen.diffusion.models.tiled_vae import fixed_statistics, gather_statistics
-from texgen.files.image import to_integers
+from texgen.files.encoding import Encoding
 from texgen.files.pixels import PixelFile
 from texgen.materials.holes import MARGIN
 from tiling import Size, Tile, Wrap, canvas_size, cut, cut_from, plan_cores
@@ -30,7 +26,7 @@ class CanvasDecoder:
     first made local: what it looks at the whole canvas for is measured and held fixed (`texgen.diffusion.models.tiled_vae`).
 
     Args:
-        backbone: Its autoencoder decodes.
+        model: Its autoencoder decodes.
         latents: The canvas (1, C, h, w).
         wrap: Axes that close to a ring.
         detail: Carried over to the pixels.
@@ -39,22 +35,16 @@ class CanvasDecoder:
 
     def __init__(
         self,
-        backbone: Backbone,
+        model: DenoisingModel,
         latents: Tensor,
         wrap: Wrap,
         detail: Detail | None = None,
         kept: Kept | None = None,
     ) -> None:
-        self.backbone, self.latents, self.wrap = backbone, latents, wrap
+        self.model, self.latents, self.wrap = model, latents, wrap
         self.detail, self.kept = detail, kept
         self.canvas = canvas_size(latents)
-        self._localised: Callable[[], AbstractContextManager[None]] = nullcontext
-        if not backbone.decodes_locally:
-            statistics = gather_statistics(backbone.autoencoder, self._read, self.canvas, wrap)
-            self._localised = partial(fixed_statistics, backbone.autoencoder, statistics)
-
-    def _read(self, tile: Tile) -> Tensor:
-        return self.backbone.unscaled(cut(self.latents, tile))
+        self._decode = model.tile_decoder(latents, wrap)
 
     @property
     def bands(self) -> list[list[Tile]]:
@@ -65,7 +55,7 @@ class CanvasDecoder:
         """The pixels (1, 3, height, width) of a tile in latent pixels, clamped to [0, 1]."""
         if self.kept is None:
             return self._made(core).clamp(0, 1)
-        factor, canvas = self.backbone.factor, self.canvas.scaled(self.backbone.factor)
+        factor, canvas = self.model.factor, self.canvas.scaled(self.model.factor)
         grown = core.grown(-(-MARGIN // factor), self.canvas, self.wrap)
         area = grown.scaled(factor)
         met = self.kept.whole(area, canvas)
@@ -74,31 +64,24 @@ class CanvasDecoder:
         return cut_from(met, area, core.scaled(factor)).clamp(0, 1)
 
     def _made(self, core: Tile) -> Tensor:
-        read, factor = core.grown(self.backbone.halo, self.canvas, self.wrap), self.backbone.factor
-        with self._localised():
-            image = self.backbone.decode(cut(self.latents, read)).cpu()
+        read, factor = core.grown(self.model.halo, self.canvas, self.wrap), self.model.factor
+        image = self._decode(cut(self.latents, read)).cpu()
         image = cut_from(image, read.scaled(factor), core.scaled(factor))
         return image if self.detail is None else self.detail.apply(image, core)
 
-    def write(self, band: Sequence[Tile], pixels: PixelFile) -> None:
+    def write(self, band: Sequence[Tile], pixels: PixelFile, encoding: Encoding) -> None:
         """Decode a band into `pixels`, which crops the canvas at the bottom and on the right."""
         height, width, _ = pixels.shape
-        factor = self.backbone.factor
-        top, rows = (
-            band[0].top * factor,
-            np.empty((band[0].size.height * factor, self.canvas.width * factor, 3), pixels.dtype),
-        )
-        for core in band:
-            area = core.scaled(factor)
-            rows[:, area.left : area.right] = to_integers(self.tile(core), pixels.dtype)
-        pixels.write(top, rows[: height - top, :width])
+        top = band[0].top * self.model.factor
+        seen = torch.cat([self.tile(core)[0] for core in band], 2).permute(1, 2, 0).contiguous().numpy()
+        pixels.write(top, encoding.stored(seen[: height - top, :width], top))
 
 
-def decode(backbone: Backbone, latents: Tensor, wrap: Wrap, detail: Detail | None = None) -> Tensor:
+def decode(model: DenoisingModel, latents: Tensor, wrap: Wrap, detail: Detail | None = None) -> Tensor:
     """The whole canvas as one tensor (1, 3, H, W) in [0, 1]; memory grows with it."""
-    decoder = CanvasDecoder(backbone, latents, wrap, detail)
-    image = torch.empty(1, 3, *decoder.canvas.scaled(backbone.factor))
+    decoder = CanvasDecoder(model, latents, wrap, detail)
+    image = torch.empty(1, 3, *decoder.canvas.scaled(model.factor))
     for core in (tile for band in decoder.bands for tile in band):
-        area = core.scaled(backbone.factor)
+        area = core.scaled(model.factor)
         image[..., area.top : area.bottom, area.left : area.right] = decoder.tile(core)
     return image

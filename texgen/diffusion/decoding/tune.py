@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from texgen.diffusion.decoding.patches import patch_distance
+from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.exemplar import FLAT, Exemplar, Source
-from texgen.diffusion.models import Backbone
-from texgen.errors import ModelError
 from tiling import Size, canvas_size, cut
 
 VERSION = 1
@@ -41,12 +36,10 @@ BORDER = 2
 """Latent pixels at a window's border that are not compared: they lack context."""
 PROJECTIONS = 24
 """Directions in which patches are compared in one iteration."""
-PARTS = ("block_decoder", "residual_decoder", "post_quant_conv", "decoder")
-"""What of an autoencoder runs after the latents, bundled or diffusers'; one that a model lacks is skipped."""
 
 
 def tuned_decoder(
-    backbone: Backbone,
+    model: DenoisingModel,
     exemplar: Exemplar,
     *,
     iterations: int = ITERATIONS,
@@ -55,8 +48,8 @@ def tuned_decoder(
     squares: float = SQUARES,
     patches: float = PATCHES,
     sharpness: float = SHARPNESS,
-) -> Backbone:
-    """A backbone with a copy of the autoencoder whose decoder is trained on the exemplar; the given one stays as it is.
+) -> DenoisingModel:
+    """A model with a copy of the autoencoder whose decoder is trained on the exemplar; the given one stays as it is.
 
     The exemplar's latents z = E(x) stay fixed at all their pixel phases; Adam moves the decoder D alone, in float32,
     on random windows of them. With y = D(z), x in [-1, 1] and means over the window:
@@ -72,7 +65,7 @@ def tuned_decoder(
     gains PSNR and loses grain, for what it cannot place it blurs.
 
     Args:
-        backbone: Where to start.
+        model: Where to start.
         exemplar: What to give back; its latents as encoded, at their own contrast.
         iterations: Of Adam; more follow the exemplar closer, at the cost of what it does not show of its material.
         generator: CPU generator of windows and projections.
@@ -82,21 +75,19 @@ def tuned_decoder(
         sharpness: Weight of the floor; larger holds it more strictly, 0 lets smooth swatches lose what they had.
 
     Returns:
-        The tuned backbone: frozen, in evaluation mode, on the device of the given one, in its dtype.
+        The tuned model: frozen, in evaluation mode, on the device of the given one, in its dtype.
 
     References:
         Attention Distillation: A Unified Approach to Visual Characteristics Transfer, Zhou et al., CVPR 2025,
         https://arxiv.org/abs/2502.20235, the decoder called VAE*.
     """
-    autoencoder, dtype = copy.deepcopy(backbone.autoencoder), next(backbone.autoencoder.parameters()).dtype
-    tuned = replace(backbone, autoencoder=_cast(autoencoder, torch.float32))
-    parameters = [p.requires_grad_(True) for part in _decoder_parts(autoencoder).values() for p in part.parameters()]
+    tuned, parameters = model.trainable_decoder()
     optimizer = torch.optim.Adam(parameters, lr)
     scale, floor = _start(tuned, exemplar, generator)
     for iteration in range(iterations):
         optimizer.param_groups[0]["lr"] = lr * _rate(iteration, iterations)
         latents, pixels, border_px = _windows(exemplar, generator)
-        decoded = _inside(autoencoder.decode(tuned.unscaled(latents)).sample, border_px)
+        decoded = _inside(tuned.decode_signed(latents), border_px)
         wanted = _inside(pixels, border_px).to(decoded.device) * 2 - 1
         error = decoded - wanted
         loss = error.abs().mean() + squares / scale * error.square().mean()
@@ -105,44 +96,7 @@ def tuned_decoder(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return replace(backbone, autoencoder=_cast(autoencoder, dtype))
-
-
-def decoder_weights(backbone: Backbone) -> dict[str, Tensor]:
-    """The decoder's tensors on the CPU, by their names in the autoencoder: what tuning changes, to be saved."""
-    return {
-        f"{part}.{name}": tensor.detach().cpu()
-        for part, module in _decoder_parts(backbone.autoencoder).items()
-        for name, tensor in module.state_dict().items()
-    }
-
-
-def with_decoder(backbone: Backbone, weights: Mapping[str, Tensor]) -> Backbone:
-    """A backbone with a copy of the autoencoder whose decoder has other weights, those of `decoder_weights`.
-
-    Raises:
-        ModelError: The weights are of another autoencoder.
-    """
-    ours = {name: tuple(tensor.shape) for name, tensor in decoder_weights(backbone).items()}
-    theirs = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
-    if differing:
-        raise ModelError(
-            f"{len(differing)} of the decoder's tensors do not fit {backbone.name}: {differing[0]} is "
-            f"{theirs.get(differing[0], 'missing')}, the model has {ours.get(differing[0], 'none')}; tune it anew."
-        )
-    autoencoder = copy.deepcopy(backbone.autoencoder)
-    autoencoder.load_state_dict(dict(weights), strict=False)
-    return replace(backbone, autoencoder=autoencoder)
-
-
-def _decoder_parts(autoencoder: Any) -> dict[str, nn.Module]:
-    return {name: part for name in PARTS if (part := getattr(autoencoder, name, None)) is not None}
-
-
-def _cast(autoencoder: Any, dtype: torch.dtype) -> Any:
-    """Cast only where it changes something: diffusers warns of every cast."""
-    return autoencoder if autoencoder.dtype == dtype else autoencoder.to(dtype)
+    return model.with_decoder(tuned.decoder_weights())
 
 
 def _rate(iteration: int, iterations: int) -> float:
@@ -151,12 +105,12 @@ def _rate(iteration: int, iterations: int) -> float:
 
 
 @torch.no_grad()
-def _start(backbone: Backbone, exemplar: Exemplar, generator: torch.Generator) -> tuple[float, float]:
+def _start(model: DenoisingModel, exemplar: Exemplar, generator: torch.Generator) -> tuple[float, float]:
     """The untuned decoder's root mean square error in [-1, 1], and the floor of sharpness, from random windows."""
     squares, differences = [], torch.zeros(2)
     for _ in range(PROBES):
         latents, pixels, border_px = _windows(exemplar, generator)
-        decoded, wanted = (_inside(image, border_px) for image in (backbone.decode(latents).cpu(), pixels))
+        decoded, wanted = (_inside(image, border_px) for image in (model.decode(latents).cpu(), pixels))
         squares.append(float((decoded - wanted).square().mean()))
         differences += torch.stack([_differences(decoded), _differences(wanted)])
     floor = float(differences[0] / differences[1].clamp_min(FLAT)) + MARGIN

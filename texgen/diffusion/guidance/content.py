@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from texgen.diffusion.guidance.attention import Features
+from texgen.diffusion.attention import Features
 
 
 def content_loss(features: Features, content: Features) -> Tensor:

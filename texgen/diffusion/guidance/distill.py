@@ -1,12 +1,14 @@
-"""Attention distillation (AD)."""
+"""Attention distillation (AD): the loss, and the inner loop that follows it."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from texgen.diffusion.guidance.attention import ExemplarKeyValues, Features
-from texgen.diffusion.guidance.regional import attend, token_labels
+from texgen.diffusion.attention import ExemplarKeyValues, Features, attend, token_labels
+from texgen.diffusion.denoising import Denoiser
+from texgen.diffusion.guidance.content import content_loss
+from texgen.diffusion.guidance.settings import Guidance
 
 
 def ad_loss(
@@ -40,3 +42,53 @@ def ad_loss(
             ideal = attend(layer.query * attn_scale, key_values, tokens)
         total = total + (layer.output.float() - ideal.float()).abs().flatten(1).mean(1).sum()
     return total
+
+
+def guidance_loss(
+    features: Features,
+    ideal: ExemplarKeyValues,
+    guidance: Guidance,
+    content: Features | None = None,
+    labels: Tensor | None = None,
+) -> Tensor:
+    """The AD loss of a batch of tiles, plus the content loss where there is content.
+
+    Args:
+        features: Of the tiles.
+        ideal: The exemplar's keys and values.
+        guidance: Settings.
+        content: Features of the content at the same places.
+        labels: (B, 1, h, w) of the tiles.
+    """
+    loss = ad_loss(features, ideal, guidance.attn_scale, labels)
+    return loss if content is None else loss + guidance.content_weight * content_loss(features, content)
+
+
+def distill(
+    denoiser: Denoiser,
+    latents: Tensor,
+    timestep: int,
+    ideal: ExemplarKeyValues,
+    guidance: Guidance,
+    content: Tensor | None = None,
+    labels: Tensor | None = None,
+) -> tuple[Tensor, tuple[float, ...]]:
+    """`guidance.iterations` steps of a fresh Adam on latents (B, C, h, w) down `guidance_loss`, in float32.
+
+    Content latents and labels (B, 1, h, w) are those of the same tiles.
+
+    Returns:
+        The moved latents, and the summed loss over tiles at the first and last iteration.
+    """
+    latents = latents.detach().clone().requires_grad_(True)
+    layers = list(ideal)
+    optimizer = torch.optim.Adam([latents], lr=guidance.lr)
+    losses: list[float] = []
+    with torch.no_grad():
+        wanted = None if content is None else denoiser.features(content, timestep, layers)
+    for _ in range(guidance.iterations):
+        loss = guidance_loss(denoiser.features(latents, timestep, layers), ideal, guidance, wanted, labels)
+        (latents.grad,) = torch.autograd.grad(loss, latents)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return latents.detach(), (losses[0], losses[-1])

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from texgen.files.image import NONE
-from tiling import Size, canvas_size
-
-
-class KeyValue(NamedTuple):
-    """Keys and values of one layer, each (B, heads, tokens, head_dim), and the logarithm of each token's weight, if any."""
-
-    key: Tensor
-    value: Tensor
-    bias: Tensor | None = None
+from texgen.diffusion.attention import KeyValue, joined, token_grid, token_labels
+from texgen.materials.exemplar import NONE
+from tiling import canvas_size
 
 
 @dataclass(frozen=True)
@@ -27,8 +19,8 @@ class Regions:
     """Labels on the latent grid.
 
     Attributes:
-        canvas: (1, 1, h, w), uint8: the label of every cell of the canvas.
-        exemplars: Of each exemplar crop, (h', w'), uint8; `NONE` for cells that are not to be read: those that show two
+        canvas: (1, 1, h, w), uint8: the label of every latent pixel of the canvas.
+        exemplars: Of each exemplar crop, (h', w'), uint8; `NONE` for latent pixels that are not to be read: those that show two
             labels.
     """
 
@@ -42,34 +34,10 @@ class Regions:
         return labels
 
 
-def token_grid(size: Size, tokens: int) -> Size:
-    """The grid of a layer with so many tokens, for latents of a size: halved, rounding up, until it fits.
-
-    Raises:
-        ValueError: No halving gives this number of tokens.
-
-    Example:
-        >>> token_grid(Size(9, 16), 40)
-        Size(height=5, width=8)
-    """
-    grid = size
-    while grid.area > tokens:
-        grid = Size(-(-grid.height // 2), -(-grid.width // 2))
-    if grid.area != tokens:
-        raise ValueError(f"{tokens} tokens are no halving of {size} latents.")
-    return grid
-
-
-def token_labels(labels: Tensor, tokens: int) -> Tensor:
-    """Labels (B, 1, h, w) on the latent grid as labels of a layer's tokens (B, tokens), by nearest neighbour."""
-    grid = token_grid(canvas_size(labels), tokens)
-    return F.interpolate(labels.float(), tuple(grid), mode="nearest-exact").flatten(1).long()
-
-
 def tokens_of(labels: Tensor, tokens: int, label: int) -> Tensor:
     """Which tokens (n,) of an exemplar crop a label may read.
 
-    Those whose nearest cell has the label; where a coarse grid has none, those with the largest share of it; none where the
+    Those whose nearest latent pixel has the label; where a coarse grid has none, those with the largest share of it; none where the
     crop does not show the label at all.
 
     Args:
@@ -110,69 +78,29 @@ def by_label(found: Sequence[KeyValue], labels: Sequence[Tensor], wanted: Sequen
     return tuple(grouped)
 
 
-def joined(parts: Sequence[KeyValue]) -> KeyValue:
-    """Keys and values after each other; without a bias a token weighs 1."""
-    key, value = (torch.cat([part[i] for part in parts], 2) for i in (0, 1))  # type: ignore[misc]
-    if all(part.bias is None for part in parts):
-        return KeyValue(key, value)
-    biases = [key.new_zeros(part.key.shape[2]) if part.bias is None else part.bias.to(key) for part in parts]
-    return KeyValue(key, value, torch.cat(biases))
+def latent_labels(pixels: Tensor, factor: int, count: int) -> Tensor:
+    """Labels (H, W) of pixels to those of whole latent pixels (H // factor, W // factor), uint8.
 
-
-def attend(query: Tensor, exemplar: Sequence[KeyValue], labels: Tensor | None, own: KeyValue | None = None) -> Tensor:
-    """Attention of queries (B, heads, tokens, head_dim) to exemplar tokens of their label, beside their own tile's if given.
-
-    softmax(Q [K, K_l]^T / sqrt(head_dim) + log weight) [V, V_l], l the query's label.
-
-    Args:
-        query: Of a batch of tiles.
-        exemplar: One pair a label, batch 1; a single one where there are no labels.
-        labels: (B, tokens) of the queries; None where there are none.
-        own: The tiles' own keys and values, batch B.
+    A latent pixel that shows two labels has none; a label that no latent pixel shows alone has the latent pixels that show the most of it.
     """
-    if labels is None:
-        return _attended(query, exemplar[0], own)
-    result = torch.empty_like(query)
-    for tile, tile_labels in enumerate(labels):
-        here = None if own is None else KeyValue(own.key[tile : tile + 1], own.value[tile : tile + 1])
-        for label in tile_labels.unique().tolist():
-            index = (tile_labels == label).nonzero()[:, 0].to(query.device)
-            result[tile, :, index] = _attended(query[tile : tile + 1, :, index], exemplar[label], here)[0]
-    return result
-
-
-def _attended(query: Tensor, exemplar: KeyValue, own: KeyValue | None) -> Tensor:
-    key, value = (t.to(query.dtype).expand(len(query), -1, -1, -1) for t in (exemplar.key, exemplar.value))
-    read = KeyValue(key, value, exemplar.bias)
-    if own is not None:
-        read = joined([own, read])
-    bias = None if read.bias is None else read.bias.to(query)[None, None, None]
-    return F.scaled_dot_product_attention(query, read.key, read.value, attn_mask=bias)
-
-
-def cell_labels(pixels: Tensor, factor: int, count: int) -> Tensor:
-    """Labels (H, W) of pixels to those of whole cells (H // factor, W // factor), uint8.
-
-    A cell that shows two labels has none; a label that no cell shows alone has the cells that show the most of it.
-    """
-    cells = torch.full((pixels.shape[0] // factor, pixels.shape[1] // factor), NONE, dtype=torch.uint8)
+    found = torch.full((pixels.shape[0] // factor, pixels.shape[1] // factor), NONE, dtype=torch.uint8)
     shares = [F.avg_pool2d((pixels == label)[None].float(), factor)[0] for label in range(count)]
     for label, share in enumerate(shares):
-        cells[share == 1] = label
+        found[share == 1] = label
     for label, share in enumerate(shares):
         most = float(share.max())
         if 0 < most < 1:
-            cells[(share == most) & (cells == NONE)] = label
-    return cells
+            found[(share == most) & (found == NONE)] = label
+    return found
 
 
 def middle_labels(target: Tensor, factor: int) -> Tensor:
-    """The label in the middle of every cell, (h, w), uint8."""
+    """The label in the middle of every latent pixel, (h, w), uint8."""
     return target[factor // 2 :: factor, factor // 2 :: factor].contiguous()
 
 
 def clear_labels(target: Tensor, factor: int) -> Tensor:
-    """The label of every cell that shows one alone, (h, w), uint8; `NONE` for the others."""
-    cells = middle_labels(target, factor)
+    """The label of every latent pixel that shows one alone, (h, w), uint8; `NONE` for the others."""
+    found = middle_labels(target, factor)
     one = target.unfold(0, factor, factor).unfold(1, factor, factor).flatten(2)
-    return torch.where((one == cells[..., None]).all(2), cells, torch.tensor(NONE, dtype=torch.uint8))
+    return torch.where((one == found[..., None]).all(2), found, torch.tensor(NONE, dtype=torch.uint8))

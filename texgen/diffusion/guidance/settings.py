@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from texgen.diffusion.guidance.attention import InjectionMode
+from texgen.diffusion.attention import InjectionMode
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,20 +1,27 @@
-"""The one shape every model has here: UNet, autoencoder, scheduler, text condition, native tile and factor."""
+"""A `texgen.diffusion.denoising.DenoisingModel` of diffusers' parts: UNet, autoencoder, scheduler, text condition."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
-from texgen.diffusion.guidance.attention import self_attention_layers
 from texgen.diffusion.models import tiled_vae
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from tiling import Size
+from texgen.diffusion.models.schedule import DDIMSchedule
+from texgen.diffusion.models.unet import TappedUNet, self_attention_layers, tapped
+from texgen.errors import ModelError
+from tiling import Size, Wrap, canvas_size, cut
+
+DECODER = ("block_decoder", "residual_decoder", "post_quant_conv", "decoder")
+"""What of an autoencoder runs after the latents, bundled or diffusers'; one that a model lacks is skipped."""
 
 
 @dataclass(kw_only=True)
@@ -45,6 +52,11 @@ class Backbone:
     def device(self) -> torch.device:
         device: torch.device = self.unet.device
         return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.unet.dtype
+        return dtype
 
     @cached_property
     def factor(self) -> int:
@@ -79,6 +91,14 @@ class Backbone:
         """Self-attention layers in order of execution."""
         return self_attention_layers(self.unet, self.condition)
 
+    def schedule(self, steps: int) -> DDIMSchedule:
+        """The model's noise schedule in so many steps."""
+        return DDIMSchedule(self.scheduler, steps)
+
+    def denoiser(self) -> AbstractContextManager[TappedUNet]:
+        """Within, the UNet with its self-attention open; afterwards it is as found."""
+        return tapped(self.unet, self.condition)
+
     @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:
         """Image (1, 3, H, W) in [0, 1], sides multiples of `factor`, to latents (1, C, H/factor, W/factor), float32.
@@ -93,10 +113,93 @@ class Backbone:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (1, C, h, w) to an image (1, 3, h * factor, w * factor), float32, not clamped to [0, 1]."""
-        image = self.autoencoder.decode(self.unscaled(latents)).sample
-        return image.float() / 2 + 0.5
+        return self.decode_signed(latents).float() / 2 + 0.5
 
-    def unscaled(self, latents: Tensor) -> Tensor:
+    def decode_signed(self, latents: Tensor) -> Tensor:
+        """The same in [-1, 1], with gradients, as the autoencoder gives it."""
+        image: Tensor = self.autoencoder.decode(self._unscaled(latents)).sample
+        return image
+
+    def tile_decoder(self, canvas: Tensor, wrap: Wrap) -> Callable[[Tensor], Tensor]:
+        """`decode` for tiles of a canvas (1, C, h, w): with `halo` around them they agree with one another.
+
+        What a decoder that is not local looks at the whole canvas for is measured here, and held fixed.
+        """
+        if self.decodes_locally:
+            return self.decode
+        statistics = tiled_vae.gather_statistics(
+            self.autoencoder, lambda tile: self._unscaled(cut(canvas, tile)), canvas_size(canvas), wrap
+        )
+
+        def decode(latents: Tensor) -> Tensor:
+            with tiled_vae.fixed_statistics(self.autoencoder, statistics):
+                return self.decode(latents)
+
+        return decode
+
+    def trainable_decoder(self) -> tuple[Backbone, Sequence[Tensor]]:
+        """A copy whose decoder learns, in float32, and the decoder's parameters."""
+        autoencoder = copy.deepcopy(self.autoencoder)
+        if autoencoder.dtype != torch.float32:  # diffusers warns of every cast
+            autoencoder.to(torch.float32)
+        learner = replace(self, autoencoder=autoencoder)
+        parameters = [each for part in learner._decoder_parts.values() for each in part.parameters()]
+        return learner, [each.requires_grad_(True) for each in parameters]
+
+    def decoder_weights(self) -> dict[str, Tensor]:
+        """The decoder's tensors on the CPU, by their names in the autoencoder."""
+        return {
+            f"{part}.{name}": tensor.detach().cpu()
+            for part, module in self._decoder_parts.items()
+            for name, tensor in module.state_dict().items()
+        }
+
+    def with_decoder(self, weights: Mapping[str, Tensor]) -> Backbone:
+        """A copy whose decoder has other weights.
+
+        Raises:
+            ModelError: The weights are of another autoencoder.
+        """
+        ours = {name: tuple(tensor.shape) for name, tensor in self.decoder_weights().items()}
+        theirs = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+        if differing:
+            raise ModelError(
+                f"{len(differing)} of the decoder's tensors do not fit {self.name}: {differing[0]} is "
+                f"{theirs.get(differing[0], 'missing')}, the model has {ours.get(differing[0], 'none')}; tune it anew."
+            )
+        autoencoder = copy.deepcopy(self.autoencoder)
+        autoencoder.load_state_dict(dict(weights), strict=False)
+        return replace(self, autoencoder=autoencoder)
+
+    def tile_bytes(self, tile: Size) -> int:
+        """Bytes that the activations of one tile (in latent pixels) take in a forward pass, without running it."""
+        with torch.device("meta"):
+            unet = UNet2DConditionModel.from_config(self.unet.config)
+        total = 0
+
+        def count(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            nonlocal total
+            if isinstance(output, Tensor):
+                total += output.numel() * self.dtype.itemsize
+
+        for module in unet.modules():
+            if not any(module.children()):
+                module.register_forward_hook(count)
+        latents = torch.empty(1, self.latent_channels, *tile, device="meta")
+        with torch.no_grad():
+            unet(latents, torch.zeros((), device="meta"), **_on_meta(self.condition))
+        return total
+
+    def offload_network(self) -> bool:
+        """Move the UNet to the CPU; False where it is there already."""
+        return _offload(self.unet)
+
+    def offload_autoencoder(self) -> bool:
+        """Move the autoencoder to the CPU; False where it is there already."""
+        return _offload(self.autoencoder)
+
+    def _unscaled(self, latents: Tensor) -> Tensor:
         """Latents as the autoencoder's decoder takes them, on its device, in its dtype."""
         config = self.autoencoder.config
         latents = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
@@ -107,3 +210,21 @@ class Backbone:
         """Its own: it may have been moved off the device."""
         parameter = next(self.autoencoder.parameters())
         return parameter.device, parameter.dtype
+
+    @property
+    def _decoder_parts(self) -> dict[str, nn.Module]:
+        return {name: part for name in DECODER if (part := getattr(self.autoencoder, name, None)) is not None}
+
+
+def _offload(module: nn.Module) -> bool:
+    if next(module.parameters()).device.type == "cpu":
+        return False
+    module.to("cpu")
+    torch.cuda.empty_cache()
+    return True
+
+
+def _on_meta(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.to("meta", torch.float32)
+    return {name: _on_meta(inner) for name, inner in value.items()}

@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from texgen.diffusion.sampling.sample import Progress
+from texgen.diffusion.sampling.progress import Progress
 from texgen.diffusion.tensors import load_tensors, save_tensors
 from texgen.runs.folder import RunFolder
 from tiling import Accumulator, canvas_size
 
 GENERATIONS = ("canvas-0", "canvas-1")
+ADAM = "adam."
 
 
 class Unfinished:
@@ -54,6 +55,7 @@ class Unfinished:
         self._generation = 1 - ages.index(max(ages))
         tensors, notes = newest
         progress = Progress(latents=tensors["latents"], **{**notes, "losses": tuple(notes["losses"])})
+        progress.adam = {name.removeprefix(ADAM): each for name, each in tensors.items() if name.startswith(ADAM)}
         if "values" in tensors:
             progress.fused = Accumulator(tensors["values"].shape[1], canvas_size(tensors["values"]))
             progress.fused.values, progress.fused.weights = tensors["values"], tensors["weights"]
@@ -63,7 +65,7 @@ class Unfinished:
         """Save the canvas if the last time is long enough ago, or `now`."""
         if not (self.kept and self.run.owner) or not (now or time.monotonic() - self._saved_at > 60 * self.minutes):
             return
-        tensors = {"latents": progress.latents}
+        tensors = {"latents": progress.latents, **{ADAM + name: each for name, each in progress.adam.items()}}
         if progress.fused is not None:
             tensors |= {"values": progress.fused.values, "weights": progress.fused.weights}
         notes = {"index": progress.index, "batches": progress.batches, "losses": list(progress.losses)}

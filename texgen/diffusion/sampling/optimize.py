@@ -1,103 +1,63 @@
-"""Optimisation by attention distillation (Algorithm 1), over tiles, as a generator over steps."""
+"""Optimisation by attention distillation over tiles: the latents themselves are moved (Algorithm 1)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 
 import torch
-from torch import Tensor
 
-from texgen.diffusion.guidance.attention import choose_layers, exemplar_key_values, tapped
-from texgen.diffusion.guidance.content import content_loss
-from texgen.diffusion.guidance.distill import ad_loss
-from texgen.diffusion.guidance.regional import Regions
-from texgen.diffusion.guidance.settings import Guidance
-from texgen.diffusion.models import Backbone
-from texgen.diffusion.sampling.determinism import deterministic
-from texgen.diffusion.sampling.sample import Step
-from tiling import Accumulator, Tile, canvas_size, cut_batch
+from texgen.diffusion.guidance.distill import guidance_loss
+from texgen.diffusion.guidance.exemplar_keys import choose_layers
+from texgen.diffusion.sampling.loop import ExemplarReader, Loop
+from texgen.diffusion.sampling.progress import Progress, Step
+from texgen.diffusion.sampling.tile_pass import Planes
+from texgen.runs.team import Work
 
 
-def linear_timesteps(backbone: Backbone, steps: int) -> list[int]:
-    """`steps` timesteps falling linearly over the scheduler's range."""
-    backbone.scheduler.set_timesteps(steps)
-    timesteps: list[int] = backbone.scheduler.timesteps.tolist()
-    return timesteps
+def optimize(loop: Loop, progress: Progress) -> Iterator[Step]:
+    """Move the latents down the AD loss while the timestep told to the network falls.
 
-
-def optimize(
-    backbone: Backbone,
-    latents: Tensor,
-    exemplars: Sequence[Tensor],
-    *,
-    timesteps: Sequence[int],
-    plans: Iterable[Sequence[Tile]],
-    window: Tensor,
-    guidance: Guidance,
-    tile_batch: int = 1,
-    content: Tensor | None = None,
-    weights: Sequence[float] | None = None,
-    regions: Regions | None = None,
-) -> Iterator[Step]:
-    """Move the latents themselves against the AD loss while the timestep told to the UNet falls.
-
-    Features of exemplar, content and canvas are taken from clean latents; one Adam lives for the whole run. The
+    Features of exemplars, content and canvas are those of clean latents; one Adam lives for the whole run. The
     gradients of overlapping tiles are fused like values. `guidance.iterations` is not used: there is one per step.
 
     Args:
-        backbone: The model; its noise prediction is not used.
-        latents: The start (1, C, h, w): noise, or the content.
-        exemplars: Clean exemplar latents.
-        timesteps: Falling timesteps.
-        plans: Tiles of each step, covering the canvas.
-        window: (h, w) of a tile.
-        guidance: Knobs.
-        tile_batch: Tiles worked on at once.
-        content: Latents (1, C, h, w) that the content loss holds on to.
-        weights: Of each exemplar's tokens in attention; equal by default.
-        regions: Labels of canvas and exemplars: a token reads exemplar tokens of its own label only.
+        loop: What to do; noise predictions are not used.
+        progress: The start (noise, or the content), or a later state of this loop; kept up to date.
 
     Yields:
         The canvas after each step.
 
+    Raises:
+        TexgenError: The model gave NaN or Inf.
+
     References:
         Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 1.
     """
-    layers = choose_layers(backbone.attention_layers, guidance.layers)
-    canvas = latents.detach().float().clone()
-    optimizer = torch.optim.Adam([canvas], lr=guidance.lr)
-    on_device = [exemplar.to(backbone.device) for exemplar in exemplars]
-    held = content is not None and guidance.content_weight > 0
-    with tapped(backbone.unet, backbone.condition) as tap:
-        for index, (timestep, tiles) in enumerate(zip(timesteps, plans, strict=False)):
-            with deterministic(backbone.device):
-                ideal = exemplar_key_values(tap, on_device, timestep, layers, weights, regions)
-            fused = Accumulator(canvas.shape[1], canvas_size(canvas), canvas.device)
-            total = 0.0
-            for start in range(0, len(tiles), tile_batch):
-                batch = tiles[start : start + tile_batch]
-                values = cut_batch(canvas, batch).to(backbone.device).requires_grad_(True)
-                with deterministic(backbone.device):
-                    features = tap.features(values, timestep, layers)
-                    labels = None if regions is None else cut_batch(regions.canvas, batch)
-                    loss = ad_loss(features, ideal, guidance.attn_scale, labels)
-                    if held:
-                        assert content is not None
-                        with torch.no_grad():
-                            kept = tap.features(cut_batch(content, batch).to(backbone.device), timestep, layers)
-                        loss = loss + guidance.content_weight * content_loss(features, kept)
-                    (gradient,) = torch.autograd.grad(loss, values)
-                total += float(loss.detach())
-                for tile, part in zip(batch, gradient, strict=True):
-                    fused.add(tile, part[None], window)
-            canvas.grad = fused.mean()
+    layers = choose_layers(loop.model.attention_layers, loop.guidance.layers)
+    canvas = progress.latents.detach().float().clone()
+    optimizer = torch.optim.Adam([canvas], lr=loop.guidance.lr)
+    if progress.adam:
+        optimizer.state[canvas] = progress.adam
+    with loop.model.denoiser() as denoiser:
+        reader = ExemplarReader(denoiser, loop.exemplars, layers, lambda _timestep: loop.exemplars.crops)
+
+        def gradient(timestep: int, tiles: Planes) -> Work:
+            """Of the summed loss by the tiles, and the loss."""
+            latents = tiles.latents.requires_grad_(True)
+            with torch.no_grad():
+                content = None if tiles.content is None else denoiser.features(tiles.content, timestep, layers)
+            features = denoiser.features(latents, timestep, layers)
+            loss = guidance_loss(features, reader.key_values(timestep), loop.guidance, content, tiles.labels)
+            (found,) = torch.autograd.grad(loss, latents)
+            return found, (float(loss.detach()),)
+
+        for timestep in loop.timesteps[progress.index :]:
+            planes = loop.planes(canvas, loop.content)
+            losses = loop.tiles.run(denoiser, progress, planes, partial(gradient, timestep))
+            canvas.grad = progress.mean(torch.zeros_like(canvas))
             optimizer.step()
-            yield Step(
-                index=index,
-                total=len(timesteps),
-                timestep=timestep,
-                latents=canvas,
-                tiles=len(tiles),
-                iterations=1,
-                losses=(total / len(tiles),),
-            )
+            canvas.copy_(loop.correct(canvas, 0))
+            progress.adam = dict(optimizer.state[canvas])
+            progress.advance(canvas.clone())
+            yield loop.report(progress, timestep, losses, 1)

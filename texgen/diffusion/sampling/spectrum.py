@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler
 from torch import Tensor
 
+from texgen.diffusion.denoising import Schedule
 from tiling import Wrap, bordered, canvas_size
 
 BLOCK = 16
@@ -17,9 +17,9 @@ BLOCK = 16
 HOP = BLOCK // 4
 ROWS = 8
 PRIOR = 8.0
-"""Blocks by which the spectrum of some cells is drawn to the wanted one: a small region shows too little of its material."""
+"""Blocks by which the spectrum of a region is drawn to the wanted one: a small region shows too little of its material."""
 COVERED = 0.5
-"""Of a block's windowed energy that must lie in the cells for it to count."""
+"""Of a block's windowed energy that must lie in the region for it to count."""
 RIDGE = 1e-3
 FLOOR = 1e-8
 
@@ -36,7 +36,7 @@ class SpectrumMatcher:
     Attributes:
         mean: The exemplar's, (1, C, 1, 1).
         spectrum: The exemplar's, (BLOCK, BLOCK, C, C), complex.
-        scheduler: Its noise schedule says what noise adds: abar B(f) + (1 - abar) I.
+        schedule: Says what noise adds: abar B(f) + (1 - abar) I.
 
     References:
         Xia, Ferradans, Peyré, Aujol, "Synthesizing and Mixing Stationary Gaussian Texture Models", SIAM Journal on
@@ -45,26 +45,26 @@ class SpectrumMatcher:
 
     mean: Tensor
     spectrum: Tensor
-    scheduler: DDIMScheduler
+    schedule: Schedule
 
-    def __call__(self, latents: Tensor, timestep: int, wrap: Wrap, cells: Tensor | None = None) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: int, wrap: Wrap, mask: Tensor | None = None) -> Tensor:
         """The canvas (1, C, h, w) at a timestep, float32, matched; unchanged where it is too small to have a spectrum.
 
         Args:
             latents: (1, C, h, w).
             timestep: Whose share of noise the canvas has.
             wrap: Axes that close to a ring.
-            cells: (h, w), bool: those of the exemplar's material; only they are looked at and changed.
+            mask: (h, w), bool: the exemplar's material; only there is the canvas looked at and changed.
         """
-        have = cross_spectrum([latents], wrap, None if cells is None else [cells])
+        have = cross_spectrum([latents], wrap, None if mask is None else [mask])
         if have is None:
             return latents
-        kept = float(self.scheduler.alphas_cumprod[timestep])
+        kept = self.schedule.signal(timestep)
         wanted = kept * self.spectrum + (1 - kept) * torch.eye(latents.shape[1])
-        if cells is not None:
-            alone = float(cells.sum()) / BLOCK**2
+        if mask is not None:
+            alone = float(mask.sum()) / BLOCK**2
             have = (alone * have + PRIOR * wanted) / (alone + PRIOR)
-        mask = torch.ones(tuple(canvas_size(latents)), dtype=torch.bool) if cells is None else cells
+        mask = torch.ones(tuple(canvas_size(latents)), dtype=torch.bool) if mask is None else mask
         mask = mask.to(latents.device)
         spread = (latents - _mean([latents], [mask])) * mask
         kernel = _kernel(transport(have, wanted)).to(latents.device)
@@ -73,14 +73,14 @@ class SpectrumMatcher:
 
 
 def spectrum_matcher(
-    exemplars: Sequence[Tensor], scheduler: DDIMScheduler, cells: Sequence[Tensor] | None = None
+    exemplars: Sequence[Tensor], schedule: Schedule, masks: Sequence[Tensor] | None = None
 ) -> SpectrumMatcher | None:
-    """A matcher to clean exemplars (1, C, h, w), or to some cells (h, w) of them; None where they are too small to have a spectrum."""
-    spectrum = cross_spectrum(exemplars, Wrap(), cells)
-    return None if spectrum is None else SpectrumMatcher(_mean(exemplars, cells), spectrum, scheduler)
+    """A matcher to clean exemplars (1, C, h, w), or to what their masks (h, w) show; None where they are too small to have a spectrum."""
+    spectrum = cross_spectrum(exemplars, Wrap(), masks)
+    return None if spectrum is None else SpectrumMatcher(_mean(exemplars, masks), spectrum, schedule)
 
 
-def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap, cells: Sequence[Tensor] | None = None) -> Tensor | None:
+def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap, masks: Sequence[Tensor] | None = None) -> Tensor | None:
     """Covariance of the channels at each frequency (BLOCK, BLOCK, C, C), averaged over Hann-windowed blocks.
 
     White noise of unit variance gives the identity everywhere. None where there are fewer than 2 C blocks.
@@ -88,7 +88,7 @@ def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap, cells: Sequence[Tensor]
     Args:
         fields: (1, C, h, w) each.
         wrap: Axes on which blocks reach across the border.
-        cells: (h, w) of each, bool: the others count as 0; blocks that lie half outside are left out.
+        masks: (h, w) of each, bool: the others count as 0; blocks that lie half outside are left out.
     """
     profile = torch.hann_window(BLOCK)
     window = profile[:, None] * profile
@@ -98,16 +98,16 @@ def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap, cells: Sequence[Tensor]
     for number, field in enumerate(fields):
         if min(canvas_size(field)) < BLOCK:
             continue
-        mask = torch.ones(tuple(canvas_size(field))) if cells is None else cells[number].float()
+        mask = torch.ones(tuple(canvas_size(field))) if masks is None else masks[number].float()
         inside = F.pad(mask[None, None], around, mode="circular")[0, 0]
-        mean = field.mean((2, 3), keepdim=True) if cells is None else _mean([field], [cells[number]])
+        mean = field.mean((2, 3), keepdim=True) if masks is None else _mean([field], [masks[number]])
         spread = F.pad((field - mean).float().cpu(), around, mode="circular")
         parts = (
             torch.split(rows, ROWS)
             for rows in (inside.unfold(0, BLOCK, HOP), spread[0].unfold(1, BLOCK, HOP).transpose(0, 1))
         )
-        for masks, rows in zip(*parts, strict=True):
-            windows = masks.unfold(1, BLOCK, HOP) * window
+        for shown, rows in zip(*parts, strict=True):
+            windows = shown.unfold(1, BLOCK, HOP) * window
             energies = windows.square().sum((2, 3))
             counted = energies >= COVERED * whole
             blocks = (rows.transpose(0, 1).unfold(2, BLOCK, HOP) * windows)[:, counted]
@@ -120,9 +120,9 @@ def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap, cells: Sequence[Tensor]
     return total / energy if count >= 2 * fields[0].shape[1] else None
 
 
-def _mean(fields: Sequence[Tensor], cells: Sequence[Tensor] | None) -> Tensor:
+def _mean(fields: Sequence[Tensor], masks: Sequence[Tensor] | None) -> Tensor:
     """Of each channel, (1, C, 1, 1)."""
-    parts = [f.flatten(2) if cells is None else f[..., cells[n].to(f.device)] for n, f in enumerate(fields)]
+    parts = [f.flatten(2) if masks is None else f[..., masks[n].to(f.device)] for n, f in enumerate(fields)]
     return torch.cat(parts, 2).mean(2)[..., None, None]
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.exemplar import Exemplar
-from texgen.diffusion.models import Backbone
+from texgen.files.encoding import Encoding
 from texgen.job import Job
 from texgen.model import Workplace, followed
 from texgen.runs.team import Team
@@ -46,11 +47,11 @@ def layout_start(layout: Tensor) -> Start:
     return Start(layout, None)
 
 
-def swatch_start(backbone: Backbone, job: Job, canvas: Size, seed: int, place: Workplace) -> Start:
+def swatch_start(model: DenoisingModel, job: Job, canvas: Size, seed: int, place: Workplace) -> Start:
     """What the swatch model makes of the same job, encoded.
 
     Args:
-        backbone: Whose encoder is used.
+        model: Whose encoder is used.
         job: With all that steers it.
         canvas: In latent pixels, at least as large as the texture, whose border is repeated.
         seed: Of the texture.
@@ -63,9 +64,9 @@ def swatch_start(backbone: Backbone, job: Job, canvas: Size, seed: int, place: W
     from texgen.swatch.knobs import Knobs
     from texgen.swatch.model import SwatchModel
 
-    wanted = replace(job, seed=seed, maps=(), bits=8, with_map=False)
+    wanted = replace(job, seed=seed, maps=(), encoding=Encoding(), with_map=False)
     texture = followed(SwatchModel("standard", Knobs()).begin(wanted, Team()), place)
-    factor, size = backbone.factor, job.canvas.size
+    factor, size = model.factor, job.canvas.size
     wraps = job.canvas.wrap
 
     def paint(tile: Tile) -> Tensor:
@@ -77,7 +78,7 @@ def swatch_start(backbone: Backbone, job: Job, canvas: Size, seed: int, place: W
         band = texture.pixels[int(rows.min()) : int(rows.max()) + 1]
         return torch.from_numpy(band[rows - rows.min()][:, columns]).permute(2, 0, 1)[None] / 255
 
-    latents = encoded(backbone, paint, canvas, wraps)
+    latents = encoded(model, paint, canvas, wraps)
     assert texture.field is not None
     found = texture.field.coordinates(factor).astype(np.int64)
     for number, exemplar in enumerate(job.exemplars):  # each shows a whole latent pixel
@@ -88,9 +89,11 @@ def swatch_start(backbone: Backbone, job: Job, canvas: Size, seed: int, place: W
     return Start(latents, torch.from_numpy(np.pad(found, around, mode="edge").clip(0)))
 
 
-def scatter_start(backbone: Backbone, exemplar: Exemplar, target: Tensor, canvas: Size, wrap: Wrap, seed: int) -> Start:
+def scatter_start(
+    model: DenoisingModel, exemplar: Exemplar, target: Tensor, canvas: Size, wrap: Wrap, seed: int
+) -> Start:
     """Random pixels of the same label along a target (H, W), encoded: the published start of controlled synthesis."""
-    return Start(encoded(backbone, scattered(exemplar, target, seed), canvas, wrap), None)
+    return Start(encoded(model, scattered(exemplar, target, seed), canvas, wrap), None)
 
 
 def scattered(exemplar: Exemplar, target: Tensor, seed: int) -> Paint:
@@ -122,11 +125,11 @@ def scattered(exemplar: Exemplar, target: Tensor, seed: int) -> Paint:
     return pixels
 
 
-def encoded(backbone: Backbone, paint: Paint, canvas: Size, wrap: Wrap) -> Tensor:
+def encoded(model: DenoisingModel, paint: Paint, canvas: Size, wrap: Wrap) -> Tensor:
     """The latents (1, C, h, w) of pixels that are made tile by tile, in bounded memory."""
-    latents = torch.empty(1, backbone.latent_channels, *canvas)
+    latents = torch.empty(1, model.latent_channels, *canvas)
     for core in plan_cores(canvas, Size(CORE, CORE)):
         read = core.grown(MARGIN, canvas, wrap)
-        values = backbone.encode(paint(read)).cpu()
+        values = model.encode(paint(read)).cpu()
         latents[..., core.top : core.bottom, core.left : core.right] = cut_from(values, read, core)
     return latents

@@ -1,11 +1,11 @@
-"""Self-attention of a UNet, captured and injected through diffusers' processor interface. Knows layers, not losses."""
+"""A diffusers UNet as a `texgen.diffusion.denoising.Denoiser`: its self-attention read and added to through attention processors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,25 +13,18 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-from texgen.diffusion.guidance.regional import KeyValue, Regions, attend, by_label, joined, token_labels
-from texgen.errors import OptionError
+from texgen.diffusion.attention import (
+    ExemplarKeyValues,
+    Features,
+    InjectionMode,
+    KeyValue,
+    LayerFeatures,
+    attend,
+    joined,
+    token_labels,
+)
 
-InjectionMode = Literal["replace", "beside"]
 PairMode = Literal["self", "replace", "beside"]
-
-
-class LayerFeatures(NamedTuple):
-    """What one self-attention layer computed, each (B, heads, tokens, head_dim)."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    output: Tensor
-
-
-Features = dict[str, LayerFeatures]
-ExemplarKeyValues = Mapping[str, Sequence[KeyValue]]
-"""Per layer, one pair a label; a single one where there are no labels."""
 
 
 class _LastLayerReached(Exception):
@@ -116,6 +109,16 @@ class TappedUNet:
         self.condition = condition
         self._tap = tap
 
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.unet.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.unet.dtype
+        return dtype
+
     def __call__(self, latents: Tensor, timestep: int | Tensor) -> Tensor:
         """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside."""
         kept = _Tap(injected=self._tap.injected, mode=self._tap.mode, labels=self._tap.labels, pairs=self._tap.pairs)
@@ -153,6 +156,16 @@ class TappedUNet:
         its own keys and values (`self`), the exemplars' (`replace`) or both (`beside`). Gradients reach both halves."""
         with self._set(_Tap(pairs=mode)):
             yield
+
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Within, the network computes in float32."""
+        dtype = self.dtype
+        self.unet.to(torch.float32)
+        try:
+            yield
+        finally:
+            self.unet.to(dtype)
 
     @contextmanager
     def _set(self, tap: _Tap) -> Iterator[None]:
@@ -213,61 +226,3 @@ def self_attention_layers(unet: UNet2DConditionModel, condition: Mapping[str, An
         with tap._set(_Tap(wanted=names, captured=Recorder())):
             tap._forward(latents, 0)
     return order
-
-
-def choose_layers(order: Sequence[str], wanted: Sequence[int | str] | None = None) -> list[str]:
-    """The layers of the loss, in order of execution: the last six, or those given by index or name.
-
-    Args:
-        order: All self-attention layers in order of execution.
-        wanted: Indices (negative ones count from the end) and names.
-
-    Raises:
-        OptionError: An index or name that the UNet does not have, or no layer at all.
-    """
-    if wanted is None:
-        return list(order[-6:])
-    chosen = set()
-    for item in wanted:
-        if isinstance(item, int) and -len(order) <= item < len(order):
-            chosen.add(order[item])
-        elif item in order:
-            chosen.add(str(item))
-        else:
-            raise OptionError(
-                f"layer {item!r} is not in this UNet; it has {len(order)} self-attention layers, 0 to {len(order) - 1}."
-            )
-    if not chosen:
-        raise OptionError("no layer is chosen; give at least one index or name.")
-    return [name for name in order if name in chosen]
-
-
-def exemplar_key_values(
-    tap: TappedUNet,
-    exemplars: Sequence[Tensor],
-    timestep: int,
-    layers: Sequence[str],
-    weights: Sequence[float] | None = None,
-    regions: Regions | None = None,
-) -> dict[str, tuple[KeyValue, ...]]:
-    """Keys and values of all exemplars, concatenated along the tokens, one pair a label; no gradient.
-
-    Args:
-        tap: The tapped UNet.
-        exemplars: Latents (1, C, h, w) of any sizes, noised to `timestep` where the method wants it.
-        timestep: The timestep told to the UNet.
-        layers: Layers, in order of execution.
-        weights: Of each exemplar's tokens in the softmax; equal by default.
-        regions: Labels, where a token may read its own label only.
-    """
-    with torch.no_grad():
-        found = [tap.features(exemplar, timestep, layers) for exemplar in exemplars]
-    result = {}
-    for name in layers:
-        parts = [KeyValue(f[name].key, f[name].value) for f in found]
-        if weights is not None:
-            parts = [
-                p._replace(bias=p.key.new_full((p.key.shape[2],), w).log()) for p, w in zip(parts, weights, strict=True)
-            ]
-        result[name] = (joined(parts),) if regions is None else by_label(parts, regions.exemplars, regions.shown)
-    return result

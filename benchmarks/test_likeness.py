@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import likeness as judge
+import metrics
 import pytest
 import torch
 import torch.nn.functional as F
@@ -69,3 +70,13 @@ def test_a_part_is_measured_alone():
     assert coherence(other, swatch(), area) == pytest.approx(0, abs=1e-3)
     assert coherence(other, swatch(), ~area) > 0.3
     assert math.isnan(coherence(other, swatch(), area & ~area)), "nothing to measure"
+
+
+def test_all_measures_of_a_copy_are_those_of_a_copy():
+    image = swatch()
+    found = metrics.measure(image, image, tileable=False)
+    assert math.isnan(found["wrap"]), "nothing to close"
+    for name, value in {"coherence_99": 0, "completeness_95": 0, "copied": 1, "patch": 0, "colour": 0}.items():
+        assert found[name] == pytest.approx(value, abs=1e-3), name
+    assert found["saturation"] == found["sharpness"] == pytest.approx(1)
+    assert found["repeat"] == found["repeat_own"] and found["worst"] == found["worst_own"]

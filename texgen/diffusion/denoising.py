@@ -1,0 +1,143 @@
+"""What synthesis asks of a diffusion model; `texgen.diffusion.models` gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from texgen.diffusion.attention import ExemplarKeyValues, Features, InjectionMode
+from tiling import Size, Wrap
+
+
+class Schedule(Protocol):
+    """A noise schedule walked in a fixed number of steps; frozen.
+
+    With abar_t the share of the picture's power that is left at timestep t, a noisy picture is
+    sqrt(abar_t) latents + sqrt(1 - abar_t) noise.
+    """
+
+    @property
+    def timesteps(self) -> tuple[int, ...]:
+        """Of all steps, falling."""
+
+    def last(self, strength: float) -> tuple[int, ...]:
+        """The last ceil(strength * steps) timesteps (SDEdit)."""
+
+    def previous(self, timestep: int) -> int:
+        """The timestep that a step from this one leads to, at least 0."""
+
+    def signal(self, timestep: int) -> float:
+        """abar of a timestep."""
+
+    def noised(self, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+        """Latents with as much noise as a timestep has."""
+
+    def step(self, prediction: Tensor, timestep: int, latents: Tensor) -> Tensor:
+        """One deterministic DDIM step (eta = 0) from a timestep to the previous one."""
+
+
+class Denoiser(Protocol):
+    """A denoising network whose self-attention can be read and added to."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def __call__(self, latents: Tensor, timestep: int) -> Tensor:
+        """Prediction for latents (B, C, h, w), float32."""
+
+    def features(self, latents: Tensor, timestep: int, layers: Sequence[str]) -> Features:
+        """Self-attention features of `layers`, named in order of execution; gradients flow back to the latents."""
+
+    def injecting(
+        self, key_values: ExemplarKeyValues, mode: InjectionMode, labels: Tensor | None = None
+    ) -> AbstractContextManager[None]:
+        """Within, predictions attend to `key_values` too (`beside`) or only (`replace`), see `attention.attend`."""
+
+    def in_float32(self) -> AbstractContextManager[None]:
+        """Within, the network computes in float32."""
+
+
+class DenoisingModel(Protocol):
+    """A latent diffusion model, frozen.
+
+    Attributes:
+        name: What the user called it.
+        fingerprint: Hash of its weights.
+    """
+
+    name: str
+    fingerprint: str
+
+    @property
+    def device(self) -> torch.device:
+        """Of the network."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network."""
+
+    @property
+    def factor(self) -> int:
+        """Image pixels per latent pixel along one axis."""
+
+    @property
+    def native_tile(self) -> Size:
+        """In latent pixels."""
+
+    @property
+    def latent_channels(self) -> int: ...
+
+    @property
+    def attention_layers(self) -> Sequence[str]:
+        """Self-attention layers in order of execution."""
+
+    @property
+    def halo(self) -> int:
+        """Latent pixels of context that a tile is decoded with."""
+
+    def schedule(self, steps: int) -> Schedule:
+        """The model's noise schedule in so many steps."""
+
+    def denoiser(self) -> AbstractContextManager[Denoiser]:
+        """Within, the network with its self-attention open; afterwards it is as found."""
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Image (1, 3, H, W) in [0, 1], sides multiples of `factor`, to latents (1, C, h, w), float32."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (1, C, h, w) to an image (1, 3, H, W), float32, not clamped to [0, 1]."""
+
+    def decode_signed(self, latents: Tensor) -> Tensor:
+        """The same in [-1, 1], with gradients, as the autoencoder gives it."""
+
+    def tile_decoder(self, canvas: Tensor, wrap: Wrap) -> Callable[[Tensor], Tensor]:
+        """`decode` for tiles of a canvas (1, C, h, w): with `halo` around them they agree with one another."""
+
+    def trainable_decoder(self) -> tuple[DenoisingModel, Sequence[Tensor]]:
+        """A copy whose decoder learns, in float32, and the decoder's parameters."""
+
+    def decoder_weights(self) -> dict[str, Tensor]:
+        """The decoder's tensors on the CPU, by their names in the autoencoder."""
+
+    def with_decoder(self, weights: Mapping[str, Tensor]) -> DenoisingModel:
+        """A copy whose decoder has other weights.
+
+        Raises:
+            ModelError: The weights are of another autoencoder.
+        """
+
+    def tile_bytes(self, tile: Size) -> int:
+        """Bytes that the activations of one tile (in latent pixels) take in a forward pass, without running it."""
+
+    def offload_network(self) -> bool:
+        """Move the denoising network to the CPU; False where it is there already."""
+
+    def offload_autoencoder(self) -> bool:
+        """Move the autoencoder to the CPU; False where it is there already."""

@@ -1,0 +1,120 @@
+"""A material: the maps of one surface, named by what they hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from texgen.errors import InputError
+from texgen.files.pixels import Pixels
+from texgen.materials.maps import read_map
+
+ALIASES = {
+    "color": "color colour albedo basecolor base_color diffuse diff col bc",
+    "normal": "normal normal_gl normalgl nor nor_gl nrm nm n",
+    "normal_dx": "normal_dx normaldx nor_dx",
+    "height": "height displacement disp bump h",
+    "roughness": "roughness rough",
+    "ao": "ao ambientocclusion ambient_occlusion occlusion",
+    "metalness": "metalness metallic metal",
+    "opacity": "opacity alpha",
+    "emission": "emission emissive",
+}
+"""What each map may be called at the end of a file's name."""
+NAMES = tuple(ALIASES)
+IMAGES = (".png", ".exr", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".tga")
+_BY_ALIAS = {alias: name for name, aliases in ALIASES.items() for alias in aliases.split()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """Maps of one surface, all of one size.
+
+    Attributes:
+        name: For file names.
+        maps: By name, one of `NAMES`: (height, width, channels), at their own depth. `color` and `emission` are
+            sRGB-encoded where they are of integers, linear where they are of floats; all others are linear. `normal` has its
+            y axis upwards (OpenGL), `normal_dx` downwards; 0 and the largest integer stand for -1 and 1. In `height` 1 is high.
+        size_m: Width of the surface that the maps show, in metres; None where it is not known.
+    """
+
+    name: str
+    maps: Mapping[str, Pixels]
+    size_m: float | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width, _ = next(iter(self.maps.values())).shape
+        return height, width
+
+
+def map_name(stem: str) -> tuple[str, str | None]:
+    """A file's name without suffix, taken apart: the material's name and which map it holds, if it says so.
+
+    Example:
+        >>> map_name("wall_NormalGL"), map_name("wall_nor_gl_4k"), map_name("wall")
+        (('wall', 'normal'), ('wall', 'normal'), ('wall', None))
+    """
+    plain = re.sub(r"[_-](\d+k|\d+x\d+)(?=[_-]|$)", "", stem, flags=re.IGNORECASE)
+    parts = re.split(r"[_-]", plain)
+    for count in (2, 1):
+        alias = "_".join(parts[-count:]).lower()
+        if len(parts) > count and alias in _BY_ALIAS:
+            return plain[: -len(alias) - 1], _BY_ALIAS[alias]
+    return plain, None
+
+
+def read_material(path: str | Path, read: Callable[[Path, str], Pixels] = read_map) -> Material:
+    """A material from files that lie together: `wall.png` (or `wall_color.png`), `wall_normal.png`, `wall_height.exr`, ...
+
+    Args:
+        path: One of its pictures, or a folder that holds one material.
+        read: What reads the file of a map, given its name; `open_map` reads rows when they are asked for.
+
+    Raises:
+        InputError: Nothing there, maps of more than one material in a folder, two files for one map, or maps of several sizes.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder.")
+    folder = path if path.is_dir() else path.parent
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGES and not file.name.startswith("."))
+    named = {file: map_name(file.stem) for file in files}
+    if path.is_dir():
+        found = {name for name, kind in named.values() if kind is not None} or {name for name, _ in named.values()}
+        if len(found) != 1:
+            raise InputError(f"{path}: holds {len(found)} materials; give one picture of the material that is meant.")
+        name = found.pop()
+    else:
+        name = named[path][0] if path in named else path.stem
+    maps: dict[str, Pixels] = {}
+    sizes: dict[str, tuple[int, ...]] = {}
+    for file, (material, kind) in named.items():
+        if material == name:
+            what = kind or "color"
+            if what in maps:
+                raise InputError(f"{file}: a second file for the map {what} of {name}; leave one of them.")
+            maps[what] = read(file, what)
+            sizes[what] = maps[what].shape[:2]
+    if not maps:
+        raise InputError(f"{path}: no picture of a known format ({', '.join(IMAGES)}).")
+    if len(set(sizes.values())) > 1:
+        raise InputError(f"{name}: its maps are of several sizes ({_told(sizes)}); bring them to one.")
+    return Material(name=name, maps=maps)
+
+
+def _told(sizes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {width}x{height}" for name, (height, width) in sizes.items())
+
+
+def as_float(pixels: Pixels) -> np.ndarray:
+    """A whole map as float32: integers to [0, 1], floats as they are."""
+    whole = pixels[0 : pixels.shape[0]]
+    if whole.dtype.kind == "u":
+        return whole.astype(np.float32) / np.float32(np.iinfo(whole.dtype).max)
+    return whole.astype(np.float32)
