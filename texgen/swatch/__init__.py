@@ -10,7 +10,11 @@ price of using a key too often and the weights of colours in a vote are terms ad
     pyramid      scales of a swatch, the distance to its edges
     repeat       what a swatch repeats of itself, and which of its borders meet
     bank         all swatches on one sheet, with the descriptors of their patches
-    kernels      vote, describe, search: the compiled inner loops
+    descriptors  patches as keys and queries
+    search       every pixel looks for the nearest key: the inner loop
+    votes        every pixel becomes what the keys around it show
+    candidates   which of several starts is taken
+    refine       how a level begins, from the next coarser one
     usage        how often the bank is shown, and what that costs
     quilt        the start that keeps large features whole; sewing holds its inner loops
     starts       all starts

@@ -55,18 +55,6 @@ class Turn(NamedTuple):
     backward: bool
 
 
-class Sight(NamedTuple):
-    """A tile in work: rows and columns of the keys of its pixels and of those within `halo` of them, which votes depend on, see `votes.torn_sums`; its picture, and the
-    descriptor of one patch."""
-
-    fy: np.ndarray
-    fx: np.ndarray
-    torn: np.ndarray
-    halo: int
-    picture: np.ndarray
-    query: np.ndarray
-
-
 @compiled
 def improve(old, new, tiles, bank, control, turn, sums):
     """One iteration of the field on some tiles.
@@ -94,23 +82,7 @@ def improve(old, new, tiles, bank, control, turn, sums):
         fy, fx = unpacked(old, top - halo, left - halo, height + 2 * halo, width + 2 * halo)
         torn = torn_sums(fy, fx)
         picture = pictured(fy, fx, torn, top, left, bank, control)
-        sight = Sight(fy, fx, torn, halo, picture, np.empty(bank.keys.shape[2], np.float32))
-        for number in range(height * width):
-            place = height * width - 1 - number if turn.backward else number
-            y, x = place // width, place % width
-            if fy[y + halo, x + halo] < 0:
-                continue
-            row, column = top + y, left + x
-            wanted = np.int64(control.labels[row, column]) if control.labels.size > 0 else np.int64(-1)
-            state = np.uint64(0)
-            if turn.probes > 0:
-                state = scrambled(
-                    turn.seed, (row - turn.origin[0]) % old.shape[0], (column - turn.origin[1]) % old.shape[1]
-                )
-            before, after, changed = settle(sight, y, x, bank, wanted, control.guide.size > 0, turn, state)
-            sums[t, 0] += before
-            sums[t, 1] += after
-            sums[t, 2] += changed
+        settle(fy, fx, torn, picture, (top, left), old.shape, bank, control, turn, sums[t])
         for y in range(height):
             for x in range(width):
                 new[top + y, left + x] = (fy[y + halo, x + halo] << 16) | fx[y + halo, x + halo]
@@ -137,70 +109,111 @@ def pictured(fy, fx, torn, top, left, bank, control):
 
 
 @compiled
-def settle(sight, y, x, bank, wanted, guided, turn, state):
-    """Give a pixel of a tile the cheapest key; the distances to the old and to the new one, and whether they are two."""
-    side, row, column = bank.window.shape[0], y + sight.halo, x + sight.halo
-    was_y, was_x = np.int64(sight.fy[row, column]), np.int64(sight.fx[row, column])
-    own = bank.penalty[was_y, was_x]
-    if wanted >= 0 and bank.labels[was_y, was_x] != wanted:
-        own = np.float32(np.inf)
-    before = np.float32(0)
-    if guided or not whole(sight.torn, y, x, 2 * side - 1):
-        describe(sight.picture, y, x, side, bank.basis, bank.offset, sight.query)
-        before = squared(sight.query, bank.keys, was_y, was_x, np.float32(np.inf))
-    elif own == 0 and turn.probes == 0:
-        return before, before, False
-    else:  # the patch is the key's, to the last bit
-        for i in range(len(sight.query)):
-            sight.query[i] = bank.keys[was_y, was_x, i]
-    best = carried_on(sight, row, column, bank, wanted, (before + own, before, was_y, was_x))
-    _, after, sight.fy[row, column], sight.fx[row, column] = probed(sight, row, column, bank, wanted, turn, state, best)
-    return before, after, sight.fy[row, column] != was_y or sight.fx[row, column] != was_x
+def settle(fy, fx, torn, picture, corner, canvas, bank, control, turn, sums):
+    """Give every pixel of a tile the cheapest key.
+
+    Args:
+        fy, fx: Rows and columns of the keys of the tile's pixels and of those around that votes depend on; written inside of the tile.
+        torn: Of these, see `votes.torn_sums`.
+        picture: Of the tile and half a patch around.
+        corner: Top and left of the tile.
+        canvas: Height and width of the whole field.
+        bank, control, turn: As in `improve`.
+        sums: (3,), added to: as in `improve`.
+    """
+    keys, penalty, similar, labels = (
+        bank.keys,
+        bank.penalty,
+        bank.similar,
+        bank.labels,
+    )  # once: counting references takes time
+    basis, offset, wanted, origin = bank.basis, bank.offset, control.labels, turn.origin
+    side, guided, probes, query = (
+        bank.window.shape[0],
+        control.guide.size > 0,
+        turn.probes,
+        np.empty(keys.shape[2], np.float32),
+    )
+    halo = side // 2 * 2
+    height, width, label, state = fy.shape[0] - 2 * halo, fy.shape[1] - 2 * halo, np.int64(-1), np.uint64(0)
+    for number in range(height * width):
+        place = height * width - 1 - number if turn.backward else number
+        y, x = place // width, place % width
+        row, column = y + halo, x + halo
+        was_y, was_x = np.int64(fy[row, column]), np.int64(fx[row, column])
+        if was_y < 0:
+            continue
+        if wanted.size > 0:
+            label = np.int64(wanted[corner[0] + y, corner[1] + x])
+        own, before = penalty[was_y, was_x], np.float32(0)
+        if label >= 0 and labels[was_y, was_x] != label:
+            own = np.float32(np.inf)
+        if guided or not whole(torn, y, x, 2 * side - 1):
+            describe(picture, y, x, side, basis, offset, query)
+            before = squared(query, keys, was_y, was_x, np.float32(np.inf))
+        elif own == 0 and probes == 0:
+            continue
+        else:  # the patch is the key's, to the last bit
+            for i in range(len(query)):
+                query[i] = keys[was_y, was_x, i]
+        best = carried_on(
+            fy, fx, row, column, query, keys, penalty, labels, similar, label, (before + own, before, was_y, was_x)
+        )
+        if probes > 0:
+            state = scrambled(
+                turn.seed, (corner[0] + y - origin[0]) % canvas[0], (corner[1] + x - origin[1]) % canvas[1]
+            )
+            best = probed(fy, fx, row, column, query, keys, penalty, labels, label, (probes, turn.reach), state, best)
+        fy[row, column], fx[row, column] = best[2], best[3]
+        sums[0] += before
+        sums[1] += best[1]
+        sums[2] += best[2] != was_y or best[3] != was_x
 
 
 @compiled
-def carried_on(sight, y, x, bank, wanted, best):
+def carried_on(fy, fx, y, x, query, keys, penalty, labels, similar, label, best):
     """The best so far, or a cheaper key: one that a neighbour of (y, x) carries on, or one similar to a neighbour's."""
     for dy, dx in ((-1, 0), (0, -1), (1, 0), (0, 1)):
-        ny, nx = sight.fy[y + dy, x + dx], sight.fx[y + dy, x + dx]
+        ny, nx = fy[y + dy, x + dx], fx[y + dy, x + dx]
         if ny < 0:
             continue
-        best = cheaper(sight, y, x, bank, wanted, ny - dy, nx - dx, best)
-        for s in range(bank.similar.shape[2]):
-            packed = bank.similar[ny, nx, s]
-            best = cheaper(sight, y, x, bank, wanted, (packed >> 16) - dy, (packed & MASK) - dx, best)
+        best = cheaper(fy, fx, y, x, query, keys, penalty, labels, label, ny - dy, nx - dx, best)
+        for s in range(similar.shape[2]):
+            packed = similar[ny, nx, s]
+            best = cheaper(
+                fy, fx, y, x, query, keys, penalty, labels, label, (packed >> 16) - dy, (packed & MASK) - dx, best
+            )
     return best
 
 
 @compiled
-def probed(sight, y, x, bank, wanted, turn, state, best):
-    """The best so far, or a cheaper one of random keys around it."""
-    span = turn.reach
-    for _ in range(turn.probes):
+def probed(fy, fx, y, x, query, keys, penalty, labels, label, probes, state, best):
+    """The best so far, or a cheaper one of random keys around it; `probes` are their number and reach."""
+    span = probes[1]
+    for _ in range(probes[0]):
         state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
         bits = np.int64(state >> np.uint64(33))
         cy = best[2] + np.int64(((bits & 0x7FFF) / 16383.5 - 1) * span)
         cx = best[3] + np.int64((((bits >> 15) & 0x7FFF) / 16383.5 - 1) * span)
-        best = cheaper(sight, y, x, bank, wanted, cy, cx, best)
+        best = cheaper(fy, fx, y, x, query, keys, penalty, labels, label, cy, cx, best)
         span = max(span * 0.5, 1.0)
     return best
 
 
 @compiled
-def cheaper(sight, y, x, bank, wanted, cy, cx, best):
+def cheaper(fy, fx, y, x, query, keys, penalty, labels, label, cy, cx, best):
     """Cost, distance and place of the cheaper of the key at (cy, cx) and the best so far. A place outside of the bank, of another label, or that a
     neighbour of (y, x) has is no key: the same key twice beside itself makes rows of stripes on the finer levels."""
-    fy, fx, keys = sight.fy, sight.fx, bank.keys
     if (cy == best[2] and cx == best[3]) or cy < 0 or cx < 0 or cy >= keys.shape[0] or cx >= keys.shape[1]:
         return best
-    if wanted >= 0 and bank.labels[cy, cx] != wanted:
+    if label >= 0 and labels[cy, cx] != label:
         return best
     for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
         if fy[y + dy, x + dx] == cy and fx[y + dy, x + dx] == cx:
             return best
-    extra = bank.penalty[cy, cx]
+    extra = penalty[cy, cx]
     if extra < best[0]:
-        distance = squared(sight.query, keys, cy, cx, best[0] - extra)
+        distance = squared(query, keys, cy, cx, best[0] - extra)
         if distance + extra < best[0]:
             return distance + extra, distance, cy, cx
     return best

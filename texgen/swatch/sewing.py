@@ -1,4 +1,4 @@
-"""The inner loops of the quilt: which piece fits, where it is cut, and which seams are sewn anew. Coordinates are packed as in `kernels`."""
+"""The inner loops of the quilt: which piece fits, where it is cut, and which seams are sewn anew. Coordinates are packed as `atlas.pack` does."""
 
 from __future__ import annotations
 
