@@ -16,19 +16,21 @@ from processes import Command, succeeded
 import texgen
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
-from texgen.swatch import kernels, sewing
+from texgen.swatch import sewing
 from texgen.swatch.atlas import MASK
 from texgen.swatch.bank import Bank, Level, Material, Source, sources_of
 from texgen.swatch.compiled import compiled
-from texgen.swatch.field import Kept, vote_window
+from texgen.swatch.field import Kept
 from texgen.swatch.pyramid import FAR, edge_distance, edges_of, halved, level_count, otsu
 from texgen.swatch.quilt import REUSE, block_corners, misfit, own_corners, quilted, whole_blocks
 from texgen.swatch.repeat import Repeat, repeat_of
+from texgen.swatch.search import Keys, Turn, improve
 from texgen.swatch.settings import PRESETS, Settings, choose
 from texgen.swatch.starts import random_blocks, starter
 from texgen.swatch.steering import Control, Given, Steering
 from texgen.swatch.synthesis import Synthesis
-from texgen.swatch.usage import CAP, penalties, trust, usage
+from texgen.swatch.usage import CAP, counted, penalties, trust, usage
+from texgen.swatch.votes import vote_window, voted
 from tiling import Size, Wrap, plan_cores
 
 SWATCHES = Path(__file__).parent.parent / "examples" / "swatches"
@@ -68,10 +70,11 @@ def improved(
     tiles = np.array(plan_cores(Size(*field.shape), Size(32, 32)), np.int64)
     sums, new = np.zeros((len(tiles), 3)), np.empty_like(field)
     used = usage(level, np.zeros(level.size, np.int64))
-    kernels.improve(
-        field, new, tiles, level.pixels, trust(level, used, 0.0), level.keys, penalties(level, used, 0.0) if costs is None else costs, level.similar, level.labels,
-        FREE.labels, FREE.guide, FREE.given, FREE.known, level.basis, level.offset, vote_window(7), probes, 64.0, np.uint64(5), np.array(origin, np.int64), backward, sums,
+    bank = Keys(
+        level.pixels, trust(level, used, 0.0), level.keys, penalties(level, used, 0.0) if costs is None else costs,
+        level.similar, level.labels, level.basis, level.offset, vote_window(7),
     )  # fmt: skip
+    improve(field, new, tiles, bank, FREE, Turn(probes, 64.0, np.uint64(5), np.array(origin, np.int64), backward), sums)
     return new, sums.sum(0)
 
 
@@ -211,9 +214,7 @@ def test_a_converged_search_comes_near_the_nearest_patches():
         last = field
         field, (_, after, _) = improved(field, level, probes=8, backward=turn % 2 == 1)
     picture = np.empty((32, 32, 4), np.float32)
-    kernels.voted(
-        last, 0, 32, level.pixels, level.shown.astype(np.float32), vote_window(7), picture, np.empty((32, 32), bool)
-    )
+    voted(last, 0, 32, level.pixels, level.shown.astype(np.float32), vote_window(7), picture, np.empty((32, 32), bool))
     around = np.pad(picture, ((3, 3), (3, 3), (0, 0)), mode="wrap")
     patches = (
         np.lib.stride_tricks.sliding_window_view(around, (7, 7), (0, 1)).transpose(0, 1, 3, 4, 2).reshape(1024, -1)
@@ -233,7 +234,7 @@ def used_after_search(level: Level, field: np.ndarray, weight: float) -> np.ndar
             field, level, costs=penalties(level, used, weight * median), backward=turn % 2 == 1
         )
         counts = np.zeros(level.size, np.int64)
-        kernels.counted(field, 0, len(field), counts)
+        counted(field, 0, len(field), counts)
         used, median = usage(level, counts), 0.7 * after / field.size
     return used[level.centres]
 
@@ -242,7 +243,7 @@ def test_a_penalty_spreads_the_use_of_the_bank():
     _, level = level_of(noise())
     field = random_blocks(level, Size(64, 64), 4, 0)
     counts = np.zeros(level.size, np.int64)
-    kernels.counted(field, 0, 64, counts)
+    counted(field, 0, 64, counts)
     used = usage(level, counts)
     assert counts.sum() == 64**2 and used[level.centres].mean() == pytest.approx(1, abs=0.15)
     costs = penalties(level, used, 2.0)

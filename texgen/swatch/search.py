@@ -91,9 +91,11 @@ def improve(old, new, tiles, bank, control, turn, sums):
 @compiled
 def pictured(fy, fx, torn, top, left, bank, control):
     """The picture of a tile and half a patch around, as it is voted or given, with the guide in its last channels."""
-    r, guides = bank.window.shape[0] // 2, control.guide.shape[2]
-    colours = bank.pixels.shape[2] - guides
+    pixels, trust, window = bank.pixels, bank.trust, bank.window
+    r, guides = window.shape[0] // 2, control.guide.shape[2]
+    colours = pixels.shape[2] - guides
     picture = np.empty((fy.shape[0] - 2 * r, fy.shape[1] - 2 * r, colours + guides), np.float32)
+    mean = np.empty(colours + guides, np.float32)
     for y in range(picture.shape[0]):
         for x in range(picture.shape[1]):
             row, column = top - r + y, left - r + x
@@ -101,7 +103,9 @@ def pictured(fy, fx, torn, top, left, bank, control):
                 for c in range(colours):
                     picture[y, x, c] = control.given[row % control.given.shape[0], column % control.given.shape[1], c]
             else:
-                vote(fy, fx, torn, y, x, bank.pixels, bank.trust, bank.window, picture[y, x])
+                vote(fy, fx, torn, y, x, pixels, trust, window, mean)
+                for c in range(colours):
+                    picture[y, x, c] = mean[c]
             for c in range(guides):
                 guide = control.guide[row % control.guide.shape[0], column % control.guide.shape[1], c]
                 picture[y, x, colours + c] = guide
@@ -116,10 +120,9 @@ def settle(fy, fx, torn, picture, corner, canvas, bank, control, turn, sums):
         fy, fx: Rows and columns of the keys of the tile's pixels and of those around that votes depend on; written inside of the tile.
         torn: Of these, see `votes.torn_sums`.
         picture: Of the tile and half a patch around.
-        corner: Top and left of the tile.
-        canvas: Height and width of the whole field.
+        corner, canvas: Top and left of the tile, height and width of the whole field.
         bank, control, turn: As in `improve`.
-        sums: (3,), added to: as in `improve`.
+        sums: (3,), written: as in `improve`.
     """
     keys, penalty, similar, labels = (
         bank.keys,
@@ -136,6 +139,7 @@ def settle(fy, fx, torn, picture, corner, canvas, bank, control, turn, sums):
     )
     halo = side // 2 * 2
     height, width, label, state = fy.shape[0] - 2 * halo, fy.shape[1] - 2 * halo, np.int64(-1), np.uint64(0)
+    total_before, total_after, changed = 0.0, 0.0, 0
     for number in range(height * width):
         place = height * width - 1 - number if turn.backward else number
         y, x = place // width, place % width
@@ -165,15 +169,17 @@ def settle(fy, fx, torn, picture, corner, canvas, bank, control, turn, sums):
             )
             best = probed(fy, fx, row, column, query, keys, penalty, labels, label, (probes, turn.reach), state, best)
         fy[row, column], fx[row, column] = best[2], best[3]
-        sums[0] += before
-        sums[1] += best[1]
-        sums[2] += best[2] != was_y or best[3] != was_x
+        total_before += before
+        total_after += best[1]
+        changed += best[2] != was_y or best[3] != was_x
+    sums[0], sums[1], sums[2] = total_before, total_after, changed
 
 
 @compiled
 def carried_on(fy, fx, y, x, query, keys, penalty, labels, similar, label, best):
     """The best so far, or a cheaper key: one that a neighbour of (y, x) carries on, or one similar to a neighbour's."""
-    for dy, dx in ((-1, 0), (0, -1), (1, 0), (0, 1)):
+    for way in range(4):
+        dy, dx = (-1 if way == 0 else (1 if way == 2 else 0)), (-1 if way == 1 else (1 if way == 3 else 0))
         ny, nx = fy[y + dy, x + dx], fx[y + dy, x + dx]
         if ny < 0:
             continue
@@ -208,9 +214,10 @@ def cheaper(fy, fx, y, x, query, keys, penalty, labels, label, cy, cx, best):
         return best
     if label >= 0 and labels[cy, cx] != label:
         return best
-    for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-        if fy[y + dy, x + dx] == cy and fx[y + dy, x + dx] == cx:
-            return best
+    if (fy[y - 1, x] == cy and fx[y - 1, x] == cx) or (fy[y + 1, x] == cy and fx[y + 1, x] == cx):
+        return best
+    if (fy[y, x - 1] == cy and fx[y, x - 1] == cx) or (fy[y, x + 1] == cy and fx[y, x + 1] == cx):
+        return best
     extra = penalty[cy, cx]
     if extra < best[0]:
         distance = squared(query, keys, cy, cx, best[0] - extra)

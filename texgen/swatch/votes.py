@@ -23,11 +23,13 @@ def voted(field, top, bottom, pixels, trust, window, out, blended):
     (bottom - top, w) whether it is one of several. Pixels that are given are left as they are."""
     width, r = field.shape[1], window.shape[0] // 2
     fy, fx = unpacked(field, top - r, -r, bottom - top + 2 * r, width + 2 * r)
-    torn = torn_sums(fy, fx)
+    torn, mean = torn_sums(fy, fx), np.empty(pixels.shape[2], np.float32)
     for y in range(bottom - top):
         for x in range(width):
             given = fy[y + r, x + r] < 0
-            blended[y, x] = not given and vote(fy, fx, torn, y, x, pixels, trust, window, out[y, x])
+            blended[y, x] = not given and vote(fy, fx, torn, y, x, pixels, trust, window, mean)
+            for c in range(0 if given else len(mean)):
+                out[y, x, c] = mean[c]
 
 
 @compiled
