@@ -18,7 +18,7 @@ from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 import texgen
-from texgen.diffusion.guidance.attention import PairMode
+from texgen.diffusion.models.unet import PairMode
 from texgen.files.publish import save_csv
 from training.crops import Crops, generator_of
 from training.loop import Settings, train

@@ -17,6 +17,7 @@ from typing import Any
 
 import baselines
 import metrics
+import numpy as np
 import torch
 from PIL import Image
 from sheet import contact_sheet
@@ -24,6 +25,7 @@ from torch import Tensor
 
 import texgen
 from texgen.files import image as images
+from texgen.files.pixels import rounded
 from tiling import Size
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -54,7 +56,8 @@ def made(
 ) -> Image.Image:
     """A texture by a preset or a baseline."""
     if preset in baselines.ALL:
-        return Image.fromarray(images.to_integers(baselines.ALL[preset](exemplar, Size(size, size), seed, **options)))
+        pixels = baselines.ALL[preset](exemplar, Size(size, size), seed, **options)
+        return Image.fromarray(rounded(pixels[0].permute(1, 2, 0).numpy(), np.uint8))
     return texgen.expand(path, size, model=model, preset=preset, seed=seed, **options).image
 
 

@@ -6,6 +6,7 @@ python benchmarks/readme_pictures.py guides           # moss in drawn crevices, 
 python benchmarks/readme_pictures.py paint            # a label map, painted sharply and with soft borders
 python benchmarks/readme_pictures.py fill             # a hole filled, a picture made to tile
 python benchmarks/readme_pictures.py maps             # a texture and its normals, in register
+python benchmarks/readme_pictures.py alpha            # leaves on nothing, and a texture of them
 python benchmarks/readme_pictures.py light            # an unevenly lit swatch, expanded as it is and flattened
 python benchmarks/readme_pictures.py large BIG.tif    # a finished 4096 px texture of the same swatch
 """
@@ -214,6 +215,45 @@ def mapped() -> Image.Image:
     return beside([Image.fromarray(picture) for picture in (*swatches, *crops)], 512)
 
 
+def leaves(side: int = 256, count: int = 26) -> np.ndarray:
+    """A tileable picture of leaves on nothing, (side, side, 4), uint8."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side]
+    found = np.zeros((side, side, 4))
+    for _ in range(count):
+        top, left, angle = *random.integers(0, side, 2), np.pi * random.random()
+        length, width = random.uniform(18, 34), random.uniform(8, 14)
+        down, right = ((way - start + side // 2) % side - side // 2 for way, start in ((y, top), (x, left)))
+        along = (right * np.cos(angle) + down * np.sin(angle)) / length
+        across = (down * np.cos(angle) - right * np.sin(angle)) / width
+        alpha = ((1 - np.hypot(along, across)) * width).clip(0, 1)[..., None]
+        colour = np.array([0.25 + 0.3 * random.random(), 0.45 + 0.3 * random.random(), 0.1])
+        vein = (
+            np.where(np.abs(across) > 0.08, 1, 0.8)[..., None]
+            * (0.9 + 0.1 * np.sin(14 * along + 9 * np.abs(across)))[..., None]
+        )
+        found[..., :3] = np.where(alpha > 0, colour * vein, found[..., :3])
+        found[..., 3:] = np.maximum(found[..., 3:], alpha)
+    return (found.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def cut_out() -> Image.Image:
+    """Leaves and a texture of them, over stripes, at one scale."""
+    swatch = leaves()
+    made = texgen.expand(swatch, 512, seed=7)
+    sheet = Image.new("RGB", (776, 512), "white")
+    sheet.paste(over_stripes(swatch), (0, 128))
+    sheet.paste(over_stripes(made.pixels[:]), (264, 0))
+    return sheet
+
+
+def over_stripes(pixels: np.ndarray) -> Image.Image:
+    """A picture with alpha (H, W, 4), uint8, over grey stripes."""
+    alpha = pixels[..., 3:] / 255
+    stripes = np.indices(pixels.shape[:2]).sum(0)[..., None] // 16 % 2 * 40 + 160
+    return Image.fromarray((pixels[..., :3] * alpha + stripes * (1 - alpha)).round().astype(np.uint8))
+
+
 def lit(image: Tensor) -> Tensor:
     """A picture under light that falls from a corner and fades in a vignette: 1 down to about 0.5."""
     height, width = image.shape[-2:]
@@ -245,27 +285,22 @@ def beside(pictures: list[Image.Image], height: int) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["presets", "layout", "guides", "paint", "fill", "maps", "light", "large"])
+    parser.add_argument(
+        "what", choices=["presets", "layout", "guides", "paint", "fill", "maps", "alpha", "light", "large"]
+    )
     parser.add_argument("path", type=Path, nargs="?")
     arguments = parser.parse_args()
     DOCS.mkdir(exist_ok=True)
+    drawn = {
+        "layout": layouts, "guides": guided, "paint": painted, "fill": filled, "maps": mapped, "alpha": cut_out, "light": lighted,
+    }  # fmt: skip
     if arguments.what == "presets":
         of_presets()
-    elif arguments.what == "layout":
-        layouts().save(DOCS / "layout.jpg", quality=88)
-    elif arguments.what == "guides":
-        guided().save(DOCS / "guides.jpg", quality=88)
-    elif arguments.what == "paint":
-        painted().save(DOCS / "paint.jpg", quality=88)
-    elif arguments.what == "fill":
-        filled().save(DOCS / "fill.jpg", quality=88)
-    elif arguments.what == "maps":
-        mapped().save(DOCS / "maps.jpg", quality=88)
-    elif arguments.what == "light":
-        lighted().save(DOCS / "light.jpg", quality=88)
-    else:
+    elif arguments.what == "large":
         with Image.open(SWATCH) as swatch:
             large(swatch, arguments.path).save(DOCS / "large.jpg", quality=88)
+    else:
+        drawn[arguments.what]().save(DOCS / f"{arguments.what}.jpg", quality=88)
 
 
 def of_presets() -> None:

@@ -32,6 +32,8 @@ from torch import Tensor
 
 import texgen
 from texgen.files import image as images
+from texgen.files.pixels import rounded
+from texgen.materials.preparation import flattened
 from tiling import Size
 
 SWATCHES = Path(__file__).parent.parent / "examples" / "swatches"
@@ -136,7 +138,7 @@ def fill(variants: list[str], out: Path, model: str, files: Sequence[str]) -> No
         picture = images.read(SWATCHES / file)[..., :512, :512]
         side = min(picture.shape[-2:]) * 7 // 8 // 8 * 8  # no longer tileable, if it was
         picture = picture[..., :side, :side]
-        before, mask = images.to_integers(picture), hole(side, side)
+        before, mask = rounded(picture[0].permute(1, 2, 0).numpy(), np.uint8), hole(side, side)
         for variant in variants:
             preset, options = parse(variant)
             options = {"model": model, "preset": preset, "seed": 7, **options}
@@ -220,7 +222,7 @@ def light(variants: list[str], out: Path, files: Sequence[str]) -> None:
     for file in files:
         swatch = images.read(SWATCHES / file)[..., :512, :512]
         uneven = lit(swatch)
-        found = [slow_energy(x) for x in (swatch, images.flattened(swatch), uneven, images.flattened(uneven))]
+        found = [slow_energy(x) for x in (swatch, flattened(swatch), uneven, flattened(uneven))]
         made = as_lit_and_flattened(uneven, preset=preset, **options)
         for picture, kind in zip(made, ("lit", "flattened"), strict=True):
             found.append(slow_energy(images.read(picture)))

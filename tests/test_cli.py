@@ -220,11 +220,22 @@ def test_a_side_the_format_cannot_hold_is_refused():
 
 def test_a_deep_pyramid_of_a_flattened_swatch_is_written(capsys, swatch, tmp_path):
     out = tmp_path / "o.tif"
-    options = ["--size", "640x128", "--preset", "draft", "--seed", "1", "--bits", "16", "--pyramid", "--flatten-light"]
+    options = [
+        "--size",
+        "640x128",
+        "--preset",
+        "draft",
+        "--seed",
+        "1",
+        "--bit-depth",
+        "16",
+        "--pyramid",
+        "--flatten-light",
+    ]
     assert run(capsys, "expand", swatch, "-o", out, *options)[0] == 0
     with tifffile.TiffFile(out) as file:
         assert [level.shape for level in file.series[0].levels] == [(128, 640, 3), (64, 320, 3)]
         assert file.pages[0].dtype == np.uint16
         assert json.loads(file.pages[0].description)["preparation"]["flatten_light"] is True
     assert sorted(p.name for p in tmp_path.iterdir()) == ["o.tif", "o.tif.json"]
-    assert run(capsys, "expand", swatch, "-o", tmp_path / "o.jpg", "--bits", "16")[0] == 2
+    assert run(capsys, "expand", swatch, "-o", tmp_path / "o.jpg", "--bit-depth", "16")[0] == 2

@@ -99,7 +99,7 @@ def test_stable_diffusion_starts_from_the_swatch_model(sd, small):
 
 
 def test_sixteen_bits_hold_eight_and_more(mini, swatch):
-    deep, plain = (texgen.expand(swatch, 128, model=mini, seed=1, preset="draft", bits=b) for b in (16, 8))
+    deep, plain = (texgen.expand(swatch, 128, model=mini, seed=1, preset="draft", bit_depth=b) for b in ("16", "8"))
     assert deep.pixels[:].dtype == np.uint16 and len(np.unique(deep.pixels[:])) > 256
     assert np.abs(deep.pixels[:] / 257 - plain.pixels[:].astype(float)).max() <= 0.51
     assert np.abs(np.asarray(deep.image).astype(int) - np.asarray(plain.image)).max() <= 1
@@ -172,7 +172,7 @@ def never(*_):
         ({"lr": 0}, "lr=0 must be"),
         ({"tile_batch": 0}, "tile_batch=0 must be"),
         ({"seed": -1}, "seed=-1 must be"),
-        ({"bits": 12}, "bits=12 must be 8 or 16"),
+        ({"bit_depth": "12"}, "bit_depth='12' is not known; choose one of 8, 16, half, float"),
         ({"memory": 0}, "memory=0 must be"),
         ({"checkpoint_minutes": -1}, "checkpoint_minutes=-1 must be"),
     ],
@@ -236,3 +236,38 @@ def test_presets_are_one_table_and_none_keeps_its_values():
     assert presets.choose("best", painting=True, steps=7).steps == 7
     assert presets.PUBLISHED.steps == 50 and presets.PUBLISHED.iterations == 3 and presets.PUBLISHED.lr == 0.05
     assert set(presets.PRESETS) == set(presets.PAINT_PRESETS)
+
+
+def cut_out(side: int = 96) -> np.ndarray:
+    """Discs of two colours on nothing, which is black: (side, side, 4), uint8."""
+    y, x = np.mgrid[:side, :side]
+    found = np.zeros((side, side, 4), np.uint8)
+    for number in range(9):
+        cy, cx = 16 + 32 * (number // 3), 16 + 32 * (number % 3)
+        inside = np.hypot(y - cy, x - cx) < 10
+        found[inside] = ((200, 40, 30, 255), (30, 180, 60, 255))[number % 2]
+    return found
+
+
+def test_transparency_is_made_with_the_colours_and_what_is_not_seen_does_not_colour_the_edges():
+    result = texgen.expand(cut_out(), 160, seed=1, preset="draft")
+    pixels = result.pixels[:].astype(int)
+    assert pixels.shape == (160, 160, 4) and result.recipe["channels"] == 4
+    alpha = pixels[..., 3]
+    assert 0.15 < (alpha > 127).mean() < 0.5, "the swatch shows .27"
+    seen = pixels[alpha > 0][:, :3]
+    assert seen.max(1).min() > 120, "no edge is darkened by the black of what is transparent"
+    assert (np.abs(np.diff(alpha, axis=0)) > 0).mean() < 0.12, "whole discs, not crumbs"
+
+
+def test_a_diffusion_model_refuses_transparency_before_any_work(mini):
+    with pytest.raises(InputError, match="has transparency, or values outside of 0 to 1"):
+        texgen.expand(cut_out(), 128, model=mini)
+
+
+def test_grey_swatches_give_grey_textures(swatch):
+    grey = np.asarray(Image.open(swatch).convert("L"))[:96, :96]
+    result = texgen.expand(grey, 96, seed=1, preset="draft")
+    assert result.pixels.shape == (96, 96, 1) and result.image.mode == "L"
+    coloured = texgen.expand(np.repeat(grey[..., None], 3, -1), 96, seed=1, preset="draft")
+    assert np.array_equal(coloured.pixels[:][..., :1], result.pixels[:])

@@ -14,7 +14,7 @@ from texgen.diffusion.exemplar import encode_exemplar
 from texgen.diffusion.kept import Kept, on_grid
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
-from texgen.files.image import NONE
+from texgen.materials.exemplar import NONE
 from texgen.materials.holes import MARGIN, filled_in
 from tiling import Size, Tile
 
@@ -128,7 +128,7 @@ def test_any_size_keeps_its_pixels_bit_by_bit(picture, bits):
     if bits == 16:
         odd = torch.from_numpy(odd + np.float32(1 / 400)).permute(2, 0, 1).clamp(0, 1)
     hole = disc(181, 243, 30)
-    result = texgen.fill(odd, mask_picture(hole), **QUICK, bits=bits)
+    result = texgen.fill(odd, mask_picture(hole), **QUICK, bit_depth=str(bits))
     kept = result.pixels[0:181][~hole.numpy()]
     expected = odd if bits == 8 else np.rint(odd.permute(1, 2, 0).numpy() * 65535).astype(np.uint16)
     assert np.array_equal(kept, expected[~hole.numpy()])

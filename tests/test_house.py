@@ -15,6 +15,8 @@ FLOORS = (
     ("texgen.materials",),
     ("texgen.job",),
     ("texgen.runs",),
+    ("texgen.exports",),
+    ("texgen.previews",),
     ("texgen.model",),
     ("texgen.swatch",),
     ("texgen.diffusion",),

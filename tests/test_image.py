@@ -1,4 +1,4 @@
-"""Reading and preparing swatches: what works, and a clear error for the rest."""
+"""Reading pictures: every format at its own depth, and a clear error for what cannot be read."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import OpenImageIO as oiio
 import pytest
 import tifffile
 import torch
 from PIL import Image, ImageCms
 
-from texgen.errors import InputError, OptionError
+from texgen.errors import InputError
 from texgen.files import image as images
+from texgen.files.encoding import Encoding, display, linear
+from texgen.files.icc import to_srgb
+from texgen.files.pixels import rounded
+from texgen.files.publish import save_image
+
+
+def as_integers(values: np.ndarray) -> np.ndarray:
+    return rounded(values, np.uint8)
 
 
 def gradient(width: int = 80, height: int = 96) -> Image.Image:
@@ -28,14 +37,14 @@ def test_lossless_files_are_read_exactly(suffix, tmp_path):
     gradient().save(path)
     values = images.read(path)
     assert values.shape == (1, 3, 96, 80) and values.dtype == torch.float32
-    np.testing.assert_array_equal(images.to_integers(values), np.asarray(gradient()))
+    np.testing.assert_array_equal(as_integers(images.read_pixels(path)), np.asarray(gradient()))
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp"])
 def test_lossy_files_are_read_closely(suffix, tmp_path):
     path = tmp_path / f"a.{suffix}"
     gradient().save(path, quality=95)
-    assert np.abs(images.to_integers(images.read(path)).astype(int) - np.asarray(gradient())).mean() < 6
+    assert np.abs(as_integers(images.read_pixels(path)).astype(int) - np.asarray(gradient())).mean() < 6
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1"])
@@ -59,7 +68,7 @@ def test_exif_rotation_is_applied(tmp_path):
     exif[0x0112] = 6
     path = tmp_path / "turned.png"
     gradient().save(path, exif=exif)
-    np.testing.assert_array_equal(images.to_integers(images.read(path)), np.rot90(np.asarray(gradient()), -1))
+    np.testing.assert_array_equal(as_integers(images.read_pixels(path)), np.rot90(np.asarray(gradient()), -1))
 
 
 def test_an_embedded_profile_is_converted_to_srgb(tmp_path):
@@ -68,28 +77,179 @@ def test_an_embedded_profile_is_converted_to_srgb(tmp_path):
     swapped = srgb.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
     for profile, order in ((srgb, slice(None)), (swapped, slice(None, None, -1))):
         gradient().save(tmp_path / "profile.png", icc_profile=profile)
-        found = images.to_integers(images.read(tmp_path / "profile.png")).astype(int)
+        found = as_integers(images.read_pixels(tmp_path / "profile.png")).astype(int)
         assert np.abs(found - np.asarray(gradient())[..., order]).max() <= 1
 
 
-def test_an_opaque_alpha_channel_is_dropped_and_transparency_refused(tmp_path):
+def test_an_opaque_alpha_channel_is_dropped_and_another_is_read(tmp_path):
     opaque, clear = gradient().convert("RGBA"), gradient().convert("RGBA")
     clear.putpixel((3, 3), (0, 0, 0, 10))
     opaque.save(tmp_path / "opaque.png")
     clear.save(tmp_path / "clear.png")
-    np.testing.assert_array_equal(images.to_integers(images.read(tmp_path / "opaque.png")), np.asarray(gradient()))
-    with pytest.raises(InputError, match=r"has transparency, which would be lost; flatten it"):
-        images.read(tmp_path / "clear.png")
+    found = images.read_picture(tmp_path / "opaque.png")
+    assert found.encoding == Encoding("8") and as_integers(found.pixels).tolist() == np.asarray(gradient()).tolist()
+    found = images.read_picture(tmp_path / "clear.png")
+    assert found.encoding == Encoding("8", alpha=True)
+    np.testing.assert_array_equal(found.encoding.stored(found.pixels), np.asarray(clear))
 
 
-def deep_png(width: int = 80, height: int = 80, claimed: tuple[int, int] | None = None) -> bytes:
-    """A 16-bit RGB PNG, which Pillow would cut to 8 bits; or one whose header claims another size."""
+def written(path: Path, values: np.ndarray, names: list[str] | None = None, **attributes: object) -> Path:
+    """A file by OpenImageIO, of the values' own type."""
+    kinds = {"uint8": "uint8", "uint16": "uint16", "float16": "half", "float32": "float"}
+    spec = oiio.ImageSpec(values.shape[1], values.shape[0], values.shape[2], kinds[values.dtype.name])
+    spec.attribute("oiio:UnassociatedAlpha", 1)
+    if names:
+        spec.channelnames = names
+    for name, value in attributes.items():
+        spec.attribute(name, value)
+    file = oiio.ImageOutput.create(str(path))
+    assert file.open(str(path), spec) and file.write_image(np.ascontiguousarray(values)) and file.close()
+    return path
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(
+    ("suffix", "dtype"),
+    [
+        ("png", "uint16"),
+        ("tif", "uint16"),
+        ("tif", "float32"),
+        ("exr", "float16"),
+        ("exr", "float32"),
+        ("tif", "uint8"),
+    ],
+)
+def test_every_depth_is_read_and_stored_again_as_it_was(tmp_path, suffix, dtype, channels):
+    values = np.random.default_rng(0).random((70, 80, channels))
+    values = (values * np.iinfo(dtype).max).astype(dtype) if dtype.startswith("u") else (3 * values).astype(dtype)
+    if channels == 4:
+        values[..., 3] = np.clip(values[..., 3], 0, 1 if not dtype.startswith("u") else None)
+        values[:9, :9] = 0
+    path = written(tmp_path / f"a.{suffix}", values)
+    found = images.read_picture(path)
+    assert found.encoding == Encoding.of(dtype, channels) and images.size(path) == (70, 80)
+    again = found.encoding.stored(found.pixels)
+    assert again.dtype == values.dtype
+    if channels == 4:  # where nothing is seen, colours may be any
+        again = np.where(values[..., 3:] == 0, values, again)
+    if dtype == "float32":
+        np.testing.assert_allclose(again, values, rtol=2e-5, atol=2e-6)
+    else:
+        np.testing.assert_allclose(again.astype(float), values.astype(float), rtol=1e-3 if dtype == "float16" else 0)
+
+
+def test_floats_are_linear_light(tmp_path):
+    light = np.array([0.0, 0.001, 0.2, 1.0, 7.0], np.float32)
+    path = written(tmp_path / "a.exr", np.tile(light, (66, 66, 1))[..., :3])
+    seen = images.read_picture(path).pixels[0, 0]
+    np.testing.assert_allclose(seen, [0, 12.92 * 0.001, 1.055 * 0.2 ** (1 / 2.4) - 0.055], rtol=1e-5)
+    np.testing.assert_allclose(linear(display(light)), light, rtol=1e-5)
+
+
+def test_radiance_files_are_read(tmp_path):
+    path = written(tmp_path / "a.hdr", np.full((66, 70, 3), 2.5, np.float32))
+    found = images.read_picture(path)
+    assert found.encoding.depth == "float" and found.pixels[3, 3] == pytest.approx(display(np.float32(2.5)), rel=0.01)
+
+
+def test_layers_of_an_exr_and_pages_of_a_tiff_are_read_by_their_names(tmp_path):
+    values = np.arange(6, dtype=np.float32) / 6 * np.ones((66, 66, 1), np.float32)
+    path = written(tmp_path / "a.exr", values, [f"{layer}.{c}" for layer in ("diffuse", "normal") for c in "RGB"])
+    with pytest.raises(InputError, match=r"has the layers diffuse, normal; name the wanted one: .*a.exr#diffuse"):
+        images.read_picture(path)
+    np.testing.assert_allclose(images.read_raw(f"{path}#normal")[0, 0], [3 / 6, 4 / 6, 5 / 6], rtol=1e-6)
+    with pytest.raises(InputError, match="has no layer 'ao'; it has diffuse, normal"):
+        images.read_picture(f"{path}#ao")
+    pages = tmp_path / "a.tif"
+    with tifffile.TiffWriter(pages) as file:
+        for value in (1000, 2000):
+            file.write(np.full((66, 68, 3), value, np.uint16), photometric="rgb")
+    with pytest.raises(InputError, match=r"holds 2 pictures; name the wanted one: .*a.tif#1"):
+        images.read_picture(pages)
+    assert int(images.read_raw(f"{pages}#2")[0, 0, 0]) == 2000
+
+
+def test_a_tiff_with_halved_levels_is_one_picture(tmp_path):
+    path = tmp_path / "a.tif"
+    values = np.random.default_rng(1).integers(0, 65535, (1024, 700, 3)).astype(np.uint16)
+    save_image(path, values, None, pyramid=True)
+    np.testing.assert_array_equal(images.read_raw(path), values)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_pictures_are_turned_upright_as_shallow_ones_are(tmp_path, orientation):
+    shallow, exif = np.asarray(gradient(70, 66)), Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(shallow).save(tmp_path / "a.png", exif=exif)
+    deep = written(tmp_path / "a.tif", shallow.astype(np.uint16) * 257, Orientation=orientation)
+    np.testing.assert_allclose(images.read_pixels(deep), images.read_pixels(tmp_path / "a.png"), atol=1e-6)
+    assert images.size(deep) == images.read_pixels(deep).shape[:2]
+
+
+def profile(primaries: list[list[float]], gamma: float) -> bytes:
+    """An ICC profile of three primaries in XYZ under D50, and one curve."""
+    tags = {
+        name: b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in xyz))
+        for name, xyz in zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=True)
+    }
+    tags |= {name: b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) for name in (b"rTRC", b"gTRC", b"bTRC")}
+    body, table, start = b"", struct.pack(">I", len(tags)), 128 + 4 + 12 * len(tags)
+    for name, tag in tags.items():
+        tag += b"\0" * (-len(tag) % 4)
+        table, body = table + struct.pack(">4sII", name, start + len(body), len(tag)), body + tag
+    header = struct.pack(">I", start + len(body)) + bytes(12) + b"RGB XYZ ".ljust(20, b"\0") + b"acsp"
+    return header.ljust(128, b"\0") + table + body
+
+
+ADOBE = [[0.60974, 0.31111, 0.01947], [0.20528, 0.62567, 0.06087], [0.14919, 0.06322, 0.74457]]
+
+
+def test_deep_colours_are_converted_by_their_profile(tmp_path):
+    """Against Adobe's own formula: what is neutral stays so, and a green that sRGB holds is greener in it."""
+    values = np.zeros((66, 66, 3), np.uint16)
+    values[:33], values[33:] = 30000, (30000, 40000, 30000)
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(values, photometric="rgb", iccprofile=profile(ADOBE, 563 / 256))
+    seen = images.read_pixels(path)
+    assert np.ptp(seen[0, 0]) < 2e-3 and seen[0, 0, 0] == pytest.approx(
+        float(display(np.float32((30000 / 65535) ** (563 / 256)))), abs=2e-3
+    )
+    plain = values[40, 0] / 65535
+    assert seen[40, 0, 0] < plain[0] - 0.02 and seen[40, 0, 1] == pytest.approx(plain[1], abs=0.02)
+    assert to_srgb(seen, b"no profile at all".ljust(200)) is None
+
+
+def test_bytes_and_file_objects_are_read_as_files_are(tmp_path):
+    gradient().save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    expected = images.read_picture(tmp_path / "a.png")
+    for source in (content, io.BytesIO(content)):
+        found = images.read_picture(source)
+        assert found.sha256 == expected.sha256 and np.array_equal(found.pixels, expected.pixels)
+    with pytest.raises(InputError, match="gives no bytes"):
+        images.read_picture(io.StringIO("text"))
+
+
+def test_dithering_keeps_the_mean_and_leaves_whole_values_alone():
+    slope = np.tile(np.linspace(0.2, 0.21, 256, dtype=np.float32)[None, :, None], (256, 1, 3))
+    found = Encoding("8", dithered=True).stored(slope)
+    assert np.abs(found.mean(0) / 255 - slope[0]).max() < 1e-3, "a slow slope keeps its steps' means"
+    assert np.abs(Encoding("8").stored(slope).mean(0) / 255 - slope[0]).max() > 1.5e-3
+    parts = [Encoding("8", dithered=True).stored(slope[top : top + 50], top) for top in range(0, 256, 50)]
+    np.testing.assert_array_equal(np.concatenate(parts), found)
+    whole = np.arange(256, dtype=np.float32).reshape(16, 16, 1).repeat(3, 2) / 255
+    np.testing.assert_array_equal(Encoding("8", dithered=True).stored(whole), Encoding("8").stored(whole))
+
+
+def plain_png(width: int = 80, height: int = 80, claimed: tuple[int, int] | None = None, depth: int = 16) -> bytes:
+    """A black RGB PNG, perhaps one whose header claims another size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", *(claimed or (width, height)), 16, 2, 0, 0, 0)
-    rows = b"".join(b"\0" + bytes(width * 6) for _ in range(height))
+    header = struct.pack(">IIBBBBB", *(claimed or (width, height)), depth, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + bytes(width * 3 * depth // 8) for _ in range(height))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
@@ -102,77 +262,35 @@ def bad_files(folder: Path) -> dict[str, Path]:
         "broken or truncated": ("truncated.png", good.getvalue()[: len(good.getvalue()) // 2]),
         "not an image of a known format": ("drawing.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
         "not an image of a known": ("notes.jpg", b"just some text"),
-        "more than 8 bits a channel": ("deep.png", deep_png()),
-        "too many pixels": ("bomb.png", deep_png(8, 8, claimed=(60000, 60000))),
+        "hit end of file": ("deep.png", plain_png()[:-60]),
+        "too many pixels": ("bomb.png", plain_png(8, 8, claimed=(60000, 60000), depth=8)),
     }
     found = {}
     for message, (name, data) in content.items():
         (folder / name).write_bytes(data)
         found[message] = folder / name
     found["no such file"] = folder / "absent.png"
-    found["too small; at least 64 px"] = folder / "dot.png"
-    Image.new("RGB", (1, 1)).save(folder / "dot.png")
     found["has 2 frames"] = folder / "moving.webp"
     gradient().save(folder / "moving.webp", save_all=True, append_images=[gradient().rotate(90)])
-    tifffile.imwrite(folder / "deep.tif", np.zeros((80, 80, 3), np.uint16), photometric="rgb")
-    found["more than 8 bits"] = folder / "deep.tif"
-    found["cannot be read"] = folder
+    found["is no regular file"] = folder
+    written(folder / "nan.exr", np.full((66, 66, 3), np.nan, np.float32))
+    found["holds NaN or infinite values"] = folder / "nan.exr"
+    found["4 channels are neither grey nor RGB"] = written(
+        folder / "many.exr", np.zeros((66, 66, 4), np.float32), ["X", "Y", "Z", "W"]
+    )
     return found
 
 
 def test_every_unusable_file_has_its_message(tmp_path):
     for message, path in bad_files(tmp_path).items():
         with pytest.raises(InputError, match=message):
-            images.prepare(images.read(path))
+            images.read_picture(path)
 
 
 def test_arrays_of_other_shapes_and_ranges_are_refused():
-    with pytest.raises(InputError, match=r"array of shape \(4, 4\)"):
-        images.read(np.zeros((4, 4)))
-    with pytest.raises(InputError, match=r"tensor of shape \(1, 1, 4, 4\)"):
-        images.read(torch.zeros(1, 4, 4))
+    with pytest.raises(InputError, match=r"array of shape \(4, 4, 5\)"):
+        images.read(np.zeros((4, 4, 5)))
+    with pytest.raises(InputError, match=r"tensor of shape \(5, 4, 4\)"):
+        images.read(torch.zeros(5, 4, 4))
     with pytest.raises(InputError, match=r"finite and in \[0, 1\]"):
         images.read(torch.full((3, 80, 80), 2.0))
-
-
-def test_preparing_cuts_turns_and_resizes():
-    image = images.read(gradient())
-    torch.testing.assert_close(images.prepare(image), image)
-    assert images.prepare(image, crop=(10, 20, 64, 70)).shape[-2:] == (70, 64)
-    torch.testing.assert_close(images.prepare(image, crop=(0, 0, 70, 70)), image[..., :70, :70])
-    torch.testing.assert_close(images.prepare(image, rotate=90), torch.rot90(image, 1, (2, 3)))
-    assert images.prepare(image, scale=1.5).shape[-2:] == (144, 120)
-    assert images.prepare(image, size=512).shape[-2:] == (512, 512)
-
-
-def test_impossible_preparations_are_refused():
-    image = images.read(gradient())
-    with pytest.raises(OptionError, match="crop=40,0,64,64 lies outside the 80x96 swatch"):
-        images.prepare(image, crop=(40, 0, 64, 64))
-    with pytest.raises(InputError, match="40x48 px is too small"):
-        images.prepare(image, scale=0.5)
-
-
-def slow_energy(image):
-    """Spread of the brightness of sixteen parts, relative to its mean."""
-    parts = torch.nn.functional.interpolate(image.mean(1, keepdim=True), (4, 4), mode="area")
-    return float(parts.std() / parts.mean())
-
-
-def test_flattening_takes_slow_light_out_and_leaves_the_texture(swatch):
-    even = images.read(swatch)
-    height, width = even.shape[-2:]
-    y, x = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)
-    lit = (even * 0.8 * torch.exp(0.3 * x - 0.2 * y - 0.25 * x * x)).clamp(0, 1)
-    found = images.flattened(lit)
-    before, after = slow_energy(lit), slow_energy(found)
-    assert after < 0.2 * before, f"slow energy {before:.3f} before, {after:.3f} after, allowed a fifth"
-    detail = [x.diff(dim=-1).abs().mean() / x.mean() for x in (found, even)]
-    assert float(detail[0] / detail[1]) == pytest.approx(1, abs=0.05)
-    assert torch.equal(images.prepare(lit, flatten_light=True), found)
-
-
-def test_flattening_a_swatch_of_one_colour_changes_nothing():
-    flat = torch.full((1, 3, 70, 90), 0.4)
-    torch.testing.assert_close(images.flattened(flat), flat, atol=1e-4, rtol=0)
-    assert bool(torch.isfinite(images.flattened(torch.zeros(1, 3, 64, 64))).all())

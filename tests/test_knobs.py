@@ -8,15 +8,16 @@ from typing import get_args, get_type_hints
 import click
 import pytest
 
-from texgen.cli.flags import GROUPS, Option
+from texgen.cli.flags import GROUPS, Option, Verb
 from texgen.cli.knobs import Outputs
 from texgen.cli.main import main
 from texgen.cli.page import page
-from texgen.cli.verbs import VERBS, render
+from texgen.cli.verbs import VERBS, fill, material, tile
 from texgen.diffusion import presets
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError
 from texgen.knobs import check, rows
+from texgen.materials.knobs import Knobs as MaterialKnobs
 from texgen.swatch.knobs import Knobs as SwatchKnobs
 from texgen.swatch.settings import PRESETS
 from texgen.tasks.knobs import Common
@@ -36,12 +37,17 @@ def test_no_row_stands_twice_but_the_start_which_every_model_has():
     assert {name for name in names if names.count(name) > 1} == {"start"}
 
 
-@pytest.mark.parametrize("command", [each for each in VERBS if each is not render], ids=lambda each: each.name)
+@pytest.mark.parametrize("command", [each for each in VERBS if isinstance(each, Verb)], ids=lambda each: each.name)
 def test_every_flag_of_all_verbs_is_made_from_its_row(command):
     made = {each.name: each for each in command.params if isinstance(each, Option)}
     assert made.keys() == {row.name for row in ALL if row.knob.flag is not None}
     own = {each.name for each in command.params} - made.keys()
     assert not own & {row.name for row in ALL}, "no row is written by hand"
+
+
+def test_the_flags_of_the_material_verb_are_its_table_and_where_it_writes():
+    made = {each.name for each in material.params if isinstance(each, Option)}
+    assert made == {row.name for row in rows(MaterialKnobs)} | {"out", "no_metadata"}
 
 
 def test_the_choices_are_those_of_the_types():
@@ -54,7 +60,7 @@ def test_the_choices_are_those_of_the_types():
 
 def test_values_out_of_range_are_refused_with_what_is_allowed():
     refused = {"range": 0, "choice": 0}
-    for group in GROUPS.values():
+    for group in (*GROUPS.values(), MaterialKnobs):
         for row in rows(group):
             knob = row.knob
             if knob.low is not None and knob.high is not None:
@@ -71,23 +77,23 @@ def test_values_out_of_range_are_refused_with_what_is_allowed():
 
 
 def test_the_defaults_pass_their_own_check():
-    for group in (Common, SwatchKnobs, DiffusionKnobs):
+    for group in (Common, SwatchKnobs, DiffusionKnobs, MaterialKnobs):
         check(group())
 
 
 @pytest.mark.parametrize("command", VERBS, ids=lambda each: each.name)
 def test_the_short_help_is_shorter_and_the_long_one_shows_every_flag(command, capsys):
     texts = []
-    for flag in ("--help",) if command is render else ("--help", "--help-all"):
+    for flag in ("--help", "--help-all") if isinstance(command, Verb) else ("--help",):
         with pytest.raises(SystemExit) as stop:
             main([str(command.name), flag])
         assert stop.value.code == 0
         texts.append(capsys.readouterr().out)
-    assert command is render or len(texts[0]) < 0.7 * len(texts[1])
+    assert not isinstance(command, Verb) or len(texts[0]) < 0.7 * len(texts[1])
     options = [option for option in command.params if isinstance(option, click.Option)]
     assert options and all(option.opts[-1] in texts[-1] for option in options)
     assert f"texgen {command.name} " in texts[0], "an example"
-    assert ("--size" in texts[0]) == (command.name not in ("fill", "tile", "render"))
+    assert ("--size " in texts[0]) == (isinstance(command, Verb) and command not in (fill, tile))
 
 
 def test_the_page_of_options_is_that_of_the_table():

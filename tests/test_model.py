@@ -12,6 +12,7 @@ import texgen
 from texgen.diffusion import knobs as diffusion
 from texgen.diffusion.model import DiffusionModel
 from texgen.errors import OptionError
+from texgen.files.encoding import Encoding
 from texgen.job import Canvas, Constraints, Job
 from texgen.materials.exemplar import Exemplar
 from texgen.model import Clock, Workplace
@@ -48,7 +49,12 @@ def model(request, sd):
 
 @pytest.fixture
 def job():
-    return Job(canvas=Canvas(Size(128, 144), Wrap(True, True)), exemplars=[Exemplar(swatch_pixels())], seed=3, bits=16)
+    return Job(
+        canvas=Canvas(Size(128, 144), Wrap(True, True)),
+        exemplars=[Exemplar(swatch_pixels())],
+        seed=3,
+        encoding=Encoding("16"),
+    )
 
 
 def test_states_count_up_to_the_texture(model, job):
@@ -68,7 +74,7 @@ def test_a_run_that_is_asked_to_stop_goes_on_to_the_same_texture(model, job, tmp
     seen, whole = finished(states(RunFolder(tmp_path / "whole", {"seed": 3}, resume=False), StopSignals()))
     stop, folder = StopSignals(), tmp_path / "run"
     stopped = states(RunFolder(folder, {"seed": 3}, resume=False), stop)
-    for _ in range(2):
+    for _ in range(3):
         next(stopped)
     stop.asked = True
     with pytest.raises(KeyboardInterrupt):
@@ -109,4 +115,9 @@ def test_tasks_see_models_through_the_protocol_alone():
         "texgen.swatch.model",
     }
     del inside["options.py"], inside["knobs.py"]  # name their types only
-    assert set().union(*inside.values()) <= {"texgen.swatch.field", "texgen.swatch.model", "texgen.swatch.settings"}
+    assert set().union(*inside.values()) <= {
+        "texgen.swatch.field",
+        "texgen.swatch.model",
+        "texgen.swatch.repeat",  # whether a picture repeats
+        "texgen.swatch.settings",
+    }

@@ -16,12 +16,12 @@ from texgen.diffusion.attention import KeyValue, attend, token_grid
 from texgen.diffusion.exemplar import encode_exemplar
 from texgen.diffusion.guidance.distill import ad_loss
 from texgen.diffusion.guidance.exemplar_keys import exemplar_key_values
-from texgen.diffusion.guidance.regional import Regions, by_label, cell_labels, clear_labels, middle_labels, tokens_of
+from texgen.diffusion.guidance.regional import Regions, by_label, clear_labels, latent_labels, middle_labels, tokens_of
 from texgen.diffusion.sampling.spectrum import cross_spectrum, spectrum_matcher
 from texgen.diffusion.sampling.start import scattered
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
-from texgen.files.image import NONE
+from texgen.materials.exemplar import NONE
 from texgen.materials.labels import Target, indexed, label_value, read_values, soft_target
 from tiling import Size, Tile, Wrap
 
@@ -129,11 +129,11 @@ def test_a_number_of_tokens_that_no_halving_gives_is_refused():
 def test_latent_pixels_of_two_labels_have_none_unless_a_label_has_no_other():
     pixels = torch.zeros(16, 16, dtype=torch.uint8)
     pixels[:, 12:] = 1
-    assert cell_labels(pixels, 8, 2).tolist() == [[0, 1], [0, 1]]
+    assert latent_labels(pixels, 8, 2).tolist() == [[0, 1], [0, 1]]
     pixels[:, 8:] = 1
-    assert cell_labels(pixels, 8, 2).tolist() == [[0, 1], [0, 1]]
+    assert latent_labels(pixels, 8, 2).tolist() == [[0, 1], [0, 1]]
     pixels[0, 15] = 0
-    assert cell_labels(pixels, 8, 2).tolist() == [[0, NONE], [0, 1]]
+    assert latent_labels(pixels, 8, 2).tolist() == [[0, NONE], [0, 1]]
 
 
 def test_a_label_too_small_for_a_coarse_grid_has_the_tokens_with_most_of_it():

@@ -13,9 +13,12 @@ import tifffile
 from PIL import Image
 
 from texgen.errors import OptionError, ResourceError
+from texgen.files import image as images
 from texgen.files import publish
 from texgen.files.encode import pyramid_levels
+from texgen.files.encoding import Encoding
 from texgen.files.pixels import PixelFile, halved
+from texgen.files.publish import save_image
 
 
 def picture(height=70, width=90, dtype=np.uint8):
@@ -126,3 +129,28 @@ def test_a_full_disk_leaves_the_old_picture(tmp_path, suffix):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp"])
+def test_colours_say_that_they_are_srgb_and_other_maps_say_nothing(tmp_path, suffix):
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3)).astype(np.uint8)
+    for data in (False, True):
+        path = tmp_path / f"{data}.{suffix}"
+        save_image(path, pixels, None, data=data)
+        with Image.open(path) as opened:
+            tagged = ("srgb" if suffix == "png" else "icc_profile") in opened.info
+        assert tagged is not data
+        first = path.read_bytes()
+        save_image(path, pixels, None, data=data)
+        assert path.read_bytes() == first, "the same bytes again"
+    assert np.abs(images.read_pixels(tmp_path / f"False.{suffix}") - pixels / 255).mean() < 0.05
+
+
+@pytest.mark.parametrize(("suffix", "channels"), [("jpg", 1), ("webp", 4), ("png", 2), ("tif", 4), ("png", 1)])
+def test_grey_and_transparent_pictures_are_written_as_they_are(tmp_path, suffix, channels):
+    pixels = np.random.default_rng(0).integers(1, 255, (40, 50, channels)).astype(np.uint8)
+    save_image(tmp_path / f"a.{suffix}", pixels, None)
+    found = images.read_picture(tmp_path / f"a.{suffix}")
+    assert found.encoding == Encoding.of(np.uint8, channels)
+    again = found.encoding.stored(found.pixels).astype(int)
+    assert np.abs(again - pixels).mean() < (3 if suffix == "jpg" else 0.01)

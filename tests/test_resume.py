@@ -73,11 +73,11 @@ def test_decoding_resumes_at_its_band(mini, swatch, tmp_path, monkeypatch):
     whole = texgen.expand(swatch, **options)
     write, decoded = CanvasDecoder.write, []
 
-    def dying(self, band, pixels):
+    def dying(self, band, pixels, encoding):
         decoded.append(band[0].top)
         if len(decoded) == 2:
             raise Killed
-        write(self, band, pixels)
+        write(self, band, pixels, encoding)
 
     monkeypatch.setattr(CanvasDecoder, "write", dying)
     with pytest.raises(Killed):

@@ -469,7 +469,7 @@ def test_nothing_of_torch_is_loaded(tmp_path):
         ({"size": 63}, OptionError, "at least 64 px a side"),
         ({"tileable": "z"}, OptionError, "tileable='z' is not known"),
         ({"symmetry": "odd"}, OptionError, "symmetry='odd' is not known"),
-        ({"bits": 12}, OptionError, "bits=12 must be 8 or 16"),
+        ({"bit_depth": "12"}, OptionError, "bit_depth='12' is not known; choose one of 8, 16, half, float"),
         ({"seed": -1}, OptionError, "seed=-1 must be from 0"),
         ({"strength": 0.5}, OptionError, "strength=0.5 is for diffusion models"),
         ({"nonsense": 1}, TypeError, "unexpected keyword argument 'nonsense'"),

@@ -14,10 +14,13 @@ from texgen.errors import InputError, LockedError, ModelError, OptionError, Reso
 if TYPE_CHECKING:
     from texgen.diffusion.models import Backbone, load
     from texgen.tasks.expand import expand
+    from texgen.tasks.export import export
     from texgen.tasks.fill import fill
     from texgen.tasks.layout import layout
+    from texgen.tasks.material import Estimated, material
     from texgen.tasks.options import Options
     from texgen.tasks.paint import paint
+    from texgen.tasks.preview import preview
     from texgen.tasks.render import render
     from texgen.tasks.result import Result
     from texgen.tasks.tile import tile
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backbone",
+    "Estimated",
     "InputError",
     "LockedError",
     "ModelError",
@@ -35,10 +39,13 @@ __all__ = [
     "Result",
     "TexgenError",
     "expand",
+    "export",
     "fill",
     "layout",
     "load",
+    "material",
     "paint",
+    "preview",
     "render",
     "tile",
     "transfer",
@@ -48,12 +55,16 @@ __all__ = [
 _LAZY = {
     "Backbone": "texgen.diffusion.models",
     "load": "texgen.diffusion.models",
+    "Estimated": "texgen.tasks.material",
+    "material": "texgen.tasks.material",
     "Result": "texgen.tasks.result",
     "Options": "texgen.tasks.options",
     "expand": "texgen.tasks.expand",
+    "export": "texgen.tasks.export",
     "fill": "texgen.tasks.fill",
     "layout": "texgen.tasks.layout",
     "paint": "texgen.tasks.paint",
+    "preview": "texgen.tasks.preview",
     "render": "texgen.tasks.render",
     "tile": "texgen.tasks.tile",
     "transfer": "texgen.tasks.transfer",

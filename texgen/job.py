@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from texgen.files.encoding import Encoding
 from tiling import Size, Tile, Wrap
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Kept:
     """A picture on the canvas, and which of its pixels stay as they are.
 
     Attributes:
-        image: (h, w, 3), float32, in [0, 1].
+        image: (h, w, 3) or (h, w, 4), float32, as the exemplars' pixels.
         mask: (h, w), bool: what is kept.
         place: Where on the canvas, in px; inside it.
     """
@@ -93,7 +94,7 @@ class Job:
         constraints: What steers it.
         maps: Of the exemplars, to be shown in register with their colours.
         seed: Of all randomness.
-        bits: Of the pixels, 8 or 16.
+        encoding: Of the pixels.
         with_map: Whether the map of where all came from is wanted.
     """
 
@@ -103,5 +104,5 @@ class Job:
     constraints: Constraints = field(default_factory=Constraints)
     maps: Sequence[Map] = ()
     seed: int = 0
-    bits: int = 8
+    encoding: Encoding = field(default_factory=Encoding)
     with_map: bool = False

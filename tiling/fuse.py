@@ -76,15 +76,15 @@ class Accumulator:
         """The fused canvas (1, C, H, W), float32.
 
         Args:
-            elsewhere: What cells have that no tile covered, (1, C, H, W); without it all must be covered.
+            elsewhere: What pixels have that no tile covered, (1, C, H, W); without it all must be covered.
 
         Raises:
-            ValueError: A cell was covered by no tile.
+            ValueError: A pixel was covered by no tile.
         """
         covered = self.weights > 0
         if elsewhere is not None:
             return torch.where(covered, self.values / self.weights.where(covered, 1), elsewhere)
         if not bool(covered.all()):
             bare = int((~covered).sum())
-            raise ValueError(f"{bare} of {self.canvas.area} cells are covered by no tile; plan tiles that cover all.")
+            raise ValueError(f"{bare} of {self.canvas.area} pixels are covered by no tile; plan tiles that cover all.")
         return self.values / self.weights

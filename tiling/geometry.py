@@ -1,4 +1,4 @@
-"""Sizes, tiles and wrap flags: the whole vocabulary of positions. All units are canvas cells (pixels or latents)."""
+"""Sizes, tiles and wrap flags: the whole vocabulary of positions. All units are canvas pixels (pixels or latents)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Wrap(NamedTuple):
 class Tile(NamedTuple):
     """A rectangle of the canvas, `bottom` and `right` excluded.
 
-    On a wrapped axis a tile may start before 0 or reach past the end; its cells are taken modulo the canvas.
+    On a wrapped axis a tile may start before 0 or reach past the end; its pixels are taken modulo the canvas.
 
     Example:
         >>> tile = Tile(6, 0, 10, 4)
@@ -67,7 +67,7 @@ class Tile(NamedTuple):
         return np.arange(self.left, self.right) % canvas.width
 
     def grown(self, margin: int, canvas: Size, wrap: Wrap) -> Tile:
-        """The tile with `margin` cells more on every side, cut at the border of an axis that does not wrap."""
+        """The tile with `margin` pixels more on every side, cut at the border of an axis that does not wrap."""
         top, left, bottom, right = self.top - margin, self.left - margin, self.bottom + margin, self.right + margin
         if not wrap.y:
             top, bottom = max(top, 0), min(bottom, canvas.height)

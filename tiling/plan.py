@@ -14,8 +14,8 @@ def axis_starts(length: int, tile: int, stride: int, wrap: bool, offset: int = 0
     and the tiles at the border are pushed inside. With wrap the starts divide the ring evenly, from `offset` on.
 
     Args:
-        length: Cells of the axis.
-        tile: Cells of a tile, at most `length`.
+        length: Pixels of the axis.
+        tile: Pixels of a tile, at most `length`.
         stride: Largest distance between neighbouring starts, 1 to `tile`.
         wrap: Whether the axis closes to a ring.
         offset: Shift of the grid.
@@ -42,7 +42,7 @@ def axis_starts(length: int, tile: int, stride: int, wrap: bool, offset: int = 0
 
 
 def plan_tiles(canvas: Size, tile: Size, stride: Size, wrap: Wrap, offset: Size = ORIGIN) -> list[Tile]:
-    """Tiles that together cover every cell of the canvas, row by row.
+    """Tiles that together cover every pixel of the canvas, row by row.
 
     Args:
         canvas: Size of the canvas.

@@ -16,7 +16,7 @@ WindowKind = Literal["ones", "hann", "gaussian"]
 def axis_window(kind: WindowKind, length: int) -> np.ndarray:
     """A positive profile (length,), symmetric, largest in the middle.
 
-    `ones` is plain MultiDiffusion; `hann` is sin^2 sampled at cell centres, so it never reaches 0; `gaussian` has a
+    `ones` is plain MultiDiffusion; `hann` is sin^2 sampled at pixel centres, so it never reaches 0; `gaussian` has a
     standard deviation of a fifth of the length.
 
     Raises:

@@ -204,6 +204,12 @@ def table_options(starts: Sequence[str], **defaults: Any) -> list[click.Option]:
     return list(found.values())
 
 
+def options_of(*groups: type, only: Sequence[str] | None = None) -> list[click.Option]:
+    """The options of some tables, or those of them that are named."""
+    found = [row for row in rows(*groups) if row.flag is not None and (only is None or row.name in only)]
+    return [Option(row, None, required=True) if row.name == "out" else Option(row, row.default) for row in found]
+
+
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """The options that stood on the command line."""
     source = click.get_current_context().get_parameter_source

@@ -24,6 +24,9 @@ class Outputs:
     save_field: Path | None = knob(
         None, "A TIFF of where all pixels are from, for texgen render (swatch model).", kind="path"
     )
+    preview: bool = knob(
+        False, "Also write OUT_preview.png: the texture and its maps on a sphere and a plane, and 2x2 repeats.", kind="flag", everyday=True
+    )  # fmt: skip
     pyramid: bool = knob(False, "Halved levels inside a TIFF, for viewers.", kind="flag")
     no_metadata: bool = knob(False, "No recipe in the picture and no JSON beside it.", kind="flag")
     progress: str = knob("auto", "On stderr: a bar, JSON lines or none.", choices=("auto", "bar", "json", "none"))

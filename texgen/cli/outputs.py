@@ -6,7 +6,7 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,15 @@ from texgen.cli.flags import given, maps_of
 from texgen.cli.knobs import Outputs
 from texgen.errors import OptionError
 from texgen.files import publish
-from texgen.files.pixels import DTYPES
+from texgen.files.encoding import Encoding
+from texgen.files.image import Picture, read_picture
 from texgen.knobs import rows
 from texgen.materials.maps import read_map
+from texgen.materials.preparation import result_encoding
 from texgen.runs.folder import agreed_seed, unfinished_seed
 from texgen.runs.team import join, own_device
 from texgen.swatch.model import NAME
+from texgen.tasks.preview import preview, preview_path
 from texgen.tasks.result import Result
 
 
@@ -34,20 +37,21 @@ def _parted(values: dict[str, Any]) -> tuple[Outputs, dict[str, Any]]:
     return Outputs(**ours), given({name: value for name, value in values.items() if name not in names})
 
 
-def make_outputs(run: Callable[..., Result], size: tuple[int, int], **values: Any) -> None:
+def make_outputs(run: Callable[..., Result], size: tuple[int, int], pictures: Sequence[Picture], **values: Any) -> None:
     """Run a task for every output, in folders that can be continued.
 
     Args:
         run: The task, but for the options of all verbs.
         size: Of the result.
+        pictures: What it is made of; the first says how the result is encoded.
         values: Of all options of the command line, given or not.
     """
     outputs, options = _parted(values)
-    team, bits, model, resume = join(), values["bits"], values["model"], values["resume"]
+    team, model, resume = join(), values["model"], values["resume"]
     targets = _targets(outputs.out, outputs.variations)
     places = [] if outputs.save_map is None else _targets(outputs.save_map, outputs.variations)
     fields = [] if outputs.save_field is None else _targets(outputs.save_field, outputs.variations)
-    read = _read(options)
+    read, encoding = _read(options), _encoding(options, pictures, outputs.out)
     if fields and model != NAME:
         raise OptionError("--save-field is for the swatch model; leave it out.")
     seed = values["seed"]
@@ -58,9 +62,13 @@ def make_outputs(run: Callable[..., Result], size: tuple[int, int], **values: An
         options["model"] = functools.cache(lambda: _loaded(model, device, dtype))
     with ExitStack() as locks:
         for target in targets:
-            publish.check_target(target, *size, dtype=DTYPES[bits], pyramid=outputs.pyramid)
+            publish.check_target(
+                target, *size, dtype=encoding.dtype, channels=encoding.channels, pyramid=outputs.pyramid
+            )
             if team.rank == 0:
                 locks.enter_context(publish.locked(target))
+            if outputs.preview:
+                publish.check_place(preview_path(target), (".png",))
             publish.check_maps(target, *size, {name: values[0] for name, values in read.items()})
         for target in places + fields:
             publish.check_target(target, *size, suffixes=(".tif", ".tiff"))
@@ -75,31 +83,35 @@ def make_outputs(run: Callable[..., Result], size: tuple[int, int], **values: An
                 result.save(target, metadata=not outputs.no_metadata, pyramid=outputs.pyramid)
                 if places:
                     result.save_map(places[number])
+                if outputs.preview:
+                    preview(result).save(preview_path(target), overwrite=True)
                 result.discard()
             team.wait()
             report.end(target, result.timings)
 
 
-ALONE = ("variations", "save_map", "save_field", "pyramid", "device", "dtype", "checkpoint_minutes")
+ALONE = ("variations", "save_map", "save_field", "preview", "pyramid", "device", "dtype", "checkpoint_minutes")
 """What does not go with a set of tiles."""
 
 
-def make_set(swatch: Path, size: int, colours: tuple[int, int], **values: Any) -> None:
+def make_set(swatch: Picture, size: int, colours: tuple[int, int], **values: Any) -> None:
     """Make a set of Wang tiles, and write it whole."""
     from texgen.tasks.wang import PLANE, plane_path, tile_paths, wang
 
     for name in given(values).keys() & set(ALONE):
         raise OptionError(f"--{name.replace('_', '-')} does not go with --wang; leave it out.")
     outputs, options = _parted(values)
-    read, out, resume, dtype = _read(options), outputs.out, values["resume"], DTYPES[values["bits"]]
+    read, out, resume = _read(options), outputs.out, values["resume"]
+    encoding = _encoding(options, [swatch], out)
+    kind: dict[str, Any] = {"dtype": encoding.dtype, "channels": encoding.channels}
     folder = _folder(out)
     fresh = values["seed"] is None
     seed = agreed_seed(values["seed"], folder / "base-0" if resume and fresh else None, join())
     report = _reporter(outputs.progress)
     for target in tile_paths(out, (colours[0] * colours[1]) ** 2):
-        publish.check_target(target, size, size, dtype=dtype)
+        publish.check_target(target, size, size, **kind)
         publish.check_maps(target, size, size, {name: values[0] for name, values in read.items()})
-    publish.check_target(plane_path(out), PLANE * size, PLANE * size, dtype=dtype)
+    publish.check_target(plane_path(out), PLANE * size, PLANE * size, **kind)
     with publish.locked(out):
         report.begin(out, seed)
         started = time.perf_counter()
@@ -118,6 +130,15 @@ def _read(options: dict[str, Any]) -> dict[str, list[np.ndarray]]:
     read = {name: [read_map(path, name) for path in paths] for name, paths in files.items()}
     options |= {"maps": read} | ({"map_guides": tuple(guides)} if guides else {})
     return read
+
+
+def _encoding(options: dict[str, Any], pictures: Sequence[Picture], out: Path) -> Encoding:
+    """How the result is encoded; more swatches among the options are read, and a depth is chosen that the output's format holds."""
+    if "exemplars" in options:
+        options["exemplars"] = [read_picture(each) for each in options["exemplars"]]
+    if "bit_depth" not in options:
+        options["bit_depth"] = publish.fitting_depth(out, pictures[0].encoding.depth)
+    return result_encoding([*pictures, *options.get("exemplars", ())], options["bit_depth"])
 
 
 def _loaded(model: str, device: str, dtype: str) -> Any:

@@ -10,6 +10,7 @@ from texgen.cli.flags import GROUPS, Option, type_of
 from texgen.cli.knobs import Outputs
 from texgen.cli.verbs import VERBS
 from texgen.knobs import Knob, Row, rows
+from texgen.materials.knobs import Knobs as MaterialKnobs
 
 HEAD = """# Options
 
@@ -22,7 +23,7 @@ def page() -> str:
     """The whole page, in Markdown."""
     parts = [HEAD, "## Verbs\n"]
     parts += [_verb(command) for command in VERBS]
-    for whose, group in (*GROUPS.items(), ("Outputs", Outputs)):
+    for whose, group in (*GROUPS.items(), ("Outputs", Outputs), ("Estimated maps: `texgen material`", MaterialKnobs)):
         head = f"## {whose}\n\n| command line | Python | values | default | |\n|---|---|---|---|---|"
         parts.append("\n".join([head, *(_row(row, python=group is not Outputs) for row in rows(group)), ""]))
     return "\n".join(parts)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from texgen.cli.flags import LABELLED, PATH, IntegersType, SizeType, maps_of, type_of, verb
+from texgen.cli.flags import LABELLED, PATH, IntegersType, SizeType, maps_of, options_of, type_of, verb
+from texgen.cli.knobs import Outputs
 from texgen.errors import OptionError
+from texgen.exports.profiles import PROFILES
 from texgen.files import image as images
 from texgen.knobs import rows
+from texgen.materials.knobs import Knobs as MaterialKnobs
 from texgen.swatch.knobs import Knobs
 from texgen.swatch.settings import STARTS
 
@@ -45,12 +48,13 @@ def expand(
     from texgen.cli.outputs import make_outputs, make_set
     from texgen.tasks.expand import expand as run
 
+    picture = images.read_picture(swatch)
     if wang is None:
-        make_outputs(partial(run, swatch, size, keep=keep), size, **options)
+        make_outputs(partial(run, picture, size, keep=keep), size, [picture], **options)
     elif keep is not None or size[0] != size[1]:
         raise OptionError("--wang makes square tiles and keeps nothing; give --size N, and leave --keep out.")
     else:
-        make_set(swatch, size[0], wang, **options)
+        make_set(picture, size[0], wang, **options)
 
 
 @verb("texgen layout leaves.png --layout plan.png -o laid.png", (*STARTS, "swatch", "layout"))
@@ -71,8 +75,9 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.layout import layout as run
 
-    wanted = size or images.size(plan)
-    make_outputs(partial(run, swatch, plan, wanted), wanted, **options)
+    picture, rough = images.read_picture(swatch), images.read_picture(plan)
+    wanted = size or images.size(rough)
+    make_outputs(partial(run, picture, rough, wanted), wanted, [picture], **options)
 
 
 @verb(
@@ -122,8 +127,12 @@ def paint(
         raise OptionError("give either --target or --weights FILE:LABEL for each label.")
     wanted_map = target if target is not None else _mapping(weights, "--weights")
     wanted = size or target_size(wanted_map)
-    material = swatch if swatch is not None else _mapping(swatches, "--swatch")
-    make_outputs(partial(run, material, wanted_map, labels, wanted), wanted, **options)
+    if swatch is not None:
+        picture = images.read_picture(swatch)
+        make_outputs(partial(run, picture, wanted_map, labels, wanted), wanted, [picture], **options)
+    else:
+        pictures = {label: images.read_picture(path) for label, path in _mapping(swatches, "--swatch").items()}
+        make_outputs(partial(run, pictures, wanted_map, labels, wanted), wanted, [*pictures.values()], **options)
 
 
 def _mapping(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, ImageLike]:
@@ -141,7 +150,9 @@ def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.fill import fill as run
 
-    make_outputs(partial(run, image, hole, swatch), images.size(image), **options)
+    picture = images.read_picture(image)
+    more = [] if swatch is None else [images.read_picture(swatch)]
+    make_outputs(partial(run, picture, hole, *more), images.size(picture), [picture, *more], **options)
 
 
 @verb("texgen tile photo.png -o tileable.png", (*STARTS, "swatch"))
@@ -154,7 +165,8 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.tile import tile as run
 
-    make_outputs(partial(run, image, band), images.size(image), **options)
+    picture = images.read_picture(image)
+    make_outputs(partial(run, picture, band), images.size(picture), [picture], **options)
 
 
 @verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", STARTS, tileable="none")
@@ -169,8 +181,9 @@ def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **option
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.transfer import transfer as run
 
-    wanted = size or images.size(content)
-    make_outputs(partial(run, swatch, content, wanted), wanted, **options)
+    picture, shown = images.read_picture(swatch), images.read_picture(content)
+    wanted = size or images.size(shown)
+    make_outputs(partial(run, picture, shown, wanted), wanted, [picture], **options)
 
 
 @click.command()
@@ -198,4 +211,85 @@ def render(field: Path, out: Path, maps: tuple[tuple[str, Path], ...]) -> None:
     run(field, maps_of(maps)[0], out)
 
 
-VERBS = (expand, layout, paint, fill, tile, transfer, render)
+@click.command(epilog="Example: texgen export wall.png -o Unreal --profile unreal")
+@click.argument("material", type=PATH)
+@click.option(
+    "-o", "--out", required=True, type=PATH, metavar="FOLDER", help="Made if it is not there; never overwrites."
+)
+@click.option(
+    "--profile",
+    multiple=True,
+    metavar="P,P,...",
+    help=f"Engine or library: {', '.join(PROFILES)}; several go to folders of their names. standard by default.",
+)
+@click.option("--size-m", type=float, metavar="METRES", help="Width of the surface that the maps show.")
+@click.option("--texel-density", type=float, metavar="PX_PER_M", help="The same as pixels a metre.")
+@click.option("--height-m", type=float, metavar="METRES", help="What lies between black and white of the height map.")
+@click.option("--template", help="Of the textures' names, such as {name}_{map}_{size}; the profile's own by default.")
+def export(material: Path, out: Path, profile: tuple[str, ...], **options: Any) -> None:
+    """Write the textures of MATERIAL as an engine takes them.
+
+    MATERIAL is one of its pictures, or a folder that holds one material: wall.png, wall_normal.png, wall_height.exr, ...
+    """
+    from texgen.tasks.export import export as run
+
+    for line in run(material, out, profile or "standard", **options).report():
+        click.echo(line, err=True)
+
+
+@click.command(epilog="Example: texgen material wall.png -o wall.png")
+@click.argument("image", metavar="COLOUR", type=PATH)
+def material(image: Path, out: Path, no_metadata: bool, **options: Any) -> None:
+    """Estimate height, normal, roughness and ambient occlusion from a COLOUR picture.
+
+    Writes OUT_height, OUT_normal, OUT_roughness and OUT_ao beside OUT, which may be COLOUR itself, and OUT.json. Maps that lie beside COLOUR
+    (wall_normal.png beside wall.png) are kept and used. Nothing is overwritten.
+    """
+    from texgen.tasks.material import material as run
+
+    made = run(image, out, metadata=not no_metadata, **options)
+    click.echo(
+        f"{out.name}: {', '.join(made.estimated)}; relief {made.recipe['relief']:g} px, bumps of {made.recipe['bump_size']:g} px, "
+        f"tileable {made.recipe['tileable']}",
+        err=True,
+    )
+
+
+material.params += [*options_of(Outputs, only=("out", "no_metadata")), *options_of(MaterialKnobs)]
+
+
+@click.command(epilog="Example: texgen preview wall.png -o look.html")
+@click.argument("material", type=PATH)
+@click.option("-o", "--out", required=True, type=PATH, help="A picture (PNG, JPEG, WebP) or a page (HTML), by suffix.")
+@click.option("--width", type=int, default=1536, show_default=True, metavar="PX", help="Of the picture.")
+@click.option(
+    "--light",
+    type=float,
+    default=135.0,
+    show_default=True,
+    metavar="DEGREES",
+    help="Where the light is, counterclockwise from the right.",
+)
+@click.option(
+    "--depth",
+    type=float,
+    metavar="SHARE",
+    help="From the lowest to the highest point of the height map, as a share of the texture's width; fitted to the normal map by default.",
+)
+def preview(material: Path, out: Path, width: int, light: float, depth: float | None) -> None:
+    """Show MATERIAL on a sphere and a plane, and its 2x2 repeats.
+
+    MATERIAL is one of its pictures or the folder that holds them. A page shows it in a browser, offline:
+
+    texgen preview wall.png -o look.png
+
+    texgen preview wall.png -o look.html
+    """
+    from texgen.tasks.preview import check_new
+    from texgen.tasks.preview import preview as run
+
+    check_new(out)
+    run(material, width, light, depth).save(out)
+
+
+VERBS = (expand, layout, paint, fill, tile, transfer, render, material, preview, export)

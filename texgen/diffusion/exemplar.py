@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from texgen.diffusion.denoising import DenoisingModel
-from texgen.diffusion.guidance.regional import cell_labels
-from texgen.files.image import NONE
+from texgen.diffusion.guidance.regional import latent_labels
+from texgen.materials.exemplar import NONE
 from tiling import Size, Tile, canvas_size, cut, spread_tiles, tile_size
 
 PHASES = 2
@@ -37,13 +37,13 @@ class Exemplar:
     Attributes:
         images: The prepared swatches, each (1, 3, H, W) in [0, 1].
         sources: Their latents at `PHASES` x `PHASES` pixel phases each, so that blocks can be placed between the
-            autoencoder's cells.
+            autoencoder's latent pixels.
         crops: Latents at phase 0 for keys and values: the whole swatch, or up to four native tiles that cover it.
         numbers: The exemplar that each crop is of.
         factor: Image pixels per latent pixel.
         maps: The label of every pixel, (H, W) each, uint8, `NONE` for what is not to be shown or read; None without labels.
         label_count: Number of labels there are; a swatch need not show all of them.
-        crop_labels: Labels of the crops' cells, (h, w) each; empty without labels.
+        crop_labels: Labels of the crops' latent pixels, (h, w) each; empty without labels.
     """
 
     images: tuple[Tensor, ...]
@@ -56,18 +56,18 @@ class Exemplar:
     crop_labels: tuple[Tensor, ...] = ()
 
     def source_labels(self, source: Source) -> Tensor:
-        """The label of every cell of a source, (h, w), uint8; `NONE` for cells that show two."""
+        """The label of every latent pixel of a source, (h, w), uint8; `NONE` for latent pixels that show two."""
         if self.maps is None:
             return torch.zeros(tuple(canvas_size(source.latents)), dtype=torch.uint8)
         return self._labels[source[1:]]
 
     @cached_property
     def _labels(self) -> dict[tuple[int, int, int], Tensor]:
-        """Labels of the sources' cells, by exemplar and phase."""
+        """Labels of the sources' latent pixels, by exemplar and phase."""
         found = {}
         for source in self.sources:
             whole = (self.maps or ())[source.exemplar]
-            found[source[1:]] = cell_labels(whole[source.top_px :, source.left_px :], self.factor, self.label_count)
+            found[source[1:]] = latent_labels(whole[source.top_px :, source.left_px :], self.factor, self.label_count)
         return found
 
     def window(self, source: Source, size: Size, generator: torch.Generator) -> Tile:
@@ -75,17 +75,17 @@ class Exemplar:
 
         Args:
             source: One of the sources.
-            size: Of the tile in cells.
+            size: Of the tile in latent pixels.
             generator: CPU generator.
         """
-        cells = None if self.maps is None else self.source_labels(source)
+        shown = None if self.maps is None else self.source_labels(source)
         for _ in range(DRAWS):
             top, left = (
                 int(torch.randint(length - side + 1, (), generator=generator))
                 for length, side in zip(canvas_size(source.latents), size, strict=True)
             )
             tile = Tile(top, left, top + size.height, left + size.width)
-            if cells is None or not bool((cut(cells, tile) == NONE).any()):
+            if shown is None or not bool((cut(shown, tile) == NONE).any()):
                 break
         return tile
 
@@ -106,7 +106,7 @@ def encode_exemplar(
     for number, image in enumerate(images):
         for top in range(0, factor, factor // PHASES):
             for left in range(0, factor, factor // PHASES):
-                latents = model.encode(_whole_cells(image[..., top:, left:], factor)).cpu()
+                latents = model.encode(_whole_latents(image[..., top:, left:], factor)).cpu()
                 sources.append(Source(latents, number, top, left))
     exemplar = Exemplar(
         images=tuple(images), sources=tuple(sources), crops=(), numbers=(), factor=factor,
@@ -119,32 +119,32 @@ def _with_crops(exemplar: Exemplar, native: Size) -> Exemplar:
     """With crops of every swatch; where there are labels, each is in one, and so is what surrounds a hole."""
     crops, numbers, labels = [], [], []
     for number, source in enumerate(exemplar.sources[:: PHASES * PHASES]):
-        size, cells = canvas_size(source.latents), exemplar.source_labels(source)
+        size, shown = canvas_size(source.latents), exemplar.source_labels(source)
         tile = tile_size(native, size)
         tiles = spread_tiles(size, tile, MAX_CROPS)
-        for label in cells.unique().tolist():  # type: ignore[no-untyped-call]
-            if label == NONE or not any(bool((cut(cells, t) == label).any()) for t in tiles):
-                tiles.append(_around(cells == label, tile))
+        for label in shown.unique().tolist():  # type: ignore[no-untyped-call]
+            if label == NONE or not any(bool((cut(shown, t) == label).any()) for t in tiles):
+                tiles.append(_around(shown == label, tile))
         for place in dict.fromkeys(tiles):
             crops.append(cut(source.latents, place))
-            labels.append(cut(cells, place))
+            labels.append(cut(shown, place))
             numbers.append(number)
     return replace(
         exemplar, crops=tuple(crops), numbers=tuple(numbers), crop_labels=() if exemplar.maps is None else tuple(labels)
     )
 
 
-def _around(cells: Tensor, size: Size) -> Tile:
-    """A tile in the middle of the cells (h, w) that are True, inside of the whole; it shows at least one of them."""
-    places = cells.nonzero()
+def _around(shown: Tensor, size: Size) -> Tile:
+    """A tile in the middle of the latent pixels (h, w) that are True, inside of the whole; it shows at least one of them."""
+    places = shown.nonzero()
     middle = places[(places - places.float().mean(0)).abs().sum(1).argmin()]
     top, left = (
         min(max(int(m) - side // 2, 0), length - side)
-        for m, side, length in zip(middle, size, cells.shape, strict=True)
+        for m, side, length in zip(middle, size, shown.shape, strict=True)
     )
     return Tile(top, left, top + size.height, left + size.width)
 
 
-def _whole_cells(image: Tensor, factor: int) -> Tensor:
+def _whole_latents(image: Tensor, factor: int) -> Tensor:
     height, width = (side - side % factor for side in image.shape[-2:])
     return image[..., :height, :width]

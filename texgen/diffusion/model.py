@@ -8,7 +8,7 @@ import torch
 
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.guidance.exemplar_keys import choose_layers
-from texgen.diffusion.guidance.regional import cell_labels
+from texgen.diffusion.guidance.regional import latent_labels
 from texgen.diffusion.knobs import Knobs
 from texgen.diffusion.plan import Plan, make_plan
 from texgen.diffusion.run import DiffusionRun
@@ -37,6 +37,11 @@ class DiffusionModel:
         Raises:
             OptionError, InputError, ResourceError: As `texgen.model.Model.begin`.
         """
+        for each in job.exemplars:
+            if each.pixels.shape[2] != 3 or each.pixels.min() < 0 or each.pixels.max() > 1:
+                raise InputError(
+                    "the swatch has transparency, or values outside of 0 to 1, which a diffusion model does not know; use model='swatch'."
+                )
         plan = make_plan(self.model, self.preset, self.knobs, job)
         choose_layers(self.model.attention_layers, plan.guidance.layers)
         _check_labels(job, plan, self.model.factor)
@@ -49,7 +54,7 @@ def _check_labels(job: Job, plan: Plan, factor: int) -> None:
     if not maps:
         return
     wanted = {0} if plan.target is None else set(plan.target.unique().tolist())  # type: ignore[no-untyped-call]
-    shown = {label for m in maps for label in cell_labels(m, factor, plan.label_count).unique().tolist()}  # type: ignore[no-untyped-call]
+    shown = {label for m in maps for label in latent_labels(m, factor, plan.label_count).unique().tolist()}  # type: ignore[no-untyped-call]
     if wanted - shown:
         target = job.constraints.target
         what = "what lies outside of the hole" if target is None else f"label {target.names[sorted(wanted - shown)[0]]}"

@@ -24,7 +24,7 @@ from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 CONTENT_WEIGHT = 0.15
 """Of controlled texture synthesis, as published."""
 MAPLESS = ("noise", "layout", "scatter")
-"""Starts that have no map of where cells came from."""
+"""Starts that have no map of where latent pixels came from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
     )
     _check_start(preset.start, given)
     if job.with_map and preset.start in MAPLESS:
-        raise OptionError(f"a start of {preset.start} has no map of where cells came from; use start='swatch'.")
+        raise OptionError(f"a start of {preset.start} has no map of where latent pixels came from; use start='swatch'.")
     if given.target is not None and knobs.adain:
         raise OptionError("adain would give each tile the statistics of all materials; leave it out.")
     if preset.start == "noise":

@@ -31,7 +31,7 @@ class Preset:
         tile_overlap: Overlap of neighbouring tiles of the fixed schedule, as a part of the tile.
         inject: Exemplar keys and values in the noise prediction: `beside` its own, `replace`, or None.
         match_spectrum: Give the canvas the exemplar's mean and cross-spectrum after every step, see `texgen.diffusion.sampling.spectrum`.
-        detail: What of the exemplar is carried over the decoded result, where cells match: `residual` (what the
+        detail: What of the exemplar is carried over the decoded result, where latent pixels match: `residual` (what the
             autoencoder loses), `pixels` (the exemplar itself: a weak network's grain goes, and so do its small
             changes), or `none`.
         tune_decoder: Iterations that a copy of the decoder is trained on the exemplar.

@@ -29,7 +29,7 @@ from texgen.diffusion.sampling.sample import sample
 from texgen.diffusion.sampling.start import Start, layout_start, noise_start, scatter_start, swatch_start
 from texgen.diffusion.tensors import cached
 from texgen.errors import ResourceError
-from texgen.files.pixels import DTYPES, PixelFile
+from texgen.files.pixels import PixelFile
 from texgen.job import Job
 from texgen.materials.exemplar import Exemplar as Swatch
 from texgen.model import Clock, Texture, Workplace
@@ -209,15 +209,15 @@ class _Stages:
 
     def _decoded(self, decoder: CanvasDecoder) -> PixelFile:
         """The pixels; each process decodes its own bands, and none that is finished."""
-        bands = decoder.bands
-        pixels = self.place.folder.pixels((*self.plan.size_px, 3), DTYPES[self.job.bits])
+        bands, encoding = decoder.bands, self.job.encoding
+        pixels = self.place.folder.pixels((*self.plan.size_px, encoding.channels), encoding.dtype)
         done = self.place.folder.bands(len(bands))
         mine = range(self.team.rank, len(bands), self.team.size)
 
         def missing() -> Iterator[int]:
             for index in mine:
                 if not done.finished(index):
-                    decoder.write(bands[index], pixels)
+                    decoder.write(bands[index], pixels, encoding)
                     yield index
 
         for index in within_memory(missing, self.model.offload_network):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
+from texgen.files.icc import srgb_profile
 from texgen.files.pixels import Pixels, halved
 
 BAND = 512
@@ -23,7 +24,15 @@ FORMATS = {"uint8": "uint8", "uint16": "uint16", "float16": "half", "float32": "
 """OpenImageIO's names of depths."""
 
 
-def write_image(path: Path, kind: str, pixels: Pixels, recipe: str | None, pyramid: bool = False) -> None:
+def write_image(
+    path: Path,
+    kind: str,
+    pixels: Pixels,
+    recipe: str | None,
+    pyramid: bool = False,
+    attributes: Mapping[str, str | float] | None = None,
+    data: bool = False,
+) -> None:
     """Write a picture; PNG and TIFF a band of rows at a time, so that memory does not grow with it.
 
     Args:
@@ -32,16 +41,22 @@ def write_image(path: Path, kind: str, pixels: Pixels, recipe: str | None, pyram
         pixels: (height, width, channels), of a depth that the kind holds, see `publish.check_target`.
         recipe: Text embedded in the file: PNG text `texgen`, TIFF and EXIF ImageDescription.
         pyramid: Of a TIFF: with halved levels down to `SMALLEST_LEVEL` px as SubIFDs.
+        attributes: Of a PNG or EXR: OpenImageIO's names and values.
+        data: Whether the values are no colours; integers are said to be sRGB otherwise.
     """
     if kind == "TIFF":
-        _write_tiff(path, pixels, recipe, pyramid)
+        _write_tiff(path, pixels, recipe, pyramid, data)
     elif kind in ("PNG", "EXR"):
-        _write_rows(path, kind, pixels, recipe)
+        _write_rows(path, kind, pixels, {
+            **({"oiio:ColorSpace": "data"} if data else {}),
+            **(attributes or {}),
+            **({} if recipe is None else {"texgen": recipe}),
+        })  # fmt: skip
     else:
-        _write_whole(path, kind, pixels, recipe)
+        _write_whole(path, kind, pixels, recipe, data)
 
 
-def _write_rows(path: Path, kind: str, pixels: Pixels, recipe: str | None) -> None:
+def _write_rows(path: Path, kind: str, pixels: Pixels, attributes: Mapping[str, str | float]) -> None:
     import OpenImageIO as oiio
 
     height, width, channels = pixels.shape
@@ -51,8 +66,9 @@ def _write_rows(path: Path, kind: str, pixels: Pixels, recipe: str | None) -> No
         spec.attribute("png:compressionLevel", PNG_LEVEL)
     else:
         spec.attribute("compression", "zip")
-    if recipe is not None:
-        spec.attribute("texgen", recipe)
+        spec.attribute("DateTime", "")  # else it is the time of writing, and no two files are the same
+    for name, value in attributes.items():
+        spec.attribute(name, value)
     file = oiio.ImageOutput.create(kind.lower())
     assert file is not None, f"OpenImageIO was built without {kind}"
     written = file.open(str(path), spec)
@@ -76,13 +92,14 @@ def _is_whole(path: Path) -> bool:
         return position == file.seek(0, os.SEEK_END)
 
 
-def _write_tiff(path: Path, pixels: Pixels, recipe: str | None, pyramid: bool) -> None:
+def _write_tiff(path: Path, pixels: Pixels, recipe: str | None, pyramid: bool, data: bool) -> None:
+    profile = None if data or pixels.dtype.kind == "f" or pixels.shape[2] < 3 else srgb_profile()
     levels = pyramid_levels(pixels.shape[0], pixels.shape[1]) if pyramid else 0
     with (
         tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.") as folder,
         tifffile.TiffWriter(path, bigtiff=_nbytes(pixels) > BIG) as file,
     ):
-        _write_level(file, pixels, subifds=levels, description=recipe)
+        _write_level(file, pixels, subifds=levels, description=recipe, iccprofile=profile)
         for level in range(levels):
             pixels = halved(pixels, Path(folder) / str(level))
             _write_level(file, pixels, subfiletype=1)
@@ -104,8 +121,9 @@ def _write_level(file: tifffile.TiffWriter, pixels: Pixels, **options: object) -
     shape = (height, width, channels) if channels > 1 else (height, width)  # else tifffile takes rows for pages
     file.write(
         pixels[0:height].reshape(shape) if tile is None else _tiles(pixels), shape=shape, dtype=pixels.dtype, tile=tile,
-        photometric="rgb" if channels == 3 else "minisblack", planarconfig="contig" if channels > 1 else None, compression="zlib",
-        predictor=pixels.dtype.kind == "u", metadata=None, **options,
+        photometric="rgb" if channels in (3, 4) else "minisblack", planarconfig="contig" if channels > 1 else None, compression="zlib",
+        predictor=pixels.dtype.kind == "u", metadata=None,
+        extrasamples=["unassalpha"] if channels in (2, 4) else None, **options,
     )  # fmt: skip
 
 
@@ -119,15 +137,17 @@ def _tiles(pixels: Pixels) -> Iterator[np.ndarray]:
             yield tile if channels > 1 else tile[..., 0]
 
 
-def _write_whole(path: Path, kind: str, pixels: Pixels, recipe: str | None) -> None:
+def _write_whole(path: Path, kind: str, pixels: Pixels, recipe: str | None, data: bool) -> None:
     from PIL import Image
 
     exif = Image.Exif()
     if recipe is not None:
         exif[0x010E] = recipe  # ImageDescription
     options = {"quality": JPEG_QUALITY, "subsampling": 0} if kind == "JPEG" else {"lossless": True}
-    picture = Image.fromarray(pixels[0 : pixels.shape[0]])
-    picture.save(path, kind, exif=b"" if recipe is None else exif.tobytes(), **options)
+    whole = pixels[0 : pixels.shape[0]]
+    picture = Image.fromarray(whole[..., 0] if whole.shape[2] == 1 else whole)
+    profile = None if data or picture.mode not in ("RGB", "RGBA") else srgb_profile()
+    picture.save(path, kind, exif=b"" if recipe is None else exif.tobytes(), icc_profile=profile, **options)
 
 
 def _nbytes(pixels: Pixels) -> int:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from texgen.errors import disk_errors
-
-DTYPES: dict[int, np.dtype[Any]] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}
 
 
 class PixelFile:
@@ -69,8 +67,16 @@ class PixelFile:
         return np.frombuffer(content, self.dtype).reshape(-1, *self.shape[1:])
 
 
-Pixels = PixelFile | np.ndarray
-"""Anything with a shape (height, width, channels), a dtype, and slices of rows."""
+class Pixels(Protocol):
+    """Anything with a shape (height, width, channels), a dtype, and slices of rows: an array, a `PixelFile`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
 
 
 def rounded(values: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:

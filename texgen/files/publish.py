@@ -20,6 +20,8 @@ import tifffile
 
 from texgen.errors import LockedError, OptionError, disk_errors
 from texgen.files.encode import write_image
+from texgen.files.encoding import DEPTHS as NAMES
+from texgen.files.encoding import PRECISION
 from texgen.files.pixels import Pixels
 
 SUFFIXES = {
@@ -41,15 +43,15 @@ DEPTHS = {
 }
 """What a channel of each format holds."""
 MOST_CHANNELS = {"PNG": 4, "JPEG": 3, "WEBP": 3}
-PICTURES = tuple(suffix for suffix, kind in SUFFIXES.items() if kind != "EXR")
 
 
 def check_target(
     path: Path,
     height: int,
     width: int,
-    suffixes: Sequence[str] = PICTURES,
+    suffixes: Sequence[str] = tuple(SUFFIXES),
     dtype: npt.DTypeLike = np.uint8,
+    channels: int = 3,
     pyramid: bool = False,
 ) -> None:
     """Refuse, before any work, what cannot be written later.
@@ -57,15 +59,8 @@ def check_target(
     Raises:
         OptionError: Unknown suffix, a folder, a missing parent folder, or sides, depth or levels the format cannot hold.
     """
-    kind = SUFFIXES.get(path.suffix.lower(), "")
-    if path.suffix.lower() not in suffixes:
-        raise OptionError(f"{path}: the suffix must be one of {', '.join(suffixes)}.")
-    if path.is_dir():
-        raise OptionError(f"{path}: is a folder; give a file name.")
-    if not path.parent.is_dir():
-        raise OptionError(f"{path.parent}: no such folder; make it first.")
-    if not os.access(path.parent, os.W_OK):
-        raise OptionError(f"{path.parent}: not writable.")
+    check_place(path, suffixes)
+    kind = SUFFIXES[path.suffix.lower()]
     limit = MAX_SIDE.get(kind)
     if limit and max(height, width) > limit:
         raise OptionError(
@@ -77,8 +72,40 @@ def check_target(
         raise OptionError(
             f"{path.name}: {kind} holds {' and '.join(DEPTHS[kind])} channels, not {depth.name}; use {', '.join(deep)}."
         )
+    if channels in (2, 4) and kind == "JPEG":
+        raise OptionError(f"{path.name}: a JPEG holds no transparency, which the swatch has; use .png, .webp or .tif.")
     if pyramid and kind != "TIFF":
         raise OptionError(f"{path.name}: only a TIFF can be a pyramid; use .tif.")
+
+
+def fitting_depth(path: Path, own: str) -> str:
+    """The depth nearest to a picture's own that the format of a file holds: the least that loses nothing, else the most there is.
+
+    Example:
+        >>> fitting_depth(Path("wall.jpg"), "16"), fitting_depth(Path("wall.exr"), "8"), fitting_depth(Path("wall.png"), "half")
+        ('8', 'half', '16')
+    """
+    held = DEPTHS.get(SUFFIXES.get(path.suffix.lower(), ""), ("uint8",))
+    if NAMES[own].name in held:
+        return own
+    fitting = sorted((name for name, dtype in NAMES.items() if dtype.name in held), key=PRECISION.__getitem__)
+    return next((name for name in fitting if PRECISION[name] >= PRECISION[own]), fitting[-1])
+
+
+def check_place(path: Path, suffixes: Sequence[str]) -> None:
+    """Refuse a place where no file can be written.
+
+    Raises:
+        OptionError: Unknown suffix, a folder, a missing parent folder, or one that is not writable.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise OptionError(f"{path}: the suffix must be one of {', '.join(suffixes)}.")
+    if path.is_dir():
+        raise OptionError(f"{path}: is a folder; give a file name.")
+    if not path.parent.is_dir():
+        raise OptionError(f"{path.parent}: no such folder; make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise OptionError(f"{path.parent}: not writable.")
 
 
 def map_path(path: Path, name: str, dtype: npt.DTypeLike, channels: int) -> Path:
@@ -110,7 +137,7 @@ def check_maps(picture: Path, height: int, width: int, maps: Mapping[str, Pixels
     """
     for name, values in maps.items():
         where = map_path(picture, name, values.dtype, values.shape[2])
-        check_target(where, height, width, suffixes=tuple(SUFFIXES), dtype=values.dtype)
+        check_target(where, height, width, dtype=values.dtype)
 
 
 def save_maps(picture: Path, maps: Mapping[str, Pixels], recipe: dict[str, Any] | None, pyramid: bool = False) -> None:
@@ -121,10 +148,12 @@ def save_maps(picture: Path, maps: Mapping[str, Pixels], recipe: dict[str, Any] 
     """
     for name, values in maps.items():
         where = map_path(picture, name, values.dtype, values.shape[2])
-        save_image(where, values, recipe, pyramid and where.suffix == picture.suffix)
+        save_image(where, values, recipe, pyramid and where.suffix == picture.suffix, data=True)
 
 
-def save_image(path: Path, pixels: Pixels, recipe: dict[str, Any] | None, pyramid: bool = False) -> None:
+def save_image(
+    path: Path, pixels: Pixels, recipe: dict[str, Any] | None, pyramid: bool = False, data: bool = False
+) -> None:
     """Write a picture (height, width, channels) by its suffix, the recipe embedded where given, in bounded memory.
 
     Raises:
@@ -132,7 +161,7 @@ def save_image(path: Path, pixels: Pixels, recipe: dict[str, Any] | None, pyrami
     """
     text = None if recipe is None else json.dumps(recipe, sort_keys=True)
     with published(path) as part:
-        write_image(part, SUFFIXES[path.suffix.lower()], pixels, text, pyramid)
+        write_image(part, SUFFIXES[path.suffix.lower()], pixels, text, pyramid, data=data)
 
 
 def save_json(path: Path, content: dict[str, Any]) -> None:
@@ -181,7 +210,7 @@ def published(path: Path) -> Iterator[Path]:
             yield part
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
-            part.chmod(0o666 & ~_umask())
+            part.chmod(0o666 & ~umask())
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -224,7 +253,8 @@ def _sweep(path: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Rights that new files do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

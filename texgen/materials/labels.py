@@ -12,8 +12,9 @@ from PIL import Image, ImageColor
 
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
-from texgen.files.image import NONE, ImageLike
+from texgen.files.image import ImageLike
 from texgen.files.pixels import rounded
+from texgen.materials.exemplar import NONE
 from tiling import Size, Wrap
 
 MOST = 64

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from texgen.errors import InputError, OptionError
-from texgen.files.image import MAX_PIXELS
+from texgen.files.image import read_raw
+from texgen.files.pixels import Pixels
+from texgen.files.rows import PictureRows
 
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32)
 MapLike = str | Path | np.ndarray
@@ -25,7 +27,7 @@ def turned(image: np.ndarray, turn: int) -> np.ndarray:
     return np.rot90(image[:, ::-1] if turn >= 4 else image, turn % 4)
 
 
-class Picture(NamedTuple):
+class KeptPicture(NamedTuple):
     """A picture that is kept in part.
 
     Attributes:
@@ -133,7 +135,7 @@ def read_map(source: MapLike, name: str) -> np.ndarray:
     Raises:
         InputError: It cannot be read, or holds what is no number.
     """
-    values = source if isinstance(source, np.ndarray) else _read_file(Path(source))
+    values = read_raw(source)
     if values.ndim == 2:
         values = values[..., None]
     if values.ndim != 3 or values.dtype not in DTYPES or 0 in values.shape:
@@ -143,32 +145,22 @@ def read_map(source: MapLike, name: str) -> np.ndarray:
         )
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"map {name}: holds NaN or infinite values.")
-    if name.lower().startswith("normal") and values.shape[2] < 3:
-        raise InputError(f"map {name}: has {values.shape[2]} channels; a map of normals needs 3.")
+    _check_normals(name, values.shape[2])
     return values
 
 
-def _read_file(path: Path) -> np.ndarray:
-    import OpenImageIO as oiio
+def open_map(path: Path, name: str) -> Pixels:
+    """As `read_map` of a file, but rows are read when they are asked for, and checked for NaN by whoever uses them."""
+    rows = PictureRows(path)
+    if rows.tiled:
+        return read_map(path, name)
+    _check_normals(name, rows.shape[2])
+    return rows
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such file.")
-    config = oiio.ImageSpec()
-    config.attribute("oiio:UnassociatedAlpha", 1)
-    file = oiio.ImageInput.open(str(path), config)
-    if file is None:
-        raise InputError(f"{path}: cannot be read as a map ({oiio.geterror().splitlines()[0] or 'unknown format'}).")
-    try:
-        spec = file.spec()
-        if spec.width * spec.height > MAX_PIXELS:
-            raise InputError(f"{path}: {spec.width}x{spec.height} is too many pixels; at most {MAX_PIXELS} are read.")
-        kind = {"uint8": "uint8", "uint16": "uint16", "half": "half"}.get(str(spec.format), "float")
-        values = file.read_image(kind)
-        if values is None:
-            raise InputError(f"{path}: broken or truncated ({file.geterror()}).")
-    finally:
-        file.close()
-    return np.asarray(values).reshape(spec.height, spec.width, spec.nchannels)
+
+def _check_normals(name: str, channels: int) -> None:
+    if name.lower().startswith("normal") and channels < 3:
+        raise InputError(f"map {name}: has {channels} channels; a map of normals needs 3.")
 
 
 def prepared_maps(
@@ -176,7 +168,7 @@ def prepared_maps(
     raw: Sequence[tuple[int, int]],
     preparation: Mapping[str, Any],
     guides: Sequence[str] = (),
-    picture: Picture | None = None,
+    picture: KeptPicture | None = None,
 ) -> list[Map]:
     """Maps of the exemplars as these are used: cut, turned and resized alike; and of a picture that is kept in part, as they are.
 

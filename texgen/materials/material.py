@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +36,9 @@ class Material:
 
     Attributes:
         name: For file names.
-        maps: By name, one of `NAMES`: (height, width, channels), at their own depth. `color` is sRGB-encoded where it is of
-            integers, linear where it is of floats; all others are linear. `normal` has its y axis upwards (OpenGL), `normal_dx`
-            downwards; 0 and the largest integer stand for -1 and 1. In `height` 1 is high.
+        maps: By name, one of `NAMES`: (height, width, channels), at their own depth. `color` and `emission` are
+            sRGB-encoded where they are of integers, linear where they are of floats; all others are linear. `normal` has its
+            y axis upwards (OpenGL), `normal_dx` downwards; 0 and the largest integer stand for -1 and 1. In `height` 1 is high.
         size_m: Width of the surface that the maps show, in metres; None where it is not known.
     """
 
@@ -69,11 +69,12 @@ def map_name(stem: str) -> tuple[str, str | None]:
     return plain, None
 
 
-def read_material(path: str | Path) -> Material:
+def read_material(path: str | Path, read: Callable[[Path, str], Pixels] = read_map) -> Material:
     """A material from files that lie together: `wall.png` (or `wall_color.png`), `wall_normal.png`, `wall_height.exr`, ...
 
     Args:
         path: One of its pictures, or a folder that holds one material.
+        read: What reads the file of a map, given its name; `open_map` reads rows when they are asked for.
 
     Raises:
         InputError: Nothing there, maps of more than one material in a folder, two files for one map, or maps of several sizes.
@@ -98,7 +99,7 @@ def read_material(path: str | Path) -> Material:
             what = kind or "color"
             if what in maps:
                 raise InputError(f"{file}: a second file for the map {what} of {name}; leave one of them.")
-            maps[what] = read_map(file, what)
+            maps[what] = read(file, what)
             sizes[what] = maps[what].shape[:2]
     if not maps:
         raise InputError(f"{path}: no picture of a known format ({', '.join(IMAGES)}).")

@@ -9,24 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from texgen.files.image import name_of
+from texgen.files.image import ImageLike, name_of
 from texgen.files.pixels import rounded
 
 ONCE = 1 << 24
 """Values that are hashed at once."""
 
 
-def picture_entry(source: Any, pixels: np.ndarray) -> dict[str, Any]:
+def picture_entry(source: ImageLike, pixels: np.ndarray) -> dict[str, Any]:
     """Name without folder, size in use, and hash of the pixels in use, (H, W, C), float32, in [0, 1], or a mask (H, W)."""
     return {"name": name_of(source), "width": pixels.shape[1], "height": pixels.shape[0], "sha256": digest([pixels])}
 
 
 def digest(values: Sequence[np.ndarray]) -> str:
-    """Hash of pictures and weights in [0, 1], to the eighth bit, or of maps of whole numbers."""
+    """Hash of pictures and weights in [0, 1], to the sixteenth bit, or of maps of whole numbers."""
     found = hashlib.sha256()
     for value in values:
         for rows in np.array_split(value, max(1, value.size // ONCE)):
-            found.update((rounded(rows, np.uint8) if value.dtype.kind == "f" else rows.astype(np.uint8)).tobytes())
+            found.update((rounded(rows, np.uint16) if value.dtype.kind == "f" else rows.astype(np.uint8)).tobytes())
     return found.hexdigest()
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.ndimage import minimum_filter
 
-from texgen.files.image import NONE
+from texgen.materials.exemplar import NONE
 from texgen.materials.guides import Guide, strengths_at
 from texgen.materials.maps import Map, turned
 from texgen.swatch import kernels

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from texgen.errors import OptionError
-from texgen.files.image import MIN_SIDE
 from texgen.job import Constraints
 from texgen.knobs import check, knob
+from texgen.materials.preparation import MIN_SIDE
 from texgen.swatch.settings import SYMMETRIES
 from tiling import Size
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from texgen.errors import InputError, OptionError
-from texgen.files.pixels import DTYPES, PixelFile, rounded
+from texgen.files.pixels import PixelFile
 from texgen.job import Job
 from texgen.model import Texture, Workplace
 from texgen.runs import recipe
@@ -101,8 +101,10 @@ class SwatchRun:
                 raise KeyboardInterrupt
         place.clock.lap("search")
         field = synthesis.field(wanted, setup.kept)
-        dtype = DTYPES[job.bits]
-        pixels = _shown(field.rendering(setup.pictures), place, "pixels", dtype, lambda rows, _: rounded(rows, dtype))
+        pixels = _shown(
+            field.rendering(setup.pictures), place, "pixels", (job.encoding.channels, job.encoding.dtype),
+            lambda rows, _, top: job.encoding.stored(rows, top),
+        )  # fmt: skip
         place.clock.lap("render")
         maps = {each.name: map_shown(field, each, place) for each in setup.job.maps}
         place.clock.lap("maps")
@@ -124,15 +126,21 @@ class SwatchRun:
 def map_shown(field: Field, each: Map, place: Workplace) -> PixelFile:
     """A map of the exemplars through a field, at its own depth."""
     rendering = field.rendering(each.images, each.turned)
-    return _shown(rendering, place, f"map-{each.name}", each.dtype, each.finished)
+    return _shown(
+        rendering,
+        place,
+        f"map-{each.name}",
+        (each.channels, each.dtype),
+        lambda rows, mixed, _: each.finished(rows, mixed),
+    )
 
 
 def _shown(
     rendering: Rendering,
     place: Workplace,
     name: str,
-    dtype: np.dtype[Any],
-    finished: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    kind: tuple[int, np.dtype[Any]],
+    finished: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
 ) -> PixelFile:
     """All rows, a band after the other; bands of an earlier run are kept.
 
@@ -140,16 +148,17 @@ def _shown(
         rendering: What is shown.
         place: Where it is kept.
         name: Of the files.
-        dtype: Of the pixels.
-        finished: Makes pixels of values and of whether they are blended.
+        kind: Channels of the pixels, and their type.
+        finished: Makes pixels of values, of whether they are blended, and of the number of the first row.
     """
     height, width = rendering.field.size
-    pixels = place.folder.pixels((height, width, rendering.sheet.shape[2]), dtype, name)
+    pixels = place.folder.pixels((height, width, kind[0]), kind[1], name)
     tops = range(0, height, BAND)
     done = place.folder.bands(len(tops), "bands" if name == "pixels" else f"{name}-bands")
 
     def band(index: int) -> None:
-        pixels.write(tops[index], finished(*rendering.rows(tops[index], min(tops[index] + BAND, height))))
+        top = tops[index]
+        pixels.write(top, finished(*rendering.rows(top, min(top + BAND, height)), top))
         done.finish(index)
 
     missing = [index for index in range(len(tops)) if not done.finished(index)]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from texgen.files.image import NONE
 from texgen.files.mapped_arrays import bands, release
 from texgen.job import Job
+from texgen.materials.exemplar import NONE
 from texgen.materials.guides import ROUGH, Guide
 from texgen.materials.holes import ROWS, filled_in
 from texgen.materials.maps import Map
@@ -95,7 +95,7 @@ class Setup:
         given = self.job.constraints
         guides = list(given.guides)
         if given.layout is not None and given.layout.weight > 0:
-            swatches = [_blurred(each.pixels, LAYOUT_PX) for each in self.job.exemplars]
+            swatches = [_blurred(each.pixels[..., :3], LAYOUT_PX) for each in self.job.exemplars]
             scale = given.layout.image.shape[0] / self.job.canvas.size.height
             shown = np.concatenate([swatch.reshape(-1, swatch.shape[2]) for swatch in swatches])
             plan = _blurred(given.layout.image, LAYOUT_PX * scale).clip(

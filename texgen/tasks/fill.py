@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
 
 from texgen.errors import InputError
 from texgen.files import image as images
-from texgen.files.image import NONE, ImageLike
+from texgen.files.image import ImageLike
 from texgen.job import Constraints, Kept
+from texgen.materials.exemplar import NONE
 from texgen.materials.holes import filled_in
-from texgen.materials.maps import Picture
+from texgen.materials.maps import KeptPicture
 from texgen.runs import recipe
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
@@ -39,8 +41,8 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
     Example:
         >>> fill("wall.png", "graffiti_mask.png", seed=7).save("out.png")  # doctest: +SKIP
     """
-    picture, mask = images.read_pixels(image), images.read_pixels(hole).mean(-1) >= 0.5
-    height, width = picture.shape[:2]
+    given, mask = images.read_picture(image), images.read_pixels(hole).mean(-1) >= 0.5
+    height, width = images.size(given)
     if mask.shape != (height, width):
         raise InputError(
             f"the picture is {width}x{height} px, the mask of its hole {mask.shape[1]}x{mask.shape[0]}; give them one size."
@@ -50,14 +52,15 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
     if mask.all() and swatch is None:
         raise InputError("the mask is white everywhere: nothing is kept; give a swatch, or use texgen expand.")
     options.setdefault("tileable", "none")
-    picture = filled_in(picture, ~mask)  # the hole is to show in nothing, not even as an edge
+    given = replace(given, pixels=filled_in(given.pixels, ~mask))  # the hole is to show in nothing, not even as an edge
     request = Request(
         task="fill",
-        sources=[images.Decoded.of(image, picture) if swatch is None else swatch],
+        sources=[given if swatch is None else swatch],
         size=(height, width),
         maps=[mask * np.uint8(NONE)] if swatch is None else None,
-        constraints=Constraints(kept=Kept(picture, ~mask, Tile(0, 0, height, width))),
-        picture=Picture((height, width), is_swatch=swatch is None),
-        notes={"picture": recipe.picture_entry(image, picture), "hole": recipe.picture_entry(hole, mask)},
+        constraints=Constraints(kept=Kept(given.pixels, ~mask, Tile(0, 0, height, width))),
+        base=given,
+        picture=KeptPicture((height, width), is_swatch=swatch is None),
+        notes={"picture": recipe.picture_entry(given, given.pixels), "hole": recipe.picture_entry(hole, mask)},
     )
     return make(request, **options)

@@ -51,7 +51,9 @@ class Common:
     with_map: bool = knob(
         False, "Give the map of where all came from; of a diffusion model, refuse before any work a start that has none.", flag=None
     )  # fmt: skip
-    bits: int = knob(8, "Of a channel; 16 for PNG and TIFF.", kind="int", choices=(8, 16), everyday=True)
+    bit_depth: str | None = knob(
+        None, "Of a channel: integers are sRGB-encoded, floats linear; the swatch's own by default, or what the format of the output holds.", choices=("8", "16", "half", "float"), everyday=True
+    )  # fmt: skip
     checkpoint: str | Path | None = knob(
         None, "A folder, made here, that holds the unfinished run; on the command line .OUT.texgen.", flag=None
     )

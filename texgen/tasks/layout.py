@@ -44,6 +44,7 @@ def layout(
         https://arxiv.org/abs/2108.01073; Hertzmann et al., "Image Analogies", SIGGRAPH 2001, https://doi.org/10.1145/383259.383295,
         texture-by-numbers.
     """
+    plan = images.read_picture(plan)
     wanted = images.size(plan) if size is None else size
     rough = Layout(images.read_pixels(plan), layout_weight)
     notes = {"layout": recipe.picture_entry(plan, rough.image), "layout_weight": layout_weight}

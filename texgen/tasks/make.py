@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError
-from texgen.files.image import Decoded, ImageLike
+from texgen.files import image as images
+from texgen.files.image import ImageLike, Picture, read_picture
 from texgen.job import Canvas, Constraints, Job
 from texgen.knobs import check, rows
 from texgen.materials.guides import prepared_guides
-from texgen.materials.maps import Map, Picture, prepared_maps
+from texgen.materials.maps import KeptPicture, Map, prepared_maps
 from texgen.materials.orientation import Orientation
+from texgen.materials.preparation import prepared, result_encoding, with_alpha
 from texgen.model import Clock, Model, Run, Workplace, followed
 from texgen.runs import recipe
 from texgen.runs.folder import RunFolder, agreed_seed, check_folder
@@ -26,7 +28,6 @@ from texgen.swatch.knobs import Knobs as SwatchKnobs
 from texgen.swatch.model import NAME, SwatchModel
 from texgen.tasks.checks import check_constraints, check_place, shares_of
 from texgen.tasks.knobs import Common
-from texgen.tasks.prepare import prepared
 from texgen.tasks.result import Result
 from texgen.tasks.size import WRAPS, size_of
 from tiling import Size
@@ -46,15 +47,17 @@ class Request:
         maps: The label of every pixel of each source, (H, W), uint8, `NONE` for what is not to be used; None where there are none.
         constraints: What steers the canvas.
         picture: What of it is kept in part, if anything.
+        base: The picture whose encoding the result takes; the first source by default.
         notes: Entries of the recipe.
     """
 
     task: str
-    sources: Sequence[ImageLike | Decoded]
+    sources: Sequence[ImageLike]
     size: Any
     maps: Sequence[np.ndarray] | None = None
     constraints: Constraints = field(default_factory=Constraints)
-    picture: Picture | None = None
+    picture: KeptPicture | None = None
+    base: Picture | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -73,10 +76,11 @@ def make(request: Request, **options: Any) -> Result:
     folder = None if common.checkpoint is None else Path(common.checkpoint)
     seed = agreed_seed(common.seed, folder if common.resume else None, common.team)
     check_folder(folder, common.resume, common.team)
-    job, sizes = _job(request, size, common, knobs, seed)
+    pictures = [read_picture(source) for source in (*request.sources, *common.exemplars)]
+    job = _job(request, size, common, knobs, seed, pictures)
     clock.lap("read")
     run = _model(common, knobs).begin(job, common.team)
-    entry = _entry(request, common, run, job, sizes)
+    entry = _entry(request, common, run, job, pictures)
     place = common.team.first(partial(RunFolder, folder, entry), resume=common.resume)
     with StopSignals() if place.kept else nullcontext(StopSignals()) as stop:
         texture = followed(run, Workplace(place, stop, clock), common.callback)
@@ -93,12 +97,21 @@ def make(request: Request, **options: Any) -> Result:
 
 
 def _job(
-    request: Request, size: Size, common: Common, knobs: SwatchKnobs | DiffusionKnobs, seed: int
-) -> tuple[Job, list[tuple[int, int]]]:
-    """What is to be made, of swatches that are read and prepared; and the swatches' own sizes."""
-    given, sources, weights = request.constraints, _sources(request, common), common.exemplar_weights
-    shares = None if weights is None else tuple(shares_of(weights, len(sources)))
-    exemplars, sizes = prepared(sources, request.maps, common.preparation)
+    request: Request,
+    size: Size,
+    common: Common,
+    knobs: SwatchKnobs | DiffusionKnobs,
+    seed: int,
+    pictures: list[Picture],
+) -> Job:
+    """What is to be made, of swatches that are prepared."""
+    given, weights, base = request.constraints, common.exemplar_weights, request.base or pictures[0]
+    shares = None if weights is None else tuple(shares_of(weights, len(pictures)))
+    encoding, sizes = result_encoding([base, *pictures], common.bit_depth), [images.size(each) for each in pictures]
+    if given.kept is not None:
+        *pictures, base = with_alpha([*pictures, replace(base, pixels=given.kept.image)])
+        given = replace(given, kept=replace(given.kept, image=base.pixels))
+    exemplars = prepared(pictures, request.maps, common.preparation)
     maps: Sequence[Map] = []
     if isinstance(knobs, SwatchKnobs):
         maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides, request.picture)
@@ -107,26 +120,21 @@ def _job(
         given = replace(given, guides=[*given.guides, *guides], orientation=orientation)
     if given.place is not None:
         check_place(given.place, Size(*exemplars[0].pixels.shape[:2]), size)
-    job = Job(
+    return Job(
         canvas=Canvas(size, WRAPS[common.tileable]),
         exemplars=exemplars,
         shares=shares,
         constraints=given,
         maps=maps,
         seed=seed,
-        bits=common.bits,
+        encoding=encoding,
         with_map=common.with_map,
     )
-    return job, sizes
 
 
-def _sources(request: Request, common: Common) -> list[ImageLike | Decoded]:
-    return [*request.sources, *common.exemplars]
-
-
-def _entry(request: Request, common: Common, run: Run, job: Job, sizes: list[tuple[int, int]]) -> dict[str, Any]:
+def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[Picture]) -> dict[str, Any]:
     """The recipe, but for what the run will tell."""
-    given, sources = job.constraints, _sources(request, common)
+    given = job.constraints
     return {
         "task": request.task,
         "texgen": recipe.package_version("texgen"),
@@ -135,14 +143,15 @@ def _entry(request: Request, common: Common, run: Run, job: Job, sizes: list[tup
         "size": list(job.canvas.size),
         "tileable": common.tileable,
         "preset": common.preset,
-        "exemplars": [recipe.picture_entry(s, e.pixels) for s, e in zip(sources, job.exemplars, strict=True)],
+        "exemplars": [recipe.picture_entry(s, e.pixels) for s, e in zip(pictures, job.exemplars, strict=True)],
         "exemplar_weights": None if job.shares is None else list(job.shares),
         "preparation": {
             **common.preparation,
-            "from": [list(each) for each in sizes],
+            "from": [list(images.size(each)) for each in pictures],
             **({} if request.picture is None else {"picture": list(request.picture)}),
         },
-        "bits": job.bits,
+        "bit_depth": job.encoding.depth,
+        "channels": job.encoding.channels,
         **({"maps": {each.name: each.entry() for each in job.maps}} if job.maps else {}),
         **({"guides": [each.entry() for each in given.guides]} if given.guides else {}),
         **({"orientation": given.orientation.entry()} if given.orientation is not None else {}),

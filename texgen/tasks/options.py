@@ -62,7 +62,7 @@ class Options(TypedDict, total=False):
     detail: DetailKind | None
     tune_decoder: int | None
     with_map: bool
-    bits: int
+    bit_depth: str | None
     device: str
     dtype: str
     checkpoint: str | Path | None

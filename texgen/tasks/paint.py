@@ -93,6 +93,7 @@ def _sources(
 ) -> tuple[list[ImageLike], list[np.ndarray], list[int]]:
     """Swatches, the index of each of their pixels, and the label that each index stands for."""
     if isinstance(swatches, Mapping):
+        pictures = [images.read_picture(swatch) for swatch in swatches.values()]
         if labels is not None:
             raise OptionError("labels are for a single swatch; each of several has its own label.")
         if not swatches:
@@ -100,12 +101,13 @@ def _sources(
         known = [label_value(label) for label in swatches]
         if len(set(known)) < len(known):
             raise OptionError("two swatches have the same label; give each its own colour.")
-        maps = [np.full(images.size(source), index, np.uint8) for index, source in enumerate(swatches.values())]
-        return list(swatches.values()), maps, known
+        maps = [np.full(images.size(picture), index, np.uint8) for index, picture in enumerate(pictures)]
+        return [*pictures], maps, known
     if labels is None:
         raise OptionError("labels, the map of the swatch, is missing; or give a swatch for each label.")
-    maps, known = labelled(swatches, labels)
-    return [swatches], maps, known
+    picture = images.read_picture(swatches)
+    maps, known = labelled(picture, labels)
+    return [picture], maps, known
 
 
 def labelled(swatch: ImageLike, labels: ImageLike) -> tuple[list[np.ndarray], list[int]]:

@@ -13,7 +13,7 @@ import numpy as np
 from texgen.errors import InputError, OptionError
 from texgen.files import publish
 from texgen.files.pixels import Pixels
-from texgen.materials.maps import Maps, Picture, prepared_maps
+from texgen.materials.maps import KeptPicture, Maps, prepared_maps
 from texgen.materials.orientation import Orientation
 from texgen.model import Clock, Workplace
 from texgen.runs.folder import RunFolder
@@ -69,7 +69,7 @@ def render(field: str | Path, maps: Maps, out: str | Path | None = None) -> Rend
     sizes = [(int(height), int(width)) for height, width in preparation.pop("from")]
     kept = preparation.pop("picture", None)
     prepared = prepared_maps(
-        maps, sizes, preparation, picture=None if kept is None else Picture(tuple(kept[0]), kept[1])
+        maps, sizes, preparation, picture=None if kept is None else KeptPicture(tuple(kept[0]), kept[1])
     )
     if (orientation := recipe.get("orientation")) is not None:
         prepared = Orientation(np.zeros((1, 1, 2), np.float32), orientation["directed"]).maps(prepared, len(sizes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from PIL import Image
 
 from texgen.errors import OptionError
 from texgen.files import publish
+from texgen.files.encoding import Encoding
 from texgen.files.pixels import Pixels
 from texgen.runs.folder import RunFolder
 
@@ -27,7 +28,7 @@ class Result:
     """An expanded texture.
 
     Attributes:
-        pixels: (height, width, 3), 8 or 16 bits, on disk: slices of rows read it, as they would an array.
+        pixels: (height, width, channels), of 1 to 4 channels as the swatch has them, integers sRGB-encoded or floats of linear light, on disk: slices of rows read it, as they would an array.
         latents: The canvas it was decoded from, (1, C, h, w); None of the swatch model, which has none.
         coordinates: Where it came from: exemplar number, y and x in exemplar pixels. Of the swatch model (3, height, width), int32, for every
             pixel; of a diffusion model (3, h, w), int64, for every latent pixel of its start, -1 for what was given and is not the
@@ -50,9 +51,14 @@ class Result:
 
     @property
     def image(self) -> Image.Image:
-        """The whole picture in memory, 8 bits RGB (Pillow has no 16)."""
+        """The whole picture in memory, as it is seen, with 8 bits a channel (Pillow has no more)."""
         whole = self.pixels[0 : self.pixels.shape[0]]
-        return Image.fromarray(whole if whole.dtype == np.uint8 else (whole // 257).astype(np.uint8))
+        if whole.dtype == np.uint16:
+            whole = (whole // 257).astype(np.uint8)
+        elif whole.dtype != np.uint8:
+            own = Encoding.of(whole.dtype, whole.shape[2])
+            whole = replace(own, depth="8").stored(own.seen(whole))
+        return Image.fromarray(whole[..., 0] if whole.shape[2] == 1 else whole)
 
     def save(self, path: str | Path, metadata: bool = True, pyramid: bool = False) -> None:
         """Write the picture by suffix, the recipe inside it, a JSON sidecar (`out.png.json`) with timings, and each map as `out_NAME.png`.
@@ -60,17 +66,17 @@ class Result:
         A map goes into the picture's own format where that holds its depth, else floats into EXR and integers into PNG.
 
         Args:
-            path: PNG, TIFF, JPEG or WebP. The first two are written in rows: memory does not grow with the picture.
+            path: PNG, TIFF, EXR, JPEG or WebP. The first three are written in rows: memory does not grow with the picture.
             metadata: Whether to write the recipe.
             pyramid: Give a TIFF halved levels, for viewers.
 
         Raises:
-            OptionError: A suffix or place that cannot be written, 16 bits where the format holds 8.
+            OptionError: A suffix or place that cannot be written; a depth, or transparency, that the format does not hold.
             ResourceError: The disk is full.
         """
         path = Path(path)
-        height, width, _ = self.pixels.shape
-        publish.check_target(path, height, width, dtype=self.pixels.dtype, pyramid=pyramid)
+        height, width, channels = self.pixels.shape
+        publish.check_target(path, height, width, dtype=self.pixels.dtype, channels=channels, pyramid=pyramid)
         recipe = self.recipe if metadata else None
         publish.save_maps(path, self.maps, recipe, pyramid)
         publish.save_image(path, self.pixels, recipe, pyramid)

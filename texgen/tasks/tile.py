@@ -10,7 +10,7 @@ from texgen.errors import OptionError
 from texgen.files import image as images
 from texgen.files.image import ImageLike
 from texgen.job import Constraints, Kept
-from texgen.materials.maps import Picture
+from texgen.materials.maps import KeptPicture
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result
@@ -36,8 +36,8 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
     Example:
         >>> tile("photo.png", seed=7).save("tileable.png")  # doctest: +SKIP
     """
-    picture = images.read_pixels(image)
-    height, width = picture.shape[:2]
+    picture = images.read_picture(image)
+    height, width = images.size(picture)
     wide = max(NARROWEST, round(min(height, width) * BAND)) if band is None else band
     if not wide >= NARROWEST or 2 * wide >= min(height, width):
         raise OptionError(
@@ -51,13 +51,13 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
         mask[:wide] = mask[-wide:] = True
     if axes in ("both", "x"):
         mask[:, :wide] = mask[:, -wide:] = True
-    given = Constraints(kept=Kept(picture, ~mask, Tile(0, 0, height, width)))
+    given = Constraints(kept=Kept(picture.pixels, ~mask, Tile(0, 0, height, width)))
     request = Request(
         task="tile",
-        sources=[images.Decoded.of(image, picture)],
+        sources=[picture],
         size=(height, width),
         constraints=given,
-        picture=Picture((height, width), is_swatch=True),
+        picture=KeptPicture((height, width), is_swatch=True),
         notes={"band": wide},
     )
     return make(request, **options)

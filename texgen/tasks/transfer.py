@@ -10,6 +10,7 @@ from texgen.errors import InputError, OptionError, check_range
 from texgen.files import image as images
 from texgen.files.image import ImageLike
 from texgen.job import Constraints
+from texgen.materials.labels import Target
 from texgen.runs import recipe
 from texgen.swatch.model import NAME
 from texgen.tasks.make import Request, make
@@ -60,15 +61,11 @@ def transfer(
     if (labels is None) != (target is None):
         raise OptionError("labels, the map of the swatch, and target, the map of the content, go together; give both.")
     options.setdefault("tileable", "none")
+    image, content = images.read_picture(image), images.read_picture(content)
     swatch, picture = luminance(image), luminance(content)
-    if labels is None or target is None:
-        maps, constraints, notes = None, Constraints(), {}
-    else:
-        maps, known = labelled(image, labels)
-        wanted = wanted_labels(target, known, 0.0)
-        if wanted.values.shape[-2:] != picture.shape[:2]:
-            raise InputError("the target is a map of the content; give them one size.")
-        constraints, notes = Constraints(target=wanted), {"labels": list(wanted.names)}
+    maps, wanted = (
+        (None, None) if labels is None or target is None else _masked(image, labels, target, picture.shape[:2])
+    )
     spread = float(picture.std())
     picture = (picture - picture.mean()) * np.float32(swatch.std() / max(spread, 1e-6)) + swatch.mean()
     guides: list[Any] = [*options.pop("guides", ()), *([(swatch, picture, weight)] if weight > 0 else [])]
@@ -77,10 +74,25 @@ def transfer(
         sources=[image],
         maps=maps,
         size=images.size(content) if size is None else size,
-        constraints=constraints,
-        notes={"content": recipe.picture_entry(content, images.read_pixels(content)), "weight": weight, **notes},
+        constraints=Constraints(target=wanted),
+        notes={
+            "content": recipe.picture_entry(content, images.read_pixels(content)),
+            "weight": weight,
+            **({} if wanted is None else {"labels": list(wanted.names)}),
+        },
     )
     return make(request, guides=guides, **options)
+
+
+def _masked(
+    image: ImageLike, labels: ImageLike, target: ImageLike, size: tuple[int, ...]
+) -> tuple[list[np.ndarray], Target]:
+    """Labels of the swatch's pixels, and which of them is wanted where in a content of a size."""
+    maps, known = labelled(image, labels)
+    wanted = wanted_labels(target, known, 0.0)
+    if wanted.values.shape[-2:] != size:
+        raise InputError("the target is a map of the content; give them one size.")
+    return maps, wanted
 
 
 def luminance(image: ImageLike) -> np.ndarray:

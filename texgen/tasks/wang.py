@@ -13,10 +13,11 @@ import numpy as np
 
 from texgen.errors import OptionError
 from texgen.files import publish
-from texgen.files.image import ImageLike
+from texgen.files.encoding import Encoding
+from texgen.files.image import ImageLike, read_picture
 from texgen.files.pixels import Pixels
 from texgen.job import Constraints, Kept
-from texgen.materials.maps import Picture
+from texgen.materials.maps import KeptPicture
 from texgen.runs.folder import agreed_seed
 from texgen.runs.team import Team
 from texgen.swatch.model import NAME
@@ -140,7 +141,7 @@ def wang(image: ImageLike, size: int = 256, colours: tuple[int, int] = (2, 2), *
     given = options.pop("checkpoint", None)
     folder = None if given is None else Path(given)
     options["seed"] = seed = agreed_seed(options.get("seed"), None, Team())
-    runs = _Runs(image, size, dict(options), folder)
+    runs = _Runs(read_picture(image), size, dict(options), folder)
     north, east, south, west = strips = _strips(size)
     corners = (north | south) & (east | west)
     bases = [runs.made("base-0", "both")]
@@ -179,7 +180,7 @@ class _Runs:
             options["checkpoint"] = self.folder / name
         size, constraints, picture = (self.size, self.size), Constraints(), None
         if given:
-            constraints, picture = Constraints(kept=self._kept(given)), Picture(size, is_swatch=False)
+            constraints, picture = Constraints(kept=self._kept(given)), KeptPicture(size, is_swatch=False)
             options["maps"] = self._maps(given)
         request = Request(
             task="wang", sources=[self.image], size=size, constraints=constraints, picture=picture, notes={"part": name}
@@ -187,8 +188,8 @@ class _Runs:
         return make(request, **options)
 
     def _kept(self, given: Sequence[tuple[np.ndarray, Result]]) -> Kept:
-        pixels = _composed([(part, result.pixels) for part, result in given]).astype(np.float32)
-        pixels /= np.iinfo(given[0][1].pixels.dtype).max
+        pixels = _composed([(part, result.pixels) for part, result in given])
+        pixels = Encoding.of(pixels.dtype, pixels.shape[2]).seen(pixels)
         mask = np.logical_or.reduce([part for part, _ in given])
         return Kept(pixels, mask, Tile(0, 0, self.size, self.size))
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from texgen.diffusion.decoding.detail import Detail
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.kept import Kept
-from texgen.files.image import to_integers
+from texgen.files.encoding import Encoding
 from texgen.files.pixels import PixelFile
 from texgen.materials.holes import MARGIN
 from tiling import Size, Tile, Wrap, canvas_size, cut, cut_from, plan_cores
@@ -70,18 +69,12 @@ class CanvasDecoder:
         image = cut_from(image, read.scaled(factor), core.scaled(factor))
         return image if self.detail is None else self.detail.apply(image, core)
 
-    def write(self, band: Sequence[Tile], pixels: PixelFile) -> None:
+    def write(self, band: Sequence[Tile], pixels: PixelFile, encoding: Encoding) -> None:
         """Decode a band into `pixels`, which crops the canvas at the bottom and on the right."""
         height, width, _ = pixels.shape
-        factor = self.model.factor
-        top, rows = (
-            band[0].top * factor,
-            np.empty((band[0].size.height * factor, self.canvas.width * factor, 3), pixels.dtype),
-        )
-        for core in band:
-            area = core.scaled(factor)
-            rows[:, area.left : area.right] = to_integers(self.tile(core), pixels.dtype)
-        pixels.write(top, rows[: height - top, :width])
+        top = band[0].top * self.model.factor
+        seen = torch.cat([self.tile(core)[0] for core in band], 2).permute(1, 2, 0).contiguous().numpy()
+        pixels.write(top, encoding.stored(seen[: height - top, :width], top))
 
 
 def decode(model: DenoisingModel, latents: Tensor, wrap: Wrap, detail: Detail | None = None) -> Tensor:

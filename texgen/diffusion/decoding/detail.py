@@ -1,4 +1,4 @@
-"""Detail transfer: what the autoencoder loses on the exemplar is carried to the canvas, cell by cell."""
+"""Detail transfer: what the autoencoder loses on the exemplar is carried to the canvas, latent pixel by latent pixel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.exemplar import PHASES, Exemplar
-from texgen.files.image import NONE
+from texgen.materials.exemplar import NONE
 from tiling import Size, Tile, Wrap, bordered, canvas_size, cut, cut_from
 
 FEATHER_PX = 2
@@ -22,15 +22,15 @@ LARGEST = 2**24
 RADIUS = 1
 FLAT = 1e-6
 NOWHERE = -1
-"""The label wanted by cells that take no detail: no exemplar cell has it."""
+"""The label wanted by latent pixels that take no detail: no exemplar latent pixel has it."""
 GRAIN = 0.1
 EXACT = 1e-6
-"""Share of the variance below which a cell is a copy: no other can be clearly nearer."""
+"""Share of the variance below which a latent pixel is a copy: no other can be clearly nearer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """Where each canvas cell takes its detail from, and how much of it.
+    """Where each canvas latent pixel takes its detail from, and how much of it.
 
     Attributes:
         coordinates: (3, h, w), int64: exemplar number, y and x in exemplar pixels.
@@ -52,7 +52,7 @@ class Detail:
     def apply(self, image: Tensor, tile: Tile) -> Tensor:
         """The decoded picture (1, 3, factor * height, factor * width) of a tile in latent pixels, with its detail.
 
-        Each cell brings its own part of the exemplar and `FEATHER_PX` more on every side, cross-faded with its
+        Each latent pixel brings its own part of the exemplar and `FEATHER_PX` more on every side, cross-faded with its
         neighbours: where neighbours come from neighbouring places it arrives unchanged.
         """
         grown = tile.grown(1, Size(*self.weight.shape), self.wrap)
@@ -68,21 +68,21 @@ class Detail:
         return image * kept + carried
 
     def _folded(self, patches: Tensor, grown: Tile) -> Tensor:
-        """Sum of patches (C, side * side, n), one a cell, each reaching `FEATHER_PX` beyond its cell, (1, C, H, W)."""
+        """Sum of patches (C, side * side, n), one a latent pixel, each reaching `FEATHER_PX` beyond its latent pixel, (1, C, H, W)."""
         size, side = grown.size.scaled(self.factor), self.factor + 2 * FEATHER_PX
         return F.fold(patches.flatten(0, 1)[None], tuple(size), side, stride=self.factor, padding=FEATHER_PX)
 
-    def _patches(self, cells: Tensor) -> Tensor:
-        """The exemplar's part around each cell, (3, side * side, n)."""
+    def _patches(self, places: Tensor) -> Tensor:
+        """The exemplar's part around each latent pixel, (3, side * side, n)."""
         side = self.factor + 2 * FEATHER_PX
-        patches = torch.zeros(3, side * side, cells.shape[1])
+        patches = torch.zeros(3, side * side, places.shape[1])
         reach = torch.arange(side) - FEATHER_PX
         step = self.factor // PHASES
-        number = cells[0] * PHASES**2 + (cells[1] % self.factor // step) * PHASES + cells[2] % self.factor // step
+        number = places[0] * PHASES**2 + (places[1] % self.factor // step) * PHASES + places[2] % self.factor // step
         for index, image in enumerate(self.images):
             mine = (number == index).nonzero()[:, 0]
-            rows = (cells[1, mine][:, None] + reach).clamp(0, image.shape[1] - 1)
-            columns = (cells[2, mine][:, None] + reach).clamp(0, image.shape[2] - 1)
+            rows = (places[1, mine][:, None] + reach).clamp(0, image.shape[1] - 1)
+            columns = (places[2, mine][:, None] + reach).clamp(0, image.shape[2] - 1)
             patches[:, :, mine] = image[:, rows[:, :, None], columns[:, None, :]].flatten(2).transpose(1, 2)
         return patches
 
@@ -94,7 +94,7 @@ def _feathered(factor: int, feather: int) -> Tensor:
 
 
 def exemplar_residuals(model: DenoisingModel, exemplar: Exemplar) -> tuple[Tensor, ...]:
-    """What the autoencoder loses on each exemplar at each pixel phase, (3, H, W) each; zero where no cell reaches."""
+    """What the autoencoder loses on each exemplar at each pixel phase, (3, H, W) each; zero where no latent pixel reaches."""
     residuals = []
     for source in exemplar.sources:
         image = exemplar.images[source.exemplar]
@@ -123,11 +123,11 @@ def find_detail(
     replacing: bool = False,
     labels: Tensor | None = None,
 ) -> Detail:
-    """Match every canvas cell to an exemplar cell and take the detail from there.
+    """Match every canvas latent pixel to an exemplar latent pixel and take the detail from there.
 
-    A cell's candidates are where the start took it from, where its neighbours' matches would put it, and the nearest
-    exemplar cell of all; the last must be clearly nearer (by `COHERENCE`), since it breaks what continues. Nearness is
-    the squared difference over the cell and its eight neighbours. The worse the match, the less detail; the measure is
+    A latent pixel's candidates are where the start took it from, where its neighbours' matches would put it, and the nearest
+    exemplar latent pixel of all; the last must be clearly nearer (by `COHERENCE`), since it breaks what continues. Nearness is
+    the squared difference over the latent pixel and its eight neighbours. The worse the match, the less detail; the measure is
     the swatch's own variance plus `GRAIN`, a tenth of a latent's usual one, which a network leaves on the calmest swatch.
 
     Args:
@@ -137,17 +137,17 @@ def find_detail(
         coordinates: The start's map (3, h, w), or None for a canvas that began as noise.
         wrap: Axes of the canvas that close to a ring.
         replacing: Carry the exemplar itself instead of what the autoencoder loses on it: takes a weak network's grain
-            away, and with it what the network changed in well matched cells.
-        labels: (h, w), uint8: the exemplar label that each cell may take detail from; `NONE` takes none.
+            away, and with it what the network changed in well matched latent pixels.
+        labels: (h, w), uint8: the exemplar label that each latent pixel may take detail from; `NONE` takes none.
     """
     canvas = canvas_size(latents)
-    table, cells = _Table(exemplar), _Cells(latents, wrap)
+    table, places = _Table(exemplar), _Canvas(latents, wrap)
     wanted = None if labels is None else labels.flatten().short()
     if wanted is not None:
         wanted[wanted == NONE] = NOWHERE
     best = table.first(canvas.area) if coordinates is None else table.lookup(coordinates.flatten(1), exemplar.factor)
-    cost = cells.cost(table, best)
-    for span, described in cells:
+    cost = places.cost(table, best)
+    for span, described in places:
         inexact = (cost[span] > EXACT * table.variance).nonzero()[:, 0]
         nearest, nearest_cost = table.nearest(described[inexact], None if wanted is None else wanted[span][inexact])
         better = nearest_cost < (COHERENCE if coordinates is not None else 1) * cost[span][inexact]
@@ -156,12 +156,12 @@ def find_detail(
         cost = cost.where(table.labels[best] == wanted, torch.inf)
     for shift in ((0, 1), (0, -1), (1, 0), (-1, 0)):
         moved = table.moved(best.view(*canvas).roll(shift, (0, 1)).flatten(), shift)
-        moved_cost = cells.cost(table, moved)
+        moved_cost = places.cost(table, moved)
         better = moved_cost < cost
         if wanted is not None:
             better &= table.labels[moved] == wanted
         best, cost = torch.where(better, moved, best), torch.where(better, moved_cost, cost)
-    relative = cost / (table.variance + GRAIN * cells.width)
+    relative = cost / (table.variance + GRAIN * places.width)
     return Detail(
         coordinates=table.coordinates(best, exemplar.factor).view(3, *canvas),
         weight=torch.exp(-0.5 * (relative / TRUST) ** 2).view(*canvas),
@@ -173,12 +173,12 @@ def find_detail(
 
 
 def _describe(bordered: Tensor) -> Tensor:
-    """Each cell with its neighbours, (n, C * 9)."""
+    """Each latent pixel with its neighbours, (n, C * 9)."""
     return F.unfold(bordered, 2 * RADIUS + 1)[0].T.contiguous()
 
 
-class _Cells:
-    """The cells of a canvas, described some rows at a time, so that memory does not grow with it ninefold."""
+class _Canvas:
+    """The latent pixels of a canvas, described some rows at a time, so that memory does not grow with it ninefold."""
 
     def __init__(self, latents: Tensor, wrap: Wrap) -> None:
         self.size = canvas_size(latents)
@@ -186,7 +186,7 @@ class _Cells:
         self._bordered = bordered(latents.cpu(), RADIUS, wrap)
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
-        """Which cells, row by row, and their descriptors (n, C * 9)."""
+        """Which latent pixels, row by row, and their descriptors (n, C * 9)."""
         rows = max(1, CHUNK // self.size.width)
         for top in range(0, self.size.height, rows):
             bottom = min(top + rows, self.size.height)
@@ -194,12 +194,12 @@ class _Cells:
             yield slice(top * self.size.width, bottom * self.size.width), _describe(read)
 
     def cost(self, table: _Table, index: Tensor) -> Tensor:
-        """Squared distance of each cell to the exemplar cell it is matched with, (n,)."""
+        """Squared distance of each latent pixel to the exemplar latent pixel it is matched with, (n,)."""
         return torch.cat([table.cost(described, index[span]) for span, described in self])
 
 
 class _Table:
-    """All exemplar cells of all sources in one list of descriptors."""
+    """All exemplar latent pixels of all sources in one list of descriptors."""
 
     def __init__(self, exemplar: Exemplar) -> None:
         self.sources = sources = exemplar.sources
@@ -214,7 +214,7 @@ class _Table:
         self._heights = torch.tensor([size.height for size in self.sizes])
 
     def nearest(self, described: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Index of and squared distance to the nearest exemplar cell (of the same label), (n,) each; infinite where there is none."""
+        """Index of and squared distance to the nearest exemplar latent pixel (of the same label), (n,) each; infinite where there is none."""
         if labels is None:
             return self._nearest(described, slice(None))
         index, cost = self.first(len(described)), torch.full((len(described),), torch.inf)
@@ -233,21 +233,21 @@ class _Table:
         return index, (cost + described.square().sum(1)).clamp_min(0)
 
     def first(self, count: int) -> Tensor:
-        """Index 0 for every cell: nothing is known yet."""
+        """Index 0 for every latent pixel: nothing is known yet."""
         return torch.zeros(count, dtype=torch.long)
 
     def cost(self, described: Tensor, index: Tensor) -> Tensor:
-        """Squared distance of cells to exemplar cells, (n,)."""
+        """Squared distance of latent pixels to exemplar latent pixels, (n,)."""
         return (described - self.described[index]).square().sum(1)
 
     def split(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Source number, row and column of cells."""
+        """Source number, row and column of latent pixels."""
         number = torch.bucketize(index, self.offsets[1:], right=True)
         inside = index - self.offsets[number]
         return number, inside // self._widths[number], inside % self._widths[number]
 
     def moved(self, index: Tensor, shift: tuple[int, int]) -> Tensor:
-        """The cells `shift` further in the same source, or at its border."""
+        """The latent pixels `shift` further in the same source, or at its border."""
         number, row, column = self.split(index)
         row = torch.minimum((row + shift[0]).clamp_min(0), self._heights[number] - 1)
         column = torch.minimum((column + shift[1]).clamp_min(0), self._widths[number] - 1)

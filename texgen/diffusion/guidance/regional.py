@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from texgen.diffusion.attention import KeyValue, joined, token_grid, token_labels
-from texgen.files.image import NONE
+from texgen.materials.exemplar import NONE
 from tiling import canvas_size
 
 
@@ -19,8 +19,8 @@ class Regions:
     """Labels on the latent grid.
 
     Attributes:
-        canvas: (1, 1, h, w), uint8: the label of every cell of the canvas.
-        exemplars: Of each exemplar crop, (h', w'), uint8; `NONE` for cells that are not to be read: those that show two
+        canvas: (1, 1, h, w), uint8: the label of every latent pixel of the canvas.
+        exemplars: Of each exemplar crop, (h', w'), uint8; `NONE` for latent pixels that are not to be read: those that show two
             labels.
     """
 
@@ -37,7 +37,7 @@ class Regions:
 def tokens_of(labels: Tensor, tokens: int, label: int) -> Tensor:
     """Which tokens (n,) of an exemplar crop a label may read.
 
-    Those whose nearest cell has the label; where a coarse grid has none, those with the largest share of it; none where the
+    Those whose nearest latent pixel has the label; where a coarse grid has none, those with the largest share of it; none where the
     crop does not show the label at all.
 
     Args:
@@ -78,29 +78,29 @@ def by_label(found: Sequence[KeyValue], labels: Sequence[Tensor], wanted: Sequen
     return tuple(grouped)
 
 
-def cell_labels(pixels: Tensor, factor: int, count: int) -> Tensor:
-    """Labels (H, W) of pixels to those of whole cells (H // factor, W // factor), uint8.
+def latent_labels(pixels: Tensor, factor: int, count: int) -> Tensor:
+    """Labels (H, W) of pixels to those of whole latent pixels (H // factor, W // factor), uint8.
 
-    A cell that shows two labels has none; a label that no cell shows alone has the cells that show the most of it.
+    A latent pixel that shows two labels has none; a label that no latent pixel shows alone has the latent pixels that show the most of it.
     """
-    cells = torch.full((pixels.shape[0] // factor, pixels.shape[1] // factor), NONE, dtype=torch.uint8)
+    found = torch.full((pixels.shape[0] // factor, pixels.shape[1] // factor), NONE, dtype=torch.uint8)
     shares = [F.avg_pool2d((pixels == label)[None].float(), factor)[0] for label in range(count)]
     for label, share in enumerate(shares):
-        cells[share == 1] = label
+        found[share == 1] = label
     for label, share in enumerate(shares):
         most = float(share.max())
         if 0 < most < 1:
-            cells[(share == most) & (cells == NONE)] = label
-    return cells
+            found[(share == most) & (found == NONE)] = label
+    return found
 
 
 def middle_labels(target: Tensor, factor: int) -> Tensor:
-    """The label in the middle of every cell, (h, w), uint8."""
+    """The label in the middle of every latent pixel, (h, w), uint8."""
     return target[factor // 2 :: factor, factor // 2 :: factor].contiguous()
 
 
 def clear_labels(target: Tensor, factor: int) -> Tensor:
-    """The label of every cell that shows one alone, (h, w), uint8; `NONE` for the others."""
-    cells = middle_labels(target, factor)
+    """The label of every latent pixel that shows one alone, (h, w), uint8; `NONE` for the others."""
+    found = middle_labels(target, factor)
     one = target.unfold(0, factor, factor).unfold(1, factor, factor).flatten(2)
-    return torch.where((one == cells[..., None]).all(2), cells, torch.tensor(NONE, dtype=torch.uint8))
+    return torch.where((one == found[..., None]).all(2), found, torch.tensor(NONE, dtype=torch.uint8))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.exemplar import Exemplar
+from texgen.files.encoding import Encoding
 from texgen.job import Job
 from texgen.model import Workplace, followed
 from texgen.runs.team import Team
@@ -63,7 +64,7 @@ def swatch_start(model: DenoisingModel, job: Job, canvas: Size, seed: int, place
     from texgen.swatch.knobs import Knobs
     from texgen.swatch.model import SwatchModel
 
-    wanted = replace(job, seed=seed, maps=(), bits=8, with_map=False)
+    wanted = replace(job, seed=seed, maps=(), encoding=Encoding(), with_map=False)
     texture = followed(SwatchModel("standard", Knobs()).begin(wanted, Team()), place)
     factor, size = model.factor, job.canvas.size
     wraps = job.canvas.wrap

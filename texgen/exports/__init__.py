@@ -1,0 +1,1 @@
+"""Materials for engines: names, packings, formats, and the files that carry a material as a whole."""

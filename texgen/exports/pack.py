@@ -1,0 +1,212 @@
+"""Textures packed from the maps of a material, in bands of rows: only a band is in memory, whatever the size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from texgen.errors import InputError
+from texgen.exports.profiles import Channel
+from texgen.files.pixels import Pixels
+from texgen.materials.material import Material
+
+BAND = 64
+"""Rows that are worked on at a time."""
+STEPS = (0xC13FA9A9, 0x91E10DA5, 0x55555555)
+"""Of the dither a pixel to the right, a pixel down, and a channel on, in 32 bits: 1/g, 1/g^2 with g^3 = g + 1, and 1/3."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A map as textures take it.
+
+    Attributes:
+        pixels: (height, width, channels).
+        kind: `color` is encoded as sRGB where it holds floats, `normal` has vectors of length one, `data` is taken as it is.
+        channels: Which ones of the pixels are r, g, b.
+        low, high: Which floats stand for 0 and 1.
+        flipped: Whether y points the other way.
+    """
+
+    pixels: Pixels
+    kind: Literal["color", "normal", "data"] = "data"
+    channels: tuple[int, int, int] = (0, 0, 0)
+    low: float = 0.0
+    high: float = 1.0
+    flipped: bool = False
+
+    def span(self, dtype: npt.DTypeLike) -> tuple[float, float]:
+        """What 0 and 1 stand for in a texture of a dtype."""
+        return (self.low, self.high) if np.dtype(dtype).kind == "u" else (0.0, 1.0)
+
+    def rows(self, top: int, bottom: int, dtype: np.dtype[Any]) -> np.ndarray:
+        """Rows (n, width, 3) for a texture of a dtype, float32; 0 to 1 unless that is of floats."""
+        rows = self.pixels[top:bottom]
+        values = rows[..., list(self.channels)].astype(np.float32)
+        if rows.dtype.kind == "u":
+            values /= np.float32(np.iinfo(rows.dtype).max)
+        elif not np.isfinite(values).all():
+            raise InputError(f"rows {top} to {bottom - 1} of a map hold NaN or infinite values.")
+        elif self.kind == "color":
+            values = encoded(values)
+        else:
+            low, high = self.span(dtype)
+            values = (values - np.float32(low)) / np.float32(high - low)
+        if self.kind == "normal" and (self.flipped or rows.dtype != dtype):
+            values = unit(values, self.flipped)
+        return values
+
+
+def sources_of(material: Material, normal: Literal["gl", "dx"]) -> dict[str, Source]:
+    """The maps of a material by the names that the table of profiles uses.
+
+    Args:
+        material: The maps.
+        normal: Which normals are wanted. Those of the other kind are taken, and flipped, where there are no others.
+
+    Returns:
+        For `normal`, `normal_dx` and the maps in `Material.maps`. `opacity` is the alpha of `color`, where there is no such
+        map and the alpha is not 1 everywhere.
+    """
+    found = {}
+    for name, pixels in material.maps.items():
+        if not name.startswith("normal"):
+            found[name] = _source(name, pixels)
+    color = material.maps.get("color")
+    alpha = -1 if color is None or color.shape[2] not in (2, 4) else color.shape[2] - 1
+    if color is not None and alpha > 0 and "opacity" not in found and _range(color, alpha)[0] < _one(color):
+        found["opacity"] = Source(pixels=color, channels=(alpha, alpha, alpha))
+    own, other = ("normal", "normal_dx") if normal == "gl" else ("normal_dx", "normal")
+    name = own if own in material.maps else other
+    if name in material.maps:
+        found["normal"] = replace(_source("normal", material.maps[name]), flipped=name == other)
+    return found
+
+
+def _source(name: str, pixels: Pixels) -> Source:
+    channels = (0, 1, 2) if pixels.shape[2] >= 3 else (0, 0, 0)
+    if name in ("color", "emission"):
+        return Source(pixels=pixels, kind="color", channels=channels)
+    if pixels.dtype.kind == "f" and name == "normal":
+        low = -1.0 if min(_range(pixels, channel)[0] for channel in channels) < 0 else 0.0
+        return Source(pixels=pixels, kind="normal", channels=channels, low=low)
+    if pixels.dtype.kind == "f" and name == "height":
+        low, high = _range(pixels, 0)
+        if low < 0 or high > 1:
+            return Source(pixels=pixels, low=low, high=high if high > low else low + 1)
+    return Source(pixels=pixels, kind="normal" if name == "normal" else "data", channels=channels)
+
+
+def _range(pixels: Pixels, channel: int) -> tuple[float, float]:
+    low, high = np.inf, -np.inf
+    for top in range(0, pixels.shape[0], BAND):
+        rows = pixels[top : top + BAND][..., channel]
+        low, high = min(low, float(rows.min())), max(high, float(rows.max()))
+    return low, high
+
+
+def _one(pixels: Pixels) -> float:
+    return float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1.0
+
+
+class Packed:
+    """A texture whose rows are made when they are read; for a writer that goes through them in bands.
+
+    Integers are rounded to the nearest, but where a deeper map becomes one of 8 bits: that is dithered, see `thresholds`.
+
+    Args:
+        channels: What each channel holds.
+        sources: The maps.
+        missing: What stands in for maps that are not there.
+        dtype: Of the texture.
+
+    Example:
+        >>> map = Source(pixels=np.full((2, 2, 1), 51, np.uint8))
+        >>> channels = [Channel("ao"), Channel("roughness", inverted=True)]
+        >>> Packed(channels, {"roughness": map}, {"ao": 1.0}, np.uint8)[0:1].tolist()
+        [[[255, 204], [255, 204]]]
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        sources: Mapping[str, Source],
+        missing: Mapping[str, float],
+        dtype: npt.DTypeLike,
+    ) -> None:
+        self.channels = channels
+        self.sources = {channel.map: sources[channel.map] for channel in channels if channel.map in sources}
+        self.missing = missing
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        height, width, _ = next(iter(self.sources.values())).pixels.shape
+        self.shape = (height, width, len(channels))
+
+    @property
+    def dithered(self) -> bool:
+        """Whether a map loses depth to a texture of 8 bits."""
+        return any(self._dithered(source) for source in self.sources.values())
+
+    def _dithered(self, source: Source) -> bool:
+        return self.dtype == np.uint8 and source.pixels.dtype != np.uint8
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        top, bottom, _ = rows.indices(self.shape[0])
+        packed = np.empty((bottom - top, *self.shape[1:]), self.dtype)
+        for start in range(top, bottom, BAND):
+            self._pack(packed[start - top : start - top + BAND], start)
+        return packed
+
+    def _pack(self, packed: np.ndarray, top: int) -> None:
+        bottom = top + len(packed)
+        maps = {name: source.rows(top, bottom, self.dtype) for name, source in self.sources.items()}
+        for number, channel in enumerate(self.channels):
+            if channel.map in maps:
+                values = maps[channel.map][..., channel.place]
+                dithered = self._dithered(self.sources[channel.map])
+            else:
+                constant = self.missing[channel.map] if channel.map else channel.constant
+                values, dithered = np.full(packed.shape[:2], constant, np.float32), False
+            if channel.inverted:
+                values = 1 - values
+            if self.dtype.kind == "u":
+                dither = thresholds(top, bottom, self.shape[1], number) if dithered else np.float32(0.5)
+                values = np.floor(values.clip(0, 1) * np.float32(np.iinfo(self.dtype).max) + dither)
+            packed[..., number] = values
+
+
+def thresholds(top: int, bottom: int, width: int, channel: int) -> np.ndarray:
+    """Where to round up, in (0, 1), for rows of a texture: the R2 sequence, in which neighbours are far apart.
+
+    Whole numbers only, so that they are the same everywhere; values that 8 bits hold exactly stay as they are.
+
+    Returns:
+        (bottom - top, width), float32.
+
+    References:
+        Martin Roberts, "The Unreasonable Effectiveness of Quasirandom Sequences", 2018,
+        https://extremelearning.com.au/unreasonable-effectiveness-of-quasirandom-sequences/
+    """
+    right, down, on = STEPS
+    across = np.arange(width, dtype=np.uint32) * np.uint32(right)
+    along = np.arange(top, bottom, dtype=np.uint32) * np.uint32(down) + np.uint32(channel * on)
+    return (((along[:, None] + across) >> np.uint32(24)).astype(np.float32) + np.float32(0.5)) / np.float32(256)
+
+
+def encoded(linear: np.ndarray) -> np.ndarray:
+    """Linear light as sRGB, both from 0 to 1 (IEC 61966-2-1)."""
+    linear = linear.clip(0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** np.float32(1 / 2.4) - np.float32(0.055))
+
+
+def unit(values: np.ndarray, flipped: bool) -> np.ndarray:
+    """Normals in [0, 1], made of length one; with the other sign of y where `flipped`. None at all points straight up."""
+    vectors = values * 2 - 1
+    if flipped:
+        vectors[..., 1] *= -1
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    vectors = np.where(length > 0.1, vectors / np.maximum(length, np.float32(0.1)), np.array([0, 0, 1], np.float32))
+    return (vectors + 1) / 2

@@ -1,0 +1,221 @@
+"""What an export will write: checked and named before any work."""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from texgen.errors import OptionError
+from texgen.exports.profiles import MISSING, Channel, Output, Profile
+
+FIELDS = ("name", "map", "size", "size_lower", "width", "height")
+"""What a template of names may hold; the size is such as `4K`, or `1000x500`."""
+INCH = 0.0254
+
+
+@dataclass(frozen=True)
+class Texture:
+    """A texture that will be written.
+
+    Attributes:
+        output: Its row of the table.
+        file: Its name.
+        channels: Without optional ones that the material lacks.
+    """
+
+    output: Output
+    file: str
+    channels: tuple[Channel, ...]
+
+    def constants(self, maps: Collection[str]) -> dict[str, float]:
+        """Of maps that the material lacks: what the channels hold instead, by map."""
+        return {each.map: MISSING[each.map] for each in self.channels if each.map and each.map not in maps}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """An export of a material by one profile.
+
+    Attributes:
+        name: Of the profile.
+        profile: Its row of the table.
+        material: The material's name.
+        size: (height, width) in pixels.
+        size_m: Width of the surface that the maps show, in metres; None where it is not known.
+        height_m: What lies between 0 and 1 of the height map, in metres; None where it is not known.
+        maps: The maps there are.
+        textures: What is written.
+        left_out: Textures of which the material has no map.
+        unused: Maps that the profile has no place for.
+    """
+
+    name: str
+    profile: Profile
+    material: str
+    size: tuple[int, int]
+    size_m: float | None
+    height_m: float | None
+    maps: frozenset[str]
+    textures: tuple[Texture, ...]
+    left_out: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    @property
+    def sidecar(self) -> str:
+        return f"{self.material}.json"
+
+    @property
+    def side_file(self) -> str | None:
+        return None if self.profile.side_file is None else f"{self.material}{self.profile.side_file}"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of all files, without folder."""
+        loose = [] if self.profile.embedded else [texture.file for texture in self.textures]
+        return (*loose, *([] if self.side_file is None else [self.side_file]), self.sidecar)
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """(width, height) of one repeat: in metres where they are known, else as 1 to the aspect."""
+        height, width = self.size
+        across = 1.0 if self.size_m is None else self.size_m
+        return across, across * height / width
+
+    @property
+    def density(self) -> float | None:
+        """Pixels a metre."""
+        return None if self.size_m is None else self.size[1] / self.size_m
+
+    def attributes(self, output: Output) -> dict[str, str | float]:
+        """Of a texture's file, as OpenImageIO names them: colour space and physical size."""
+        found: dict[str, str | float] = {"oiio:ColorSpace": "sRGB" if output.space == "srgb" else "data"}
+        if self.density is not None and output.suffix == ".png":
+            per_cm = self.density / 100
+            found |= {"XResolution": per_cm, "YResolution": per_cm, "ResolutionUnit": "cm"}
+        elif self.density is not None:
+            found |= {"XResolution": self.density * INCH, "YResolution": self.density * INCH, "ResolutionUnit": "in"}
+        return found
+
+
+def planned(
+    name: str,
+    profile: Profile,
+    *,
+    material: str,
+    size: tuple[int, int],
+    maps: Collection[str],
+    template: str | None = None,
+    size_m: float | None = None,
+    height_m: float | None = None,
+) -> Plan:
+    """The export of a material by a profile.
+
+    Args:
+        name: Of the profile.
+        profile: Its row of the table.
+        material: The material's name.
+        size: (height, width) in pixels.
+        maps: Names of the maps there are, see `pack.sources_of`.
+        template: Of the textures' names, with fields of `FIELDS`; the profile's own by default.
+        size_m, height_m: See `Plan`.
+
+    Raises:
+        OptionError: Too large for the engine, a template that makes no names or one name twice, or no texture to write.
+    """
+    height, width = size
+    if profile.cap is not None and max(size) > profile.cap:
+        raise OptionError(
+            f"{material} is {width}x{height} px; {name} takes at most {profile.cap} px a side ({profile.cap_reason}): "
+            f"make or resize the maps to {profile.cap} px or less, or cut them into tiles."
+        )
+    textures, left_out = [], []
+    for output in profile.outputs:
+        channels = [Channel.of(text) for text in output.channels]
+        if not any(channel.map in maps and not channel.optional for channel in channels):
+            left_out.append(output.name)
+            continue
+        kept = tuple(channel for channel in channels if channel.map in maps or not channel.optional)
+        stem = file_name(template or profile.template, material, output.name, size)
+        textures.append(Texture(output, stem + output.suffix, kept))
+    used = {channel.map for texture in textures for channel in texture.channels}
+    plan = Plan(
+        name=name, profile=profile, material=material, size=size, size_m=size_m, height_m=height_m, maps=frozenset(maps),
+        textures=tuple(textures), left_out=tuple(left_out), unused=tuple(sorted(set(maps) - used)),
+    )  # fmt: skip
+    _check(plan, template or profile.template)
+    return plan
+
+
+def _check(plan: Plan, template: str) -> None:
+    if not plan.textures:
+        raise OptionError(f"{plan.material}: has no map that {plan.name} takes, only {', '.join(sorted(plan.maps))}.")
+    file_name("{name}", plan.material, "", plan.size)
+    names = [texture.file.lower() for texture in plan.textures]
+    if len(set(names)) < len(names):
+        raise OptionError(f"template={template!r} gives two textures one name; put {{map}} in it.")
+
+
+def file_name(template: str, material: str, texture: str, size: tuple[int, int]) -> str:
+    """A texture's name, without suffix, from a template.
+
+    Raises:
+        OptionError: Unknown fields, or what is no file name.
+
+    Example:
+        >>> file_name("T_{name}_{map}_{size}", "wall", "BC", (4096, 4096))
+        'T_wall_BC_4K'
+    """
+    height, width = size
+    said = size_name(size)
+    values: dict[str, Any] = {
+        "name": material, "map": texture, "size": said, "size_lower": said.lower(), "width": width, "height": height
+    }  # fmt: skip
+    try:
+        fields = {field for _, field, _, _ in string.Formatter().parse(template) if field is not None}
+        made = string.Formatter().vformat(template, (), values) if fields <= set(FIELDS) else None
+    except (ValueError, TypeError):
+        made = None
+    if made is None:
+        raise OptionError(f"template={template!r} may hold the fields {', '.join(f'{{{f}}}' for f in FIELDS)} only.")
+    if not made or made.startswith(".") or any(letter in '/\\:*?"<>|' or not letter.isprintable() for letter in made):
+        raise OptionError(
+            f'template={template!r} makes {made!r}, which is no file name on every system; leave / \\ : * ? " < > | out.'
+        )
+    return made
+
+
+def size_name(size: tuple[int, int]) -> str:
+    """A size as names of textures tell it.
+
+    Example:
+        >>> size_name((4096, 4096)), size_name((512, 512)), size_name((1024, 2048))
+        ('4K', '512x512', '2048x1024')
+    """
+    height, width = size
+    return f"{width // 1024}K" if height == width and width % 1024 == 0 else f"{width}x{height}"
+
+
+def width_m(size_m: float | None, texel_density: float | None, width: int, known: float | None) -> float | None:
+    """Width of a surface in metres, from whichever of the two is given; else what is known of it.
+
+    Raises:
+        OptionError: Both, or what is no positive number.
+
+    Example:
+        >>> width_m(None, 1024, 2048, None)
+        2.0
+    """
+    for name, value in (("size_m", size_m), ("texel_density", texel_density)):
+        check_positive(name, value)
+    if size_m is not None and texel_density is not None:
+        raise OptionError("size_m and texel_density both tell the physical size; give one of them.")
+    return size_m if size_m is not None else width / texel_density if texel_density is not None else known
+
+
+def check_positive(name: str, value: float | None) -> None:
+    """Refuse a number of metres or pixels that is not positive."""
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise OptionError(f"{name}={value} must be a positive number.")

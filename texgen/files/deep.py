@@ -1,0 +1,167 @@
+"""Pictures of sixteen bits and of floats, their layers and pages, through OpenImageIO."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from texgen.errors import InputError
+
+MAX_PIXELS = 16384 * 16384
+UPRIGHT = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False)}
+"""EXIF's orientations: quarter turns counterclockwise, after mirroring sideways or not."""
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Values of a picture.
+
+    Attributes:
+        values: (H, W, channels), of uint8, uint16, float16 or float32; channels as in `Head`.
+        icc: A profile that the colours are still to be converted from.
+    """
+
+    values: np.ndarray
+    icc: bytes | None = None
+
+
+def check_size(height: int, width: int, name: str) -> None:
+    """Refuse a picture of too many pixels."""
+    if not 0 < width * height <= MAX_PIXELS:
+        raise InputError(f"{name}: {width}x{height} is too many pixels; at most {MAX_PIXELS} are read.")
+
+
+def read(content: bytes, name: str, suffix: str, layer: str | None, data: bool) -> Raw:
+    with opened(content, name, suffix, layer, data) as (file, spec, channels):
+        dtype = dtype_of(spec)
+        values = file.read_image({"float16": "half", "float32": "float"}.get(dtype.name, dtype.name))
+        if values is None:
+            raise InputError(f"{name}: broken or truncated ({_first_line(file.geterror)}).")
+        values = np.asarray(values).reshape(spec.height, spec.width, spec.nchannels)[..., channels]
+        turns, mirrored = UPRIGHT.get(spec.get_int_attribute("Orientation", 1), (0, False))
+        icc = None if data or dtype.kind == "f" else spec.getattribute("ICCProfile")
+    values = np.ascontiguousarray(np.rot90(values[:, ::-1] if mirrored else values, turns))
+    if values.shape[2] in (2, 4) and not data and (values[..., -1] == _full(values.dtype)).all():
+        values = values[..., :-1]
+    return Raw(values, None if icc is None else bytes(icc))
+
+
+def _full(dtype: np.dtype[Any]) -> float:
+    return float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
+
+
+def dtype_of(spec: Any) -> np.dtype[Any]:
+    named = {"uint8": np.uint8, "uint16": np.uint16, "half": np.float16}
+    return np.dtype(named.get(str(spec.format), np.float32))
+
+
+@contextmanager
+def opened(
+    content: bytes, name: str, suffix: str, layer: str | None, data: bool = False
+) -> Iterator[tuple[Any, Any, list[int]]]:
+    """An OpenImageIO input at the wanted layer, its specification, and the channels that are meant."""
+    import OpenImageIO as oiio
+
+    config = oiio.ImageSpec()
+    config.attribute("oiio:UnassociatedAlpha", 1)
+    handle, path = tempfile.mkstemp(suffix)  # its Python module reads no memory
+    try:
+        with os.fdopen(handle, "wb") as copy:
+            copy.write(content)
+        file = oiio.ImageInput.open(path, config)
+        if file is None:
+            raise InputError(f"{name}: broken or truncated ({_first_line(oiio.geterror)}).")
+        try:
+            channels = _chosen(file, name, layer, data)
+            spec = file.spec()
+            check_size(spec.height, spec.width, name)
+            yield file, spec, channels
+        except UnicodeDecodeError as error:  # names, attributes or complaints that are no text
+            raise InputError(f"{name}: broken or truncated (its names are no text).") from error
+        finally:
+            file.close()
+    finally:
+        os.unlink(path)  # noqa: PTH108
+
+
+def _chosen(file: Any, name: str, layer: str | None, data: bool) -> list[int]:
+    """Seek the picture that is meant, and give its channels in the order of colours and alpha."""
+    pages = 1
+    while file.seek_subimage(pages, 0):
+        pages += 1
+    if layer is not None and layer.isdecimal() and 1 <= int(layer) <= pages:
+        file.seek_subimage(int(layer) - 1, 0)
+        return _colours(file.spec(), "", name, data)
+    file.seek_subimage(0, 0)
+    layers = [_layers(file.spec())]
+    for page in range(1, pages):
+        file.seek_subimage(page, 0)
+        layers.append(_layers(file.spec()))
+    for page, found in enumerate(layers):
+        for prefix in found:
+            if layer is not None and layer in (prefix, _part(file, page)):
+                file.seek_subimage(page, 0)
+                return _colours(file.spec(), prefix, name, data)
+    known = [prefix or str(page + 1) for page, found in enumerate(layers) for prefix in found]
+    if layer is not None:
+        raise InputError(f"{name}: has no layer {layer!r}; it has {', '.join(known)}.")
+    if pages > 1 and not _is_pyramid(file, pages):
+        raise InputError(f"{name}: holds {pages} pictures; name the wanted one: {name}#{known[0]}.")
+    file.seek_subimage(0, 0)
+    if "" in layers[0]:
+        return _colours(file.spec(), "", name, data)
+    if len(layers[0]) > 1:
+        raise InputError(f"{name}: has the layers {', '.join(known)}; name the wanted one: {name}#{known[0]}.")
+    return _colours(file.spec(), layers[0][0], name, data)
+
+
+def _part(file: Any, page: int) -> str:
+    file.seek_subimage(page, 0)
+    return str(file.spec().getattribute("oiio:subimagename") or "")
+
+
+def _is_pyramid(file: Any, pages: int) -> bool:
+    """Whether each picture is half as large as the one before it, as in TIFFs for viewers."""
+    sizes = []
+    for page in range(pages):
+        file.seek_subimage(page, 0)
+        sizes.append((file.spec().height, file.spec().width))
+    return all(big[axis] in (2 * small[axis] - 1, 2 * small[axis]) for big, small in pairwise(sizes) for axis in (0, 1))
+
+
+def _layers(spec: Any) -> list[str]:
+    """What stands before the last dot of the channels' names, each once."""
+    return list(dict.fromkeys(channel.rpartition(".")[0] for channel in spec.channelnames))
+
+
+def _colours(spec: Any, prefix: str, name: str, data: bool) -> list[int]:
+    """Channels of a layer: R, G, B, or the one there is; then A; where they are no colours, all of them."""
+    mine = {
+        channel.rpartition(".")[2].upper(): index
+        for index, channel in enumerate(spec.channelnames)
+        if channel.rpartition(".")[0] == prefix
+    }
+    if {"R", "G", "B"} <= mine.keys() and (not data or len(mine) <= 4):
+        return [mine[letter] for letter in "RGBA" if letter in mine]
+    if data:
+        return list(mine.values())
+    others = [index for letter, index in mine.items() if letter != "A"]
+    if len(others) not in (1, 2, 3):
+        raise InputError(
+            f"{name}: {len(others)} channels are neither grey nor RGB ({', '.join(spec.channelnames[:8])})."
+        )
+    return others[:3] + ([mine["A"]] if "A" in mine and len(others) in (1, 3) else [])
+
+
+def _first_line(complaint: Callable[[], str]) -> str:
+    try:
+        return (complaint().strip() or "no reason given").splitlines()[0][:160]
+    except UnicodeDecodeError:
+        return "for a reason that is no text"

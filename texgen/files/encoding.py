@@ -1,0 +1,155 @@
+"""How a picture's values are kept in a file, and how they are seen: by models, and when pixels of several patches are blended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from texgen.files.pixels import rounded
+
+DEPTHS: dict[str, np.dtype[Any]] = {
+    "8": np.dtype(np.uint8),
+    "16": np.dtype(np.uint16),
+    "half": np.dtype(np.float16),
+    "float": np.dtype(np.float32),
+}
+"""By the name that users give them."""
+PRECISION = {"8": 8, "16": 16, "half": 11, "float": 24}
+"""Bits that a depth tells values near 1 apart by."""
+FAINT = 1e-4
+"""What a pixel's colour weighs where it is transparent: enough to have a colour where all are, nothing beside one that is not."""
+DITHER_SEED = np.uint32(0x9E3779B9)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Of a picture.
+
+    Seen are float32 values (H, W, 3), sRGB-encoded, of integers from 0 to 1; or (H, W, 4): colours times alpha, then alpha.
+
+    Attributes:
+        depth: Of a channel, one of `DEPTHS`. Floats are linear light, integers sRGB-encoded.
+        colours: 3, or 1 of a grey picture.
+        alpha: Whether there is a channel of it, the last.
+        dithered: Whether rounding to integers is spread by noise, so that slow slopes show no steps.
+    """
+
+    depth: str = "8"
+    colours: int = 3
+    alpha: bool = False
+    dithered: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Of the file."""
+        return self.colours + self.alpha
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of a channel."""
+        return DEPTHS[self.depth]
+
+    @property
+    def linear(self) -> bool:
+        """Whether values are linear light."""
+        return self.dtype.kind == "f"
+
+    @classmethod
+    def of(cls, dtype: npt.DTypeLike, channels: int) -> Encoding:
+        """Of values of a kind, of 1 to 4 channels; the last is alpha where they are 2 or 4."""
+        depth = next(name for name, known in DEPTHS.items() if known == np.dtype(dtype))
+        return cls(depth, 1 if channels < 3 else 3, channels in (2, 4))
+
+    def seen(self, stored: np.ndarray) -> np.ndarray:
+        """Rows (n, W, `channels`) as they are seen, (n, W, 3) or (n, W, 4); the inverse of `stored`."""
+        values = stored.astype(np.float32)
+        if not self.linear:
+            values /= np.float32(np.iinfo(self.dtype).max)
+        colours, alpha = values[..., : self.colours], values[..., self.colours :]
+        if self.linear:
+            colours = display(colours)
+        return colours_and_alpha(colours, alpha)
+
+    def stored(self, seen: np.ndarray, top: int = 0) -> np.ndarray:
+        """Rows as they are kept, (n, W, `channels`).
+
+        Args:
+            seen: (n, W, 3) or (n, W, 4).
+            top: Number of the first row, for dithering.
+        """
+        values = unweighted(seen) if seen.shape[2] == 4 else seen
+        if self.linear:
+            values = np.concatenate([linear(values[..., :3]), values[..., 3:]], -1)
+        if self.colours == 1:
+            values = np.concatenate([values[..., :1], values[..., 3:]], -1)
+        values = values[..., : self.channels]
+        if self.linear:
+            return values.astype(self.dtype)
+        return _dithered(values, self.dtype, top) if self.dithered else rounded(values, self.dtype)
+
+
+def display(values: np.ndarray) -> np.ndarray:
+    """Linear light to sRGB's curve, also beyond 1 and, mirrored, below 0.
+
+    References:
+        IEC 61966-2-1:1999.
+    """
+    size = np.abs(values).astype(np.float32)
+    curved = np.where(size <= 0.0031308, 12.92 * size, 1.055 * np.power(size, 1 / 2.4, dtype=np.float32) - 0.055)
+    return np.copysign(curved, values).astype(np.float32)
+
+
+def linear(values: np.ndarray) -> np.ndarray:
+    """The inverse of `display`."""
+    size = np.abs(values).astype(np.float32)
+    straight = np.where(size <= 0.04045, size / 12.92, np.power((size + 0.055) / 1.055, 2.4, dtype=np.float32))
+    return np.copysign(straight, values).astype(np.float32)
+
+
+def colours_and_alpha(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Grey or RGB, (H, W, 1) or (H, W, 3), with alpha (H, W, 1) or none (H, W, 0), as they are seen."""
+    if colours.shape[2] == 1:
+        colours = np.repeat(colours, 3, -1)
+    if not alpha.shape[2]:
+        return colours.astype(np.float32, copy=False)
+    return weighted(
+        np.concatenate([_bled(colours, alpha[..., 0]), alpha.clip(0, 1)], -1).astype(np.float32, copy=False)
+    )
+
+
+def _bled(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colours (H, W, 3), where nothing is seen those of the nearest pixel that is."""
+    from scipy.ndimage import distance_transform_edt
+
+    unseen = alpha <= 0
+    if not unseen.any() or unseen.all():
+        return colours
+    rows, columns = distance_transform_edt(unseen, return_distances=False, return_indices=True)
+    return colours[rows, columns]  # type: ignore[no-any-return]
+
+
+def weighted(values: np.ndarray) -> np.ndarray:
+    """Colours and alpha (H, W, 4) to colours times alpha, and alpha: the mean of such pixels counts each colour as far as it is seen."""
+    alpha = values[..., 3:]
+    return np.concatenate([values[..., :3] * (alpha + np.float32(FAINT)), alpha], -1)
+
+
+def unweighted(values: np.ndarray) -> np.ndarray:
+    """The inverse of `weighted`."""
+    alpha = values[..., 3:]
+    return np.concatenate([values[..., :3] / (alpha + np.float32(FAINT)), alpha], -1)
+
+
+def _dithered(values: np.ndarray, dtype: np.dtype[Any], top: int) -> np.ndarray:
+    """Integers so that their mean over many pixels is the value; whole ones stay as they are, whatever the rows are cut into."""
+    scaled = np.clip(values, 0, 1) * np.float32(np.iinfo(dtype).max)
+    y, x, c = np.ogrid[top : top + values.shape[0], : values.shape[1], : values.shape[2]]
+    state = (y.astype(np.uint32) * np.uint32(73856093)) ^ (x.astype(np.uint32) * np.uint32(19349663))
+    state = (state ^ (c.astype(np.uint32) * np.uint32(83492791))) * DITHER_SEED
+    state = (state ^ (state >> np.uint32(15))) * np.uint32(0x85EBCA6B)
+    noise = ((state ^ (state >> np.uint32(13))) >> np.uint32(8)).astype(np.float32) / np.float32(2**24)
+    near = np.rint(scaled)
+    return np.where(np.abs(scaled - near) < 2e-3, near, np.floor(scaled + noise)).astype(dtype)

@@ -1,0 +1,89 @@
+"""Several files published together: all of them, or none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from texgen.errors import OptionError, disk_errors
+from texgen.files.publish import locked, umask
+
+
+def check_folder(folder: Path, files: Collection[str]) -> None:
+    """Refuse, before any work, a folder that cannot be written later, or that has one of the files.
+
+    Args:
+        folder: Made if it is not there.
+        files: Paths inside it.
+
+    Raises:
+        OptionError: As said.
+    """
+    if not folder.name:
+        raise OptionError(f"{folder}: is the root of a disk; give a folder in it.")
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"{folder}: is a file; give a folder.")
+    if not folder.parent.is_dir():
+        raise OptionError(f"{folder.parent}: no such folder; make it first.")
+    for place in (folder.parent, *([folder] if folder.exists() else [])):
+        if not os.access(place, os.W_OK):
+            raise OptionError(f"{place}: not writable.")
+    there = [file for file in files if (folder / file).exists()]
+    if there:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise OptionError(f"{folder / there[0]}{more}: there already; move it away or give another folder.")
+
+
+@contextmanager
+def published_folder(folder: Path) -> Iterator[Path]:
+    """Within, a temporary folder beside `folder` to be filled; afterwards its files are in `folder`, or it is gone.
+
+    Raises:
+        OptionError: A file is there already.
+        LockedError: Another run is filling the folder.
+        ResourceError: Disk full or not writable.
+    """
+    beside = folder.with_name(
+        f"{folder.name}.folder"
+    )  # so that what belongs to a file of the folder's name is left alone
+    with disk_errors(folder), locked(beside):
+        part = Path(tempfile.mkdtemp(prefix=f".{beside.name}.", suffix=".part", dir=folder.parent))
+        try:
+            yield part
+            _finish(part)
+            files = sorted(str(path.relative_to(part)) for path in part.rglob("*") if path.is_file())
+            check_folder(folder, files)
+            if folder.exists():
+                _move(part, folder, files)
+            else:
+                part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _finish(part: Path) -> None:
+    """On the disk, with the rights that new files have."""
+    mask = umask()
+    part.chmod(0o777 & ~mask)
+    for path in sorted(part.rglob("*")):
+        if path.is_file():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+
+
+def _move(part: Path, folder: Path, files: Collection[str]) -> None:
+    moved: list[Path] = []
+    try:
+        for file in files:
+            target = folder / file
+            target.parent.mkdir(exist_ok=True)
+            (part / file).rename(target)
+            moved.append(target)
+    except BaseException:
+        for target in moved:
+            target.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,81 @@
+"""ICC profiles of three primaries and three curves, such as Display P3 and Adobe RGB, in float: Pillow converts eight bits only."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+import numpy as np
+
+from texgen.files.encoding import display
+
+TO_SRGB = np.array(
+    [[3.1341359, -1.6172060, -0.4906710], [-0.9787485, 1.9161300, 0.0334334], [0.0719584, -0.2289390, 1.4057700]]
+)
+"""From XYZ under D50, which profiles are written in, to linear sRGB (Lindbloom, Bradford-adapted)."""  # fmt: skip
+PARAMETRIC = {0: "g", 1: "gab", 2: "gabc", 3: "gabcd", 4: "gabcdef"}
+
+
+def srgb_profile() -> bytes:
+    """A profile of sRGB, the same bytes whenever it is made."""
+    from PIL import ImageCms
+
+    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return made[:24] + bytes(12) + made[36:84] + bytes(16) + made[100:]  # without its date, and the hash with it
+
+
+def to_srgb(values: np.ndarray, profile: bytes) -> np.ndarray | None:
+    """Colours (H, W, 3) in [0, 1] under a profile, as sRGB-encoded ones; None where it is not of such a kind.
+
+    References:
+        ICC.1:2022, sections 7.2, 10.6 (curveType), 10.18 (parametricCurveType) and 10.31 (XYZType).
+    """
+    try:
+        tags = _tags(profile)
+        curves = [_curve(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC")]
+        primaries = np.array([_xyz(tags[name]) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]).T
+    except (KeyError, struct.error, ValueError):
+        return None
+    light = np.stack([curve(values[..., channel]) for channel, curve in enumerate(curves)], -1)
+    return display((light @ (TO_SRGB @ primaries).T).astype(np.float32)).clip(0, 1)
+
+
+def _tags(profile: bytes) -> dict[bytes, bytes]:
+    if profile[16:20] != b"RGB " or profile[36:40] != b"acsp":
+        raise ValueError("no profile of RGB")
+    (count,) = struct.unpack_from(">I", profile, 128)
+    entries = [struct.unpack_from(">4sII", profile, 132 + 12 * number) for number in range(min(count, 256))]
+    return {name: profile[start : start + length] for name, start, length in entries}
+
+
+def _xyz(tag: bytes) -> list[float]:
+    return [value / 65536 for value in struct.unpack_from(">3i", tag, 8)]
+
+
+def _curve(tag: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    if tag[:4] == b"curv":
+        (count,) = struct.unpack_from(">I", tag, 8)
+        if count == 0:
+            return lambda x: x
+        table = np.array(struct.unpack_from(f">{count}H", tag, 12))
+        if count == 1:
+            return lambda x: np.power(x, table[0] / 256)
+        return lambda x: np.interp(x, np.linspace(0, 1, count), table / 65535)
+    if tag[:4] != b"para":
+        raise ValueError("an unknown kind of curve")
+    (kind,) = struct.unpack_from(">H", tag, 8)
+    if kind not in PARAMETRIC:
+        raise ValueError("an unknown kind of curve")
+    names = PARAMETRIC[kind]
+    given = dict(zip(names, (v / 65536 for v in struct.unpack_from(f">{len(names)}i", tag, 12)), strict=True))
+    return lambda x: _parametric(x, kind, {**dict.fromkeys("abcdef", 0.0), **given})
+
+
+def _parametric(x: np.ndarray, kind: int, p: dict[str, float]) -> np.ndarray:
+    """Y = (a X + b)^g + e above d, c X + f below."""
+    if kind == 0:
+        return np.power(x, p["g"])
+    above = np.power(np.maximum(p["a"] * x + p["b"], 0), p["g"]) + (p["c"] if kind == 2 else p["e"])
+    if kind in (1, 2):
+        return np.where(x >= -p["b"] / p["a"], above, p["c"] if kind == 2 else 0.0)
+    return np.where(x >= p["d"], above, p["c"] * x + p["f"])

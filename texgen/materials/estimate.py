@@ -1,0 +1,278 @@
+"""Height, normal, roughness and occlusion of a surface, estimated from its colour; and each of them from those that are known.
+
+Nothing here is measured. A picture does not tell paint from shape: what is dark is taken to be deep.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from texgen.files.mapped_arrays import Band, bands
+from texgen.materials.fourier import filtered
+from texgen.materials.material import as_float
+from tiling import Wrap
+
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+LIFT = 0.2
+"""Added to the luminance before the logarithm, so that black is not endlessly deep."""
+DARK_SKEW = -0.35
+"""Skewness of brightness at a scale, below which its dark parts are taken for crevices."""
+COARSEST, FALLBACK, FINEST = 1 / 16, 1 / 64, 2.0
+"""Size of bumps: at most, and where no scale has crevices, of the shorter side; at least, in px."""
+FALLING = 0.85
+"""Fine detail rises by this power of its wavelength: less than 1 keeps grain, more than 1 smooths."""
+ENDS = (0.2, 99.8)
+"""Percentiles that become 0 and 1 in the height."""
+LEAST_SPAN = 0.02
+"""Range of relative brightness that is stretched to a whole height, at least: noise of a plain colour stays flat."""
+DEPTH = 3.5
+"""Relief over size of bumps, for a brightness that varies e-fold."""
+STEEPNESS = 0.4
+"""Root mean square of the slopes of a given height whose relief is not known."""
+DIRECTIONS, REACH = 8, 4
+"""In which occlusion is looked for, and how far, in sizes of bumps, up to an eighth of the shorter side."""
+GRAIN = (1.0, 2.5)
+"""Grain is what is finer than the first number of pixels, measured over the second."""
+ROWS = 128
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A height with its scale.
+
+    Attributes:
+        height: (H, W), float32, in [0, 1]; 1 is high.
+        relief: Difference between 0 and 1 in px.
+        bump_size: Radius of its largest bumps in px.
+    """
+
+    height: np.ndarray
+    relief: float
+    bump_size: float
+
+
+def brightness(colour: np.ndarray) -> np.ndarray:
+    """Logarithm of the lifted luminance of a colour map: (H, W), float32.
+
+    Args:
+        colour: (H, W, C), as in `Material.maps`: sRGB-encoded integers, or linear floats; of more than three channels the first three count.
+    """
+    found = np.empty(colour.shape[:2], np.float32)
+    weights = LUMINANCE if colour.shape[2] >= 3 else np.array([1], np.float32)
+    for band in bands(len(colour), ROWS, 0):
+        rows = as_float(colour[band.rows, :, : len(weights)])
+        if colour.dtype.kind == "f":
+            rows = rows.clip(0, 1)
+            rows = np.where(rows <= 0.0031308, 12.92 * rows, 1.055 * rows ** np.float32(1 / 2.4) - np.float32(0.055))
+        found[band.rows] = np.log(rows @ weights + np.float32(LIFT))
+    return found
+
+
+def bump_size(brightness: np.ndarray, wrap: Wrap) -> float:
+    """Radius in px of the largest bumps of a surface.
+
+    Crevices and shadows are narrow and dark, so where a scale shows shape its brightness is skewed to the dark; paint and stains are not.
+    Of bands an octave wide, from fine to coarse, the first ones that are skewed below `DARK_SKEW` are taken for shape; the end is interpolated.
+
+    Args:
+        brightness: (H, W), float32.
+        wrap: Axes that close to a ring.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    side, modes = min(brightness.shape), _modes(wrap)
+    scale, skews = 2.0, []
+    while scale <= 2 * max(side * COARSEST, FINEST) and min(brightness.shape) >= 8:
+        fine = gaussian_filter(brightness, 1.0, mode=modes, truncate=3.0)
+        coarse = gaussian_filter(fine, 3**0.5, mode=modes, truncate=3.0)
+        fine -= coarse
+        deviation = float(np.sqrt(np.square(fine).mean(dtype=np.float64)))
+        cubes = float((fine * fine * fine).mean(dtype=np.float64))
+        skews.append((scale, cubes / max(deviation, 1e-4) ** 3))
+        brightness, scale = coarse[::2, ::2], 2 * scale
+    for (size, skew), (_, following) in pairwise([(FINEST, 0.0), *skews]):
+        if skew <= DARK_SKEW < following:
+            found = size * 2 ** ((DARK_SKEW - skew) / (following - skew))
+            break
+    else:
+        found = side * (COARSEST if skews and skews[-1][1] <= DARK_SKEW else FALLBACK)
+    return float(np.clip(found, FINEST, max(side * COARSEST, FINEST)))
+
+
+def height_of(brightness: np.ndarray, wrap: Wrap, size: float | None = None) -> Surface:
+    """A height from brightness: what is dark is deep, more so the wider it is up to the size of bumps; what is wider yet fades out.
+
+    With frequency w and size s, waves are multiplied by u / (1 + u)^(1 + a/2), u = (s w)^2, a = `FALLING`. Far below the size of bumps this is
+    (s w)^-a, between brightness as height (a = 0) and brightness as slope (a = 1, as light from one side would have it); far above it is (s w)^2.
+
+    Args:
+        brightness: (H, W), float32; overwritten.
+        wrap: Axes that close to a ring.
+        size: Of bumps, in px; found by `bump_size` if None.
+    """
+    size = bump_size(brightness, wrap) if size is None else size
+    square = np.float32(size * size)
+    brightness -= np.float32(brightness.mean(dtype=np.float64))  # so that a plain colour is 0, and stays it
+
+    def gain(squares: np.ndarray) -> np.ndarray:
+        u = squares * square
+        return u * (1 + u) ** np.float32(-1 - FALLING / 2)
+
+    height, span = _stretched(filtered(brightness, wrap, gain), LEAST_SPAN)
+    return Surface(height, DEPTH * size * span, size)
+
+
+def height_from_normal(normal: np.ndarray, wrap: Wrap) -> tuple[np.ndarray, float]:
+    """The height (H, W) whose slopes are nearest to those of a normal map, in [0, 1], and its relief in px (Frankot and Chellappa, 1988).
+
+    Args:
+        normal: (H, W, 3), float32, in [-1, 1]; y upwards.
+        wrap: Axes that close to a ring.
+    """
+    upwards = np.maximum(normal[..., 2], np.float32(0.1))
+    divergence = np.zeros(normal.shape[:2], np.float32)
+    for axis, slope in ((1, -normal[..., 0] / upwards), (0, normal[..., 1] / upwards)):
+        between = (slope + np.roll(slope, -1, axis)) / 2  # at the edge that a pixel shares with the next one
+        if not wrap[axis]:
+            between[(slice(None),) * axis + (-1,)] = 0
+        divergence += between - np.roll(between, 1, axis)
+    height = filtered(divergence, wrap, lambda squares: np.where(squares > 0, -1 / np.maximum(squares, 1e-12), 0))
+    found, span = _stretched(height, 1e-3, (0, 100))
+    return found, span
+
+
+def _stretched(values: np.ndarray, least: float, ends: tuple[float, float] = ENDS) -> tuple[np.ndarray, float]:
+    """Values between two percentiles as [0, 1], those beyond cut off; and their range before, of `least` or more."""
+    low, high = (float(each) for each in np.percentile(values, ends))
+    span = max(high - low, least)
+    values -= np.float32((low + high) / 2)
+    values /= np.float32(span)
+    values += np.float32(0.5)
+    return values.clip(0, 1, out=values), span
+
+
+def slopes(height: np.ndarray, wrap: Wrap) -> tuple[np.ndarray, np.ndarray]:
+    """Central differences of a height (H, W), down and across, a pixel."""
+    around = _padded(height, 1, wrap)
+    return (around[2:, 1:-1] - around[:-2, 1:-1]) / 2, (around[1:-1, 2:] - around[1:-1, :-2]) / 2
+
+
+def relief_of(height: np.ndarray, wrap: Wrap) -> float:
+    """A relief in px for a height of unknown scale, by which its slopes are `STEEPNESS` on average."""
+    down, across = slopes(height, wrap)
+    mean = float(np.sqrt((down * down + across * across).mean(dtype=np.float64)))
+    return STEEPNESS / mean if mean > 1e-6 else 0.0
+
+
+def normal_of(surface: Surface, wrap: Wrap, dtype: type[np.unsignedinteger] = np.uint16) -> np.ndarray:
+    """The normalised (-dh/dx, -dh/dy, 1) of a height h in px, y upwards: (H, W, 3) of integers, 0 for -1 and the largest for 1."""
+    height, width = surface.height.shape
+    found = np.empty((height, width, 3), dtype)
+    around = _padded(surface.height, 1, wrap)
+    half, most = np.float32(surface.relief / 2), np.float32(np.iinfo(dtype).max / 2)
+    for band in bands(height, ROWS, 0):
+        rows = around[band.rows.start : band.rows.stop + 2]
+        across = (rows[1:-1, :-2] - rows[1:-1, 2:]) * half
+        up = (rows[2:, 1:-1] - rows[:-2, 1:-1]) * half  # rows go down, y goes up
+        length = np.sqrt(across * across + up * up + 1)
+        for channel, component in enumerate((across, up, np.float32(1))):
+            found[band.rows, :, channel] = np.rint((component / length + 1) * most)
+    return found
+
+
+def occlusion_of(surface: Surface, wrap: Wrap, strength: float = 1.0) -> np.ndarray:
+    """The part of an even sky that a place sees: (H, W), float32, 1 where it sees all.
+
+    Over `DIRECTIONS` directions, the mean of 1 / (1 + t^2), to the power `strength`; t is the steepest rise (h(p + r d) - h(p)) / r, 0 or more, over the
+    distances r = 1, 2, 4, ... px up to `REACH` sizes of bumps, an eighth of the side at most. This is cos^2 of the horizon's angle, the cosine-weighted sky above it. Far heights
+    are means over a quarter of their distance.
+
+    Args:
+        surface: Whose height is h, in px.
+        wrap: Axes that close to a ring.
+        strength: 0 gives 1 everywhere.
+    """
+    height, width = surface.height.shape
+    found = np.ones((height, width), np.float32)
+    if not strength or not surface.relief:
+        return found
+    distances = [1]
+    while 2 * distances[-1] <= min(REACH * surface.bump_size, min(height, width) / 8):
+        distances.append(2 * distances[-1])
+    levels = _levels(surface, wrap, distances)
+    angles = 2 * np.pi * (np.arange(DIRECTIONS)[:, None] + np.arange(len(distances)) / len(distances)) / DIRECTIONS
+    steps = np.rint(np.stack([np.sin(angles), np.cos(angles)], -1) * np.array(distances)[:, None]).astype(int)
+
+    def look(band: Band) -> None:
+        here = surface.height[band.rows] * np.float32(surface.relief)
+        seen = np.zeros_like(here)
+        for direction in steps:
+            steepest = np.zeros_like(here)
+            for level, distance, (down, across) in zip(levels, distances, direction, strict=True):
+                top, left = band.rows.start + distance + down, distance + across
+                rise = level[top : top + len(here), left : left + width] - here
+                rise *= np.float32(1 / np.hypot(down, across))
+                np.maximum(steepest, rise, out=steepest)
+            steepest *= steepest
+            seen += 1 / (1 + steepest)
+        found[band.rows] = (seen / DIRECTIONS) ** np.float32(strength)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(look, bands(height, ROWS // 2, 0)))
+    return found
+
+
+def _levels(surface: Surface, wrap: Wrap, distances: list[int]) -> list[np.ndarray]:
+    """The height in px as it is looked at from each distance, with a margin of that."""
+    from scipy.ndimage import uniform_filter
+
+    level = surface.height * np.float32(surface.relief)
+    found = []
+    for distance in distances:
+        if distance >= 4:
+            level = uniform_filter(level, distance // 4 * 2 - 1, mode=_modes(wrap))
+        found.append(_padded(level, distance, wrap))
+    return found
+
+
+def roughness_of(brightness: np.ndarray, height: np.ndarray, wrap: Wrap, mean: float, contrast: float) -> np.ndarray:
+    """Roughness (H, W), float32: a mean, more where the grain is coarse and where it is deep.
+
+    Args:
+        brightness: (H, W), float32; overwritten.
+        height: (H, W), float32, in [0, 1].
+        wrap: Axes that close to a ring.
+        mean: Of all.
+        contrast: Of its variation; 0 gives the mean everywhere.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    if not contrast:
+        return np.full(height.shape, mean, np.float32)
+    modes = _modes(wrap)
+    grain = brightness
+    grain -= gaussian_filter(grain, GRAIN[0], mode=modes, truncate=3.0)
+    grain *= grain
+    grain = gaussian_filter(grain, GRAIN[1], mode=modes, truncate=3.0)
+    grain = np.log(np.maximum(grain, 0, out=grain) + np.float32(1e-4), out=grain)
+    grain -= grain.mean(dtype=np.float64)
+    grain.clip(-2, 2, out=grain)
+    grain *= np.float32(0.05 * contrast)
+    grain += np.float32(0.4 * contrast) * (height.mean(dtype=np.float64) - height)
+    grain += np.float32(mean - grain.mean(dtype=np.float64))
+    return grain.clip(0, 1, out=grain)
+
+
+def _modes(wrap: Wrap) -> tuple[str, str]:
+    """Names of borders for scipy.ndimage."""
+    down, across = ("grid-wrap" if ring else "reflect" for ring in wrap)
+    return down, across
+
+
+def _padded(values: np.ndarray, margin: int, wrap: Wrap) -> np.ndarray:
+    down, across = ("wrap" if ring else "symmetric" for ring in wrap)
+    return np.pad(np.pad(values, ((margin, margin), (0, 0)), down), ((0, 0), (margin, margin)), across)  # type: ignore[call-overload]

@@ -1,0 +1,189 @@
+"""Swatches as they are used: cut, turned, flattened and resized, with the labels of their pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from texgen.errors import InputError, OptionError
+from texgen.files.encoding import PRECISION, Encoding, weighted
+from texgen.files.image import Picture
+from texgen.materials.exemplar import Exemplar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MIN_SIDE = 64
+LIGHT_DEGREE, LIGHT_SIDE, LIGHT_FLOOR = 3, 64, 1 / 255
+
+
+def prepared(
+    pictures: Sequence[Picture], maps: Sequence[np.ndarray] | None, preparation: dict[str, Any]
+) -> list[Exemplar]:
+    """Exemplars of swatches, and of the labels of their pixels where there are any; with alpha all, if one has it.
+
+    Args:
+        pictures: In their order; only the first is cropped.
+        maps: Labels of the first ones, (H, W), uint8; the pixels of others have label 0. None where there are no labels.
+        preparation: Keyword arguments of `prepare`.
+    """
+    found = []
+    for index, picture in enumerate(with_alpha(pictures)):
+        options, labels = preparation if index == 0 else {**preparation, "crop": None}, None
+        if maps is not None:
+            labels = maps[index] if index < len(maps) else np.zeros(picture.pixels.shape[:2], np.uint8)
+            labels = prepare_map(labels, **{key: value for key, value in options.items() if key != "flatten_light"})
+        found.append(Exemplar(_prepared(picture, options), labels))
+    return found
+
+
+def with_alpha(pictures: Sequence[Picture]) -> list[Picture]:
+    """Pictures of which some have alpha: all with it, opaque where it is new."""
+    if not any(picture.pixels.shape[2] == 4 for picture in pictures):
+        return [*pictures]
+    return [
+        picture if picture.pixels.shape[2] == 4 else replace(picture, pixels=opaque(picture.pixels))
+        for picture in pictures
+    ]
+
+
+def result_encoding(pictures: Sequence[Picture], depth: str | None) -> Encoding:
+    """Of a texture made of pictures: that of the first, or of another depth; coloured, and with alpha, where one of them is.
+
+    Rounding is dithered where it takes away depth.
+    """
+    own = pictures[0].encoding.depth
+    wanted = depth or own
+    return Encoding(
+        depth=wanted,
+        colours=max(picture.encoding.colours for picture in pictures),
+        alpha=any(picture.pixels.shape[2] == 4 for picture in pictures),
+        dithered=PRECISION[wanted] < PRECISION[own],
+    )
+
+
+def opaque(pixels: np.ndarray) -> np.ndarray:
+    """Colours (H, W, 3) with alpha 1, as they are seen."""
+    return weighted(np.concatenate([pixels, np.ones_like(pixels[..., :1])], -1))
+
+
+def _prepared(picture: Picture, options: dict[str, Any]) -> np.ndarray:
+    pixels = picture.pixels
+    if any(options[key] for key in ("crop", "rotate", "size", "flatten_light")) or options["scale"] != 1:
+        import torch
+
+        tensor = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
+        pixels = prepare(tensor, name=picture.name, **options)[0].permute(1, 2, 0).numpy()
+    check_side(picture.name, *pixels.shape[:2])
+    return np.ascontiguousarray(pixels)
+
+
+def prepare(
+    image: Tensor,
+    *,
+    crop: Sequence[int] | None = None,
+    rotate: int = 0,
+    scale: float = 1.0,
+    size: int | None = None,
+    flatten_light: bool = False,
+    name: str = "swatch",
+) -> Tensor:
+    """Cut, turn, flatten and resize a swatch, in this order. Without options it keeps its pixels 1:1.
+
+    Args:
+        image: (1, 3, H, W) or (1, 4, H, W), as `texgen.files.encoding` says that pixels are seen.
+        crop: (left, top, width, height) in pixels.
+        rotate: Degrees counterclockwise: 0, 90, 180 or 270.
+        scale: Larger makes the features larger in the result.
+        size: Resize the whole swatch to this side, as the published method does; changes its aspect ratio.
+        flatten_light: Take slow changes of brightness out, see `flattened`.
+        name: For messages.
+
+    Raises:
+        OptionError: A crop that lies outside.
+        InputError: The prepared swatch has a side under 64 px.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    rows, columns = _cut(image.shape[-2:], crop)
+    image = image[..., rows, columns].rot90(rotate // 90, (2, 3))
+    if flatten_light:
+        image = torch.cat([flattened(image[:, :3]), image[:, 3:]], 1)
+    target = _target(image.shape[-2:], scale, size)
+    check_side(name, *target)
+    if target != tuple(image.shape[-2:]):
+        image = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False).clamp(
+            min(0.0, float(image.min())), max(1.0, float(image.max()))
+        )
+    return image.contiguous()
+
+
+def check_side(name: str, height: int, width: int) -> None:
+    """Refuse a swatch with a side under `MIN_SIDE`."""
+    if min(height, width) < MIN_SIDE:
+        raise InputError(f"{name}: {width}x{height} px is too small; at least {MIN_SIDE} px a side are needed.")
+
+
+def prepare_map(
+    labels: np.ndarray,
+    *,
+    crop: Sequence[int] | None = None,
+    rotate: int = 0,
+    scale: float = 1.0,
+    size: int | None = None,
+) -> np.ndarray:
+    """A map (H, W) of whole numbers, cut, turned and resized as `prepare` does with its swatch, by nearest neighbour."""
+    turned = np.rot90(labels[_cut(labels.shape[:2], crop)], rotate // 90)
+    height, width = turned.shape
+    rows, columns = (
+        ((np.arange(wanted) + 0.5) * (have / wanted)).astype(np.int64)
+        for have, wanted in zip((height, width), _target((height, width), scale, size), strict=True)
+    )
+    return np.ascontiguousarray(turned[rows[:, None], columns])
+
+
+def _cut(shape: Sequence[int], crop: Sequence[int] | None) -> tuple[slice, slice]:
+    """What of a swatch (height, width) is used, before it is turned."""
+    if crop is None:
+        return slice(None), slice(None)
+    left, top, w, h = crop
+    if min(left, top) < 0 or min(w, h) < 1 or left + w > shape[1] or top + h > shape[0]:
+        raise OptionError(f"crop={left},{top},{w},{h} lies outside the {shape[1]}x{shape[0]} swatch.")
+    return slice(top, top + h), slice(left, left + w)
+
+
+def _target(shape: Sequence[int], scale: float, size: int | None) -> tuple[int, int]:
+    """(height, width) after resizing from `shape`."""
+    height, width = shape
+    return (size, size) if size else (round(height * scale), round(width * scale))
+
+
+def flattened(image: Tensor) -> Tensor:
+    """A swatch (1, 3, H, W) without slow changes of brightness: falling light, vignettes.
+
+    The logarithm of the brightness is fitted by a polynomial of degree `LIGHT_DEGREE` in x and y, and the picture divided by
+    it: light multiplies what it falls on, in encoded values as well, and so few terms cannot follow the texture itself.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    side = tuple(min(LIGHT_SIDE, n) for n in image.shape[-2:])
+    brightness = F.interpolate(image.mean(1, keepdim=True), side, mode="area").clamp_min(LIGHT_FLOOR).log()
+    powers = _powers(side).flatten(1).T.double()
+    terms = torch.linalg.lstsq(powers, brightness.double().flatten()[:, None]).solution[:, 0]
+    terms = terms.mul(1e6).round().div(1e6).float()  # the solver's last bits differ from call to call
+    light = torch.einsum("k,khw->hw", terms, _powers(tuple(image.shape[-2:])))
+    return (image * torch.exp(light.mean() - light)).clamp(0, 1)
+
+
+def _powers(size: tuple[int, ...]) -> Tensor:
+    """x^i y^j for i + j up to `LIGHT_DEGREE` at the pixels' middles, x and y from -1 to 1, (terms, H, W)."""
+    import torch
+
+    y, x = (((torch.arange(n) + 0.5) / n * 2 - 1) for n in size)
+    degrees = [(i, j) for i in range(LIGHT_DEGREE + 1) for j in range(LIGHT_DEGREE + 1 - i)]
+    return torch.stack([x[None, :] ** i * y[:, None] ** j for i, j in degrees])

@@ -1,0 +1,1 @@
+"""Pictures and pages that show a material: a lit sphere, a plane in perspective, repeats."""

@@ -1,0 +1,87 @@
+"""A page that shows a material in a browser: one file, nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from functools import cache
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from texgen.files.pixels import rounded
+from texgen.materials.material import Material
+from texgen.previews.pyramid import Floats, resized
+from texgen.previews.shading import FILL, FILL_RISE, FILL_TURN, KEY, RISE, Sky
+from texgen.previews.surface import MISSING, completed, encoded, linear_maps
+
+LARGEST = 2048
+"""Of a side of the maps, in pixels."""
+QUALITY = 92
+"""Of the maps as JPEG."""
+WEB = Path(__file__).parent / "web"
+
+
+def page(material: Material, light: float, depth: float | None) -> str:
+    """The page, with the maps inside it as JPEG with 8 bits, no side over `LARGEST`.
+
+    Args:
+        material: What is shown.
+        light, depth: Where the controls begin, see `texgen.previews.render.picture`.
+    """
+    height, width = material.size
+    maps, depth = completed(linear_maps(material.maps, LARGEST), depth, width / height)
+    shrink = min(1.0, LARGEST / max(height, width))
+    size = max(1, round(height * shrink)), max(1, round(width * shrink))
+    wide = "" if material.size_m is None else f", {material.size_m:g} m wide"
+    content = {
+        "name": material.name,
+        "about": f"{width} × {height} px{wide}",  # noqa: RUF001
+        "aspect": width / height,
+        "depth": depth,
+        "light": light % 360,
+        "rise": RISE,
+        "lights": [
+            {"colour": KEY[0], "turn": 0, "rise": RISE},
+            {"colour": FILL[0], "turn": FILL_TURN, "rise": FILL_RISE},
+        ],
+        "sky": {"ground": Sky.ground, "horizon": Sky.horizon, "zenith": Sky.zenith},
+        "missing": MISSING,
+        "maps": {name: _embedded(name, resized(values, size)) for name, values in maps.items()},
+    }
+    return Template(_read("page.html")).substitute(
+        title=html.escape(material.name),
+        material=_json(content),
+        three=_read("three.min.js"),
+        viewer=_read("viewer.js"),
+    )
+
+
+def _embedded(name: str, values: Floats) -> str:
+    """A map as a data URI."""
+    if name == "normal":
+        length = np.sqrt(np.square(values).sum(-1, keepdims=True))
+        values = values / np.maximum(length, 1e-6) * 0.5 + 0.5
+    elif name in ("color", "emission"):
+        values = encoded(np.clip(values, 0, 1))
+    pixels = rounded(values, np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).save(
+        content, "JPEG", quality=QUALITY, subsampling=0
+    )
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _json(content: dict[str, Any]) -> str:
+    """JSON that may stand in a page."""
+    return json.dumps(content).replace("<", "\\u003c")
+
+
+@cache
+def _read(name: str) -> str:
+    return (WEB / name).read_text(encoding="utf-8")

@@ -1,0 +1,183 @@
+"""The maps of a material as a renderer wants them: linear, of one size, none missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from texgen.files.pixels import Pixels
+from texgen.materials.material import Material, as_float
+from texgen.previews.pyramid import ROWS, Floats, Pyramid, floats, resized, shrunk, side
+
+MISSING: Mapping[str, tuple[float, ...]] = {
+    "color": (0.4, 0.4, 0.4),
+    "normal": (0, 0, 1),
+    "roughness": (0.6,),
+    "ao": (1,),
+    "metalness": (0,),
+    "opacity": (1,),
+    "emission": (0, 0, 0),
+}
+"""What stands for a map that a material does not have; linear."""
+DEPTH, DEEPEST = 0.03, 0.15
+"""Of a height map in widths, at most: where no normals tell, and where they do."""
+SLOPE = 0.5
+"""Of a height map where no normals tell, in the root mean square."""
+CREVICE = 0.02
+"""Radius of the surroundings that shade a point where there is a height but no `ao`, in widths."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A material to be rendered.
+
+    Attributes:
+        texture: All maps but the height, one after the other.
+        rows: Which channels of the texture belong to which map.
+        height: From 0 to 1; None where the surface is flat.
+        depth: From the lowest to the highest point, in widths; 0 where the surface is flat.
+    """
+
+    texture: Pyramid
+    rows: Mapping[str, slice]
+    height: Pyramid | None
+    depth: float
+
+    def at(
+        self, u: Floats, v: Floats, along: Floats, footprint: tuple[Floats, Floats], dither: float
+    ) -> dict[str, Floats]:
+        """All maps (C, n), see `Pyramid.filtered`; of those that are missing (C, 1)."""
+        values = self.texture.filtered(u, v, along, footprint, dither)
+        missing = {name: floats(value)[:, None] for name, value in MISSING.items()}
+        return missing | {name: values[rows] for name, rows in self.rows.items()}
+
+
+def surface(material: Material, most: int, depth: float | None) -> Surface:
+    """A material for pictures that show it at no more than `most` px.
+
+    Args:
+        material: Its maps may be of any size and depth.
+        most: Largest side of the textures, a power of two.
+        depth: From the lowest to the highest point of the height map, in widths; None takes that which fits the normals.
+    """
+    height, width = material.size
+    size = side(height, most), side(width, most)
+    maps = {name: resized(values, size) for name, values in linear_maps(material.maps, most).items()}
+    maps, depth = completed(maps, depth, width / height)
+    relief = maps.pop("height", None)
+    if not maps:
+        maps["color"] = np.broadcast_to(floats(MISSING["color"]), (*size, 3))
+    ends = np.cumsum([0, *(values.shape[2] for values in maps.values())]).tolist()
+    rows = {name: slice(first, last) for name, first, last in zip(maps, ends[:-1], ends[1:], strict=True)}
+    texture = Pyramid(np.concatenate(list(maps.values()), -1), width / height)
+    if relief is None or depth == 0:
+        return Surface(texture, rows, None, 0.0)
+    return Surface(texture, rows, Pyramid(np.ascontiguousarray(relief), width / height), depth)
+
+
+def completed(maps: Mapping[str, Floats], depth: float | None, aspect: float) -> tuple[dict[str, Floats], float]:
+    """Linear maps with the normals and the occlusion that follow from the height, where these are missing; and its depth, see `surface`."""
+    if "height" not in maps:
+        return dict(maps), 0.0
+    relief = maps["height"]
+    depth = fitting_depth(maps, relief, aspect) if depth is None else depth
+    found = dict(maps)
+    if "normal" not in maps:
+        found["normal"] = normals(relief[..., 0], depth, aspect)
+    if "ao" not in maps:
+        found["ao"] = _occlusion(relief[..., 0], depth, aspect)[..., None]
+    return found, depth
+
+
+def linear_maps(maps: Mapping[str, Pixels], most: int) -> dict[str, Floats]:
+    """The maps that can be rendered, (height, width, C), linear: `normal` as vectors with y upwards, `opacity` also from the colour's alpha."""
+    found: dict[str, Floats] = {}
+    for name in ("color", "emission"):
+        if name in maps:
+            found[name] = shrunk(maps[name], most, lambda band: decoded(_three(band)))
+    if "color" in maps and maps["color"].shape[2] in (2, 4):
+        found["opacity"] = shrunk(maps["color"], most, lambda band: as_float(band[..., -1:]))
+    for name, green in (("normal_dx", -1), ("normal", 1)):
+        if name in maps:
+            found["normal"] = shrunk(maps[name], most, _vectors(maps[name], green))
+    for name in ("roughness", "ao", "metalness", "opacity", "height"):
+        if name in maps:
+            found[name] = shrunk(maps[name], most, lambda band: np.clip(as_float(band[..., :1]), 0, 1))
+    return found
+
+
+def _three(pixels: np.ndarray) -> np.ndarray:
+    """The colours alone, grey ones as red, green and blue."""
+    return pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, -1)
+
+
+def decoded(pixels: np.ndarray) -> Floats:
+    """Colours as linear light: integers from sRGB, floats as they are, but not below 0."""
+    if pixels.dtype.kind == "f":
+        return np.maximum(as_float(pixels), 0)
+    most = np.iinfo(pixels.dtype).max
+    values = np.arange(most + 1, dtype=np.float64) / most
+    table = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return np.take(table.astype(np.float32), pixels)
+
+
+def encoded(values: Floats) -> Floats:
+    """Linear light in [0, 1] as sRGB."""
+    return np.where(values <= 0.0031308, values * 12.92, 1.055 * np.maximum(values, 1e-8) ** (1 / 2.4) - 0.055)
+
+
+def _vectors(pixels: Pixels, green: int) -> Callable[[np.ndarray], Floats]:
+    """A function that gives the vectors of a map of normals, of length 1; `green` of -1 turns them over."""
+    bands = (pixels[top : top + ROWS] for top in range(0, pixels.shape[0], ROWS))
+    signed = pixels.dtype.kind == "f" and any(band.min() < 0 for band in bands)
+
+    def decode(band: np.ndarray) -> Floats:
+        values = as_float(band[..., :3]) if signed else as_float(band[..., :3]) * 2 - 1
+        length = np.sqrt(np.einsum("hwc,hwc->hw", values, values))
+        return values * floats((1, green, 1)) / np.maximum(length, 1e-6)[..., None]
+
+    return decode
+
+
+def normals(height: Floats, depth: float, aspect: float) -> Floats:
+    """Vectors (H, W, 3), y upwards, across a height map (H, W) that repeats.
+
+    Args:
+        height: 1 is high.
+        depth: From 0 to 1, in widths of the map.
+        aspect: Width of the surface over its height.
+    """
+    right, up = (each * depth for each in _slopes(height, aspect))
+    vectors = np.stack([-right, -up, np.ones_like(height)], -1)
+    return vectors / np.sqrt(np.square(vectors).sum(-1, keepdims=True))
+
+
+def fitting_depth(maps: Mapping[str, Floats], height: Floats, aspect: float) -> float:
+    """The depth of a height map (H, W, 1), in widths, with which its slopes are most like those of the normals, or else not too steep."""
+    right, up = _slopes(height[..., 0], aspect)
+    square = float(np.mean(right * right + up * up))
+    if "normal" in maps and square > 0:
+        x, y, z = np.moveaxis(maps["normal"], -1, 0)
+        fitted = -float(np.mean((right * x + up * y) / np.maximum(z, 0.1))) / square
+        if fitted > 0:
+            return min(fitted, DEEPEST)
+    return min(DEPTH, SLOPE / max(square**0.5, 1e-6))
+
+
+def _slopes(height: Floats, aspect: float) -> tuple[Floats, Floats]:
+    """Of a height map (H, W) that repeats, to the right and upwards, for each width."""
+    rows, columns = height.shape
+    right = (np.roll(height, -1, 1) - np.roll(height, 1, 1)) * (columns / 2)
+    return right, (np.roll(height, 1, 0) - np.roll(height, -1, 0)) * (aspect * rows / 2)
+
+
+def _occlusion(height: Floats, depth: float, aspect: float) -> Floats:
+    """How much of the sky is seen from each point of a height map (H, W) that repeats: less, the more its surroundings rise above it."""
+    rows, columns = height.shape
+    down, right = np.fft.fftfreq(rows, 1 / (rows * aspect))[:, None], np.fft.rfftfreq(columns, 1 / columns)[None]
+    smooth = np.exp(-2 * (np.pi * CREVICE) ** 2 * (down**2 + right**2))
+    around = np.fft.irfft2(np.fft.rfft2(height) * smooth.astype(np.float32), s=(rows, columns))
+    rise = (around - height) * (depth / CREVICE)
+    return (1 / (1 + np.maximum(rise, 0))).astype(np.float32)

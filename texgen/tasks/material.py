@@ -1,0 +1,241 @@
+"""The maps of a material that are missing, estimated from its colour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from texgen.errors import InputError, OptionError
+from texgen.files import image as images
+from texgen.files import publish
+from texgen.files.image import ImageLike
+from texgen.files.pixels import Pixels, rounded
+from texgen.knobs import check
+from texgen.materials import estimate
+from texgen.materials.estimate import Surface
+from texgen.materials.knobs import Knobs
+from texgen.materials.maps import Map
+from texgen.materials.material import Material, as_float, map_name, read_material
+from texgen.materials.preparation import check_side
+from texgen.runs.recipe import package_version
+from texgen.swatch.repeat import carries_on
+from texgen.tasks.size import WRAPS
+from tiling import Wrap
+
+BLANKS: dict[str, Pixels] = {
+    "height": np.zeros((1, 1, 1), np.uint16),
+    "normal": np.zeros((1, 1, 3), np.uint16),
+    "roughness": np.zeros((1, 1, 1), np.uint8),
+    "ao": np.zeros((1, 1, 1), np.uint8),
+}
+"""What can be estimated, with a pixel of its depth."""
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """A material whose maps are whole.
+
+    Attributes:
+        material: With all its maps, those that were given and those that were estimated.
+        estimated: Names of the latter.
+        recipe: What they were estimated from, and how.
+        source: The picture's file; None where it was none.
+    """
+
+    material: Material
+    estimated: tuple[str, ...]
+    recipe: dict[str, Any]
+    source: Path | None = None
+
+    @property
+    def maps(self) -> Mapping[str, Pixels]:
+        """Of the material, by their names."""
+        return self.material.maps
+
+    def save(self, path: str | Path, metadata: bool = True) -> None:
+        """Write the material as the picture `path` with its maps beside it, all of it or nothing.
+
+        `wall.png` gets `wall_height.png` and so on, and the recipe `wall.json`; `wall_color.png` the same. If `path` is the picture that the
+        material was read from, only what was estimated is written.
+
+        Raises:
+            OptionError: A place that cannot be written, or where a file stands already.
+            LockedError: Another run writes there.
+            ResourceError: The disk is full.
+        """
+        path = Path(path)
+        targets = _targets(path, self.source, self.maps, metadata, self.estimated)
+        recipe = self.recipe if metadata else None
+        done: list[Path] = []
+        with publish.locked(path):
+            try:
+                for target, name in targets.items():
+                    done.append(target)
+                    if name == "recipe":
+                        publish.save_json(target, self.recipe)
+                    else:
+                        publish.save_image(target, self.maps[name], recipe, data=name not in ("color", "emission"))
+            except BaseException:
+                for target in done:
+                    target.unlink(missing_ok=True)
+                raise
+
+
+def material(
+    image: ImageLike | Material, out: str | Path | None = None, *, metadata: bool = True, **options: Any
+) -> Estimated:
+    """Height, normal, roughness and ambient occlusion of a colour texture. An estimate: what is dark is taken to be deep.
+
+    The maps agree: the normals are the slopes of the height, and the occlusion is that of the height. A map that there is already, beside the
+    picture's file or in the material, is kept, and those that depend on it are made from it.
+
+    Args:
+        image: A colour picture; with a file, the maps beside it belong to it (`wall.png`, `wall_normal.png`). Or a material that was read.
+        out: Where to write the picture and its maps, see `Estimated.save`; None writes nothing.
+        metadata: Whether the recipe is written, too.
+        **options: See `texgen.materials.knobs.Knobs`.
+
+    Raises:
+        InputError: A picture that cannot be read, under 64 px, or of another size than its maps.
+        OptionError: An option out of its range, nothing to estimate, or a file that stands already where one is to be written.
+
+    Example:
+        >>> made = material(np.full((64, 64, 3), 128, np.uint8))
+        >>> made.estimated, made.maps["normal"].shape
+        (('height', 'normal', 'roughness', 'ao'), (64, 64, 3))
+    """
+    knobs = Knobs(**options)
+    check(knobs)
+    source = Path(image) if isinstance(image, str | Path) else None
+    found = _read(image)
+    check_side(found.name, *found.size)
+    has_normal = "normal" in found.maps or "normal_dx" in found.maps
+    wanted = tuple(name for name in BLANKS if name not in found.maps and not (name == "normal" and has_normal))
+    if not wanted:
+        raise OptionError(f"{found.name}: has all of {', '.join(BLANKS)}; take those away that are to be estimated.")
+    if has_normal and "height" in wanted and knobs.relief is not None:
+        raise OptionError(f"relief={knobs.relief:g}: the given normals say how deep the surface is; leave it out.")
+    if out is not None:
+        _targets(Path(out), source, {**found.maps, **{name: BLANKS[name] for name in wanted}}, metadata, wanted)
+    made, about = _estimated(found, wanted, knobs)
+    whole = Material(name=found.name, maps={**found.maps, **made}, size_m=found.size_m)
+    name = images.name_of(image) if not isinstance(image, Material) else image.name
+    height, width = found.size
+    recipe = {
+        "task": "material",
+        "texgen": package_version("texgen"),
+        "picture": {"name": name, "width": width, "height": height},
+        "given": {each: Map(each, [_whole(pixels)]).entry() for each, pixels in found.maps.items()},
+        "estimated": list(wanted),
+        **about,
+    }
+    result = Estimated(whole, wanted, recipe, source)
+    if out is not None:
+        result.save(out, metadata)
+    return result
+
+
+def _read(image: ImageLike | Material) -> Material:
+    """The material of a picture: with a file, what lies beside it."""
+    if isinstance(image, Material):
+        if "color" not in image.maps:
+            raise InputError(f"{image.name}: has no colour to estimate from.")
+        return image
+    if not isinstance(image, str | Path):
+        values = images.read_pixels(image)
+        deep = getattr(image, "dtype", np.uint8) != np.uint8
+        return Material(name="material", maps={"color": rounded(values, np.uint16 if deep else np.uint8)})
+    path = Path(image)
+    kind = map_name(path.stem)[1] or "color"
+    if not path.is_dir() and kind != "color":
+        raise InputError(f"{path}: is a map of {kind} by its name; give the colour picture.")
+    found = read_material(path)
+    if "color" not in found.maps:
+        raise InputError(f"{path}: has no colour to estimate from.")
+    if path.is_dir() or found.maps["color"].dtype != np.uint8:
+        return found
+    colour = rounded(images.read_pixels(path), np.uint8)  # upright and in sRGB
+    if len(found.maps) > 1 and colour.shape[:2] != found.size:
+        raise InputError(f"{path}: is turned by its EXIF tag, its maps are not; save it upright.")
+    return Material(name=found.name, maps={**found.maps, "color": colour})
+
+
+def _whole(pixels: Pixels) -> np.ndarray:
+    return pixels[0 : pixels.shape[0]]
+
+
+def _estimated(found: Material, wanted: tuple[str, ...], knobs: Knobs) -> tuple[dict[str, Pixels], dict[str, Any]]:
+    """The maps that are wanted, and what was used for them."""
+    brightness = estimate.brightness(_whole(found.maps["color"]))
+    if knobs.invert:
+        np.negative(brightness, out=brightness)
+    if knobs.tileable is None:
+        wrap = Wrap(carries_on(brightness[..., None]), carries_on(brightness.T[..., None]))
+    else:
+        wrap = WRAPS[knobs.tileable]
+    surface = _surface(found, brightness, wrap, knobs)
+    made: dict[str, Pixels] = {}
+    if "height" in wanted:
+        made["height"] = rounded(surface.height, np.uint16)[..., None]
+        surface = Surface(as_float(made["height"])[..., 0], surface.relief, surface.bump_size)  # as others will read it
+    if "normal" in wanted:
+        made["normal"] = estimate.normal_of(surface, wrap)
+    if "roughness" in wanted:
+        rough = estimate.roughness_of(brightness, surface.height, wrap, knobs.roughness, knobs.roughness_contrast)
+        made["roughness"] = rounded(rough, np.uint8)[..., None]
+    del brightness
+    if "ao" in wanted:
+        made["ao"] = rounded(estimate.occlusion_of(surface, wrap, knobs.ao), np.uint8)[..., None]
+    tileable = next(name for name, axes in WRAPS.items() if axes == wrap)
+    used = {"tileable": tileable, "relief": round(surface.relief, 4), "bump_size": round(surface.bump_size, 4)}
+    return made, {**asdict(knobs), **used}
+
+
+def _surface(found: Material, brightness: np.ndarray, wrap: Wrap, knobs: Knobs) -> Surface:
+    """The height: the given one, else that of the given normals, else an estimate."""
+    size = estimate.bump_size(brightness, wrap) if knobs.bump_size is None else knobs.bump_size
+    normal = found.maps.get("normal", found.maps.get("normal_dx"))
+    if "height" in found.maps:
+        height = as_float(found.maps["height"])[..., 0]
+        if found.maps["height"].dtype.kind == "f":
+            height = (height - height.min()) / max(float(np.ptp(height)), 1e-6)
+        relief = estimate.relief_of(height, wrap) if knobs.relief is None else knobs.relief
+        return Surface(height, relief, size)
+    if normal is not None:
+        vectors = as_float(normal)[..., :3]
+        if normal.dtype.kind == "u" or vectors.min() >= 0:
+            vectors = vectors * 2 - 1
+        if "normal" not in found.maps:
+            vectors = vectors * np.array([1, -1, 1], np.float32)
+        return Surface(*estimate.height_from_normal(vectors, wrap), size)
+    surface = estimate.height_of(brightness.copy(), wrap, size)
+    return surface if knobs.relief is None else Surface(surface.height, knobs.relief, size)
+
+
+def _targets(
+    path: Path, source: Path | None, maps: Mapping[str, Pixels], metadata: bool, estimated: tuple[str, ...]
+) -> dict[Path, str]:
+    """Where each map goes, and last the recipe; refused if it cannot be written or a file stands there."""
+    own = source is not None and path.exists() and source.is_file() and path.samefile(source)
+    stem, kind = map_name(path.stem)
+    if kind not in (None, "color"):
+        raise OptionError(f"{path.name}: would be a map of {kind} by its name; give the name of the colour picture.")
+    base = path.with_name(f"{stem if kind else path.stem}{path.suffix}")
+    height, width, _ = maps["color"].shape
+    suffixes = tuple(publish.SUFFIXES)
+    publish.check_target(path, height, width, suffixes, np.uint8 if own else maps["color"].dtype)
+    written = {name: maps[name] for name in maps if name != "color" and (name in estimated or not own)}
+    publish.check_maps(base, height, width, written)
+    found = {publish.map_path(base, name, each.dtype, each.shape[2]): name for name, each in written.items()}
+    if not own:
+        found[path] = "color"
+    if metadata:
+        found[base.with_suffix(".json")] = "recipe"
+    for target in found:
+        if target.exists():
+            raise OptionError(f"{target}: exists and is not overwritten; move it away or choose another name.")
+    return found
