@@ -190,6 +190,18 @@ def killed_after(running: Command, events: int) -> None:
     running.kill()
 
 
+def test_killed_runs_of_the_swatch_model_go_on_to_the_same_bytes(stationary, tmp_path):
+    arguments = ["expand", stationary, *["--size", "256", "--seed", "5", "--no-metadata", "--progress", "json"]]
+    events = len(succeeded([*arguments, "-o", tmp_path / "whole.png"], tmp_path / "log").lines)
+    out = tmp_path / "killed.png"
+    for part in (0.2, 0.5, 0.8):
+        running = Command([*arguments, "-o", out, "--resume"], tmp_path / "log")
+        killed_after(running, max(2, round(part * events * (1 - part))))
+    last = succeeded([*arguments, "-o", out, "--resume"], tmp_path / "log")
+    assert len(last.lines) < events, "what was done is not done again"
+    assert out.read_bytes() == (tmp_path / "whole.png").read_bytes()
+
+
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_resume_to_the_same_bytes(swatch, tmp_path):
     arguments, pick = partial(command, swatch), random.Random(1)

@@ -11,7 +11,6 @@ import numba
 import numpy as np
 import pytest
 from PIL import Image
-from processes import Command, succeeded
 
 import texgen
 from texgen.errors import InputError, OptionError
@@ -449,29 +448,6 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path):
             texgen.expand(swatch, 128, checkpoint=folder, callback=interrupt, **options)
         result = texgen.expand(swatch, 128, checkpoint=folder, resume=True, **options)
         np.testing.assert_array_equal(pixels(result), whole)
-
-
-def test_killed_runs_go_on_to_the_same_bytes(tmp_path):
-    arguments = [
-        "expand",
-        SWATCHES / "rusty_metal.jpg",
-        "--size",
-        "256",
-        "--seed",
-        "5",
-        "--no-metadata",
-        "--progress",
-        "json",
-    ]
-    events = len(succeeded([*arguments, "-o", tmp_path / "whole.png"], tmp_path / "log").lines)
-    out = tmp_path / "killed.png"
-    for part in (0.2, 0.5, 0.8):
-        running = Command([*arguments, "-o", out, "--resume"], tmp_path / "log")
-        running.wait_for("", max(2, round(part * events * (1 - part))))
-        running.kill()
-    last = succeeded([*arguments, "-o", out, "--resume"], tmp_path / "log")
-    assert len(last.lines) < events, "what was done is not done again"
-    assert out.read_bytes() == (tmp_path / "whole.png").read_bytes()
 
 
 def test_nothing_of_torch_is_loaded(tmp_path):
