@@ -62,8 +62,8 @@ def expanded(swatch: Path, size: int, out: Path, options: list[str]) -> dict[str
         "seconds": seconds,
         "GiB": usage.ru_maxrss / 2**20,
         "s/MP": work / (size * size / 1e6),
-        "tile steps": recipe["tile_steps"],
-        "steps": recipe["steps_run"],
+        "tile steps": recipe.get("tile_steps", 0),
+        "steps": recipe.get("steps_run", 0),
     }
 
 

@@ -33,8 +33,7 @@ def transfer(
 ) -> Result:
     """A texture of the swatch whose light and dark follow a picture: an image analogy by luminance.
 
-    The picture's luminance takes the mean and the deviation of the swatch's, then each patch is chosen by how well the two agree as well as by how it
-    fits. Its colours do not matter.
+    The picture's luminance takes the mean and deviation of the swatch's; patches are chosen by how well the two agree, and by how they fit.
 
     Args:
         image: The swatch, as in `expand`.
