@@ -96,3 +96,18 @@ def test_few_files_lie_loose():
 def test_every_folder_says_what_it_holds():
     for path in ROOT.glob("texgen/**/__init__.py"):
         assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
+
+
+MOST_LINES, MOST_ARGUMENTS = 60, 12
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_functions_are_short_and_take_few_arguments(name):
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.FunctionDef):
+            given = node.args
+            count = len(given.posonlyargs) + len(given.args) + len(given.kwonlyargs)
+            assert node.end_lineno - node.lineno < MOST_LINES, (
+                f"{name}.{node.name} is {node.end_lineno - node.lineno + 1} lines long"
+            )
+            assert count <= MOST_ARGUMENTS, f"{name}.{node.name} takes {count} arguments; make a record of them"

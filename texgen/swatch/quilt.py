@@ -73,20 +73,9 @@ def quilted(
     draws = np.random.default_rng(seed).random(len(tiles))
     reach = REACH * math.sqrt(level.own.sum() / len(np.unique(level.source[level.own])))
     sheet = sewing.Sheet(
-        level.pixels,
-        level.inside,
-        level.shares,
-        level.source,
-        level.tori,
-        level.wanted,
-        corners,
-        places,
-        int(level.own.sum()),
-        control.guide,
-        control.strengths,
-        control.given,
-        control.known,
-    )
+        level.pixels, level.inside, level.shares, level.source, level.tori, level.wanted, corners, places, int(level.own.sum()),
+        control.guide, control.strengths, control.given, control.known,
+    )  # fmt: skip
     rules = sewing.Rules(block, overlap, leap, TOLERANCE, spread, reuse, BALANCE, reach)
     softer = rules._replace(reuse=reuse * SOFTER)
     if tiles:

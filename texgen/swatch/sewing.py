@@ -207,43 +207,14 @@ def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
     """Corner in the bank of one of the cheapest blocks at (top, left); what lies there is compared within `ring` pixels of its border."""
     pixels, block, corners = sheet.pixels, rules.block, sheet.corners
     height, width = field.shape
-    rows, columns, channels = pixels.shape
-    channels -= sheet.guide.shape[2]
-    area = block * block
-    known = np.empty((area, 2), np.int32)
-    values = np.empty((area, channels), np.float32)
-    n = 0
-    for i in range(block):
-        for j in range(block):
-            y, x = (top + i) % height, (left + j) % width
-            packed = field[y, x]
-            if is_known(sheet, y, x):
-                known[n, 0], known[n, 1] = i, j
-                for c in range(channels):
-                    values[n, c] = sheet.given[y, x, c]
-                n += 1
-            elif packed >= 0 and min(min(i, j), block - 1 - max(i, j)) < ring:
-                known[n, 0], known[n, 1] = i, j
-                for c in range(channels):
-                    values[n, c] = pixels[packed >> 16, packed & 0xFFFF, c]
-                n += 1
+    rows, columns, _ = pixels.shape
+    known, values = met(sheet, field, top, left, block, ring)
+    n = len(known)
     carried = np.zeros((MOST_CARRIED, 2), np.int64)
     credit = np.zeros(MOST_CARRIED, np.float32)
     near, phases, forgiven = repeats(sheet, rules, laid, count, height, width, top, left, carried, credit)
     scale = np.float32(1 / (max(n, 1) * rules.spread))
-    rough, roughly = np.empty(len(sheet.places), np.float32), np.empty(len(sheet.places), np.int64)
-    tried = 0
-    for p in range(len(sheet.places)):
-        y, x = sheet.places[p, 0], sheet.places[p, 1]
-        if y % rules.leap or x % rules.leap:
-            continue
-        cost = repeated(near, phases, sheet.tori, top - y, left - x, y, x, block) + unguided(
-            sheet, rules, y, x, top, left, STEP
-        )
-        rough[tried] = cost + STEP * scale * difference_at(pixels, y, x, known, values, n, STEP)
-        roughly[tried] = p
-        tried += 1
-    order = np.argsort(rough[:tried])
+    order = by_rough_cost(sheet, rules, near, phases, known, values, scale, top, left)
     span = rules.leap // 2 * 2 + 1
     costs = np.empty(span * span * SHORTLIST + MOST_CARRIED, np.float32)
     found_at = np.empty((span * span * SHORTLIST + MOST_CARRIED, 2), np.int64)
@@ -251,10 +222,10 @@ def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
     spare_y, spare_x = np.int64(sheet.places[0, 0]), np.int64(sheet.places[0, 1])
     seen = np.zeros((rows, columns), np.bool_)
     found = 0
-    shortlisted = min(SHORTLIST, tried) * span * span
+    shortlisted = min(SHORTLIST, len(order)) * span * span
     for number in range(shortlisted + forgiven):
         if number < shortlisted:
-            p, step = roughly[order[number // (span * span)]], number % (span * span)
+            p, step = order[number // (span * span)], number % (span * span)
             y, x = sheet.places[p, 0] + step // span - span // 2, sheet.places[p, 1] + step % span - span // 2
             if y < 0 or x < 0 or y >= rows or x >= columns or corners[y, x] < 0:
                 continue
@@ -281,17 +252,65 @@ def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
         least = min(least, cost)
     if found == 0:  # of a small swatch every place may nearly carry on one
         return spare_y, spare_x
-    most = least + rules.tolerance * abs(least) + 1e-6
+    pick = drawn(costs, found, least + rules.tolerance * abs(least) + 1e-6, draw)
+    return found_at[pick, 0], found_at[pick, 1]
+
+
+@compiled
+def met(sheet, field, top, left, block, ring):
+    """Where in a block at (top, left) something lies already (n, 2), within `ring` pixels of its border or given; and its colours (n, C)."""
+    height, width = field.shape
+    channels = sheet.pixels.shape[2] - sheet.guide.shape[2]
+    known = np.empty((block * block, 2), np.int32)
+    values = np.empty((block * block, channels), np.float32)
+    n = 0
+    for i in range(block):
+        for j in range(block):
+            y, x = (top + i) % height, (left + j) % width
+            packed = field[y, x]
+            if is_known(sheet, y, x):
+                known[n, 0], known[n, 1] = i, j
+                for c in range(channels):
+                    values[n, c] = sheet.given[y, x, c]
+                n += 1
+            elif packed >= 0 and min(min(i, j), block - 1 - max(i, j)) < ring:
+                known[n, 0], known[n, 1] = i, j
+                for c in range(channels):
+                    values[n, c] = sheet.pixels[packed >> 16, packed & 0xFFFF, c]
+                n += 1
+    return known[:n], values[:n]
+
+
+@compiled
+def by_rough_cost(sheet, rules, near, phases, known, values, scale, top, left):
+    """Places of the bank, every `leap`-th of them, from the cheapest on, by every `STEP`-th of the known pixels."""
+    rough, roughly = np.empty(len(sheet.places), np.float32), np.empty(len(sheet.places), np.int64)
+    tried = 0
+    for p in range(len(sheet.places)):
+        y, x = sheet.places[p, 0], sheet.places[p, 1]
+        if y % rules.leap or x % rules.leap:
+            continue
+        cost = repeated(near, phases, sheet.tori, top - y, left - x, y, x, rules.block)
+        cost += unguided(sheet, rules, y, x, top, left, STEP)
+        rough[tried] = cost + STEP * scale * difference_at(sheet.pixels, y, x, known, values, len(known), STEP)
+        roughly[tried] = p
+        tried += 1
+    return roughly[np.argsort(rough[:tried])]
+
+
+@compiled
+def drawn(costs, count, most, draw):
+    """Number of one of the costs that are at most `most`, by a draw in [0, 1)."""
     allowed = 0
-    for p in range(found):
+    for p in range(count):
         allowed += costs[p] <= most
     pick = int(draw * allowed)
-    for p in range(found):
+    for p in range(count):
         if costs[p] <= most:
             if pick == 0:
-                return found_at[p, 0], found_at[p, 1]
+                return p
             pick -= 1
-    return found_at[0, 0], found_at[0, 1]
+    return 0
 
 
 @compiled
@@ -337,6 +356,14 @@ def repeats(sheet, rules, laid, count, height, width, top, left, carried, credit
                     credit[forgiven] = FORGIVEN * rules.reuse * weight * part
                     forgiven += 1
     phases *= rules.reuse * PHASE / weights
+    return dearness(sheet, rules, laid, count, steps), phases, forgiven
+
+
+@compiled
+def dearness(sheet, rules, laid, count, steps):
+    """What showing each of the bank's pixels costs, as running sums (H + 1, W + 1): for being near by (`steps`, as differences), for its own use and
+    for that of its swatch beyond the mean."""
+    (rows, columns), tori, block = sheet.inside.shape, sheet.tori, rules.block
     beside = np.zeros((rows, columns), np.float32)
     for y in range(rows):
         row = 0.0
@@ -359,7 +386,7 @@ def repeats(sheet, rules, laid, count, height, width, top, left, carried, credit
             total += beyond[tori[sheet.source[y, x], 0]] + rules.reuse * beside[cy, cx]
             total += rules.balance * extra if extra > 0 else 0
             near[y + 1, x + 1] = near[y, x + 1] + total
-    return near, phases, forgiven
+    return near
 
 
 @compiled
