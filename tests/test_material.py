@@ -31,7 +31,7 @@ def test_a_files_name_says_which_map_it_holds(stem, expected):
 
 
 def test_a_material_is_read_from_any_of_its_pictures_or_its_folder(tmp_path):
-    for name in ("wall", "wall_normal", "wall_rough"):
+    for name in ("wall", "wall_normal", "wall_rough", "wall_preview"):
         picture(tmp_path / f"{name}.png")
     for path in (tmp_path, tmp_path / "wall.png", tmp_path / "wall_rough.png"):
         material = read_material(path)

@@ -83,7 +83,7 @@ def read_material(path: str | Path, read: Callable[[Path, str], Pixels] = read_m
     if not path.exists():
         raise InputError(f"{path}: no such file or folder.")
     folder = path if path.is_dir() else path.parent
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGES and not file.name.startswith("."))
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGES and not _is_aside(file))
     named = {file: map_name(file.stem) for file in files}
     if path.is_dir():
         found = {name for name, kind in named.values() if kind is not None} or {name for name, _ in named.values()}
@@ -106,6 +106,11 @@ def read_material(path: str | Path, read: Callable[[Path, str], Pixels] = read_m
     if len(set(sizes.values())) > 1:
         raise InputError(f"{name}: its maps are of several sizes ({_told(sizes)}); bring them to one.")
     return Material(name=name, maps=maps)
+
+
+def _is_aside(file: Path) -> bool:
+    """Hidden, or the look that `--preview` writes beside a picture."""
+    return file.name.startswith(".") or file.stem.endswith("_preview")
 
 
 def _told(sizes: Mapping[str, tuple[int, ...]]) -> str:

@@ -174,6 +174,17 @@ class Backbone:
 
     def tile_bytes(self, tile: Size) -> int:
         """Bytes that the activations of one tile (in latent pixels) take in a forward pass, without running it."""
+        if tile not in self._traced:
+            self._traced[tile] = self._activations(tile)
+        return self._traced[tile] * self.dtype.itemsize
+
+    @cached_property
+    def _traced(self) -> dict[Size, int]:
+        """Activations of a tile by its size, so that a model in use is traced once."""
+        return {}
+
+    def _activations(self, tile: Size) -> int:
+        """How many numbers the layers give for one tile."""
         with torch.device("meta"):
             unet = UNet2DConditionModel.from_config(self.unet.config)
         total = 0
@@ -181,7 +192,7 @@ class Backbone:
         def count(_module: nn.Module, _inputs: Any, output: Any) -> None:
             nonlocal total
             if isinstance(output, Tensor):
-                total += output.numel() * self.dtype.itemsize
+                total += output.numel()
 
         for module in unet.modules():
             if not any(module.children()):
