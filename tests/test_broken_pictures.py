@@ -67,7 +67,7 @@ def read_all(folder: Path, count: int) -> dict[str, int]:
         content, target = path.read_bytes(), folder / f"broken{path.suffix}"
         for number in range(count):
             target.write_bytes(mutated(content, number))
-            for read in (images.read_picture, images.read_raw, images.head):
+            for read in (images.read_picture, images.read_raw, images.size):
                 try:
                     read(target)
                     outcome["read"] += 1

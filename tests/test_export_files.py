@@ -17,8 +17,9 @@ from test_export import DX, GL, SIDE, A, R, flat, material, only, pixels, sideca
 import texgen
 from texgen.errors import InputError, OptionError
 from texgen.exports import glb
-from texgen.exports.pack import BAND, Packed, Source, encoded, sources_of, thresholds
+from texgen.exports.pack import BAND, Packed, Source, sources_of, thresholds
 from texgen.exports.profiles import Channel
+from texgen.files.encoding import display
 from texgen.files.rows import PictureRows
 from texgen.materials.maps import open_map, read_map
 
@@ -116,7 +117,7 @@ def test_only_bands_of_rows_are_asked_for(tmp_path):
 
 def test_floats_of_colour_are_encoded_as_srgb(tmp_path):
     linear = np.float32([0.0, 0.001, 0.2140])
-    assert encoded(linear) == pytest.approx([0, 0.01292, 0.5], abs=1e-4)
+    assert display(linear) == pytest.approx([0, 0.01292, 0.5], abs=1e-4)
     texgen.export(only(color=np.broadcast_to(linear, (SIDE, SIDE, 3))), tmp_path / "out", "standard")
     assert pixels(tmp_path / "out" / "wall_color.png")[0, 0].tolist() == pytest.approx([0, 847, 32766], abs=3)
 

@@ -16,13 +16,14 @@ from test_cli import run
 
 import texgen
 from texgen.errors import InputError, OptionError
+from texgen.files.encoding import display
 from texgen.files.pixels import PixelFile
 from texgen.materials.material import Material, as_float
 from texgen.previews.html import LARGEST
 from texgen.previews.pyramid import Pyramid, resized, shrunk
 from texgen.previews.shading import Sky, shade
 from texgen.previews.shapes import Frame
-from texgen.previews.surface import DEPTH, completed, decoded, encoded, fitting_depth, normals
+from texgen.previews.surface import DEPTH, completed, decoded, fitting_depth, normals
 from texgen.tasks.preview import preview
 
 SIDE = 128
@@ -126,7 +127,7 @@ def test_a_picture_stands_upright_on_the_sphere_and_lies_so_on_the_plane():
 def test_a_plane_far_away_is_smooth_and_as_bright_as_its_mean():
     y, x = np.mgrid[0:256, 0:256]
     checks = np.repeat(((x // 2 + y // 2) % 2 * 255).astype(np.uint8)[..., None], 3, -1)
-    grey = np.full((256, 256, 3), np.rint(255 * encoded(np.float32(0.5))), np.uint8)
+    grey = np.full((256, 256, 3), np.rint(255 * display(np.float32(0.5))), np.uint8)
     seen, even = (plane({"color": each})[30:60, 32:96] for each in (checks, grey))
     print(f"deviation {np.std(seen - even):.2f}, mean {np.mean(seen - even):.2f}")
     assert np.std(seen - even) < 2 and abs(np.mean(seen - even)) < 2

@@ -26,7 +26,6 @@ from texgen.materials.preparation import result_encoding
 from texgen.runs.folder import agreed_seed, unfinished_seed
 from texgen.runs.team import join, own_device
 from texgen.swatch.model import NAME
-from texgen.tasks.preview import preview, preview_path
 from texgen.tasks.result import Result
 
 
@@ -60,6 +59,8 @@ def make_outputs(run: Callable[..., Result], size: tuple[int, int], pictures: Se
     if model != NAME:
         device, dtype = own_device(values["device"]), values["dtype"]
         options["model"] = functools.cache(lambda: _loaded(model, device, dtype))
+    if outputs.preview:
+        from texgen.tasks.preview import preview, preview_path
     with ExitStack() as locks:
         for target in targets:
             publish.check_target(

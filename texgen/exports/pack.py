@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from texgen.errors import InputError
 from texgen.exports.profiles import Channel
-from texgen.files.pixels import Pixels
+from texgen.files.encoding import display
+from texgen.files.pixels import Pixels, unit_of
+from texgen.materials.maps import is_signed
 from texgen.materials.material import Material
 
 BAND = 64
@@ -48,11 +50,11 @@ class Source:
         rows = self.pixels[top:bottom]
         values = rows[..., list(self.channels)].astype(np.float32)
         if rows.dtype.kind == "u":
-            values /= np.float32(np.iinfo(rows.dtype).max)
+            values /= np.float32(unit_of(rows.dtype))
         elif not np.isfinite(values).all():
             raise InputError(f"rows {top} to {bottom - 1} of a map hold NaN or infinite values.")
         elif self.kind == "color":
-            values = encoded(values)
+            values = display(values.clip(0, 1))
         else:
             low, high = self.span(dtype)
             values = (values - np.float32(low)) / np.float32(high - low)
@@ -78,7 +80,7 @@ def sources_of(material: Material, normal: Literal["gl", "dx"]) -> dict[str, Sou
             found[name] = _source(name, pixels)
     color = material.maps.get("color")
     alpha = -1 if color is None or color.shape[2] not in (2, 4) else color.shape[2] - 1
-    if color is not None and alpha > 0 and "opacity" not in found and _range(color, alpha)[0] < _one(color):
+    if color is not None and alpha > 0 and "opacity" not in found and _range(color, alpha)[0] < unit_of(color.dtype):
         found["opacity"] = Source(pixels=color, channels=(alpha, alpha, alpha))
     own, other = ("normal", "normal_dx") if normal == "gl" else ("normal_dx", "normal")
     name = own if own in material.maps else other
@@ -92,8 +94,7 @@ def _source(name: str, pixels: Pixels) -> Source:
     if name in ("color", "emission"):
         return Source(pixels=pixels, kind="color", channels=channels)
     if pixels.dtype.kind == "f" and name == "normal":
-        low = -1.0 if min(_range(pixels, channel)[0] for channel in channels) < 0 else 0.0
-        return Source(pixels=pixels, kind="normal", channels=channels, low=low)
+        return Source(pixels=pixels, kind="normal", channels=channels, low=-1.0 if is_signed(pixels) else 0.0)
     if pixels.dtype.kind == "f" and name == "height":
         low, high = _range(pixels, 0)
         if low < 0 or high > 1:
@@ -107,10 +108,6 @@ def _range(pixels: Pixels, channel: int) -> tuple[float, float]:
         rows = pixels[top : top + BAND][..., channel]
         low, high = min(low, float(rows.min())), max(high, float(rows.max()))
     return low, high
-
-
-def _one(pixels: Pixels) -> float:
-    return float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1.0
 
 
 class Packed:
@@ -194,12 +191,6 @@ def thresholds(top: int, bottom: int, width: int, channel: int) -> np.ndarray:
     across = np.arange(width, dtype=np.uint32) * np.uint32(right)
     along = np.arange(top, bottom, dtype=np.uint32) * np.uint32(down) + np.uint32(channel * on)
     return (((along[:, None] + across) >> np.uint32(24)).astype(np.float32) + np.float32(0.5)) / np.float32(256)
-
-
-def encoded(linear: np.ndarray) -> np.ndarray:
-    """Linear light as sRGB, both from 0 to 1 (IEC 61966-2-1)."""
-    linear = linear.clip(0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** np.float32(1 / 2.4) - np.float32(0.055))
 
 
 def unit(values: np.ndarray, flipped: bool) -> np.ndarray:

@@ -202,14 +202,12 @@ def width_m(size_m: float | None, texel_density: float | None, width: int, known
     """Width of a surface in metres, from whichever of the two is given; else what is known of it.
 
     Raises:
-        OptionError: Both, or what is no positive number.
+        OptionError: Both.
 
     Example:
         >>> width_m(None, 1024, 2048, None)
         2.0
     """
-    for name, value in (("size_m", size_m), ("texel_density", texel_density)):
-        check_positive(name, value)
     if size_m is not None and texel_density is not None:
         raise OptionError("size_m and texel_density both tell the physical size; give one of them.")
     return size_m if size_m is not None else width / texel_density if texel_density is not None else known

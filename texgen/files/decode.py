@@ -6,40 +6,25 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from texgen.errors import InputError
-from texgen.files.deep import MAX_PIXELS, Raw, check_size, dtype_of, opened, read
+from texgen.files import deep
+from texgen.files.deep import MAX_PIXELS, Raw, check_size
 
 MAX_BYTES = 4 * 2**30
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "TGA", "BMP")
 """That Pillow reads here; OpenImageIO reads EXR and HDR, too."""
-MAGIC = {b"\x76\x2f\x31\x01": ".exr", b"#?RADIANCE": ".hdr", b"#?RGBE": ".hdr"}
+MAGIC = {
+    b"\x76\x2f\x31\x01": ".exr", b"#?RADIANCE": ".hdr", b"#?RGBE": ".hdr",
+    b"II*\0": ".tif", b"MM\0*": ".tif", b"II+\0": ".tif", b"MM\0+": ".tif",
+}  # fmt: skip
 SHALLOW = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"BM": ".bmp", b"II": ".tif", b"MM": ".tif"}
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GREY = ("1", "L", "LA", "La")
 WIDE = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N", "I;16S")
 """Pillow's modes of more than eight bits."""
-
-
-@dataclass(frozen=True)
-class Head:
-    """What is known of a picture before it is decoded.
-
-    Attributes:
-        height, width: In pixels, upright.
-        dtype: Of a channel.
-        channels: 1 to 4; the last is alpha where they are 2 or 4.
-    """
-
-    height: int
-    width: int
-    dtype: np.dtype[Any]
-    channels: int
 
 
 def decode(content: bytes, name: str, layer: str | None = None, data: bool = False) -> Raw:
@@ -54,46 +39,33 @@ def decode(content: bytes, name: str, layer: str | None = None, data: bool = Fal
     Raises:
         InputError: Of an unknown format, broken, truncated, too large, with several pictures of which none is named.
     """
-    suffix = _deep_suffix(content, name, layer)
+    suffix = _suffix(content, name, layer)
     if data and suffix is None:
         suffix = next((ending for magic, ending in SHALLOW.items() if content.startswith(magic)), ".tga")
-    if suffix is not None:
-        return read(content, name, suffix, layer, data)
-    return eight_bits(_opened(content, name), name)
+    raw = None if suffix is None else deep.read(content, name, suffix, layer, data)
+    return eight_bits(_opened(content, name), name) if raw is None else raw
 
 
-def head_of(content: bytes, name: str, layer: str | None = None) -> Head:
-    """What is known of a picture before it is decoded; of a PNG that Pillow reads, all of it is.
+def size_of(content: bytes, name: str, layer: str | None = None) -> tuple[int, int]:
+    """(height, width) of a picture, upright; a PNG of eight bits is decoded for it.
 
     Raises:
         InputError: As `decode`, as far as the head tells.
     """
-    suffix = _deep_suffix(content, name, layer)
+    suffix = _suffix(content, name, layer)
     if suffix is not None:
-        with opened(content, name, suffix, layer) as (_, spec, channels):
-            sideways = spec.get_int_attribute("Orientation", 1) in (5, 6, 7, 8)
-            return _head(spec.height, spec.width, sideways, dtype_of(spec), len(channels))
+        return deep.size_of(content, name, suffix, layer)
     image = _opened(content, name)
     with _broken(name):
         sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-        count = (1 if image.mode in GREY else 3) + image.has_transparency_data
-    return _head(image.height, image.width, sideways, np.dtype(np.uint8), count)
+    return (image.width, image.height) if sideways else (image.height, image.width)
 
 
-def _head(height: int, width: int, sideways: bool, dtype: np.dtype[Any], channels: int) -> Head:
-    return Head(*((width, height) if sideways else (height, width)), dtype, channels)
-
-
-def _deep_suffix(content: bytes, name: str, layer: str | None) -> str | None:
-    """For OpenImageIO; None where Pillow is to read it."""
+def _suffix(content: bytes, name: str, layer: str | None) -> str | None:
+    """Of what OpenImageIO is asked for first; None where Pillow reads it."""
     suffix = next((ending for magic, ending in MAGIC.items() if content.startswith(magic)), None)
     if suffix is None and content.startswith(b"\x89PNG") and content[24:25] == b"\x10":
         suffix = ".png"
-    if suffix is None and content.startswith(TIFF):
-        if layer is not None:
-            return ".tif"
-        with opened(content, name, ".tif", None) as (_, spec, _channels):
-            suffix = ".tif" if str(spec.format) != "uint8" else None
     if suffix is None and layer is not None:
         raise InputError(f"{name}: has no layers to choose from; leave #{layer} out.")
     return suffix

@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from texgen.errors import InputError
+from texgen.files.pixels import unit_of
 
 MAX_PIXELS = 16384 * 16384
+KINDS = {"uint8": "uint8", "uint16": "uint16", "float16": "half", "float32": "float"}
+"""OpenImageIO's names of depths."""
 UPRIGHT = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False)}
 """EXIF's orientations: quarter turns counterclockwise, after mirroring sideways or not."""
 
@@ -24,7 +28,7 @@ class Raw:
     """Values of a picture.
 
     Attributes:
-        values: (H, W, channels), of uint8, uint16, float16 or float32; channels as in `Head`.
+        values: (H, W, channels), of uint8, uint16, float16 or float32; of colours 1 to 4, the last alpha where they are 2 or 4.
         icc: A profile that the colours are still to be converted from.
     """
 
@@ -38,46 +42,71 @@ def check_size(height: int, width: int, name: str) -> None:
         raise InputError(f"{name}: {width}x{height} is too many pixels; at most {MAX_PIXELS} are read.")
 
 
-def read(content: bytes, name: str, suffix: str, layer: str | None, data: bool) -> Raw:
-    with opened(content, name, suffix, layer, data) as (file, spec, channels):
+def read(content: bytes, name: str, suffix: str, layer: str | None, data: bool) -> Raw | None:
+    """All values of a picture; None for colours of eight bits, which Pillow reads with their palettes and profiles.
+
+    Args:
+        content, name, layer, data: As `decode.decode`.
+        suffix: Of such files.
+
+    Raises:
+        InputError: As `decode.decode`.
+    """
+    with _chosen_part(content, name, suffix, layer, data) as (file, spec, channels):
         dtype = dtype_of(spec)
-        values = file.read_image({"float16": "half", "float32": "float"}.get(dtype.name, dtype.name))
+        if dtype == np.uint8 and layer is None and not data:
+            return None
+        values = file.read_image(KINDS[dtype.name])
         if values is None:
-            raise InputError(f"{name}: broken or truncated ({_first_line(file.geterror)}).")
+            raise InputError(f"{name}: broken or truncated ({told(file.geterror)}).")
         values = np.asarray(values).reshape(spec.height, spec.width, spec.nchannels)[..., channels]
         turns, mirrored = UPRIGHT.get(spec.get_int_attribute("Orientation", 1), (0, False))
         icc = None if data or dtype.kind == "f" else spec.getattribute("ICCProfile")
     values = np.ascontiguousarray(np.rot90(values[:, ::-1] if mirrored else values, turns))
-    if values.shape[2] in (2, 4) and not data and (values[..., -1] == _full(values.dtype)).all():
+    if values.shape[2] in (2, 4) and not data and (values[..., -1] == unit_of(dtype)).all():
         values = values[..., :-1]
     return Raw(values, None if icc is None else bytes(icc))
 
 
-def _full(dtype: np.dtype[Any]) -> float:
-    return float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
+def size_of(content: bytes, name: str, suffix: str, layer: str | None) -> tuple[int, int]:
+    """(height, width) of a picture, upright.
+
+    Raises:
+        InputError: As `read`, as far as the head tells.
+    """
+    with _chosen_part(content, name, suffix, layer) as (_, spec, _channels):
+        turns, _ = UPRIGHT.get(spec.get_int_attribute("Orientation", 1), (0, False))
+        return (spec.width, spec.height) if turns % 2 else (spec.height, spec.width)
 
 
 def dtype_of(spec: Any) -> np.dtype[Any]:
-    named = {"uint8": np.uint8, "uint16": np.uint16, "half": np.float16}
-    return np.dtype(named.get(str(spec.format), np.float32))
+    """What a picture's values are read as: floats where it is none of `KINDS`."""
+    return np.dtype(next((name for name, kind in KINDS.items() if kind == str(spec.format)), np.float32))
+
+
+def opened(path: Path | str) -> Any:
+    """An OpenImageIO input; None where it cannot be opened."""
+    import OpenImageIO as oiio
+
+    config = oiio.ImageSpec()
+    config.attribute("oiio:UnassociatedAlpha", 1)
+    return oiio.ImageInput.open(str(path), config)
 
 
 @contextmanager
-def opened(
+def _chosen_part(
     content: bytes, name: str, suffix: str, layer: str | None, data: bool = False
 ) -> Iterator[tuple[Any, Any, list[int]]]:
     """An OpenImageIO input at the wanted layer, its specification, and the channels that are meant."""
     import OpenImageIO as oiio
 
-    config = oiio.ImageSpec()
-    config.attribute("oiio:UnassociatedAlpha", 1)
     handle, path = tempfile.mkstemp(suffix)  # its Python module reads no memory
     try:
         with os.fdopen(handle, "wb") as copy:
             copy.write(content)
-        file = oiio.ImageInput.open(path, config)
+        file = opened(path)
         if file is None:
-            raise InputError(f"{name}: broken or truncated ({_first_line(oiio.geterror)}).")
+            raise InputError(f"{name}: broken or truncated ({told(oiio.geterror)}).")
         try:
             channels = _chosen(file, name, layer, data)
             spec = file.spec()
@@ -160,7 +189,8 @@ def _colours(spec: Any, prefix: str, name: str, data: bool) -> list[int]:
     return others[:3] + ([mine["A"]] if "A" in mine and len(others) in (1, 3) else [])
 
 
-def _first_line(complaint: Callable[[], str]) -> str:
+def told(complaint: Callable[[], str]) -> str:
+    """The first line of what OpenImageIO complains of."""
     try:
         return (complaint().strip() or "no reason given").splitlines()[0][:160]
     except UnicodeDecodeError:

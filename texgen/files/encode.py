@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from texgen.files.deep import KINDS
 from texgen.files.icc import srgb_profile
 from texgen.files.pixels import Pixels, halved
 
@@ -20,8 +21,6 @@ SMALLEST_LEVEL = 512
 BIG = 2**31
 """Bytes of pixels from which a TIFF is a BigTIFF: its offsets may pass 4 GiB with the levels of a pyramid."""
 PNG_LEVEL, JPEG_QUALITY = 4, 95
-FORMATS = {"uint8": "uint8", "uint16": "uint16", "float16": "half", "float32": "float"}
-"""OpenImageIO's names of depths."""
 
 
 def write_image(
@@ -60,7 +59,7 @@ def _write_rows(path: Path, kind: str, pixels: Pixels, attributes: Mapping[str, 
     import OpenImageIO as oiio
 
     height, width, channels = pixels.shape
-    spec = oiio.ImageSpec(width, height, channels, FORMATS[str(pixels.dtype)])
+    spec = oiio.ImageSpec(width, height, channels, KINDS[str(pixels.dtype)])
     spec.attribute("oiio:UnassociatedAlpha", 1)
     if kind == "PNG":
         spec.attribute("png:compressionLevel", PNG_LEVEL)

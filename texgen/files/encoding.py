@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from texgen.files.pixels import rounded
+from texgen.files.pixels import rounded, unit_of
 
 DEPTHS: dict[str, np.dtype[Any]] = {
     "8": np.dtype(np.uint8),
@@ -65,13 +66,7 @@ class Encoding:
 
     def seen(self, stored: np.ndarray) -> np.ndarray:
         """Rows (n, W, `channels`) as they are seen, (n, W, 3) or (n, W, 4); the inverse of `stored`."""
-        values = stored.astype(np.float32)
-        if not self.linear:
-            values /= np.float32(np.iinfo(self.dtype).max)
-        colours, alpha = values[..., : self.colours], values[..., self.colours :]
-        if self.linear:
-            colours = display(colours)
-        return colours_and_alpha(colours, alpha)
+        return as_seen(stored, light=self.linear)
 
     def stored(self, seen: np.ndarray, top: int = 0) -> np.ndarray:
         """Rows as they are kept, (n, W, `channels`).
@@ -109,8 +104,23 @@ def linear(values: np.ndarray) -> np.ndarray:
     return np.copysign(straight, values).astype(np.float32)
 
 
-def colours_and_alpha(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Grey or RGB, (H, W, 1) or (H, W, 3), with alpha (H, W, 1) or none (H, W, 0), as they are seen."""
+def as_seen(
+    values: np.ndarray, *, light: bool, convert: Callable[[np.ndarray], np.ndarray] | None = None
+) -> np.ndarray:
+    """Values as `Encoding` says that they are seen.
+
+    Args:
+        values: (H, W, 1 to 4), integers or floats; the last is alpha where there are 2 or 4.
+        light: Whether colours are linear light.
+        convert: Brings RGB colours (H, W, 3), encoded, to sRGB.
+    """
+    floats = values.astype(np.float32) / np.float32(unit_of(values.dtype))
+    split = values.shape[2] - (values.shape[2] in (2, 4))
+    colours, alpha = floats[..., :split], floats[..., split:]
+    if light:
+        colours = display(colours)
+    if convert is not None and split == 3:
+        colours = convert(colours)
     if colours.shape[2] == 1:
         colours = np.repeat(colours, 3, -1)
     if not alpha.shape[2]:
@@ -145,7 +155,7 @@ def unweighted(values: np.ndarray) -> np.ndarray:
 
 def _dithered(values: np.ndarray, dtype: np.dtype[Any], top: int) -> np.ndarray:
     """Integers so that their mean over many pixels is the value; whole ones stay as they are, whatever the rows are cut into."""
-    scaled = np.clip(values, 0, 1) * np.float32(np.iinfo(dtype).max)
+    scaled = np.clip(values, 0, 1) * np.float32(unit_of(dtype))
     y, x, c = np.ogrid[top : top + values.shape[0], : values.shape[1], : values.shape[2]]
     state = (y.astype(np.uint32) * np.uint32(73856093)) ^ (x.astype(np.uint32) * np.uint32(19349663))
     state = (state ^ (c.astype(np.uint32) * np.uint32(83492791))) * DITHER_SEED

@@ -7,16 +7,16 @@ import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Union
+from typing import IO, TYPE_CHECKING, TypeGuard, Union
 
 import numpy as np
 from PIL import Image
 
 from texgen.errors import InputError
 from texgen.files import icc
-from texgen.files.decode import MAX_BYTES, Head, decode, eight_bits, head_of
+from texgen.files.decode import MAX_BYTES, decode, eight_bits, size_of
 from texgen.files.deep import Raw
-from texgen.files.encoding import Encoding, colours_and_alpha, display
+from texgen.files.encoding import Encoding, as_seen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,34 +49,24 @@ def name_of(source: ImageLike) -> str:
     return Path(source).name if isinstance(source, str | Path) else type(source).__name__
 
 
-def head(source: ImageLike) -> Head:
-    """Size, depth and channels of a picture as it will be read; of a file only its head is decoded.
+def size(source: ImageLike) -> tuple[int, int]:
+    """(height, width) of a picture in pixels, as it will be read; a file object stands where it stood.
 
     Raises:
         InputError: As `read_picture`, as far as the head tells.
     """
-    if isinstance(source, str | Path):
-        path, layer = _located(source)
-        return head_of(_content(path), str(source), layer)
-    if isinstance(source, bytes):
-        return head_of(source, "bytes")
-    picture = read_picture(source)
-    height, width = size(picture)
-    return Head(height, width, picture.encoding.dtype, picture.encoding.channels)
-
-
-def size(source: ImageLike) -> tuple[int, int]:
-    """(height, width) of a picture in pixels, as it will be read.
-
-    Raises:
-        InputError: As `head`.
-    """
-    if isinstance(source, Picture):
-        return source.pixels.shape[0], source.pixels.shape[1]
     if isinstance(source, np.ndarray):  # of labels, too
         return source.shape[0], source.shape[1]
-    known = head(source)
-    return known.height, known.width
+    if isinstance(source, str | Path):
+        path, layer = _located(source)
+        return size_of(_content(path), str(source), layer)
+    if isinstance(source, bytes):
+        return size_of(source, "bytes")
+    start = source.tell() if _is_file(source) else 0
+    picture = read_picture(source)
+    if _is_file(source):
+        source.seek(start)
+    return picture.pixels.shape[0], picture.pixels.shape[1]
 
 
 def read(source: ImageLike) -> Tensor:
@@ -116,12 +106,12 @@ def read_picture(source: ImageLike) -> Picture:
         return _decoded(_content(path), str(source), path.name, layer)
     if isinstance(source, bytes):
         return _decoded(source, "bytes", "bytes", None)
-    if hasattr(source, "read") and not isinstance(source, Image.Image):
+    if _is_file(source):
         content = source.read(MAX_BYTES + 1)
         if not isinstance(content, bytes) or not 0 < len(content) <= MAX_BYTES:
             raise InputError(f"file object: gives no bytes, or more than {MAX_BYTES}; open the file as binary.")
         return _decoded(content, "file object", name_of(source), None)
-    values = _pillow_values(source) if isinstance(source, Image.Image) else _array_values(source)
+    values = _pillow_values(source) if isinstance(source, Image.Image) else _array_values(source)  # type: ignore[arg-type]
     encoding = Encoding.of(values.dtype if values.dtype.kind == "u" else np.uint8, values.shape[2])
     return Picture(name_of(source), _seen(Raw(values), name_of(source), encoded=True), encoding)
 
@@ -136,6 +126,11 @@ def read_raw(source: str | Path | np.ndarray) -> np.ndarray:
         return source
     path, layer = _located(source)
     return decode(_content(path), str(source), layer, data=True).values
+
+
+def _is_file(source: ImageLike) -> TypeGuard[IO[bytes]]:
+    """Whether it is a file object."""
+    return hasattr(source, "read") and not isinstance(source, Image.Image)
 
 
 def _located(source: str | Path) -> tuple[Path, str | None]:
@@ -215,17 +210,12 @@ def _array_values(source: np.ndarray | Tensor) -> np.ndarray:
 
 def _seen(raw: Raw, name: str, encoded: bool = False) -> np.ndarray:
     """Values as they are seen; floats of a file are linear light, those that are `encoded` are not."""
-    values = raw.values
-    floats = values.astype(np.float32)
-    if values.dtype.kind == "u":
-        floats /= np.float32(np.iinfo(values.dtype).max)
-    elif not np.isfinite(floats).all():
+    values, profile = raw.values, raw.icc
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{name}: holds NaN or infinite values.")
-    split = values.shape[2] - (values.shape[2] in (2, 4))
-    colours, alpha = floats[..., :split], floats[..., split:]
-    if values.dtype.kind == "f" and not encoded:
-        colours = display(colours)
-    if raw.icc is not None and colours.shape[2] == 3:
-        converted = icc.to_srgb(colours, raw.icc)
-        colours = colours if converted is None else converted
-    return colours_and_alpha(colours, alpha)
+
+    def converted(colours: np.ndarray) -> np.ndarray:
+        found = None if profile is None else icc.to_srgb(colours, profile)
+        return colours if found is None else found
+
+    return as_seen(values, light=values.dtype.kind == "f" and not encoded, convert=converted)

@@ -79,6 +79,11 @@ class Pixels(Protocol):
     def __getitem__(self, rows: slice, /) -> np.ndarray: ...
 
 
+def unit_of(dtype: npt.DTypeLike) -> float:
+    """What stands for 1 in pixels of a dtype: the largest integer, or 1 itself."""
+    return float(np.iinfo(dtype).max) if np.dtype(dtype).kind == "u" else 1.0
+
+
 def rounded(values: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
     """Values in [0, 1] as integers of a dtype; 1 is its largest."""
     return np.rint(np.clip(values, 0, 1) * np.iinfo(dtype).max).astype(dtype)

@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 
 from texgen.errors import InputError
-from texgen.files.deep import MAX_PIXELS
-
-DTYPES = {"uint8": np.uint8, "uint16": np.uint16, "half": np.float16}
-"""What OpenImageIO's depths are read as; all others as float32."""
+from texgen.files.deep import KINDS, check_size, dtype_of, opened, told
 
 
 class PictureRows:
@@ -32,17 +29,13 @@ class PictureRows:
 
         if not path.is_file():
             raise InputError(f"{path}: no such file.")
-        config = oiio.ImageSpec()
-        config.attribute("oiio:UnassociatedAlpha", 1)
-        self.path = path
-        file = oiio.ImageInput.open(str(path), config)
+        self.path, file = path, opened(path)
         if file is None:
-            raise InputError(f"{path}: cannot be read ({oiio.geterror().splitlines()[0] or 'unknown format'}).")
+            raise InputError(f"{path}: cannot be read ({told(oiio.geterror)}).")
         self._file, spec = file, file.spec()
-        if spec.width * spec.height > MAX_PIXELS:
-            raise InputError(f"{path}: {spec.width}x{spec.height} is too many pixels; at most {MAX_PIXELS} are read.")
+        check_size(spec.height, spec.width, str(path))
         self.shape = (spec.height, spec.width, spec.nchannels)
-        self.dtype: np.dtype[Any] = np.dtype(DTYPES.get(str(spec.format), np.float32))
+        self.dtype: np.dtype[Any] = dtype_of(spec)
         self.tiled = spec.tile_width > 0
         self._first = spec.y
 
@@ -50,8 +43,8 @@ class PictureRows:
         top, bottom, _ = rows.indices(self.shape[0])
         if top >= bottom:
             return np.empty((0, *self.shape[1:]), self.dtype)
-        kind = "half" if self.dtype == np.float16 else "float" if self.dtype == np.float32 else str(self.dtype)
+        kind = KINDS[self.dtype.name]
         read = self._file.read_scanlines(self._first + top, self._first + bottom, 0, 0, self.shape[2], kind)
         if read is None:
-            raise InputError(f"{self.path}: broken or truncated ({self._file.geterror()}).")
+            raise InputError(f"{self.path}: broken or truncated ({told(self._file.geterror)}).")
         return np.asarray(read).reshape(-1, *self.shape[1:])

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from texgen.files.encoding import display
 from texgen.files.mapped_arrays import Band, bands
 from texgen.materials.fourier import filtered
 from texgen.materials.material import as_float
@@ -66,8 +67,7 @@ def brightness(colour: np.ndarray) -> np.ndarray:
     for band in bands(len(colour), ROWS, 0):
         rows = as_float(colour[band.rows, :, : len(weights)])
         if colour.dtype.kind == "f":
-            rows = rows.clip(0, 1)
-            rows = np.where(rows <= 0.0031308, 12.92 * rows, 1.055 * rows ** np.float32(1 / 2.4) - np.float32(0.055))
+            rows = display(rows.clip(0, 1))
         found[band.rows] = np.log(rows @ weights + np.float32(LIFT))
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from texgen.errors import InputError, check_range
+from texgen.files.pixels import unit_of
 from texgen.materials.maps import Map, MapLike, prepared_maps, read_map
 
 DETAILED, ROUGH = (0.1, 0.3, 1.0), (0.0, 0.1, 0.3)
@@ -88,7 +89,7 @@ def prepared_guides(
             raise InputError(
                 f"{name}: the swatch's map has {of_swatch.channels} channels, the canvas' {of_canvas.shape[2]}; give them as many."
             )
-        ranges = [np.iinfo(m.dtype).max if m.dtype.kind == "u" else 1 for m in (of_swatch, of_canvas)]
+        ranges = [unit_of(m.dtype) for m in (of_swatch, of_canvas)]
         plain = Map(of_swatch.name, [image.astype(np.float32) / ranges[0] for image in of_swatch.images])
         found.append(Guide(plain, of_canvas.astype(np.float32) / ranges[1], weight))
     return found

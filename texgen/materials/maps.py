@@ -14,9 +14,12 @@ import numpy as np
 
 from texgen.errors import InputError, OptionError
 from texgen.files.image import read_raw
+from texgen.files.mapped_arrays import bands
 from texgen.files.pixels import Pixels
 from texgen.files.rows import PictureRows
 
+ROWS = 256
+"""That are looked at together."""
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32)
 MapLike = str | Path | np.ndarray
 Maps = Mapping[str, MapLike | Sequence[MapLike]]
@@ -71,7 +74,7 @@ class Map:
         """What stands for -1 and 1 in a map of vectors."""
         if self.dtype.kind == "u":
             return 0.0, float(np.iinfo(self.dtype).max)
-        return (-1.0 if min(float(image.min()) for image in self.images) < 0 else 0.0), 1.0
+        return (-1.0 if any(is_signed(image) for image in self.images) else 0.0), 1.0
 
     def turned(self, image: np.ndarray, turn: int) -> np.ndarray:
         """An image of the map turned, see `turned`; vectors turn with it."""
@@ -123,6 +126,12 @@ class Map:
             found.update(np.ascontiguousarray(image).tobytes())
         about = {"dtype": str(self.dtype), "channels": self.channels, "sha256": found.hexdigest()}
         return {**about, "guides": True} if self.guides else about
+
+
+def is_signed(pixels: Pixels) -> bool:
+    """Whether a map of normals holds vectors from -1 to 1, as floats may, and not from 0 to what stands for 1."""
+    rows = (band.rows for band in bands(pixels.shape[0], ROWS, 0))
+    return pixels.dtype.kind == "f" and any(pixels[each][..., :3].min() < 0 for each in rows)
 
 
 def read_map(source: MapLike, name: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from texgen.errors import InputError
-from texgen.files.pixels import Pixels
+from texgen.files.pixels import Pixels, unit_of
 from texgen.materials.maps import read_map
 
 ALIASES = {
@@ -119,7 +119,4 @@ def _told(sizes: Mapping[str, tuple[int, ...]]) -> str:
 
 def as_float(pixels: Pixels) -> np.ndarray:
     """A whole map as float32: integers to [0, 1], floats as they are."""
-    whole = pixels[0 : pixels.shape[0]]
-    if whole.dtype.kind == "u":
-        return whole.astype(np.float32) / np.float32(np.iinfo(whole.dtype).max)
-    return whole.astype(np.float32)
+    return pixels[0 : pixels.shape[0]].astype(np.float32) / np.float32(unit_of(pixels.dtype))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from texgen.errors import InputError
+from texgen.files.pixels import unit_of
 from texgen.materials.exemplar import Exemplar
 from texgen.materials.guides import Guide
 from texgen.materials.maps import Map, MapLike, read_map
@@ -47,7 +48,7 @@ class Orientation:
             InputError: It cannot be read, or holds no vector anywhere.
         """
         values = read_map(source, "orientation")
-        most = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
+        most = unit_of(values.dtype)
         unit = values.astype(np.float32) / np.float32(most)
         if unit.shape[2] == 1:
             angle = unit[..., 0] * np.float32(2 * np.pi)

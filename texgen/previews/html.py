@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from texgen.files.encoding import display
 from texgen.files.pixels import rounded
 from texgen.materials.material import Material
 from texgen.previews.pyramid import Floats, resized
 from texgen.previews.shading import FILL, FILL_RISE, FILL_TURN, KEY, RISE, Sky
-from texgen.previews.surface import MISSING, completed, encoded, linear_maps
+from texgen.previews.surface import MISSING, completed, linear_maps
 
 LARGEST = 2048
 """Of a side of the maps, in pixels."""
@@ -68,7 +69,7 @@ def _embedded(name: str, values: Floats) -> str:
         length = np.sqrt(np.square(values).sum(-1, keepdims=True))
         values = values / np.maximum(length, 1e-6) * 0.5 + 0.5
     elif name in ("color", "emission"):
-        values = encoded(np.clip(values, 0, 1))
+        values = display(np.clip(values, 0, 1))
     pixels = rounded(values, np.uint8)
     content = io.BytesIO()
     Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).save(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from texgen.files.encoding import display
 from texgen.materials.material import Material
 from texgen.previews.pyramid import Floats, floats, resized
 from texgen.previews.shading import FILL, FILL_RISE, FILL_TURN, KEY, RISE, Light, Sky, shade, toned
 from texgen.previews.shapes import Hits, Plane, Shape, Sphere, meet
-from texgen.previews.surface import MISSING, Surface, encoded, linear_maps, surface
+from texgen.previews.surface import MISSING, Surface, linear_maps, surface
 
 SAMPLES = 2
 """A side of a pixel."""
@@ -90,7 +91,7 @@ def repeats(material: Material, side: int) -> np.ndarray:
         checks = _checks(*_grid(side, 0, side, 0.5, 0.5)).reshape(side, side, 1)
         tiled = checks[top : top + len(tiled), left : left + tiled.shape[1]] * (1 - opacity) + tiled * opacity
     whole[top : top + tiled.shape[0], left : left + tiled.shape[1]] = tiled
-    return np.rint(encoded(np.clip(whole, 0, 1)) * 255).astype(np.uint8)
+    return np.rint(display(np.clip(whole, 0, 1)) * 255).astype(np.uint8)
 
 
 def _band(scene: Scene, shown: Surface, side: int, light: float, top: int, bottom: int) -> np.ndarray:
@@ -107,7 +108,7 @@ def _band(scene: Scene, shown: Surface, side: int, light: float, top: int, botto
             backdrop[:, seen] += (lit - backdrop[:, seen]) * cover
         total += backdrop
     total /= SAMPLES**2
-    return np.rint(encoded(total) * 255).astype(np.uint8).T.reshape(bottom - top, side, 3)
+    return np.rint(display(total) * 255).astype(np.uint8).T.reshape(bottom - top, side, 3)
 
 
 def _samples(

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from texgen.files.encoding import linear
 from texgen.files.pixels import Pixels
+from texgen.materials.estimate import slopes
+from texgen.materials.maps import is_signed
 from texgen.materials.material import Material, as_float
-from texgen.previews.pyramid import ROWS, Floats, Pyramid, floats, resized, shrunk, side
+from texgen.previews.pyramid import Floats, Pyramid, floats, resized, shrunk, side
+from tiling import Wrap
 
 MISSING: Mapping[str, tuple[float, ...]] = {
     "color": (0.4, 0.4, 0.4),
@@ -117,21 +121,12 @@ def decoded(pixels: np.ndarray) -> Floats:
     """Colours as linear light: integers from sRGB, floats as they are, but not below 0."""
     if pixels.dtype.kind == "f":
         return np.maximum(as_float(pixels), 0)
-    most = np.iinfo(pixels.dtype).max
-    values = np.arange(most + 1, dtype=np.float64) / most
-    table = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    return np.take(table.astype(np.float32), pixels)
-
-
-def encoded(values: Floats) -> Floats:
-    """Linear light in [0, 1] as sRGB."""
-    return np.where(values <= 0.0031308, values * 12.92, 1.055 * np.maximum(values, 1e-8) ** (1 / 2.4) - 0.055)
+    return np.take(linear(as_float(np.arange(np.iinfo(pixels.dtype).max + 1, dtype=pixels.dtype))), pixels)
 
 
 def _vectors(pixels: Pixels, green: int) -> Callable[[np.ndarray], Floats]:
     """A function that gives the vectors of a map of normals, of length 1; `green` of -1 turns them over."""
-    bands = (pixels[top : top + ROWS] for top in range(0, pixels.shape[0], ROWS))
-    signed = pixels.dtype.kind == "f" and any(band.min() < 0 for band in bands)
+    signed = is_signed(pixels)
 
     def decode(band: np.ndarray) -> Floats:
         values = as_float(band[..., :3]) if signed else as_float(band[..., :3]) * 2 - 1
@@ -169,8 +164,8 @@ def fitting_depth(maps: Mapping[str, Floats], height: Floats, aspect: float) -> 
 def _slopes(height: Floats, aspect: float) -> tuple[Floats, Floats]:
     """Of a height map (H, W) that repeats, to the right and upwards, for each width."""
     rows, columns = height.shape
-    right = (np.roll(height, -1, 1) - np.roll(height, 1, 1)) * (columns / 2)
-    return right, (np.roll(height, 1, 0) - np.roll(height, -1, 0)) * (aspect * rows / 2)
+    down, right = slopes(height, Wrap(True, True))
+    return right * columns, down * (-aspect * rows)
 
 
 def _occlusion(height: Floats, depth: float, aspect: float) -> Floats:

@@ -18,7 +18,7 @@ from texgen.knobs import check
 from texgen.materials import estimate
 from texgen.materials.estimate import Surface
 from texgen.materials.knobs import Knobs
-from texgen.materials.maps import Map
+from texgen.materials.maps import Map, is_signed
 from texgen.materials.material import Material, as_float, map_name, read_material
 from texgen.materials.preparation import check_side
 from texgen.runs.recipe import package_version
@@ -207,7 +207,7 @@ def _surface(found: Material, brightness: np.ndarray, wrap: Wrap, knobs: Knobs) 
         return Surface(height, relief, size)
     if normal is not None:
         vectors = as_float(normal)[..., :3]
-        if normal.dtype.kind == "u" or vectors.min() >= 0:
+        if not is_signed(normal):
             vectors = vectors * 2 - 1
         if "normal" not in found.maps:
             vectors = vectors * np.array([1, -1, 1], np.float32)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from texgen.diffusion.models import tiled_vae
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
 from texgen.diffusion.models.schedule import DDIMSchedule
-from texgen.diffusion.models.unet import TappedUNet, self_attention_layers, tapped
+from texgen.diffusion.models.unet import OfUNet, TappedUNet, self_attention_layers, tapped
 from texgen.errors import ModelError
 from tiling import Size, Wrap, canvas_size, cut
 
@@ -25,7 +25,7 @@ DECODER = ("block_decoder", "residual_decoder", "post_quant_conv", "decoder")
 
 
 @dataclass(kw_only=True)
-class Backbone:
+class Backbone(OfUNet):
     """A latent diffusion model, frozen, ready to be driven.
 
     Attributes:
@@ -47,16 +47,6 @@ class Backbone:
     def __post_init__(self) -> None:
         for module in (self.unet, self.autoencoder):
             module.requires_grad_(False).eval()
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.unet.device
-        return device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.unet.dtype
-        return dtype
 
     @cached_property
     def factor(self) -> int:

@@ -96,7 +96,23 @@ def _is_self_attention(unet: UNet2DConditionModel, processor_name: str) -> bool:
     return not getattr(module, "is_cross_attention", True)
 
 
-class TappedUNet:
+class OfUNet:
+    """What has a UNet knows where it is, and in which precision."""
+
+    unet: UNet2DConditionModel
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.unet.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.unet.dtype
+        return dtype
+
+
+class TappedUNet(OfUNet):
     """A UNet whose self-attention can be captured and injected; made by `tapped`.
 
     Attributes:
@@ -108,16 +124,6 @@ class TappedUNet:
         self.unet = unet
         self.condition = condition
         self._tap = tap
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.unet.device
-        return device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.unet.dtype
-        return dtype
 
     def __call__(self, latents: Tensor, timestep: int | Tensor) -> Tensor:
         """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside."""
