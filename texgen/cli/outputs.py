@@ -1,21 +1,19 @@
-"""Outputs of a verb on the command line: checked, locked, made one after the other, saved; progress on stderr."""
+"""Outputs of a verb on the command line: checked, locked, made one after the other, saved."""
 
 from __future__ import annotations
 
 import functools
-import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 
 from texgen.cli.flags import given, maps_of
 from texgen.cli.knobs import Outputs
+from texgen.cli.progress import reporter
 from texgen.errors import OptionError
 from texgen.files import publish
 from texgen.files.encoding import Encoding
@@ -55,7 +53,7 @@ def make_outputs(run: Callable[..., Result], size: tuple[int, int], pictures: Se
         raise OptionError("--save-field is for the swatch model; leave it out.")
     seed = values["seed"]
     seed = agreed_seed(_resumed_seed(targets) if resume and seed is None else seed, None, team)
-    report = _reporter(outputs.progress if team.rank == 0 else "silent")
+    report = reporter(outputs.progress if team.rank == 0 else "silent")
     if model != NAME:
         device, dtype = own_device(values["device"]), values["dtype"]
         options["model"] = functools.cache(lambda: _loaded(model, device, dtype))
@@ -108,7 +106,7 @@ def make_set(swatch: Picture, size: int, colours: tuple[int, int], **values: Any
     folder = _folder(out)
     fresh = values["seed"] is None
     seed = agreed_seed(values["seed"], folder / "base-0" if resume and fresh else None, join())
-    report = _reporter(outputs.progress)
+    report = reporter(outputs.progress)
     for target in tile_paths(out, (colours[0] * colours[1]) ** 2):
         publish.check_target(target, size, size, **kind)
         publish.check_maps(target, size, size, {name: values[0] for name, values in read.items()})
@@ -146,56 +144,6 @@ def _loaded(model: str, device: str, dtype: str) -> Any:
     from texgen.diffusion import models
 
     return models.load(model, device, dtype)
-
-
-class _Reporter:
-    """Progress on stderr: a bar, JSON lines, or none; the seed always, but where `silent`."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self._bar: Any = None
-
-    def begin(self, target: Path, seed: int) -> None:
-        if self.kind == "json":
-            self._event(event="begin", output=target.name, seed=seed)
-        elif self.kind != "silent":
-            click.echo(f"{target.name}: seed {seed}", err=True)
-
-    def step(self, state: Any) -> None:
-        """A `texgen.model.State`."""
-        if self.kind == "json":
-            self._event(event="step", **state.event())
-        elif getattr(state, "stage", None) == "compile" and self.kind != "silent":
-            click.echo("compiling for this machine, once: about half a minute", err=True)
-        else:
-            self._advance(state.done, state.total, state.unit)
-
-    def _advance(self, done: int, total: int, unit: str) -> None:
-        if self.kind == "bar":
-            from tqdm import tqdm
-
-            if self._bar is None:
-                self._bar = tqdm(total=total, unit=unit, unit_scale=unit == "px", file=sys.stderr, leave=False)
-            self._bar.update(done - self._bar.n)
-
-    def end(self, target: Path, timings: dict[str, float]) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-        seconds = round(sum(timings.values()), 1)
-        if self.kind == "json":
-            self._event(event="done", output=target.name, seconds=seconds)
-        elif self.kind != "silent":
-            click.echo(f"{target.name}: done in {seconds} s", err=True)
-
-    def _event(self, **content: Any) -> None:
-        click.echo(json.dumps(content), err=True)
-
-
-def _reporter(kind: str) -> _Reporter:
-    if kind == "auto":
-        kind = "bar" if sys.stderr.isatty() else "none"
-    return _Reporter(kind)
 
 
 def _targets(path: Path, count: int) -> list[Path]:
