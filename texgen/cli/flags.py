@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ GROUPS = {"Any model": Common, "The swatch model": SwatchKnobs, "Diffusion model
 
 
 class NamedType(click.ParamType):  # type: ignore[type-arg]
-    """A type that the help shows by its name as it is."""
+    """A type that the help shows by its name as it is; `said` is the inverse of `convert`."""
 
     def get_metavar(self, *_: Any, **__: Any) -> str:
         return self.name
+
+    def said(self, value: Any) -> str:
+        return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 class SizeType(NamedType):
@@ -36,6 +40,9 @@ class SizeType(NamedType):
             self.fail(f"{value!r} is neither a number of pixels nor WIDTHxHEIGHT.", param, ctx)
         width, height = int(parts[0]), int(parts[-1])
         return height, width
+
+    def said(self, value: Any) -> str:
+        return f"{value[1]}x{value[0]}"
 
 
 class IntegersType(NamedType):
@@ -82,6 +89,9 @@ class PairType(NamedType):
             self.fail(f"{value!r} is not {self.name}, such as {self.example}.", param, ctx)
         return name, Path(path)
 
+    def said(self, value: Any) -> str:
+        return f"{value[0]}={value[1].name}" if "=" in self.name else f"{value[1].name}:{value[0]}"
+
 
 class WeightType(NamedType):
     """Numbers separated by commas."""
@@ -119,6 +129,9 @@ class GuideType(NamedType):
         if not swatch or not canvas:
             self.fail(f"{value!r} is not {self.name}, such as swatch_height.png:height.png.", param, ctx)
         return Path(swatch), Path(canvas), weight
+
+    def said(self, value: Any) -> str:
+        return f"{value[0].name}:{value[1].name}:{value[2]:g}"
 
 
 LABELLED = PairType("FILE:LABEL", "grass.png:green")
@@ -204,10 +217,14 @@ def table_options(starts: Sequence[str], **defaults: Any) -> list[click.Option]:
     return list(found.values())
 
 
-def options_of(*groups: type, only: Sequence[str] | None = None) -> list[click.Option]:
-    """The options of some tables, or those of them that are named."""
-    found = [row for row in rows(*groups) if row.flag is not None and (only is None or row.name in only)]
-    return [Option(row, None, required=True) if row.name == "out" else Option(row, row.default) for row in found]
+def options_of(*groups: type, only: Sequence[str] | None = None, **helps: str) -> list[click.Option]:
+    """The options of some tables, or those of them that are named; with other words for some, by their names."""
+    found: list[click.Option] = []
+    for row in rows(*groups):
+        if row.flag is not None and (only is None or row.name in only):
+            row = replace(row, knob=replace(row.knob, help=helps.get(row.name, row.knob.help)))
+            found.append(Option(row, None, required=True) if row.name == "out" else Option(row, row.default))
+    return found
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,11 @@ class Material:
         height, width, _ = next(iter(self.maps.values())).shape
         return height, width
 
+    @property
+    def density(self) -> float | None:
+        """Pixels a metre; None where that is not known."""
+        return None if self.size_m is None else self.size[1] / self.size_m
+
 
 def map_name(stem: str) -> tuple[str, str | None]:
     """A file's name without suffix, taken apart: the material's name and which map it holds, if it says so.
