@@ -12,11 +12,11 @@ from texgen.errors import OptionError
 from texgen.exports.profiles import profiles_of
 from texgen.files import targets
 from texgen.files.encoding import Encoding
+from texgen.files.facts import read_recipe
 from texgen.files.image import Picture
 from texgen.files.pixels import Pixels
 from texgen.materials.material import map_name
 from texgen.runs.folder import differing, saved_names, unfinished_seed
-from texgen.runs.recipe import read_recipe
 from texgen.tasks.result import Result
 
 TIFF = (".tif", ".tiff")

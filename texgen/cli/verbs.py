@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,7 +211,7 @@ def export(material: Path, out: Path, profile: tuple[str, ...], **options: Any) 
     """
     from texgen.tasks.export import export as run
 
-    for line in run(material, out, profile or "standard", **options).report():
+    for line in run(material, out, profile, **options).report():
         click.echo(line, err=True)
 
 
@@ -247,6 +248,23 @@ def preview(material: Path, out: Path, overwrite: bool, **options: Any) -> None:
     run(material, **options).save(out, overwrite)
 
 
+@click.command(epilog="Example: texgen inspect wall.png --command")
+@click.argument("file", type=PATH)
+@click.option("--command", is_flag=True, help="Print the command that makes it again, and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def inspect(file: Path, command: bool, as_json: bool) -> None:
+    """Print the facts of a picture, and the recipe that it was made by.
+
+    FILE is a picture, the JSON beside it, or the folder .OUT.texgen of an unfinished run. Files in the command stand without their folders.
+    """
+    from texgen.tasks.inspect import inspect as run
+
+    found = run(file)
+    lines = [found.command] if command else [json.dumps(found.as_json(), indent=2)] if as_json else found.report()
+    for line in lines:
+        click.echo(line)
+
+
 WRITES = ("out", "overwrite")
 render.params += [
     *options_of(Outputs, only=WRITES, out="The picture that the maps belong to."),
@@ -262,4 +280,4 @@ preview.params += [
     *options_of(PreviewKnobs),
 ]
 
-VERBS = (expand, layout, paint, fill, tile, transfer, render, material, preview, export)
+VERBS = (expand, layout, paint, fill, tile, transfer, render, material, preview, export, inspect)

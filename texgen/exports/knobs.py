@@ -15,7 +15,7 @@ class Knobs(Extent):
     """Options of `texgen export`."""
 
     profile: str | Sequence[str] = knob(
-        "standard", f"Engine or library: {', '.join(PROFILES)}; several, separated by commas, go to folders of their names.",
+        ("standard",), f"Engine or library: {', '.join(PROFILES)}; several, separated by commas, go to folders of their names.",
         several=True, everyday=True,
     )  # fmt: skip
     height_m: float | None = knob(

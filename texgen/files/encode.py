@@ -62,7 +62,8 @@ def _attributes(kind: str, tags: Tags) -> dict[str, str | float]:
     """Tags as OpenImageIO names them; a PNG holds whole pixels a metre."""
     found: dict[str, str | float] = {"oiio:ColorSpace": "data"} if tags.data else {}
     if tags.density is not None:
-        unit, many = ("cm", tags.density / 100) if kind == "PNG" else ("in", tags.density * INCH)
+        whole = (round(tags.density) + 0.25) / 100  # whose fraction is cut off
+        unit, many = ("cm", whole) if kind == "PNG" else ("in", tags.density * INCH)
         found |= {"XResolution": many, "YResolution": many, "ResolutionUnit": unit}
     return found if tags.recipe is None else found | {"texgen": tags.recipe}
 

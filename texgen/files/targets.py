@@ -175,7 +175,9 @@ def check_free(
         if _identity(file) in read:
             raise OptionError(f"{file}: is an input of this run, which is never overwritten; choose another name.")
         if not (overwrite or file.name in ours):
-            raise OptionError(f"{file}: exists already; choose another name, or allow it with overwrite.")
+            raise OptionError(
+                f"{file}: exists already; choose another name, or replace it with --overwrite (in Python overwrite=True)."
+            )
         if not file.exists():
             continue  # a link that leads nowhere is replaced itself
         if file.suffix == ".json" and not _is_recipe(file):

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from texgen.files.facts import embedded_text
 from texgen.files.image import ImageLike, name_of
 from texgen.files.pixels import rounded
-from texgen.files.targets import sidecar_path
 
 ONCE = 1 << 24
 """Values that are hashed at once."""
@@ -39,25 +35,3 @@ def package_version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "unknown"
-
-
-def sidecars(picture: Path) -> list[Path]:
-    """Where a JSON file that tells of a picture may lie: that of the picture itself, or that of a material."""
-    return [sidecar_path(picture), picture.with_suffix(".json")]
-
-
-def read_recipe(path: Path) -> dict[str, Any] | None:
-    """The recipe inside a picture, else that in the JSON file beside it; of a JSON file itself. None where there is none."""
-    found = None if path.suffix.lower() == ".json" else _as_recipe(embedded_text(path))
-    for beside in [path] if path.suffix.lower() == ".json" else sidecars(path):
-        if found is None and beside.is_file():
-            found = _as_recipe(beside.read_text(errors="replace"))
-    return found
-
-
-def _as_recipe(text: str | None) -> dict[str, Any] | None:
-    try:
-        content: Any = json.loads(text or "")
-    except ValueError:
-        return None
-    return content if isinstance(content, dict) and "texgen" in content else None

@@ -141,6 +141,7 @@ def material(
         "picture": {"name": name, "width": width, "height": height},
         "given": {each: Map(each, [_whole(pixels)]).entry() for each, pixels in found.maps.items()},
         "estimated": list(wanted),
+        **({} if found.size_m is None else {"size_m": found.size_m}),
         **about,
     }
     result = Estimated(whole, wanted, recipe, source)
@@ -184,7 +185,7 @@ def _read(image: ImageLike | Material) -> Material:
     colour = rounded(images.read_pixels(path), np.uint8)  # upright and in sRGB
     if len(found.maps) > 1 and colour.shape[:2] != found.size:
         raise InputError(f"{path}: is turned by its EXIF tag, its maps are not; save it upright.")
-    return Material(name=found.name, maps={**found.maps, "color": colour})
+    return Material(name=found.name, maps={**found.maps, "color": colour}, size_m=found.size_m)
 
 
 def _estimated_before(path: Path) -> frozenset[str]:
