@@ -13,6 +13,7 @@ from texgen.cli.knobs import Outputs
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.knobs import Knob, Row, rows
 from texgen.swatch.knobs import Knobs as SwatchKnobs
+from texgen.swatch.model import NAME
 from texgen.tasks.knobs import Common
 
 GUIDE = ":guide"
@@ -228,9 +229,16 @@ def options_of(*groups: type, only: Sequence[str] | None = None, **helps: str) -
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
-    """The options that stood on the command line."""
-    source = click.get_current_context().get_parameter_source
-    return {name: value for name, value in values.items() if source(name) is not click.core.ParameterSource.DEFAULT}
+    """The options that the user has set; of those set once and for all, what the chosen kind of model has."""
+    context = click.get_current_context()
+    source, sources = context.get_parameter_source, click.core.ParameterSource
+    own, other = (SwatchKnobs, DiffusionKnobs) if context.params.get("model") == NAME else (DiffusionKnobs, SwatchKnobs)
+    foreign = {row.name for row in rows(other)} - {row.name for row in rows(own)}
+    return {
+        name: value
+        for name, value in values.items()
+        if source(name) is not sources.DEFAULT and not (name in foreign and source(name) is sources.DEFAULT_MAP)
+    }
 
 
 def verb(example: str, starts: Sequence[str], **defaults: Any) -> Callable[..., Any]:
