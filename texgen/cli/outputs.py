@@ -17,7 +17,7 @@ import numpy as np
 from texgen.cli.flags import given, maps_of
 from texgen.cli.invocation import DASH, command, inputs
 from texgen.cli.knobs import Outputs
-from texgen.cli.places import NothingToDo, output_file, places_of
+from texgen.cli.places import NothingToDo, output_file, places_of, set_place
 from texgen.cli.progress import reporter
 from texgen.errors import OptionError
 from texgen.files import publish, targets
@@ -118,7 +118,7 @@ ALONE = (
 
 def make_set(swatch: Picture, size: int, colours: tuple[int, int], **values: Any) -> None:
     """Make a set of Wang tiles, and write it whole."""
-    from texgen.tasks.wang import PLANE, files_of, plane_path, tile_paths, wang
+    from texgen.tasks.wang import PLANE, files_of, index_path, plane_path, tile_paths, wang
 
     for name in given(values).keys() & set(ALONE):
         raise OptionError(f"--{name.replace('_', '-')} does not go with --wang; leave it out.")
@@ -128,26 +128,28 @@ def make_set(swatch: Picture, size: int, colours: tuple[int, int], **values: Any
     out, read = output_file(outputs.out, swatch, values["bit_depth"]), _read(options)
     encoding, resume = _encoding(options, [swatch], out), values["resume"]
     kind: dict[str, Any] = {"dtype": encoding.dtype, "channels": encoding.channels}
-    place = places_of(replace(outputs, out=out), resume)[0]
-    folder = place.folder
-    fresh = values["seed"] is None
-    seed = agreed_seed(values["seed"], folder / "base-0" if resume and fresh else None, join())
+    place = set_place(replace(outputs, out=out), index_path(out), "base-0", resume)
+    seed = agreed_seed(place.seed if values["seed"] is None else values["seed"], None, join())
     report, maps = reporter(outputs.progress), {name: values[0] for name, values in read.items()}
     count = (colours[0] * colours[1]) ** 2
     for target in tile_paths(out, count):
         targets.check_target(target, size, size, **kind)
         targets.check_maps(target, size, size, maps)
     targets.check_target(plane_path(out), PLANE * size, PLANE * size, **kind)
-    targets.check_free(files_of(out, count, maps, not outputs.no_metadata), outputs.overwrite, inputs())
+    files = files_of(out, count, maps, not outputs.no_metadata)
+    targets.check_free(files, outputs.overwrite or place.finished is not None, inputs())
     with publish.locked(out):
         report.begin(out, seed)
         started = time.perf_counter()
-        options |= {"seed": seed, "checkpoint": folder}
-        made = wang(swatch, size, colours, callback=report.step, **options)
+        options |= {"seed": seed, "checkpoint": place.folder, "planned": place.check_finished}
+        try:
+            made = wang(swatch, size, colours, callback=report.step, **options)
+        except NothingToDo:
+            return report.nothing(out)
         made.recipe["command"] = command({"out": out, "seed": seed})
         made.save(out, metadata=not outputs.no_metadata, overwrite=outputs.overwrite)
         made.discard()
-        report.end(out, {"all": time.perf_counter() - started})
+        return report.end(out, {"all": time.perf_counter() - started})
 
 
 def _read(options: dict[str, Any]) -> dict[str, list[np.ndarray]]:

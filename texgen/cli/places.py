@@ -169,6 +169,26 @@ def _continued(place: Place) -> Place:
     return replace(place, seed=recipe["seed"], finished=recipe)
 
 
+def set_place(outputs: Outputs, index: Path, first: str, resume: bool) -> Place:
+    """Where a set of tiles goes, and what earlier runs have left of it.
+
+    Args:
+        outputs: What is wanted.
+        index: The file that tells of the finished set.
+        first: Name of its first run.
+        resume: Whether it is to be continued.
+    """
+    place = Place(picture=outputs.out, coordinates=None, field=None, outputs=outputs)
+    if not resume:
+        return place
+    recipe = ((read_recipe(index) if index.is_file() else None) or {}).get("recipe")
+    finished = recipe.get("base") if isinstance(recipe, dict) else None
+    seed = unfinished_seed(place.folder / first)
+    if seed is None and isinstance(finished, dict):
+        return replace(place, finished=finished, seed=finished.get("seed"))
+    return replace(place, seed=seed)
+
+
 def _numbered(path: Path, number: int, count: int) -> Path:
     """The path itself, or OUT-1 ... OUT-N."""
     return path if count == 1 else path.with_name(f"{path.stem}-{number + 1}{path.suffix}")

@@ -156,13 +156,13 @@ def wang(image: ImageLike, size: int = 256, colours: tuple[int, int] = (2, 2), *
         )
     if len(colours) != 2 or not all(1 <= colour <= MOST_COLOURS for colour in colours):
         raise OptionError(f"colours={colours!r} must be two numbers from 1 to {MOST_COLOURS}.")
-    given = options.pop("checkpoint", None)
+    given, planned = options.pop("checkpoint", None), options.pop("planned", None)
     folder = None if given is None else Path(given)
     options["seed"] = seed = agreed_seed(options.get("seed"), None, Team())
     runs = _Runs(read_picture(image), size, dict(options), folder)
     north, east, south, west = strips = _strips(size)
     corners = (north | south) & (east | west)
-    bases = [runs.made("base-0", "both")]
+    bases = [runs.made("base-0", "both", colours=list(colours), planned=planned)]
     for number in range(1, max(colours)):
         bases.append(runs.made(f"base-{number}", "both", [(corners, bases[0])]))
     rows, columns = (range(count) for count in colours)
@@ -177,7 +177,7 @@ def wang(image: ImageLike, size: int = 256, colours: tuple[int, int] = (2, 2), *
         "colours": list(colours),
         "seed": seed,
         "size": size,
-        "tiles": tiles[0].recipe,
+        "base": bases[0].recipe,
     }
     return WangSet(tiles=tiles, edges=edges, recipe=recipe, folder=folder)
 
@@ -197,9 +197,16 @@ class _Runs:
     options: dict[str, Any]
     folder: Path | None
 
-    def made(self, name: str, tileable: str, given: Sequence[tuple[np.ndarray, Result]] = ()) -> Result:
+    def made(
+        self,
+        name: str,
+        tileable: str,
+        given: Sequence[tuple[np.ndarray, Result]] = (),
+        planned: Any = None,
+        **notes: Any,
+    ) -> Result:
         """A texture around what is given: parts (H, W), bool, of other textures of its size."""
-        options = {**self.options, "tileable": tileable}
+        options = {**self.options, "tileable": tileable, "planned": planned}
         if self.folder is not None:
             self.folder.mkdir(exist_ok=True)
             options["checkpoint"] = self.folder / name
@@ -208,7 +215,12 @@ class _Runs:
             constraints, picture = Constraints(kept=self._kept(given)), KeptPicture(size, is_swatch=False)
             options["maps"] = self._maps(given)
         request = Request(
-            task="wang", sources=[self.image], size=size, constraints=constraints, picture=picture, notes={"part": name}
+            task="wang",
+            sources=[self.image],
+            size=size,
+            constraints=constraints,
+            picture=picture,
+            notes={"part": name, **notes},
         )
         return make(request, **options)
 
