@@ -8,13 +8,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tifffile
 
 from texgen.files.deep import KINDS
 from texgen.files.icc import srgb_profile
 from texgen.files.pixels import Pixels, halved
+
+if TYPE_CHECKING:
+    import tifffile
 
 BAND = 512
 TIFF_TILE = 512
@@ -105,6 +108,8 @@ def _is_whole(path: Path) -> bool:
 
 
 def _write_tiff(path: Path, pixels: Pixels, tags: Tags, pyramid: bool) -> None:
+    import tifffile
+
     profile = None if tags.data or pixels.dtype.kind == "f" or pixels.shape[2] < 3 else srgb_profile()
     levels = pyramid_levels(pixels.shape[0], pixels.shape[1]) if pyramid else 0
     with (

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 
 from texgen.errors import LockedError, disk_errors
 from texgen.files.encode import Tags, write_image
@@ -73,6 +72,8 @@ def save_map(path: Path, coordinates: np.ndarray) -> None:
     Raises:
         ResourceError: As `save_image`.
     """
+    import tifffile
+
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, coordinates.astype(np.float32), photometric="minisblack", metadata={"axes": "CYX"})
     publish(path, buffer.getvalue())
