@@ -17,6 +17,7 @@ from texgen.swatch.model import NAME
 from texgen.tasks.knobs import Common
 
 GUIDE = ":guide"
+OWN, OUTPUTS, START = "Options", "Outputs", "Where the canvas begins"
 GROUPS = {"Any model": Common, "The swatch model": SwatchKnobs, "Diffusion models": DiffusionKnobs}
 
 
@@ -155,7 +156,7 @@ def type_of(knob: Knob) -> Any:
 class Option(click.Option):
     """An option that is made from a row of the table."""
 
-    def __init__(self, row: Row, default: Any, **more: Any) -> None:
+    def __init__(self, row: Row, default: Any, group: str = OWN, **more: Any) -> None:
         knob = row.knob
         name = str(row.flag)
         declared = [f"{name}/--no-{name[2:]}" if knob.kind == "switch" else name, row.name]
@@ -168,6 +169,7 @@ class Option(click.Option):
             [*(["-o"] if row.name == "out" else []), *declared], default=default, show_default=shown, help=knob.help.replace("`", ""), **more
         )  # fmt: skip
         self.everyday = knob.everyday
+        self.group = group
 
 
 class Verb(click.Command):
@@ -176,6 +178,18 @@ class Verb(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         params = super().get_params(ctx)
         return params if ctx.meta.get("all", True) else [each for each in params if getattr(each, "everyday", True)]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options of this verb alone, then those of each table under its name."""
+        groups: dict[str, list[tuple[str, str]]] = {OWN: []}
+        for param in self.get_params(ctx):
+            said = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if said is not None:
+                groups.setdefault(getattr(param, "group", OWN), []).append(said)
+        for name, rows_of in groups.items():
+            if rows_of:
+                with formatter.section(name):
+                    formatter.write_dl(rows_of)
 
     def get_help(self, ctx: click.Context) -> str:
         ctx.meta["all"] = ctx.meta.get("wanted", False)
@@ -206,15 +220,16 @@ def table_options(starts: Sequence[str], **defaults: Any) -> list[click.Option]:
         starts: Where the canvas of this verb may begin.
         defaults: Of this verb, where they differ.
     """
-    found = {}
-    for row in rows(Outputs, *GROUPS.values()):
-        if row.flag is not None and row.name != "start":
-            more: dict[str, Any] = {"required": True} if row.name == "out" else {}
-            found[row.name] = Option(row, None if more else defaults.get(row.name, row.default), **more)
+    found: dict[str, click.Option] = {}
+    for whose, group in {OUTPUTS: Outputs, **GROUPS}.items():
+        for row in rows(group):
+            if row.flag is not None and row.name != "start":
+                more: dict[str, Any] = {"required": True} if row.name == "out" else {}
+                found[row.name] = Option(row, None if more else defaults.get(row.name, row.default), whose, **more)
     places = {whose: row for whose, group in GROUPS.items() for row in rows(group) if row.name == "start"}
     said = " ".join(f"{whose}: {row.knob.help[0].lower()}{row.knob.help[1:]}" for whose, row in places.items())
     joined = Knob(help=said, choices=tuple(starts))
-    found["start"] = Option(Row("start", None, joined), None)
+    found["start"] = Option(Row("start", None, joined), None, START)
     return list(found.values())
 
 

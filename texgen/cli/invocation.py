@@ -18,7 +18,7 @@ DASH = Path("-")
 """Standard input or output."""
 OUTPUTS = ("out", "save_map", "save_field")
 """Options that name what is written."""
-ASIDE = ("variations", "resume", "overwrite", "progress", "checkpoint_minutes")
+ASIDE = ("variations", "resume", "overwrite", "progress", "quiet", "checkpoint_minutes")
 """Options that change no output."""
 
 

@@ -41,3 +41,4 @@ class Outputs:
     pyramid: bool = knob(False, "Halved levels inside a TIFF, for viewers.", kind="flag")
     no_metadata: bool = knob(False, "No recipe in the picture and no JSON beside it.", kind="flag")
     progress: str = knob("auto", "On stderr: a bar, JSON lines or none.", choices=("auto", "bar", "json", "none"))
+    quiet: bool = knob(False, "Say nothing on stderr but errors.", kind="flag")

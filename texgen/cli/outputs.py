@@ -59,7 +59,7 @@ def make_outputs(run: Callable[..., Result], size: tuple[int, int], pictures: Se
     places = places_of(replace(outputs, out=out), resume)
     before = next((place.seed - number for number, place in enumerate(places) if place.seed is not None), None)
     seed = agreed_seed(before if seed is None else seed, None, team)
-    report = reporter(outputs.progress if team.rank == 0 else "silent")
+    report = reporter("silent" if outputs.quiet or team.rank else outputs.progress)
     if model != NAME:
         device, dtype = own_device(values["device"]), values["dtype"]
         options["model"] = functools.cache(lambda: _loaded(model, device, dtype))
@@ -91,7 +91,7 @@ def _to_stdout(
     """Make one output in a temporary folder, and write its bytes to standard output."""
     outputs, _ = _parted(values)
     if (
-        replace(outputs, out=Path(), no_metadata=False, progress="auto", overwrite=False) != Outputs()
+        replace(outputs, out=Path(), no_metadata=False, progress="auto", quiet=False, overwrite=False) != Outputs()
         or values["resume"]
     ):
         raise OptionError("-o - writes one picture and nothing beside it; leave the other outputs, and --resume, out.")
@@ -130,7 +130,10 @@ def make_set(swatch: Picture, size: int, colours: tuple[int, int], **values: Any
     kind: dict[str, Any] = {"dtype": encoding.dtype, "channels": encoding.channels}
     place = set_place(replace(outputs, out=out), index_path(out), "base-0", resume)
     seed = agreed_seed(place.seed if values["seed"] is None else values["seed"], None, join())
-    report, maps = reporter(outputs.progress), {name: values[0] for name, values in read.items()}
+    report, maps = (
+        reporter("silent" if outputs.quiet else outputs.progress),
+        {name: values[0] for name, values in read.items()},
+    )
     count = (colours[0] * colours[1]) ** 2
     for target in tile_paths(out, count):
         targets.check_target(target, size, size, **kind)

@@ -20,7 +20,7 @@ class Knobs(Extent):
     )  # fmt: skip
     height_m: float | None = knob(
         None, "What lies between black and white of the height map. Only where it is known, MaterialX and USD displace.",
-        kind="float", unit="metres", low=1e-6, high=1e6, everyday=True,
+        kind="float", unit="metres", low=0.0001, high=100000, everyday=True,
     )  # fmt: skip
     template: str | None = knob(
         None, "Of the textures' names, such as `{name}_{map}_{size}`; the profile's own by default.", everyday=True

@@ -13,10 +13,10 @@ class Extent:
     """The physical size of a surface."""
 
     size_m: float | None = knob(
-        None, "Width of the surface that the texture shows; kept in its file, and by exports.", kind="float", unit="metres", low=1e-6, high=1e6, everyday=True
+        None, "Width of the surface that the texture shows; kept in its file, and by exports.", kind="float", unit="metres", low=0.0001, high=100000, everyday=True
     )  # fmt: skip
     texel_density: float | None = knob(
-        None, "The same as pixels a metre.", kind="float", unit="px a metre", low=1e-6, high=1e9, everyday=True
+        None, "The same as pixels a metre.", kind="float", unit="px a metre", low=0.001, high=10000000, everyday=True
     )
 
     def width_m(self, width: int) -> float | None:

@@ -144,7 +144,7 @@ def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[
         "texgen": recipe.package_version("texgen"),
         **run.entry,
         "seed": job.seed,
-        "size": list(job.canvas.size),
+        "size": {"width": job.canvas.size.width, "height": job.canvas.size.height},
         "tileable": common.tileable,
         "preset": common.preset,
         "exemplars": [recipe.picture_entry(s, e.pixels) for s, e in zip(pictures, job.exemplars, strict=True)],
