@@ -16,6 +16,7 @@ from torch import Tensor
 
 from texgen.errors import ResourceError
 from texgen.files.publish import published
+from texgen.runs.stages import warn
 
 CACHED = 16
 """Files kept in the cache; the one not used for longest goes first."""
@@ -68,9 +69,11 @@ def cached(depends_on: Sequence[Any], make: Callable[[], dict[str, Tensor]]) -> 
             path.touch()
         return found[0]
     made = make()
-    with suppress(OSError, ResourceError):  # a cache that cannot be written is none
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         save_tensors(path, made, {})
         for old in sorted(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)[:-CACHED]:
             old.unlink()
+    except (OSError, ResourceError) as error:  # a cache that cannot be written is none
+        warn(f"{folder}: what was tuned is not kept for other runs ({error})")
     return made
