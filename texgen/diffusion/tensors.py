@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,9 +25,19 @@ CACHED = 16
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-    """Write tensors and JSON notes to a safetensors file, whole or not at all."""
+    """Write tensors and JSON notes to a safetensors file, whole or not at all.
+
+    Raises:
+        ResourceError: The disk is full, or not writable.
+    """
+    content = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with published(path) as part:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, {"notes": json.dumps(notes)})
+        try:
+            save_file(content, part, {"notes": json.dumps(notes)})
+        except SafetensorError as error:  # its only word for a full disk is in the text
+            number = re.search(r"os error (\d+)", str(error))
+            code = int(number[1]) if number else errno.EIO
+            raise OSError(code, os.strerror(code)) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
