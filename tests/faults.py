@@ -68,7 +68,9 @@ class Laboratory:
 
 
 def _serve(there: Any) -> None:
-    import texgen.cli.verbs  # noqa: F401
+    from OpenImageIO import OpenImageIO  # noqa: F401, I001
+    import tifffile  # noqa: F401
+    import texgen.tasks.export, texgen.tasks.material, texgen.tasks.preview, texgen.tasks.render, texgen.tasks.wang  # noqa: E401, F401
 
     while (asked := there.recv()) is not None:
         there.send(_trial(*asked))
@@ -138,25 +140,31 @@ def _opened(thread: int, file: int) -> str:
 
 
 def _run(arguments: list[str], log: Path, supervisor: socket.socket) -> None:
-    try:
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        tempfile.tempdir = str(log.with_suffix("") / "tmp")
-        os.environ["TEXGEN_CACHE"] = str(log.with_suffix("") / "cache")
-        listener = _filtered()
-        socket.send_fds(supervisor, [b"x"], [listener])
-        os.close(listener)
-        supervisor.close()
-        from texgen.cli.main import main
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    folder = log.with_suffix("")
+    tempfile.tempdir = str(folder / "tmp")
+    os.environ["TEXGEN_CACHE"] = str(folder / "cache")
+    listener = _filtered()
+    socket.send_fds(supervisor, [b"x"], [listener])
+    os.close(listener)
+    supervisor.close()
+    code = _code(arguments)
+    sys.stdout.flush()
+    os._exit(code)
 
+
+def _code(arguments: list[str]) -> int:
+    from texgen.cli.main import main
+
+    try:
         main(arguments)
     except SystemExit as end:
-        sys.stdout.flush()
-        os._exit(int(end.code or 0))
+        return int(end.code or 0)
     except BaseException as error:
-        print(f"escaped: {error!r}", flush=True)
-    os._exit(99)
+        print(f"escaped: {error!r}", file=sys.stderr, flush=True)
+    return 99
 
 
 class _Instruction(ctypes.Structure):

@@ -6,6 +6,7 @@ import errno
 import json
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,6 +128,14 @@ def inputs(laboratory, sd_folder, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture
+def folder(tmp_path) -> Iterator[Path]:
+    """In memory, where that is possible."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as found:
+        yield Path(found) / "run"
+
+
 class Trials:
     """Of one job: what stands there before, what an unbroken run makes of it, and what a failing call does."""
 
@@ -190,17 +199,17 @@ def errors_of(call: str) -> tuple[int, ...]:
     return ERRORS.get(call.split()[0], WRITING)
 
 
-@pytest.mark.parametrize(("name", "count"), [("expand", 6), ("model", 3), ("export", 2), ("transfer", 2)])
-def test_a_failing_call_costs_nothing(name, count, laboratory, inputs, tmp_path):
-    trials, pick = Trials(laboratory, JOBS[name], inputs, tmp_path / "run"), random.Random(3)
+@pytest.mark.parametrize(("name", "count"), [("expand", 5), ("export", 2), ("model", 1)])
+def test_a_failing_call_costs_nothing(name, count, laboratory, inputs, folder):
+    trials, pick = Trials(laboratory, JOBS[name], inputs, folder), random.Random(3)
     for number in pick.sample(trials.different(), count):
         trials.fail(number, pick.choice(errors_of(trials.calls[number])))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", JOBS)
-def test_every_failing_call_costs_nothing(name, laboratory, inputs, tmp_path):
-    trials = Trials(laboratory, JOBS[name], inputs, tmp_path / "run")
+def test_every_failing_call_costs_nothing(name, laboratory, inputs, folder):
+    trials = Trials(laboratory, JOBS[name], inputs, folder)
     broken: list[str] = []
     for turn, number in enumerate(trials.different()):
         errors = errors_of(trials.calls[number])
