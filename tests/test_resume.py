@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from processes import Command, succeeded
 
 import texgen
 from texgen.diffusion.sampling.checkpoint import GENERATIONS, Unfinished
 from texgen.diffusion.sampling.progress import Progress
-from texgen.errors import OptionError
+from texgen.errors import OptionError, TexgenError
 from texgen.runs.folder import RunFolder, unfinished_seed
 from tiling import Accumulator, Size, Tile
 
@@ -227,10 +228,26 @@ def test_an_interrupt_saves_the_run_and_exits_130(small, sd_folder, tmp_path):
     running.wait_for('"step"')
     running.interrupt()
     assert running.wait() == 130
-    assert running.lines[-1] == "texgen: error: interrupted; the same command with --resume goes on where it stopped."
+    last = json.loads(running.lines[-1])
+    assert last["event"] == "interrupted" and last["exit"] == 130 and last["resumable"] is True
+    assert last["message"] == "interrupted; the same command with --resume goes on where it stopped."
     assert [p.name for p in out.parent.iterdir()] == [".o.png.texgen"]
     job = json.loads((out.parent / ".o.png.texgen" / "job.json").read_text())
     assert job["seed"] == 5 and str(tmp_path) not in json.dumps(job)
+
+
+@pytest.mark.parametrize(
+    ("part", "stage"), [("decoder", r"decode of Tile\(top=0, left=0"), ("encoder", "encode of swatch 1")]
+)
+def test_an_autoencoder_that_gives_nan_makes_no_picture(part, stage, small, tmp_path):
+    from texgen.diffusion import models
+
+    model = models.load(tiny.save_folder(tmp_path / "sd"), device="cpu")
+    with torch.no_grad():
+        getattr(model.autoencoder, part).conv_out.bias[0] = torch.nan
+    with pytest.raises(TexgenError, match=f"the autoencoder gave NaN or Inf at {stage}") as failed:
+        texgen.expand(small, model=model, **TWO_TILES)
+    assert failed.value.exit_code == 1
 
 
 STEERED = {

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.guidance.regional import latent_labels
+from texgen.diffusion.tensors import finite
 from texgen.materials.exemplar import NONE
 from tiling import Size, Tile, canvas_size, cut, spread_tiles, tile_size
 
@@ -100,6 +101,9 @@ def encode_exemplar(
         images: (1, 3, H, W) in [0, 1] each.
         maps: Labels of their pixels, (H, W) each.
         label_count: Number of labels.
+
+    Raises:
+        TexgenError: The autoencoder gave NaN or Inf.
     """
     factor = model.factor
     sources: list[Source] = []
@@ -107,6 +111,7 @@ def encode_exemplar(
         for top in range(0, factor, factor // PHASES):
             for left in range(0, factor, factor // PHASES):
                 latents = model.encode(_whole_latents(image[..., top:, left:], factor)).cpu()
+                finite(latents, "encode", f"swatch {number + 1}")
                 sources.append(Source(latents, number, top, left))
     exemplar = Exemplar(
         images=tuple(images), sources=tuple(sources), crops=(), numbers=(), factor=factor,
