@@ -40,10 +40,9 @@ class Job(NamedTuple):
     resumes: bool = True
 
     def command(self, inputs: Path, folder: Path, newer: bool = True, resume: bool = False) -> list[str]:
-        options = [*(self.newer if newer else self.older).split(), "--overwrite"]
-        options += ["--resume"] if resume and self.resumes else []
-        arguments = self.arguments.replace("$", str(inputs)).replace("@", str(folder)).split()
-        return [*arguments, "-o", str(folder / self.out), *options]
+        options = f"{self.newer if newer else self.older} --overwrite {'--resume' if resume and self.resumes else ''}"
+        arguments = f"{self.arguments} -o @/{self.out} {options}"
+        return arguments.replace("$", str(inputs)).replace("@", str(folder)).split()
 
 
 JOBS = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from texgen.errors import InputError
+from texgen.errors import InputError, disk_errors
 from texgen.files.pixels import unit_of
 
 MAX_PIXELS = 16384 * 16384
@@ -100,9 +100,10 @@ def _chosen_part(
     """An OpenImageIO input at the wanted layer, its specification, and the channels that are meant."""
     import OpenImageIO as oiio
 
-    handle, path = tempfile.mkstemp(suffix)  # its Python module reads no memory
+    with disk_errors(Path(tempfile.gettempdir())):
+        handle, path = tempfile.mkstemp(suffix)  # its Python module reads no memory
     try:
-        with os.fdopen(handle, "wb") as copy:
+        with disk_errors(Path(path)), os.fdopen(handle, "wb") as copy:
             copy.write(content)
         file = opened(path)
         if file is None:
