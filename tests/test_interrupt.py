@@ -48,7 +48,7 @@ def test_what_the_user_has_ignored_stays_ignored(stationary, tmp_path):
     assert "size=0x0 is too small" in running.communicate()[1] and running.returncode == 2
 
 
-def long_run(stationary, tmp_path, size=1024):
+def long_run(stationary, tmp_path, preset="best"):
     arguments = [
         "expand",
         stationary,
@@ -66,7 +66,7 @@ def long_run(stationary, tmp_path, size=1024):
 
 @pytest.mark.parametrize("stage", ["read", "load", "start", "search"])
 def test_the_first_signal_is_answered_at_once_and_obeyed_in_five_seconds(stage, stationary, tmp_path):
-    running = long_run(stationary, tmp_path, 256 if stage == "search" else 1024)
+    running = long_run(stationary, tmp_path, "draft" if stage == "search" else "best")
     running.wait_for(f'"name": "{stage}"')
     os.kill(running.process.pid, signal.SIGTERM)
     sent = time.monotonic()
