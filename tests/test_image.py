@@ -217,7 +217,7 @@ def test_deep_colours_are_converted_by_their_profile(tmp_path):
     )
     plain = values[40, 0] / 65535
     assert seen[40, 0, 0] < plain[0] - 0.02 and seen[40, 0, 1] == pytest.approx(plain[1], abs=0.02)
-    assert to_srgb(seen, b"no profile at all".ljust(200)) is None
+    assert to_srgb(b"no profile at all".ljust(200)) is None
 
 
 def test_bytes_and_file_objects_are_read_as_files_are(tmp_path):
@@ -270,7 +270,7 @@ def bad_files(folder: Path) -> dict[str, Path]:
         (folder / name).write_bytes(data)
         found[message] = folder / name
     found["no such file"] = folder / "absent.png"
-    found["has 2 frames"] = folder / "moving.webp"
+    found["holds 2 frames"] = folder / "moving.webp"
     gradient().save(folder / "moving.webp", save_all=True, append_images=[gradient().rotate(90)])
     found["is no regular file"] = folder
     written(folder / "nan.exr", np.full((66, 66, 3), np.nan, np.float32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from typing import NoReturn
 
 import click
@@ -74,7 +75,9 @@ def main(args: list[str] | None = None) -> NoReturn:
 def run(command: click.Command, args: list[str] | None = None) -> NoReturn:
     """Run a command; every expected failure is one line on stderr and an exit code."""
     try:
-        command.main(args, standalone_mode=False, help_option_names=["-h", "--help"], max_content_width=110)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            command.main(args, standalone_mode=False, help_option_names=["-h", "--help"], max_content_width=110)
         sys.exit(0)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
@@ -86,6 +89,10 @@ def run(command: click.Command, args: list[str] | None = None) -> NoReturn:
         _fail(str(error), error.exit_code)
     except Exception as error:
         _fail(f"internal error: {type(error).__name__}: {error}; please report it.", INTERNAL)
+
+
+def _warn(message: Warning | str, category: type[Warning], *where: object) -> None:
+    click.echo(f"texgen: warning: {' '.join(str(message).split())}", err=True)
 
 
 def _fail(message: str, code: int) -> NoReturn:
