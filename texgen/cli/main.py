@@ -76,7 +76,7 @@ def run(command: click.Command, args: list[str] | None = None) -> NoReturn:
     """Run a command; every expected failure is one line on stderr and an exit code."""
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _warn
+            warnings.showwarning = _warn  # type: ignore[assignment]
             command.main(args, standalone_mode=False, help_option_names=["-h", "--help"], max_content_width=110)
         sys.exit(0)
     except click.exceptions.Exit as stop:

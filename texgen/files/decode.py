@@ -31,7 +31,7 @@ WIDE = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N", "I;16S")
 """Pillow's modes of more than eight bits."""
 PILLOW_BYTES = 12
 """Of a pixel that Pillow holds at once, at most: as decoded, converted and copied out."""
-_pillow = threading.Lock()
+_limit = threading.Lock()
 
 
 def decode(content: bytes, name: str, layer: str | None = None, data: bool = False) -> Raw:
@@ -111,8 +111,8 @@ def _opened(content: bytes, name: str, layer: str | None) -> Image.Image:
 
 @contextmanager
 def _own_limit() -> Iterator[None]:
-    """Within, Pillow's limit of pixels is ours: it refuses what is over twice its number, and warns of the rest."""
-    with _pillow, warnings.catch_warnings():
+    """Within, in one thread at once, Pillow warns of nothing, and its limit of pixels is ours: it refuses what is over twice its number."""
+    with _limit, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         kept, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2
         try:
@@ -124,8 +124,7 @@ def _own_limit() -> Iterator[None]:
 @contextmanager
 def _broken(name: str) -> Iterator[None]:
     """Within, whatever Pillow raises on a broken file (struct.error, KeyError, errors of its own ...) is one error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _own_limit():
         try:
             yield
         except (MemoryError, TexgenError):

@@ -19,7 +19,7 @@ from texgen.files.pixels import unit_of
 
 KINDS = {"uint8": "uint8", "uint16": "uint16", "float16": "half", "float32": "float"}
 """OpenImageIO's names of depths."""
-WHOLE = ("int8", "int16", "uint32", "int32", "uint64", "int64")
+WHOLE = ("int8", "int16", "uint", "int", "uint64", "int64")
 """Its names of integers that say of no value what it means."""
 SEEN_BYTES = 16
 """Of a pixel as it is seen, at most."""
