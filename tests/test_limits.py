@@ -106,6 +106,7 @@ def test_names_that_are_no_utf8_are_read_and_written(tmp_path):
     np.testing.assert_array_equal(PictureRows(odd)[0:96], np.asarray(gradient()))
     texgen.expand(odd, 64, preset="draft", seed=1).save(tmp_path / os.fsdecode(b"\xfe.png"))
     assert images.size(tmp_path / os.fsdecode(b"\xfe.png")) == (64, 64)
+    texgen.preview(odd, width=192).save(tmp_path / os.fsdecode(b"\xfe.html"))
 
 
 @pytest.mark.filterwarnings("default")

@@ -63,7 +63,7 @@ class Preview:
         else:
             check_new(path)
         if path.suffix.lower() == ".html":
-            publish.publish(path, self.html.encode())
+            publish.publish(path, self.html.encode(errors="replace"))  # a name may be no UTF-8
         else:
             publish.save_image(path, np.asarray(self.image), None)
 
