@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageCms
 
 from texgen.errors import InputError
+from texgen.files import decode
 from texgen.files import image as images
 from texgen.files.encoding import Encoding, display, linear
 from texgen.files.icc import to_srgb
@@ -347,7 +348,7 @@ def test_a_broken_profile_is_ignored_with_a_warning(name, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
-def test_a_frame_of_an_animation_is_named(suffix, tmp_path):
+def test_a_frame_of_an_animation_is_named(suffix, tmp_path, monkeypatch):
     path, frames = tmp_path / f"a.{suffix}", [Image.new("RGB", (66, 70), colour) for colour in ("red", "blue")]
     frames[0].save(path, save_all=True, append_images=frames[1:], **({"lossless": True} if suffix == "webp" else {}))
     with pytest.raises(InputError, match=rf"a.{suffix}: holds 2 frames; name the wanted one: .*a.{suffix}#1"):
@@ -358,6 +359,9 @@ def test_a_frame_of_an_animation_is_named(suffix, tmp_path):
     for wrong in ("0", "3", "x"):
         with pytest.raises(InputError, match=rf"has no frame '{wrong}'; it has 1 to 2"):
             images.read_picture(f"{path}#{wrong}")
+    monkeypatch.setattr(decode, "MAX_DECODED", 66 * 70)
+    with pytest.raises(InputError, match="too many frames come before it; save the wanted one as a picture of its own"):
+        images.read_picture(f"{path}#2")
     frames[0].save(path)
     with pytest.raises(InputError, match="has no layers to choose from; leave #1 out"):
         images.read_picture(f"{path}#1")
@@ -381,3 +385,13 @@ def test_integers_that_say_nothing_of_their_range_are_refused(dtype, tmp_path):
     for read in (images.read_picture, images.read_raw, images.size, PictureRows):
         with pytest.raises(InputError, match=r"a.tif: holds u?int\w* values; save it with 8 or 16 bits"):
             read(tmp_path / "a.tif")
+
+
+def test_an_animation_of_sixteen_bits_and_one_inside_a_jpeg(tmp_path):
+    """The first is refused; the other pictures of a JPEG are previews of it."""
+    content = plain_png()
+    (tmp_path / "a.png").write_bytes(content[:33] + struct.pack(">I", 8) + b"acTL" + bytes(12) + content[33:])
+    with pytest.raises(InputError, match="is an animation of 16 bits; save the wanted frame"):
+        images.read_picture(tmp_path / "a.png")
+    gradient().save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[gradient(40, 48)], quality=95)
+    assert images.size(tmp_path / "a.jpg") == (96, 80) == images.read_pixels(tmp_path / "a.jpg").shape[:2]

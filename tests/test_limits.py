@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +118,16 @@ def test_the_command_line_warns_in_one_line(capsys, tmp_path):
     )
     warned = [line for line in stderr.splitlines() if "profile" in line]
     assert code == 0 and len(warned) == 1 and warned[0].startswith("texgen: warning: "), stderr
+
+
+@pytest.mark.slow
+def test_a_swatch_of_4096_px_costs_at_most_twice_what_one_of_1024_does(tmp_path):
+    noise, seconds = np.random.default_rng(0).integers(0, 256, (4096, 4096, 3)).astype(np.uint8), {}
+    for side in (1024, 4096):
+        save_image(tmp_path / f"{side}.png", noise[:side, :side], None)
+    for side in (1024, 1024, 4096):  # the first one compiles
+        started = time.process_time()
+        texgen.expand(tmp_path / f"{side}.png", 512, preset="draft", seed=1).save(tmp_path / "out.png")
+        seconds[side] = time.process_time() - started
+    print(seconds)
+    assert seconds[4096] <= 2 * seconds[1024]

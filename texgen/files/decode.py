@@ -31,6 +31,8 @@ WIDE = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N", "I;16S")
 """Pillow's modes of more than eight bits."""
 PILLOW_BYTES = 12
 """Of a pixel that Pillow holds at once, at most: as decoded, converted and copied out."""
+MAX_DECODED = 16 * MAX_PIXELS
+"""Of an animation, up to the frame that is meant: each is made of those before it."""
 _limit = threading.Lock()
 
 
@@ -102,6 +104,8 @@ def _opened(content: bytes, name: str, layer: str | None) -> Image.Image:
             raise InputError(f"{name}: has no layers to choose from; leave #{layer} out.")
         if layer is not None and not (layer.isdecimal() and 1 <= int(layer) <= frames):
             raise InputError(f"{name}: has no frame {layer!r}; it has 1 to {frames}.")
+        if layer is not None and int(layer) * image.width * image.height > MAX_DECODED:
+            raise InputError(f"{name}: too many frames come before it; save the wanted one as a picture of its own.")
         if layer is not None:
             image.seek(int(layer) - 1)
     if image.mode in WIDE:
