@@ -127,21 +127,20 @@ def as_seen(
         seen[rows][..., :3] = convert(colours) if convert is not None and split == 3 else colours
         seen[rows][..., 3:] = floats[..., split:].clip(0, 1)
     if split < channels:
-        seen[..., :3] = _bled(seen[..., :3], values[..., -1])
+        _bleed(seen[..., :3], values[..., -1])
         for rows in parts:
             seen[rows] = weighted(seen[rows])
     return seen
 
 
-def _bled(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours (H, W, 3), where nothing is seen those of the nearest pixel that is."""
+def _bleed(colours: np.ndarray, alpha: np.ndarray) -> None:
+    """Give colours (H, W, 3), where nothing is seen, that of the nearest pixel that is."""
     from scipy.ndimage import distance_transform_edt
 
     unseen = alpha <= 0
-    if not unseen.any() or unseen.all():
-        return colours
-    rows, columns = distance_transform_edt(unseen, return_distances=False, return_indices=True)
-    return colours[rows, columns]  # type: ignore[no-any-return]
+    if unseen.any() and not unseen.all():
+        rows, columns = distance_transform_edt(unseen, return_distances=False, return_indices=True)
+        colours[unseen] = colours[rows[unseen], columns[unseen]]
 
 
 def weighted(values: np.ndarray) -> np.ndarray:
