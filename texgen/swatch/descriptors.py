@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from texgen.swatch.compiled import compiled
+from texgen.swatch.compiled import compiled, inlined
 from texgen.swatch.threads import in_parts
 
 SAMPLES = 8000
@@ -53,7 +53,7 @@ def similar_keys(keys: np.ndarray, centres: np.ndarray, alike: int) -> np.ndarra
     return found
 
 
-@compiled
+@inlined
 def describe(picture, y, x, side, basis, offset, query):
     """Descriptor of the patch whose corner is (y, x)."""
     channels, dims = picture.shape[2], basis.shape[1]
@@ -79,7 +79,7 @@ def describe_all(pixels, centres, side, basis, offset, top, bottom, keys):
                 describe(pixels, y - r, x - r, side, basis, offset, keys[y, x])
 
 
-@compiled
+@inlined
 def squared(query, keys, y, x, most):
     """Squared distance of a descriptor to a key; stops where it passes `most`."""
     total = np.float32(0)

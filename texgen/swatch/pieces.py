@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled
+from texgen.swatch.compiled import compiled, inlined
 from texgen.swatch.reuse import repeated, repeats
 
 GUIDED = 2.0
@@ -93,7 +93,7 @@ def met(sheet, field, top, left, block, ring):
     return known[:n], values[:n]
 
 
-@compiled
+@inlined
 def is_known(sheet, y, x):
     """Whether a pixel of the canvas is given."""
     return sheet.control.known.shape[0] > 0 and sheet.control.known[y, x]
@@ -116,7 +116,7 @@ def by_rough_cost(sheet, rules, near, phases, known, values, scale, top, left):
     return roughly[np.argsort(rough[:tried])]
 
 
-@compiled
+@inlined
 def drawn(costs, count, most, draw):
     """Number of one of the costs that are at most `most`, by a draw in [0, 1)."""
     allowed = 0
@@ -131,7 +131,7 @@ def drawn(costs, count, most, draw):
     return 0
 
 
-@compiled
+@inlined
 def difference_at(pixels, y, x, known, values, n, step):
     """Squared difference of the first `n` known pixels, every `step`-th, to a block of the bank."""
     total = np.float32(0)
@@ -142,7 +142,7 @@ def difference_at(pixels, y, x, known, values, n, step):
     return total
 
 
-@compiled
+@inlined
 def unguided(sheet, rules, y, x, top, left, step):
     """How far a block is from what the canvas wants of its last channels: mean squared difference, in those of two random pixels."""
     guides, first = sheet.control.guide.shape[2], sheet.pixels.shape[2] - sheet.control.guide.shape[2]
