@@ -20,10 +20,10 @@ EXCESS = 4.0
 
 
 @compiled
-def repeats(sheet, rules, laid, count, height, width, top, left):
+def repeats(sheet, rules, laid, count, canvas, top, left):
     """What showing each of the bank's pixels at a place costs beside its difference, as running sums (H + 1, W + 1), what each phase costs, and
     corners (n, 2) that carry on what lies near by, with what they are forgiven (n,)."""
-    rows, columns = sheet.inside.shape
+    (height, width), (rows, columns) = canvas, sheet.inside.shape
     block, tori = rules.block, sheet.tori
     steps = np.zeros((rows + 1, columns + 1), np.float64)
     phases = np.zeros((tori[0, HEIGHT], tori[0, WIDTH]), np.float32)
