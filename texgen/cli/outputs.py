@@ -55,8 +55,11 @@ def make_outputs(run: Callable[..., Result], size: tuple[int, int], pictures: Se
     seed = agreed_seed(_resumed_seed(targets) if resume and seed is None else seed, None, team)
     report = reporter(outputs.progress if team.rank == 0 else "silent")
     if model != NAME:
-        device, dtype = own_device(values["device"]), values["dtype"]
-        options["model"] = functools.cache(lambda: _loaded(model, device, dtype))
+        settings = [
+            own_device(values["device"]),
+            *(values[name] for name in ("dtype", "prediction_type", "native_size")),
+        ]
+        options["model"] = functools.cache(lambda: _loaded(model, *settings))
     if outputs.preview:
         from texgen.tasks.preview import preview, preview_path
     with ExitStack() as locks:
@@ -140,10 +143,10 @@ def _encoding(options: dict[str, Any], pictures: Sequence[Picture], out: Path) -
     return result_encoding([*pictures, *options.get("exemplars", ())], options["bit_depth"])
 
 
-def _loaded(model: str, device: str, dtype: str) -> Any:
+def _loaded(model: str, *settings: Any) -> Any:
     from texgen.diffusion import models
 
-    return models.load(model, device, dtype)
+    return models.load(model, *settings)
 
 
 def _targets(path: Path, count: int) -> list[Path]:
