@@ -14,7 +14,8 @@ from PIL import Image
 
 from texgen.errors import InputError
 from texgen.files import image as images
-from texgen.files.publish import save_image
+from texgen.files.encode import Tags
+from texgen.files.publish import recipe_text, save_image
 
 FORMATS = {
     "png": np.uint8,
@@ -35,7 +36,7 @@ def samples(folder: Path) -> list[Path]:
     for name, dtype in FORMATS.items():
         scale = np.iinfo(dtype).max if np.dtype(dtype).kind == "u" else 1
         found.append(folder / f"a.{name}")
-        save_image(found[-1], (values * scale).astype(dtype), {"seed": 1})
+        save_image(found[-1], (values * scale).astype(dtype), Tags(recipe=recipe_text({"seed": 1})))
     for name in ("b.tga", "b.bmp", "palette.png"):
         picture = Image.fromarray((values * 255).astype(np.uint8))
         (picture.convert("P") if name == "palette.png" else picture).save(folder / name)

@@ -48,7 +48,7 @@ def test_every_flag_of_all_verbs_is_made_from_its_row(command):
 
 def test_the_flags_of_the_material_verb_are_its_table_and_where_it_writes():
     made = {each.name for each in material.params if isinstance(each, Option)}
-    assert made == {row.name for row in rows(MaterialKnobs)} | {"out", "no_metadata"}
+    assert made == {row.name for row in rows(MaterialKnobs)} | {"out", "overwrite", "no_metadata"}
 
 
 def test_the_choices_are_those_of_the_types():

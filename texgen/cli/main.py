@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import click
 
+from texgen.cli.config import defaults
 from texgen.cli.verbs import VERBS
 from texgen.errors import OptionError, TexgenError
 
@@ -16,12 +17,14 @@ INTERNAL, INTERRUPTED = 1, 130
 
 @click.group()
 @click.version_option(package_name="texgen")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """texgen turns a small material swatch into a large, seamless texture.
 
     Exit codes: 0 ok, 1 internal error, 2 usage, 3 bad input, 4 model missing or refused, 5 out of memory or disk,
     8 output in use by another run, 130 interrupted.
     """
+    context.default_map = defaults({str(verb.name): verb for verb in VERBS})
 
 
 @cli.command()
@@ -36,6 +39,20 @@ def models() -> None:
     click.echo("FOLDER\ta Stable Diffusion 1.x, 2.x or XL folder saved by diffusers")
     click.echo("FILE.safetensors\ta Stable Diffusion 1.x, 2.x or XL checkpoint")
     click.echo("OWNER/NAME\tthe same from the Hugging Face hub")
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes a SHELL complete texgen's options, to be put where it reads its settings.
+
+    For example: texgen completion bash >> ~/.bashrc
+    """
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(cli, {}, "texgen", "_TEXGEN_COMPLETE").source())
 
 
 @cli.command()

@@ -50,6 +50,20 @@ class Reporter:
         elif self.kind != "silent":
             click.echo(f"{target.name}: done in {seconds} s", err=True)
 
+    def warn(self, message: str) -> None:
+        """Tell of what the user may not have meant."""
+        if self.kind == "json":
+            self._event(event="warning", message=message)
+        elif self.kind != "silent":
+            click.echo(f"texgen: warning: {message}", err=True)
+
+    def nothing(self, target: Path) -> None:
+        """Instead of `end`, where the output is finished already."""
+        if self.kind == "json":
+            self._event(event="done", output=target.name, seconds=0.0, made=False)
+        elif self.kind != "silent":
+            click.echo(f"{target.name}: nothing to do, it is finished", err=True)
+
     def _event(self, **content: Any) -> None:
         click.echo(json.dumps(content), err=True)
 

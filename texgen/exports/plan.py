@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import string
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from texgen.exports.profiles import MISSING, Channel, Output, Profile
 
 FIELDS = ("name", "map", "size", "size_lower", "width", "height")
 """What a template of names may hold; the size is such as `4K`, or `1000x500`."""
-INCH = 0.0254
 
 
 @dataclass(frozen=True)
@@ -88,16 +86,6 @@ class Plan:
     def density(self) -> float | None:
         """Pixels a metre."""
         return None if self.size_m is None else self.size[1] / self.size_m
-
-    def attributes(self, output: Output) -> dict[str, str | float]:
-        """Of a texture's file, as OpenImageIO names them: colour space and physical size."""
-        found: dict[str, str | float] = {"oiio:ColorSpace": "sRGB" if output.space == "srgb" else "data"}
-        if self.density is not None and output.suffix == ".png":
-            per_cm = self.density / 100
-            found |= {"XResolution": per_cm, "YResolution": per_cm, "ResolutionUnit": "cm"}
-        elif self.density is not None:
-            found |= {"XResolution": self.density * INCH, "YResolution": self.density * INCH, "ResolutionUnit": "in"}
-        return found
 
 
 def planned(
@@ -196,24 +184,3 @@ def size_name(size: tuple[int, int]) -> str:
     """
     height, width = size
     return f"{width // 1024}K" if height == width and width % 1024 == 0 else f"{width}x{height}"
-
-
-def width_m(size_m: float | None, texel_density: float | None, width: int, known: float | None) -> float | None:
-    """Width of a surface in metres, from whichever of the two is given; else what is known of it.
-
-    Raises:
-        OptionError: Both.
-
-    Example:
-        >>> width_m(None, 1024, 2048, None)
-        2.0
-    """
-    if size_m is not None and texel_density is not None:
-        raise OptionError("size_m and texel_density both tell the physical size; give one of them.")
-    return size_m if size_m is not None else width / texel_density if texel_density is not None else known
-
-
-def check_positive(name: str, value: float | None) -> None:
-    """Refuse a number of metres or pixels that is not positive."""
-    if value is not None and not (math.isfinite(value) and value > 0):
-        raise OptionError(f"{name}={value} must be a positive number.")

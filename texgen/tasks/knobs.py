@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from texgen.diffusion.knobs import PUBLISHED, PUBLISHED_SIDE
 from texgen.knobs import knob
+from texgen.materials.knobs import Extent
 from texgen.runs.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Common:
+class Common(Extent):
     """Options of every verb and model."""
 
     model: ModelLike = knob(
@@ -67,6 +68,11 @@ class Common:
         False, "Continue an interrupted run of the same options, to the same bytes; begin it where there is none.", kind="flag", everyday=True
     )  # fmt: skip
     team: Team = knob(ALONE, "Processes that share the work, see `texgen.runs.team.join`; the command line joins torchrun's.", flag=None)  # fmt: skip
+    planned: Callable[[dict[str, Any]], None] | None = knob(
+        None,
+        "Called with the recipe before any work, as far as it is known then; what it raises ends the run.",
+        flag=None,
+    )
     callback: Callable[[Any], None] | None = knob(
         None, "Called with every state of a run, for progress and previews.", flag=None
     )

@@ -74,6 +74,7 @@ def make(request: Request, **options: Any) -> Result:
     check(common)
     check_constraints(given, common.exemplar_weights is not None)
     knobs.check(size, given)
+    size_m = common.width_m(size.width)
     folder = None if common.checkpoint is None else Path(common.checkpoint)
     seed = agreed_seed(common.seed, folder if common.resume else None, common.team)
     check_folder(folder, common.resume, common.team)
@@ -81,7 +82,9 @@ def make(request: Request, **options: Any) -> Result:
     job = _job(request, size, common, knobs, seed, pictures)
     clock.lap("read")
     run = _model(common, knobs).begin(job, common.team)
-    entry = _entry(request, common, run, job, pictures)
+    entry = _entry(request, common, run, job, pictures) | ({} if size_m is None else {"size_m": size_m})
+    if common.planned is not None:
+        common.planned(entry)
     place = common.team.first(partial(RunFolder, folder, entry), resume=common.resume)
     with StopSignals() if place.kept else nullcontext(StopSignals()) as stop:
         texture = followed(run, Workplace(place, stop, clock), common.callback)
@@ -94,6 +97,7 @@ def make(request: Request, **options: Any) -> Result:
         unfinished=place,
         maps=texture.maps,
         field=texture.field,
+        size_m=size_m,
     )
 
 
@@ -141,7 +145,7 @@ def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[
         "texgen": recipe.package_version("texgen"),
         **run.entry,
         "seed": job.seed,
-        "size": list(job.canvas.size),
+        "size": {"width": job.canvas.size.width, "height": job.canvas.size.height},
         "tileable": common.tileable,
         "preset": common.preset,
         "exemplars": [recipe.picture_entry(s, e.pixels) for s, e in zip(pictures, job.exemplars, strict=True)],
