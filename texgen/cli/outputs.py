@@ -182,26 +182,4 @@ def _encoding(options: dict[str, Any], pictures: Sequence[Picture], out: Path) -
 def _loaded(model: str, *settings: Any) -> Any:
     from texgen.diffusion import models
 
-<<<<<<< HEAD
     return models.load(model, *settings)
-
-
-def _targets(path: Path, count: int) -> list[Path]:
-    """The path itself, or OUT-1 ... OUT-N."""
-    if count == 1:
-        return [path]
-    return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
-
-
-def _resumed_seed(targets: list[Path]) -> int | None:
-    """The first output's seed, from whichever unfinished one there is: an output that is done has no folder left."""
-    seeds = [(number, unfinished_seed(_folder(target))) for number, target in enumerate(targets)]
-    return next((seed - number for number, seed in seeds if seed is not None), None)
-
-
-def _folder(target: Path) -> Path:
-    """Where an unfinished run of this output is held."""
-    return target.with_name(f".{target.name}.texgen")
-=======
-    return models.load(model, device, dtype)
->>>>>>> main
