@@ -14,7 +14,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 demo: $(VENV)/installed  ## a 1024x1024 tileable texture and its contact sheet
 	mkdir -p out
-	$(BIN)/texgen expand $(SWATCH) -o out/demo.png --size 1024 --tileable both --seed 7
+	$(BIN)/texgen expand $(SWATCH) -o out/demo.png --size 1024 --tileable both --seed 7 --overwrite
 	$(BIN)/python benchmarks/sheet.py $(SWATCH) out/demo.png -o out/demo_sheet.png
 
 test: $(VENV)/installed  ## the whole suite but the slow tests

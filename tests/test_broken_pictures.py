@@ -24,7 +24,8 @@ from PIL import Image, ImageCms
 
 from texgen.errors import InputError, ResourceError
 from texgen.files import image as images
-from texgen.files.publish import save_image
+from texgen.files.encode import Tags
+from texgen.files.publish import recipe_text, save_image
 from texgen.files.rows import PictureRows
 
 GIB = 2**30
@@ -40,7 +41,7 @@ def samples(folder: Path) -> list[bytes]:
     values = np.random.default_rng(0).random((14, 12, 3))
     for name, dtype in SAVED.items():
         scale = np.iinfo(dtype).max if dtype.startswith("u") else 1
-        save_image(folder / f"a.{name}", (values * scale).astype(dtype), {"seed": 1})
+        save_image(folder / f"a.{name}", (values * scale).astype(dtype), Tags(recipe=recipe_text({"seed": 1})))
     picture = Image.fromarray((values * 255).astype(np.uint8))
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     picture.save(folder / "b.tga")

@@ -16,7 +16,7 @@ from test_image import bad_files
 
 from texgen.cli import main as cli
 from texgen.errors import LockedError, ResourceError
-from texgen.files import publish
+from texgen.files import publish, targets
 
 
 def run(capsys, *args, main=cli.main) -> tuple[int, str, str]:
@@ -215,7 +215,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_a_side_the_format_cannot_hold_is_refused():
     with pytest.raises(ValueError, match="WEBP holds at most 16383 px"):
-        publish.check_target(Path("o.webp"), 128, 20000)
+        targets.check_target(Path("o.webp"), 128, 20000)
 
 
 def test_a_deep_pyramid_of_a_flattened_swatch_is_written(capsys, swatch, tmp_path):

@@ -245,7 +245,7 @@ def test_everything_is_written_beside_the_picture_with_a_recipe(file):
 @pytest.mark.parametrize("name", ["out.png", "out_height.png", "out_ao.png", "out.json"])
 def test_what_exists_is_never_overwritten(file, name):
     (file.parent / name).write_bytes(b"mine")
-    with pytest.raises(OptionError, match=f"{name}: exists and is not overwritten"):
+    with pytest.raises(OptionError, match=f"{name}: exists already"):
         texgen.material(file, file.with_name("out.png"))
     assert (file.parent / name).read_bytes() == b"mine"
     assert len(list(file.parent.iterdir())) == 2

@@ -173,7 +173,7 @@ def test_layers_of_an_exr_and_pages_of_a_tiff_are_read_by_their_names(tmp_path):
 def test_a_tiff_with_halved_levels_is_one_picture(tmp_path):
     path = tmp_path / "a.tif"
     values = np.random.default_rng(1).integers(0, 65535, (1024, 700, 3)).astype(np.uint16)
-    save_image(path, values, None, pyramid=True)
+    save_image(path, values, pyramid=True)
     np.testing.assert_array_equal(images.read_raw(path), values)
 
 

@@ -14,6 +14,7 @@ from texgen.cli.main import main
 from texgen.cli.page import page
 from texgen.cli.verbs import VERBS, fill, material, tile
 from texgen.diffusion import presets
+from texgen.diffusion.knobs import PUBLISHED
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError
 from texgen.knobs import check, rows
@@ -47,11 +48,11 @@ def test_every_flag_of_all_verbs_is_made_from_its_row(command):
 
 def test_the_flags_of_the_material_verb_are_its_table_and_where_it_writes():
     made = {each.name for each in material.params if isinstance(each, Option)}
-    assert made == {row.name for row in rows(MaterialKnobs)} | {"out", "no_metadata"}
+    assert made == {row.name for row in rows(MaterialKnobs)} | {"out", "overwrite", "no_metadata"}
 
 
 def test_the_choices_are_those_of_the_types():
-    assert set(PRESETS) == set(presets.PRESETS) == set(next(r for r in ALL if r.name == "preset").knob.choices)
+    assert {*PRESETS, PUBLISHED} == set(presets.PRESETS) == set(next(r for r in ALL if r.name == "preset").knob.choices)
     by_name = {row.name: row.knob.choices for row in rows(DiffusionKnobs)}
     hints = get_type_hints(presets.Preset)
     for name in ("loop", "schedule", "window", "detail"):

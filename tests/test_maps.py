@@ -16,7 +16,7 @@ from texgen.cli.main import main
 from texgen.errors import InputError, OptionError
 from texgen.files import publish
 from texgen.materials.maps import Map, prepared_maps, read_map, turned
-from texgen.swatch.bank import Material, sources_of
+from texgen.swatch.sources import Material, sources_of
 
 QUICK = {"preset": "draft", "seed": 5}
 PLAIN = {"crop": None, "rotate": 0, "scale": 1.0, "size": None, "flatten_light": False}
@@ -179,7 +179,7 @@ def test_the_command_writes_maps_in_formats_that_hold_them(colour, height, tmp_p
     monkeypatch.chdir(tmp_path)
     Image.fromarray(colour).save("s.png")
     tifffile.imwrite("h.tif", height)
-    publish.save_image(Path("n.png"), np.rint(normals(height) * 65535).astype(np.uint16), None)
+    publish.save_image(Path("n.png"), np.rint(normals(height) * 65535).astype(np.uint16))
     Image.fromarray((height * 255).astype(np.uint8)).save("r.png")
     given = ["--map", "height=h.tif", "--map", "normal=n.png", "--map", "rough=r.png", "--save-field", "f.tif"]
     with pytest.raises(SystemExit) as ended:
@@ -211,7 +211,7 @@ def test_every_format_gives_back_what_it_holds(tmp_path, suffix, dtype, side):
     path = tmp_path / f"map{suffix}"
     for channels in range(1, 5 if suffix == ".png" else 6):
         values = (np.random.default_rng(0).random((side, side + 8, channels)) * 200).astype(dtype)
-        publish.save_image(path, values, {"texgen": "0"}, pyramid=suffix == ".tif")
+        publish.save_image(path, values, pyramid=suffix == ".tif")
         np.testing.assert_array_equal(read_map(path, "map"), values)
 
 

@@ -14,11 +14,13 @@ from PIL import Image
 
 from texgen.errors import OptionError, ResourceError
 from texgen.files import image as images
-from texgen.files import publish
-from texgen.files.encode import pyramid_levels
+from texgen.files import publish, targets
+from texgen.files.encode import Tags, pyramid_levels
 from texgen.files.encoding import Encoding
 from texgen.files.pixels import PixelFile, halved
-from texgen.files.publish import save_image
+from texgen.files.publish import recipe_text, save_image
+
+SEEDED = Tags(recipe=recipe_text({"seed": 1}))
 
 
 def picture(height=70, width=90, dtype=np.uint8):
@@ -59,7 +61,7 @@ def test_halving_is_the_mean_of_two_by_two(tmp_path, shape):
 def test_a_picture_is_read_back_as_it_was_written(tmp_path, suffix, dtype):
     array = picture(600, 1100, dtype)
     path = tmp_path / f"o{suffix}"
-    publish.save_image(path, on_disk(tmp_path, array), {"seed": 1})
+    publish.save_image(path, on_disk(tmp_path, array), SEEDED)
     found = tifffile.imread(path) if suffix == ".tif" else np.asarray(Image.open(path))
     np.testing.assert_array_equal(found, array)
 
@@ -68,20 +70,20 @@ def test_a_png_of_16_bits_is_read_back_as_it_was_written(tmp_path):
     import OpenImageIO as oiio
 
     array = picture(dtype=np.uint16)
-    publish.save_image(tmp_path / "o.png", array, None)
+    publish.save_image(tmp_path / "o.png", array)
     np.testing.assert_array_equal(oiio.ImageBuf(str(tmp_path / "o.png")).get_pixels(oiio.UINT16), array)
 
 
 def test_a_jpeg_is_near_what_was_written(tmp_path):
     smooth = np.asarray(Image.fromarray(picture(8, 8)).resize((200, 160), Image.Resampling.BICUBIC))
-    publish.save_image(tmp_path / "o.jpg", smooth, {"seed": 1})
+    publish.save_image(tmp_path / "o.jpg", smooth, SEEDED)
     difference = np.asarray(Image.open(tmp_path / "o.jpg")).astype(int) - smooth
     assert np.abs(difference).mean() < 3
 
 
 def test_a_pyramid_has_halved_levels(tmp_path):
     array = picture(1300, 2100)
-    publish.save_image(tmp_path / "o.tif", on_disk(tmp_path, array), {"seed": 1}, pyramid=True)
+    publish.save_image(tmp_path / "o.tif", on_disk(tmp_path, array), SEEDED, pyramid=True)
     with tifffile.TiffFile(tmp_path / "o.tif") as file:
         levels = file.series[0].levels
         assert [level.shape for level in levels] == [(1300, 2100, 3), (650, 1050, 3), (325, 525, 3), (163, 263, 3)]
@@ -98,7 +100,7 @@ def test_writing_takes_memory_for_rows_not_for_the_picture(tmp_path):
         "import resource, sys, numpy as np; from pathlib import Path; from texgen.files import publish; "
         "from texgen.files.pixels import PixelFile; side = int(sys.argv[1]); folder = Path(sys.argv[2]); "
         "pixels = PixelFile(folder / 'p', (side, 8192, 3), 'u1'); "
-        "[publish.save_image(folder / f'o{s}', pixels, None) for s in ('.png', '.tif')]; "
+        "[publish.save_image(folder / f'o{s}', pixels) for s in ('.png', '.tif')]; "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     peaks = []
@@ -110,9 +112,9 @@ def test_writing_takes_memory_for_rows_not_for_the_picture(tmp_path):
 
 def test_bits_and_levels_a_format_cannot_hold_are_refused(tmp_path):
     with pytest.raises(OptionError, match=r"JPEG holds uint8 channels, not uint16; use \.png"):
-        publish.check_target(tmp_path / "o.jpg", 8, 8, dtype=np.uint16)
+        targets.check_target(tmp_path / "o.jpg", 8, 8, dtype=np.uint16)
     with pytest.raises(OptionError, match="only a TIFF can be a pyramid"):
-        publish.check_target(tmp_path / "o.png", 8, 8, pyramid=True)
+        targets.check_target(tmp_path / "o.png", 8, 8, pyramid=True)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg"])
@@ -125,7 +127,7 @@ def test_a_full_disk_leaves_the_old_picture(tmp_path, suffix):
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
     try:
         with pytest.raises(ResourceError, match="cannot be written"):
-            publish.save_image(path, noise, None)
+            publish.save_image(path, noise)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -136,12 +138,12 @@ def test_colours_say_that_they_are_srgb_and_other_maps_say_nothing(tmp_path, suf
     pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3)).astype(np.uint8)
     for data in (False, True):
         path = tmp_path / f"{data}.{suffix}"
-        save_image(path, pixels, None, data=data)
+        save_image(path, pixels, Tags(data=data))
         with Image.open(path) as opened:
             tagged = ("srgb" if suffix == "png" else "icc_profile") in opened.info
         assert tagged is not data
         first = path.read_bytes()
-        save_image(path, pixels, None, data=data)
+        save_image(path, pixels, Tags(data=data))
         assert path.read_bytes() == first, "the same bytes again"
     assert np.abs(images.read_pixels(tmp_path / f"False.{suffix}") - pixels / 255).mean() < 0.05
 
@@ -149,7 +151,7 @@ def test_colours_say_that_they_are_srgb_and_other_maps_say_nothing(tmp_path, suf
 @pytest.mark.parametrize(("suffix", "channels"), [("jpg", 1), ("webp", 4), ("png", 2), ("tif", 4), ("png", 1)])
 def test_grey_and_transparent_pictures_are_written_as_they_are(tmp_path, suffix, channels):
     pixels = np.random.default_rng(0).integers(1, 255, (40, 50, channels)).astype(np.uint8)
-    save_image(tmp_path / f"a.{suffix}", pixels, None)
+    save_image(tmp_path / f"a.{suffix}", pixels)
     found = images.read_picture(tmp_path / f"a.{suffix}")
     assert found.encoding == Encoding.of(np.uint8, channels)
     again = found.encoding.stored(found.pixels).astype(int)

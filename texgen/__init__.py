@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from texgen.tasks.expand import expand
     from texgen.tasks.export import export
     from texgen.tasks.fill import fill
+    from texgen.tasks.inspect import Inspected, inspect
     from texgen.tasks.layout import layout
     from texgen.tasks.material import Estimated, material
     from texgen.tasks.options import Options
@@ -31,6 +32,7 @@ __all__ = [
     "Backbone",
     "Estimated",
     "InputError",
+    "Inspected",
     "LockedError",
     "ModelError",
     "OptionError",
@@ -41,6 +43,7 @@ __all__ = [
     "expand",
     "export",
     "fill",
+    "inspect",
     "layout",
     "load",
     "material",
@@ -62,6 +65,8 @@ _LAZY = {
     "expand": "texgen.tasks.expand",
     "export": "texgen.tasks.export",
     "fill": "texgen.tasks.fill",
+    "Inspected": "texgen.tasks.inspect",
+    "inspect": "texgen.tasks.inspect",
     "layout": "texgen.tasks.layout",
     "paint": "texgen.tasks.paint",
     "preview": "texgen.tasks.preview",

@@ -143,9 +143,9 @@ def _look(objective: Objective, out: Path, state: _State, log: Callable[[str], N
     state.record(measures)
     state.looked = state.step
     state.save(out / STATE)
-    save_image(out / "sheet.png", np.asarray(sheet), None)
+    save_image(out / "sheet.png", np.asarray(sheet))
     write_log(out / "log.csv", state.rows)
-    save_image(out / "log.png", np.asarray(curves(state.rows)), None)
+    save_image(out / "log.png", np.asarray(curves(state.rows)))
     log(f"step {state.step}, {state.seconds / 60:.1f} min: " + ", ".join(f"{n} {v:.4f}" for n, v in measures.items()))
 
 

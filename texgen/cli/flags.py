@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,22 @@ from texgen.cli.knobs import Outputs
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.knobs import Knob, Row, rows
 from texgen.swatch.knobs import Knobs as SwatchKnobs
+from texgen.swatch.model import NAME
 from texgen.tasks.knobs import Common
 
 GUIDE = ":guide"
+OWN, OUTPUTS, START = "Options", "Outputs", "Where the canvas begins"
 GROUPS = {"Any model": Common, "The swatch model": SwatchKnobs, "Diffusion models": DiffusionKnobs}
 
 
 class NamedType(click.ParamType):  # type: ignore[type-arg]
-    """A type that the help shows by its name as it is."""
+    """A type that the help shows by its name as it is; `said` is the inverse of `convert`."""
 
     def get_metavar(self, *_: Any, **__: Any) -> str:
         return self.name
+
+    def said(self, value: Any) -> str:
+        return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 class SizeType(NamedType):
@@ -36,6 +42,9 @@ class SizeType(NamedType):
             self.fail(f"{value!r} is neither a number of pixels nor WIDTHxHEIGHT.", param, ctx)
         width, height = int(parts[0]), int(parts[-1])
         return height, width
+
+    def said(self, value: Any) -> str:
+        return f"{value[1]}x{value[0]}"
 
 
 class IntegersType(NamedType):
@@ -82,6 +91,9 @@ class PairType(NamedType):
             self.fail(f"{value!r} is not {self.name}, such as {self.example}.", param, ctx)
         return name, Path(path)
 
+    def said(self, value: Any) -> str:
+        return f"{value[0]}={value[1].name}" if "=" in self.name else f"{value[1].name}:{value[0]}"
+
 
 class WeightType(NamedType):
     """Numbers separated by commas."""
@@ -120,6 +132,9 @@ class GuideType(NamedType):
             self.fail(f"{value!r} is not {self.name}, such as swatch_height.png:height.png.", param, ctx)
         return Path(swatch), Path(canvas), weight
 
+    def said(self, value: Any) -> str:
+        return f"{value[0].name}:{value[1].name}:{value[2]:g}"
+
 
 LABELLED = PairType("FILE:LABEL", "grass.png:green")
 PATH = click.Path(path_type=Path)
@@ -141,7 +156,7 @@ def type_of(knob: Knob) -> Any:
 class Option(click.Option):
     """An option that is made from a row of the table."""
 
-    def __init__(self, row: Row, default: Any, **more: Any) -> None:
+    def __init__(self, row: Row, default: Any, group: str = OWN, **more: Any) -> None:
         knob = row.knob
         name = str(row.flag)
         declared = [f"{name}/--no-{name[2:]}" if knob.kind == "switch" else name, row.name]
@@ -154,6 +169,7 @@ class Option(click.Option):
             [*(["-o"] if row.name == "out" else []), *declared], default=default, show_default=shown, help=knob.help.replace("`", ""), **more
         )  # fmt: skip
         self.everyday = knob.everyday
+        self.group = group
 
 
 class Verb(click.Command):
@@ -162,6 +178,18 @@ class Verb(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         params = super().get_params(ctx)
         return params if ctx.meta.get("all", True) else [each for each in params if getattr(each, "everyday", True)]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options of this verb alone, then those of each table under its name."""
+        groups: dict[str, list[tuple[str, str]]] = {OWN: []}
+        for param in self.get_params(ctx):
+            said = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if said is not None:
+                groups.setdefault(getattr(param, "group", OWN), []).append(said)
+        for name, rows_of in groups.items():
+            if rows_of:
+                with formatter.section(name):
+                    formatter.write_dl(rows_of)
 
     def get_help(self, ctx: click.Context) -> str:
         ctx.meta["all"] = ctx.meta.get("wanted", False)
@@ -192,28 +220,40 @@ def table_options(starts: Sequence[str], **defaults: Any) -> list[click.Option]:
         starts: Where the canvas of this verb may begin.
         defaults: Of this verb, where they differ.
     """
-    found = {}
-    for row in rows(Outputs, *GROUPS.values()):
-        if row.flag is not None and row.name != "start":
-            more: dict[str, Any] = {"required": True} if row.name == "out" else {}
-            found[row.name] = Option(row, None if more else defaults.get(row.name, row.default), **more)
+    found: dict[str, click.Option] = {}
+    for whose, group in {OUTPUTS: Outputs, **GROUPS}.items():
+        for row in rows(group):
+            if row.flag is not None and row.name != "start":
+                more: dict[str, Any] = {"required": True} if row.name == "out" else {}
+                found[row.name] = Option(row, None if more else defaults.get(row.name, row.default), whose, **more)
     places = {whose: row for whose, group in GROUPS.items() for row in rows(group) if row.name == "start"}
     said = " ".join(f"{whose}: {row.knob.help[0].lower()}{row.knob.help[1:]}" for whose, row in places.items())
     joined = Knob(help=said, choices=tuple(starts))
-    found["start"] = Option(Row("start", None, joined), None)
+    found["start"] = Option(Row("start", None, joined), None, START)
     return list(found.values())
 
 
-def options_of(*groups: type, only: Sequence[str] | None = None) -> list[click.Option]:
-    """The options of some tables, or those of them that are named."""
-    found = [row for row in rows(*groups) if row.flag is not None and (only is None or row.name in only)]
-    return [Option(row, None, required=True) if row.name == "out" else Option(row, row.default) for row in found]
+def options_of(*groups: type, only: Sequence[str] | None = None, **helps: str) -> list[click.Option]:
+    """The options of some tables, or those of them that are named; with other words for some, by their names."""
+    found: list[click.Option] = []
+    for row in rows(*groups):
+        if row.flag is not None and (only is None or row.name in only):
+            row = replace(row, knob=replace(row.knob, help=helps.get(row.name, row.knob.help)))
+            found.append(Option(row, None, required=True) if row.name == "out" else Option(row, row.default))
+    return found
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
-    """The options that stood on the command line."""
-    source = click.get_current_context().get_parameter_source
-    return {name: value for name, value in values.items() if source(name) is not click.core.ParameterSource.DEFAULT}
+    """The options that the user has set; of those set once and for all, what the chosen kind of model has."""
+    context = click.get_current_context()
+    source, sources = context.get_parameter_source, click.core.ParameterSource
+    own, other = (SwatchKnobs, DiffusionKnobs) if context.params.get("model") == NAME else (DiffusionKnobs, SwatchKnobs)
+    foreign = {row.name for row in rows(other)} - {row.name for row in rows(own)}
+    return {
+        name: value
+        for name, value in values.items()
+        if source(name) is not sources.DEFAULT and not (name in foreign and source(name) is sources.DEFAULT_MAP)
+    }
 
 
 def verb(example: str, starts: Sequence[str], **defaults: Any) -> Callable[..., Any]:

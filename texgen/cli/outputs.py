@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import functools
-import time
+import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from texgen.cli.flags import given, maps_of
+from texgen.cli.invocation import DASH, command, inputs
 from texgen.cli.knobs import Outputs
+from texgen.cli.places import NothingToDo, output_file, places_of, set_place
 from texgen.cli.progress import reporter
 from texgen.errors import OptionError
-from texgen.files import publish
+from texgen.files import publish, targets
 from texgen.files.encoding import Encoding
 from texgen.files.image import Picture, read_picture
 from texgen.knobs import rows
 from texgen.materials.maps import read_map
 from texgen.materials.preparation import result_encoding
-from texgen.runs.folder import agreed_seed, unfinished_seed
+from texgen.runs.folder import agreed_seed
+from texgen.runs.stages import tell
 from texgen.runs.team import join, own_device
 from texgen.swatch.model import NAME
 from texgen.tasks.result import Result
@@ -34,91 +39,123 @@ def _parted(values: dict[str, Any]) -> tuple[Outputs, dict[str, Any]]:
     return Outputs(**ours), given({name: value for name, value in values.items() if name not in names})
 
 
-def make_outputs(run: Callable[..., Result], size: tuple[int, int], pictures: Sequence[Picture], **values: Any) -> None:
+def make_outputs(
+    run: Callable[..., Result], size: tuple[int, int], pictures: Sequence[Picture], keeps: bool = False, **values: Any
+) -> None:
     """Run a task for every output, in folders that can be continued.
 
     Args:
         run: The task, but for the options of all verbs.
         size: Of the result.
         pictures: What it is made of; the first says how the result is encoded.
+        keeps: Whether pixels of the first are to stay as they are.
         values: Of all options of the command line, given or not.
     """
     outputs, options = _parted(values)
-    team, model, resume = join(), values["model"], values["resume"]
-    targets = _targets(outputs.out, outputs.variations)
-    places = [] if outputs.save_map is None else _targets(outputs.save_map, outputs.variations)
-    fields = [] if outputs.save_field is None else _targets(outputs.save_field, outputs.variations)
-    read, encoding = _read(options), _encoding(options, pictures, outputs.out)
-    if fields and model != NAME:
+    if outputs.out == DASH:
+        return _to_stdout(run, size, pictures, values)
+    team, model, resume, seed = join(), values["model"], values["resume"], values["seed"]
+    out = output_file(outputs.out, pictures[0], values["bit_depth"])
+    read, encoding = _read(options), _encoding(options, pictures, out)
+    if outputs.save_field and model != NAME:
         raise OptionError("--save-field is for the swatch model; leave it out.")
-    seed = values["seed"]
-    seed = agreed_seed(_resumed_seed(targets) if resume and seed is None else seed, None, team)
-    report = reporter(outputs.progress if team.rank == 0 else "silent")
+    places = places_of(replace(outputs, out=out), resume)
+    before = next((place.seed - number for number, place in enumerate(places) if place.seed is not None), None)
+    seed = agreed_seed(before if seed is None else seed, None, team)
+    report = reporter(outputs.progress, outputs.quiet or team.rank > 0)
+    if keeps and out.suffix.lower() in (".jpg", ".jpeg"):
+        report.warn(f"{out.name}: a JPEG changes every pixel a little, those that are kept, too; use .png or .tif")
     if model != NAME:
-        device, dtype = own_device(values["device"]), values["dtype"]
-        options["model"] = functools.cache(lambda: _loaded(model, device, dtype))
-    if outputs.preview:
-        from texgen.tasks.preview import preview, preview_path
+        settings = [own_device(values["device"]), *map(values.get, ("dtype", "prediction_type", "native_size"))]
+        options["model"] = functools.cache(lambda: _loaded(model, *settings))
     with ExitStack() as locks:
-        for target in targets:
-            publish.check_target(
-                target, *size, dtype=encoding.dtype, channels=encoding.channels, pyramid=outputs.pyramid
-            )
+        for place in places:
+            place.check(size, encoding, {name: values[0] for name, values in read.items()}, inputs())
             if team.rank == 0:
-                locks.enter_context(publish.locked(target))
-            if outputs.preview:
-                publish.check_place(preview_path(target), (".png",))
-            publish.check_maps(target, *size, {name: values[0] for name, values in read.items()})
-        for target in places + fields:
-            publish.check_target(target, *size, suffixes=(".tif", ".tiff"))
-        for number, target in enumerate(targets):
-            report.begin(target, seed + number)
-            options |= {"seed": seed + number, "checkpoint": _folder(target), "with_map": bool(places), "team": team}
-            result = run(callback=report.step, **options)
+                locks.enter_context(publish.locked(place.picture))
+        for number, place in enumerate(places):
+            report.begin(place.picture, seed + number, place.folder)
+            options |= {"seed": seed + number, "checkpoint": place.folder, "with_map": place.coordinates is not None}
+            try:
+                result = run(planned=place.check_finished, team=team, **options)
+            except NothingToDo:
+                report.end(place.picture, made=False)
+                continue
             if team.rank == 0:
-                if fields:
-                    result.recipe["field"] = fields[number].name
-                    result.save_field(fields[number])
-                result.save(target, metadata=not outputs.no_metadata, pyramid=outputs.pyramid)
-                if places:
-                    result.save_map(places[number])
-                if outputs.preview:
-                    preview(result).save(preview_path(target), overwrite=True)
+                tell("save")
+                result.recipe["command"] = command({"out": place.picture, "seed": seed + number})
+                place.save(result)
                 result.discard()
             team.wait()
-            report.end(target, result.timings)
+            report.end(place.picture)
+    return None
 
 
-ALONE = ("variations", "save_map", "save_field", "preview", "pyramid", "device", "dtype", "checkpoint_minutes")
+def _to_stdout(
+    run: Callable[..., Result], size: tuple[int, int], pictures: Sequence[Picture], values: dict[str, Any]
+) -> None:
+    """Make one output in a temporary folder, and write its bytes to standard output."""
+    outputs, _ = _parted(values)
+    if (
+        replace(outputs, out=Path(), no_metadata=False, progress="auto", quiet=False, overwrite=False) != Outputs()
+        or values["resume"]
+    ):
+        raise OptionError("-o - writes one picture and nothing beside it; leave the other outputs, and --resume, out.")
+    with tempfile.TemporaryDirectory(prefix="texgen-") as folder:
+        out = output_file(Path(folder), pictures[0], values["bit_depth"])
+        make_outputs(run, size, pictures, **{**values, "out": out})
+        sys.stdout.buffer.write(out.read_bytes())
+        sys.stdout.buffer.flush()
+
+
+ALONE = (
+    "variations",
+    "save_map",
+    "save_field",
+    "preview",
+    "profile",
+    "pyramid",
+    "device",
+    "dtype",
+    "checkpoint_minutes",
+)
 """What does not go with a set of tiles."""
 
 
 def make_set(swatch: Picture, size: int, colours: tuple[int, int], **values: Any) -> None:
     """Make a set of Wang tiles, and write it whole."""
-    from texgen.tasks.wang import PLANE, plane_path, tile_paths, wang
+    from texgen.tasks.wang import PLANE, files_of, index_path, plane_path, tile_paths, wang
 
     for name in given(values).keys() & set(ALONE):
         raise OptionError(f"--{name.replace('_', '-')} does not go with --wang; leave it out.")
     outputs, options = _parted(values)
-    read, out, resume = _read(options), outputs.out, values["resume"]
-    encoding = _encoding(options, [swatch], out)
+    if outputs.out == DASH:
+        raise OptionError("a set of tiles is several files; give a file name, which theirs begin with.")
+    out, read = output_file(outputs.out, swatch, values["bit_depth"]), _read(options)
+    encoding, resume = _encoding(options, [swatch], out), values["resume"]
     kind: dict[str, Any] = {"dtype": encoding.dtype, "channels": encoding.channels}
-    folder = _folder(out)
-    fresh = values["seed"] is None
-    seed = agreed_seed(values["seed"], folder / "base-0" if resume and fresh else None, join())
-    report = reporter(outputs.progress)
-    for target in tile_paths(out, (colours[0] * colours[1]) ** 2):
-        publish.check_target(target, size, size, **kind)
-        publish.check_maps(target, size, size, {name: values[0] for name, values in read.items()})
-    publish.check_target(plane_path(out), PLANE * size, PLANE * size, **kind)
+    place = set_place(replace(outputs, out=out), index_path(out), "base-0", resume)
+    seed = agreed_seed(place.seed if values["seed"] is None else values["seed"], None, join())
+    report, maps = reporter(outputs.progress, outputs.quiet), {name: values[0] for name, values in read.items()}
+    count = (colours[0] * colours[1]) ** 2
+    for target in tile_paths(out, count):
+        targets.check_target(target, size, size, **kind)
+        targets.check_maps(target, size, size, maps)
+    targets.check_target(plane_path(out), PLANE * size, PLANE * size, **kind)
+    files = files_of(out, count, maps, not outputs.no_metadata)
+    targets.check_free(files, outputs.overwrite or place.finished is not None, inputs())
     with publish.locked(out):
-        report.begin(out, seed)
-        started = time.perf_counter()
-        options |= {"seed": seed, "checkpoint": folder}
-        made = wang(swatch, size, colours, callback=report.step, **options)
-        made.save(out, metadata=not outputs.no_metadata)
+        report.begin(out, seed, place.folder)
+        options |= {"seed": seed, "checkpoint": place.folder, "planned": place.check_finished}
+        try:
+            made = wang(swatch, size, colours, **options)
+        except NothingToDo:
+            return report.end(out, made=False)
+        tell("save")
+        made.recipe["command"] = command({"out": out, "seed": seed})
+        made.save(out, metadata=not outputs.no_metadata, overwrite=outputs.overwrite)
         made.discard()
-        report.end(out, {"all": time.perf_counter() - started})
+        return report.end(out)
 
 
 def _read(options: dict[str, Any]) -> dict[str, list[np.ndarray]]:
@@ -136,29 +173,11 @@ def _encoding(options: dict[str, Any], pictures: Sequence[Picture], out: Path) -
     if "exemplars" in options:
         options["exemplars"] = [read_picture(each) for each in options["exemplars"]]
     if "bit_depth" not in options:
-        options["bit_depth"] = publish.fitting_depth(out, pictures[0].encoding.depth)
+        options["bit_depth"] = targets.fitting_depth(out, pictures[0].encoding.depth)
     return result_encoding([*pictures, *options.get("exemplars", ())], options["bit_depth"])
 
 
-def _loaded(model: str, device: str, dtype: str) -> Any:
+def _loaded(model: str, *settings: Any) -> Any:
     from texgen.diffusion import models
 
-    return models.load(model, device, dtype)
-
-
-def _targets(path: Path, count: int) -> list[Path]:
-    """The path itself, or OUT-1 ... OUT-N."""
-    if count == 1:
-        return [path]
-    return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
-
-
-def _resumed_seed(targets: list[Path]) -> int | None:
-    """The first output's seed, from whichever unfinished one there is: an output that is done has no folder left."""
-    seeds = [(number, unfinished_seed(_folder(target))) for number, target in enumerate(targets)]
-    return next((seed - number for number, seed in seeds if seed is not None), None)
-
-
-def _folder(target: Path) -> Path:
-    """Where an unfinished run of this output is held."""
-    return target.with_name(f".{target.name}.texgen")
+    return models.load(model, *settings)

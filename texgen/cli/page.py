@@ -9,8 +9,10 @@ import click
 from texgen.cli.flags import GROUPS, Option, type_of
 from texgen.cli.knobs import Outputs
 from texgen.cli.verbs import VERBS
+from texgen.exports.knobs import Knobs as ExportKnobs
 from texgen.knobs import Knob, Row, rows
 from texgen.materials.knobs import Knobs as MaterialKnobs
+from texgen.previews.knobs import Knobs as PreviewKnobs
 
 HEAD = """# Options
 
@@ -18,12 +20,17 @@ What can be set, from the table in the code (`texgen/knobs.py`). `texgen VERB --
 arguments. What is left out takes the preset's value.
 """
 
+TABLES = {
+    **GROUPS, "Outputs": Outputs, "Estimated maps: `texgen material`": MaterialKnobs, "Exports: `texgen export`": ExportKnobs,
+    "A look: `texgen preview`": PreviewKnobs,
+}  # fmt: skip
+
 
 def page() -> str:
     """The whole page, in Markdown."""
     parts = [HEAD, "## Verbs\n"]
     parts += [_verb(command) for command in VERBS]
-    for whose, group in (*GROUPS.items(), ("Outputs", Outputs), ("Estimated maps: `texgen material`", MaterialKnobs)):
+    for whose, group in TABLES.items():
         head = f"## {whose}\n\n| command line | Python | values | default | |\n|---|---|---|---|---|"
         parts.append("\n".join([head, *(_row(row, python=group is not Outputs) for row in rows(group)), ""]))
     return "\n".join(parts)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from texgen.cli.flags import LABELLED, PATH, IntegersType, SizeType, maps_of, options_of, type_of, verb
+from texgen.cli.flags import LABELLED, PATH, IntegersType, Option, SizeType, maps_of, options_of, verb
+from texgen.cli.invocation import read_input
 from texgen.cli.knobs import Outputs
 from texgen.errors import OptionError
-from texgen.exports.profiles import PROFILES
+from texgen.exports.knobs import Knobs as ExportKnobs
 from texgen.files import image as images
 from texgen.knobs import rows
 from texgen.materials.knobs import Knobs as MaterialKnobs
+from texgen.previews.knobs import Knobs as PreviewKnobs
 from texgen.swatch.knobs import Knobs
 from texgen.swatch.settings import STARTS
 
@@ -48,9 +51,9 @@ def expand(
     from texgen.cli.outputs import make_outputs, make_set
     from texgen.tasks.expand import expand as run
 
-    picture = images.read_picture(swatch)
+    picture = read_input(swatch)
     if wang is None:
-        make_outputs(partial(run, picture, size, keep=keep), size, [picture], **options)
+        make_outputs(partial(run, picture, size, keep=keep), size, [picture], keeps=keep is not None, **options)
     elif keep is not None or size[0] != size[1]:
         raise OptionError("--wang makes square tiles and keeps nothing; give --size N, and leave --keep out.")
     else:
@@ -65,7 +68,7 @@ def expand(
     "--layout-weight", type=float, default=1.0, show_default=True, help="How closely patches follow the layout."
 )
 @click.option(
-    "--content-weight", type=float, help="How closely a diffusion model holds on to the layout; 0 by default."
+    "--content-weight", type=float, help="How closely a diffusion model holds on to the layout; 0.25 by default."
 )
 def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Make a texture of SWATCH that keeps the plan of a rough picture.
@@ -75,7 +78,7 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.layout import layout as run
 
-    picture, rough = images.read_picture(swatch), images.read_picture(plan)
+    picture, rough = read_input(swatch), read_input(plan)
     wanted = size or images.size(rough)
     make_outputs(partial(run, picture, rough, wanted), wanted, [picture], **options)
 
@@ -128,7 +131,7 @@ def paint(
     wanted_map = target if target is not None else _mapping(weights, "--weights")
     wanted = size or target_size(wanted_map)
     if swatch is not None:
-        picture = images.read_picture(swatch)
+        picture = read_input(swatch)
         make_outputs(partial(run, picture, wanted_map, labels, wanted), wanted, [picture], **options)
     else:
         pictures = {label: images.read_picture(path) for label, path in _mapping(swatches, "--swatch").items()}
@@ -150,9 +153,9 @@ def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.fill import fill as run
 
-    picture = images.read_picture(image)
-    more = [] if swatch is None else [images.read_picture(swatch)]
-    make_outputs(partial(run, picture, hole, *more), images.size(picture), [picture, *more], **options)
+    picture = read_input(image)
+    more = [] if swatch is None else [read_input(swatch)]
+    make_outputs(partial(run, picture, hole, *more), images.size(picture), [picture, *more], keeps=True, **options)
 
 
 @verb("texgen tile photo.png -o tileable.png", (*STARTS, "swatch"))
@@ -165,8 +168,8 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.tile import tile as run
 
-    picture = images.read_picture(image)
-    make_outputs(partial(run, picture, band), images.size(picture), [picture], **options)
+    picture = read_input(image)
+    make_outputs(partial(run, picture, band), images.size(picture), [picture], keeps=True, **options)
 
 
 @verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", STARTS, tileable="none")
@@ -181,59 +184,34 @@ def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **option
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.transfer import transfer as run
 
-    picture, shown = images.read_picture(swatch), images.read_picture(content)
+    picture, shown = read_input(swatch), read_input(content)
     wanted = size or images.size(shown)
     make_outputs(partial(run, picture, shown, wanted), wanted, [picture], **options)
 
 
-@click.command()
+@click.command(epilog="Example: texgen render wall.png.json --map height=swatch_height.exr -o wall.png")
 @click.argument("field", type=PATH)
-@click.option(
-    "-o", "--out", required=True, type=PATH, help="The picture that the maps belong to; each is written as OUT_NAME."
-)
-@click.option(
-    "--map",
-    "maps",
-    type=type_of(MAPS.knob),
-    multiple=True,
-    required=True,
-    help="A map of the swatch; repeatable, with several swatches once for each.",
-)
-def render(field: Path, out: Path, maps: tuple[tuple[str, Path], ...]) -> None:
+def render(field: Path, out: Path, overwrite: bool, maps: tuple[tuple[str, Path], ...]) -> None:
     """Show more maps of a swatch through the FIELD of an earlier run.
 
-    FIELD is what --save-field wrote, or the JSON beside the picture, which names it:
-
-    texgen render wall.png.json --map height=swatch_height.exr -o wall.png
+    FIELD is what --save-field wrote, or the JSON beside the picture, which names it. OUT is the picture that the maps belong to: each is written
+    as OUT_NAME.
     """
     from texgen.tasks.render import render as run
 
-    run(field, maps_of(maps)[0], out)
+    run(field, maps_of(maps)[0], out, overwrite)
 
 
 @click.command(epilog="Example: texgen export wall.png -o Unreal --profile unreal")
 @click.argument("material", type=PATH)
-@click.option(
-    "-o", "--out", required=True, type=PATH, metavar="FOLDER", help="Made if it is not there; never overwrites."
-)
-@click.option(
-    "--profile",
-    multiple=True,
-    metavar="P,P,...",
-    help=f"Engine or library: {', '.join(PROFILES)}; several go to folders of their names. standard by default.",
-)
-@click.option("--size-m", type=float, metavar="METRES", help="Width of the surface that the maps show.")
-@click.option("--texel-density", type=float, metavar="PX_PER_M", help="The same as pixels a metre.")
-@click.option("--height-m", type=float, metavar="METRES", help="What lies between black and white of the height map.")
-@click.option("--template", help="Of the textures' names, such as {name}_{map}_{size}; the profile's own by default.")
 def export(material: Path, out: Path, profile: tuple[str, ...], **options: Any) -> None:
-    """Write the textures of MATERIAL as an engine takes them.
+    """Write the textures of MATERIAL to the folder OUT as an engine takes them.
 
     MATERIAL is one of its pictures, or a folder that holds one material: wall.png, wall_normal.png, wall_height.exr, ...
     """
     from texgen.tasks.export import export as run
 
-    for line in run(material, out, profile or "standard", **options).report():
+    for line in run(material, out, profile, **options).report():
         click.echo(line, err=True)
 
 
@@ -243,7 +221,7 @@ def material(image: Path, out: Path, no_metadata: bool, **options: Any) -> None:
     """Estimate height, normal, roughness and ambient occlusion from a COLOUR picture.
 
     Writes OUT_height, OUT_normal, OUT_roughness and OUT_ao beside OUT, which may be COLOUR itself, and OUT.json. Maps that lie beside COLOUR
-    (wall_normal.png beside wall.png) are kept and used. Nothing is overwritten.
+    (wall_normal.png beside wall.png) are kept and used; with --overwrite, those that were estimated before are estimated anew.
     """
     from texgen.tasks.material import material as run
 
@@ -255,41 +233,51 @@ def material(image: Path, out: Path, no_metadata: bool, **options: Any) -> None:
     )
 
 
-material.params += [*options_of(Outputs, only=("out", "no_metadata")), *options_of(MaterialKnobs)]
-
-
 @click.command(epilog="Example: texgen preview wall.png -o look.html")
 @click.argument("material", type=PATH)
-@click.option("-o", "--out", required=True, type=PATH, help="A picture (PNG, JPEG, WebP) or a page (HTML), by suffix.")
-@click.option("--width", type=int, default=1536, show_default=True, metavar="PX", help="Of the picture.")
-@click.option(
-    "--light",
-    type=float,
-    default=135.0,
-    show_default=True,
-    metavar="DEGREES",
-    help="Where the light is, counterclockwise from the right.",
-)
-@click.option(
-    "--depth",
-    type=float,
-    metavar="SHARE",
-    help="From the lowest to the highest point of the height map, as a share of the texture's width; fitted to the normal map by default.",
-)
-def preview(material: Path, out: Path, width: int, light: float, depth: float | None) -> None:
+def preview(material: Path, out: Path, overwrite: bool, **options: Any) -> None:
     """Show MATERIAL on a sphere and a plane, and its 2x2 repeats.
 
-    MATERIAL is one of its pictures or the folder that holds them. A page shows it in a browser, offline:
-
-    texgen preview wall.png -o look.png
-
-    texgen preview wall.png -o look.html
+    MATERIAL is one of its pictures or the folder that holds them. OUT is a picture (PNG, JPEG, WebP) or a page (HTML), by suffix; a page shows
+    it in a browser, offline.
     """
     from texgen.tasks.preview import check_new
     from texgen.tasks.preview import preview as run
 
-    check_new(out)
-    run(material, width, light, depth).save(out)
+    check_new(out, overwrite)
+    run(material, **options).save(out, overwrite)
 
 
-VERBS = (expand, layout, paint, fill, tile, transfer, render, material, preview, export)
+@click.command(epilog="Example: texgen inspect wall.png --command")
+@click.argument("file", type=PATH)
+@click.option("--command", is_flag=True, help="Print the command that makes it again, and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def inspect(file: Path, command: bool, as_json: bool) -> None:
+    """Print the facts of a picture, and the recipe that it was made by.
+
+    FILE is a picture, the JSON beside it, or the folder .OUT.texgen of an unfinished run. Files in the command stand without their folders.
+    """
+    from texgen.tasks.inspect import inspect as run
+
+    found = run(file)
+    lines = [found.command] if command else [json.dumps(found.as_json(), indent=2)] if as_json else found.report()
+    for line in lines:
+        click.echo(line)
+
+
+WRITES = ("out", "overwrite")
+render.params += [
+    *options_of(Outputs, only=WRITES, out="The picture that the maps belong to."),
+    Option(MAPS, None, required=True),
+]
+export.params += [*options_of(Outputs, only=WRITES, out="A folder, made if it is not there."), *options_of(ExportKnobs)]
+material.params += [
+    *options_of(Outputs, only=(*WRITES, "no_metadata"), out="PNG, TIFF, EXR, JPEG or WebP, by suffix."),
+    *options_of(MaterialKnobs),
+]
+preview.params += [
+    *options_of(Outputs, only=WRITES, out="PNG, JPEG, WebP or HTML, by suffix."),
+    *options_of(PreviewKnobs),
+]
+
+VERBS = (expand, layout, paint, fill, tile, transfer, render, material, preview, export, inspect)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import string
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import Any
 from texgen.errors import OptionError
 from texgen.exports.profiles import MISSING, Channel, Output, Profile
 
+FIRST_UDIM, UDIM_COLUMNS = 1001, 10
 FIELDS = ("name", "map", "size", "size_lower", "width", "height")
 """What a template of names may hold; the size is such as `4K`, or `1000x500`."""
-INCH = 0.0254
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,13 @@ class Texture:
         output: Its row of the table.
         file: Its name.
         channels: Without optional ones that the material lacks.
+        part: (top, left, height, width) of the material in pixels; None is all of it.
     """
 
     output: Output
     file: str
     channels: tuple[Channel, ...]
+    part: tuple[int, int, int, int] | None = None
 
     def constants(self, maps: Collection[str]) -> dict[str, float]:
         """Of maps that the material lacks: what the channels hold instead, by map."""
@@ -89,16 +90,6 @@ class Plan:
         """Pixels a metre."""
         return None if self.size_m is None else self.size[1] / self.size_m
 
-    def attributes(self, output: Output) -> dict[str, str | float]:
-        """Of a texture's file, as OpenImageIO names them: colour space and physical size."""
-        found: dict[str, str | float] = {"oiio:ColorSpace": "sRGB" if output.space == "srgb" else "data"}
-        if self.density is not None and output.suffix == ".png":
-            per_cm = self.density / 100
-            found |= {"XResolution": per_cm, "YResolution": per_cm, "ResolutionUnit": "cm"}
-        elif self.density is not None:
-            found |= {"XResolution": self.density * INCH, "YResolution": self.density * INCH, "ResolutionUnit": "in"}
-        return found
-
 
 def planned(
     name: str,
@@ -110,6 +101,7 @@ def planned(
     template: str | None = None,
     size_m: float | None = None,
     height_m: float | None = None,
+    split: int | None = None,
 ) -> Plan:
     """The export of a material by a profile.
 
@@ -121,15 +113,21 @@ def planned(
         maps: Names of the maps there are, see `pack.sources_of`.
         template: Of the textures' names, with fields of `FIELDS`; the profile's own by default.
         size_m, height_m: See `Plan`.
+        split: Largest side of a texture in pixels; what is larger is cut into a grid, see `udims`.
 
     Raises:
-        OptionError: Too large for the engine, a template that makes no names or one name twice, or no texture to write.
+        OptionError: Too large for the engine, or not to be cut evenly, a template that makes no names or one name twice, or no texture to write.
     """
-    height, width = size
-    if profile.cap is not None and max(size) > profile.cap:
+    parts = udims(size, split or max(size))
+    height, width = size if len(parts) == 1 else parts[FIRST_UDIM][2:]
+    if profile.cap is not None and max(height, width) > profile.cap:
         raise OptionError(
-            f"{material} is {width}x{height} px; {name} takes at most {profile.cap} px a side ({profile.cap_reason}): "
-            f"make or resize the maps to {profile.cap} px or less, or cut them into tiles."
+            f"{material} is {size[1]}x{size[0]} px; {name} takes at most {profile.cap} px a side ({profile.cap_reason}): "
+            f"make or resize the maps to {profile.cap} px or less, or cut them into UDIM tiles with split={profile.cap}."
+        )
+    if len(parts) > 1 and profile.side_file is not None:
+        raise OptionError(
+            f"split={split}: {name} is a material of whole textures; leave it out, or choose another profile."
         )
     textures, left_out = [], []
     for output in profile.outputs:
@@ -139,7 +137,12 @@ def planned(
             continue
         kept = tuple(channel for channel in channels if channel.map in maps or not channel.optional)
         stem = file_name(template or profile.template, material, output.name, size)
-        textures.append(Texture(output, stem + output.suffix, kept))
+        if len(parts) == 1:
+            textures.append(Texture(output, stem + output.suffix, kept))
+        else:
+            textures += [
+                Texture(output, f"{stem}.{number}{output.suffix}", kept, part) for number, part in parts.items()
+            ]
     used = {channel.map for texture in textures for channel in texture.channels}
     plan = Plan(
         name=name, profile=profile, material=material, size=size, size_m=size_m, height_m=height_m, maps=frozenset(maps),
@@ -147,6 +150,33 @@ def planned(
     )  # fmt: skip
     _check(plan, template or profile.template)
     return plan
+
+
+def udims(size: tuple[int, int], most: int) -> dict[int, tuple[int, int, int, int]]:
+    """The parts (top, left, height, width) of a picture by their UDIM: 1001 is at the bottom left, 1002 to its right, 1011 above it.
+
+    Args:
+        size: (height, width) in pixels.
+        most: Of a part's side.
+
+    Raises:
+        OptionError: More than ten columns, or parts of several sizes.
+
+    Example:
+        >>> udims((512, 1024), 512)
+        {1001: (0, 0, 512, 512), 1002: (0, 512, 512, 512)}
+    """
+    rows, columns = (-(-side // most) for side in size)
+    if columns > UDIM_COLUMNS or size[0] % rows or size[1] % columns:
+        raise OptionError(
+            f"split={most}: {size[1]}x{size[0]} px cannot be cut into at most {UDIM_COLUMNS} columns of equal parts; choose another."
+        )
+    height, width = size[0] // rows, size[1] // columns
+    return {
+        FIRST_UDIM + column + UDIM_COLUMNS * (rows - 1 - row): (row * height, column * width, height, width)
+        for row in range(rows)
+        for column in range(columns)
+    }
 
 
 def _check(plan: Plan, template: str) -> None:
@@ -196,24 +226,3 @@ def size_name(size: tuple[int, int]) -> str:
     """
     height, width = size
     return f"{width // 1024}K" if height == width and width % 1024 == 0 else f"{width}x{height}"
-
-
-def width_m(size_m: float | None, texel_density: float | None, width: int, known: float | None) -> float | None:
-    """Width of a surface in metres, from whichever of the two is given; else what is known of it.
-
-    Raises:
-        OptionError: Both.
-
-    Example:
-        >>> width_m(None, 1024, 2048, None)
-        2.0
-    """
-    if size_m is not None and texel_density is not None:
-        raise OptionError("size_m and texel_density both tell the physical size; give one of them.")
-    return size_m if size_m is not None else width / texel_density if texel_density is not None else known
-
-
-def check_positive(name: str, value: float | None) -> None:
-    """Refuse a number of metres or pixels that is not positive."""
-    if value is not None and not (math.isfinite(value) and value > 0):
-        raise OptionError(f"{name}={value} must be a positive number.")

@@ -6,14 +6,18 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tifffile
 
 from texgen.files.deep import KINDS, utf8_name
 from texgen.files.icc import srgb_profile
 from texgen.files.pixels import Pixels, halved
+
+if TYPE_CHECKING:
+    import tifffile
 
 BAND = 512
 TIFF_TILE = 512
@@ -21,38 +25,50 @@ SMALLEST_LEVEL = 512
 BIG = 2**31
 """Bytes of pixels from which a TIFF is a BigTIFF: its offsets may pass 4 GiB with the levels of a pyramid."""
 PNG_LEVEL, JPEG_QUALITY = 4, 95
+INCH = 0.0254
 
 
-def write_image(
-    path: Path,
-    kind: str,
-    pixels: Pixels,
-    recipe: str | None,
-    pyramid: bool = False,
-    attributes: Mapping[str, str | float] | None = None,
-    data: bool = False,
-) -> None:
-    """Write a picture; PNG and TIFF a band of rows at a time, so that memory does not grow with it.
+@dataclass(frozen=True, kw_only=True)
+class Tags:
+    """What the file of a picture tells beside its pixels.
+
+    Attributes:
+        recipe: Text: in a PNG or EXR as `texgen`, in a TIFF or EXIF as ImageDescription.
+        data: Whether the values are no colours; integers are said to be sRGB otherwise.
+        density: Pixels a metre, where that is known.
+    """
+
+    recipe: str | None = None
+    data: bool = False
+    density: float | None = None
+
+
+def write_image(path: Path, kind: str, pixels: Pixels, tags: Tags, pyramid: bool = False) -> None:
+    """Write a picture; PNG, EXR and TIFF a band of rows at a time, so that memory does not grow with it.
 
     Args:
         path: Where to, whatever its suffix.
         kind: `PNG`, `JPEG`, `TIFF`, `WEBP` or `EXR`.
-        pixels: (height, width, channels), of a depth that the kind holds, see `publish.check_target`.
-        recipe: Text embedded in the file: PNG text `texgen`, TIFF and EXIF ImageDescription.
+        pixels: (height, width, channels), of a depth that the kind holds, see `targets.check_target`.
+        tags: What else the file tells.
         pyramid: Of a TIFF: with halved levels down to `SMALLEST_LEVEL` px as SubIFDs.
-        attributes: Of a PNG or EXR: OpenImageIO's names and values.
-        data: Whether the values are no colours; integers are said to be sRGB otherwise.
     """
     if kind == "TIFF":
-        _write_tiff(path, pixels, recipe, pyramid, data)
+        _write_tiff(path, pixels, tags, pyramid)
     elif kind in ("PNG", "EXR"):
-        _write_rows(path, kind, pixels, {
-            **({"oiio:ColorSpace": "data"} if data else {}),
-            **(attributes or {}),
-            **({} if recipe is None else {"texgen": recipe}),
-        })  # fmt: skip
+        _write_rows(path, kind, pixels, _attributes(kind, tags))
     else:
-        _write_whole(path, kind, pixels, recipe, data)
+        _write_whole(path, kind, pixels, tags)
+
+
+def _attributes(kind: str, tags: Tags) -> dict[str, str | float]:
+    """Tags as OpenImageIO names them; a PNG holds whole pixels a metre."""
+    found: dict[str, str | float] = {"oiio:ColorSpace": "data"} if tags.data else {}
+    if tags.density is not None:
+        whole = (round(tags.density) + 0.25) / 100  # whose fraction is cut off
+        unit, many = ("cm", whole) if kind == "PNG" else ("in", tags.density * INCH)
+        found |= {"XResolution": many, "YResolution": many, "ResolutionUnit": unit}
+    return found if tags.recipe is None else found | {"texgen": tags.recipe}
 
 
 def _write_rows(path: Path, kind: str, pixels: Pixels, attributes: Mapping[str, str | float]) -> None:
@@ -92,14 +108,17 @@ def _is_whole(path: Path) -> bool:
         return position == file.seek(0, os.SEEK_END)
 
 
-def _write_tiff(path: Path, pixels: Pixels, recipe: str | None, pyramid: bool, data: bool) -> None:
-    profile = None if data or pixels.dtype.kind == "f" or pixels.shape[2] < 3 else srgb_profile()
+def _write_tiff(path: Path, pixels: Pixels, tags: Tags, pyramid: bool) -> None:
+    import tifffile
+
+    profile = None if tags.data or pixels.dtype.kind == "f" or pixels.shape[2] < 3 else srgb_profile()
     levels = pyramid_levels(pixels.shape[0], pixels.shape[1]) if pyramid else 0
     with (
         tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.") as folder,
         tifffile.TiffWriter(path, bigtiff=_nbytes(pixels) > BIG) as file,
     ):
-        _write_level(file, pixels, subifds=levels, description=recipe, iccprofile=profile)
+        size = {} if tags.density is None else {"resolution": (tags.density / 100,) * 2, "resolutionunit": "CENTIMETER"}
+        _write_level(file, pixels, subifds=levels, description=tags.recipe, iccprofile=profile, **size)
         for level in range(levels):
             pixels = halved(pixels, Path(folder) / str(level))
             _write_level(file, pixels, subfiletype=1)
@@ -137,17 +156,20 @@ def _tiles(pixels: Pixels) -> Iterator[np.ndarray]:
             yield tile if channels > 1 else tile[..., 0]
 
 
-def _write_whole(path: Path, kind: str, pixels: Pixels, recipe: str | None, data: bool) -> None:
-    from PIL import Image
+def _write_whole(path: Path, kind: str, pixels: Pixels, tags: Tags) -> None:
+    from PIL import ExifTags, Image
 
     exif = Image.Exif()
-    if recipe is not None:
-        exif[0x010E] = recipe  # ImageDescription
+    if tags.recipe is not None:
+        exif[ExifTags.Base.ImageDescription] = tags.recipe
+    if tags.density is not None:
+        exif[ExifTags.Base.XResolution] = exif[ExifTags.Base.YResolution] = round(tags.density / 100, 3)
+        exif[ExifTags.Base.ResolutionUnit] = 3  # centimetres
     options = {"quality": JPEG_QUALITY, "subsampling": 0} if kind == "JPEG" else {"lossless": True}
     whole = pixels[0 : pixels.shape[0]]
     picture = Image.fromarray(whole[..., 0] if whole.shape[2] == 1 else whole)
-    profile = None if data or picture.mode not in ("RGB", "RGBA") else srgb_profile()
-    picture.save(path, kind, exif=b"" if recipe is None else exif.tobytes(), icc_profile=profile, **options)
+    profile = None if tags.data or picture.mode not in ("RGB", "RGBA") else srgb_profile()
+    picture.save(path, kind, exif=exif.tobytes() if exif else b"", icc_profile=profile, **options)
 
 
 def _nbytes(pixels: Pixels) -> int:

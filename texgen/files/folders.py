@@ -11,14 +11,16 @@ from pathlib import Path
 
 from texgen.errors import OptionError, disk_errors
 from texgen.files.publish import locked, umask
+from texgen.files.targets import check_free
 
 
-def check_folder(folder: Path, files: Collection[str]) -> None:
+def check_folder(folder: Path, files: Collection[str], overwrite: bool = False) -> None:
     """Refuse, before any work, a folder that cannot be written later, or that has one of the files.
 
     Args:
         folder: Made if it is not there.
         files: Paths inside it.
+        overwrite: Whether these may be replaced.
 
     Raises:
         OptionError: As said.
@@ -32,18 +34,15 @@ def check_folder(folder: Path, files: Collection[str]) -> None:
     for place in (folder.parent, *([folder] if folder.exists() else [])):
         if not os.access(place, os.W_OK):
             raise OptionError(f"{place}: not writable.")
-    there = [file for file in files if (folder / file).exists()]
-    if there:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise OptionError(f"{folder / there[0]}{more}: there already; move it away or give another folder.")
+    check_free([folder / file for file in files], overwrite)
 
 
 @contextmanager
-def published_folder(folder: Path) -> Iterator[Path]:
+def published_folder(folder: Path, overwrite: bool = False) -> Iterator[Path]:
     """Within, a temporary folder beside `folder` to be filled; afterwards its files are in `folder`, or it is gone.
 
     Raises:
-        OptionError: A file is there already.
+        OptionError: A file is there already, and not to be replaced.
         LockedError: Another run is filling the folder.
         ResourceError: Disk full or not writable.
     """
@@ -56,7 +55,7 @@ def published_folder(folder: Path) -> Iterator[Path]:
             yield part
             _finish(part)
             files = sorted(str(path.relative_to(part)) for path in part.rglob("*") if path.is_file())
-            check_folder(folder, files)
+            check_folder(folder, files, overwrite)
             if folder.exists():
                 _move(part, folder, files)
             else:
@@ -81,8 +80,8 @@ def _move(part: Path, folder: Path, files: Collection[str]) -> None:
         for file in files:
             target = folder / file
             target.parent.mkdir(exist_ok=True)
-            (part / file).rename(target)
-            moved.append(target)
+            moved += [] if target.exists() else [target]
+            (part / file).replace(target)
     except BaseException:
         for target in moved:
             target.unlink(missing_ok=True)

@@ -1,10 +1,37 @@
-"""What may be set where maps are estimated from a colour."""
+"""What may be set of a material: its physical size, and how maps are estimated from its colour."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from texgen.errors import OptionError
 from texgen.knobs import knob
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """The physical size of a surface."""
+
+    size_m: float | None = knob(
+        None, "Width of the surface that the texture shows; kept in its file, and by exports.", kind="float", unit="metres", low=0.0001, high=100000, everyday=True
+    )  # fmt: skip
+    texel_density: float | None = knob(
+        None, "The same as pixels a metre.", kind="float", unit="px a metre", low=0.001, high=10000000, everyday=True
+    )
+
+    def width_m(self, width: int) -> float | None:
+        """Width in metres of a surface of some pixels; None where nothing was said of it.
+
+        Raises:
+            OptionError: Two things were.
+
+        Example:
+            >>> Extent(texel_density=1024).width_m(2048)
+            2.0
+        """
+        if self.size_m is not None and self.texel_density is not None:
+            raise OptionError("size_m and texel_density both tell the physical size; give one of them.")
+        return self.size_m if self.texel_density is None else width / self.texel_density
 
 
 @dataclass(frozen=True, kw_only=True)

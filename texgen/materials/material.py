@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from texgen.errors import InputError
+from texgen.files.facts import read_recipe
 from texgen.files.pixels import Pixels, unit_of
 from texgen.materials.maps import read_map
 
@@ -51,6 +52,11 @@ class Material:
         """(height, width) in pixels."""
         height, width, _ = next(iter(self.maps.values())).shape
         return height, width
+
+    @property
+    def density(self) -> float | None:
+        """Pixels a metre; None where that is not known."""
+        return None if self.size_m is None else self.size[1] / self.size_m
 
 
 def map_name(stem: str) -> tuple[str, str | None]:
@@ -105,7 +111,13 @@ def read_material(path: str | Path, read: Callable[[Path, str], Pixels] = read_m
         raise InputError(f"{path}: no picture of a known format ({', '.join(IMAGES)}).")
     if len(set(sizes.values())) > 1:
         raise InputError(f"{name}: its maps are of several sizes ({_told(sizes)}); bring them to one.")
-    return Material(name=name, maps=maps)
+    return Material(name=name, maps=maps, size_m=_size_m([file for file in named if named[file][0] == name]))
+
+
+def _size_m(files: Sequence[Path]) -> float | None:
+    """Width in metres that the recipe of one of the files tells; a dpi alone is mostly a program's habit."""
+    told = [(read_recipe(file) or {}).get("size_m") for file in files]
+    return next((float(value) for value in told if isinstance(value, int | float) and value > 0), None)
 
 
 def _is_aside(file: Path) -> bool:

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from texgen.files.pixels import PixelFile
 from texgen.files.publish import save_json
 from texgen.runs.team import Team
 
-JOB = "job.json"
+JOB, SAVING = "job.json", "saving.json"
 
 
 class RunFolder:
@@ -55,6 +55,10 @@ class RunFolder:
     def bands(self, count: int, name: str = "bands") -> Bands:
         """Which bands of some pixels are finished."""
         return Bands(self.folder / name, count)
+
+    def saving(self, names: Iterable[str]) -> None:
+        """To be called before outputs are written, with the names of their files; see `saved_names`."""
+        save_json(self.folder / SAVING, {"files": sorted(names)})
 
     def remove(self) -> None:
         """Take the folder away."""
@@ -119,9 +123,23 @@ def unfinished_seed(folder: Path) -> int | None:
         return None
 
 
+def saved_names(folder: Path) -> frozenset[str]:
+    """Names of the outputs that the run which a folder holds had begun to write when it was cut off."""
+    try:
+        return frozenset(json.loads((folder / SAVING).read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset()
+
+
+def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Entries of what is wanted that are others, or missing, in what was found as JSON."""
+    wanted = json.loads(json.dumps(wanted))
+    return sorted(key for key in wanted if key not in found or found[key] != wanted[key])
+
+
 def _check_same(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    differing = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
-    if differing:
+    others = sorted({*differing(found, wanted), *differing(wanted, found)})
+    if others:
         raise OptionError(
-            f"{folder}: the unfinished run has other {', '.join(differing)}; give the same options, or leave --resume out."
+            f"{folder}: the unfinished run has other {', '.join(others)}; give the same options, or leave --resume out."
         )

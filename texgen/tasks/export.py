@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from texgen.exports import glb, materialx, usd
-from texgen.exports.pack import Packed, Source, sources_of
-from texgen.exports.plan import Plan, Texture, check_positive, planned, width_m
+from texgen.exports.knobs import Knobs
+from texgen.exports.pack import Cut, Packed, Source, sources_of
+from texgen.exports.plan import Plan, Texture, planned
 from texgen.exports.profiles import MISSING, Profile, profiles_of
-from texgen.files.encode import write_image
+from texgen.files.encode import Tags, write_image
 from texgen.files.folders import check_folder, published_folder
-from texgen.files.publish import SUFFIXES, save_json
+from texgen.files.publish import save_json
+from texgen.files.targets import SUFFIXES
+from texgen.knobs import check
 from texgen.materials.maps import open_map
 from texgen.materials.material import Material, read_material
 from texgen.runs.recipe import package_version
@@ -60,6 +63,8 @@ def export(
     texel_density: float | None = None,
     height_m: float | None = None,
     template: str | None = None,
+    split: int | None = None,
+    overwrite: bool = False,
 ) -> Exported:
     """Textures of a material, packed and named for an engine, and a JSON file that tells what they hold.
 
@@ -67,12 +72,14 @@ def export(
 
     Args:
         material: One of its pictures, the folder that holds it, or a `Material`.
-        folder: Where to; made if it is not there. Nothing in it is overwritten.
+        folder: Where to; made if it is not there. Other files in it are left alone.
         profile: A name of `texgen.exports.profiles.PROFILES`, or several; these go to folders of their names.
         size_m: Width of the surface that the maps show, in metres; the material's own by default.
         texel_density: The same as pixels a metre.
         height_m: What lies between 0 and 1 of the height map, in metres. Only where it is known, MaterialX and USD displace.
         template: Of the textures' names, such as `{name}_{map}_{size}`; the profile's own by default.
+        split: Cut what is larger than so many pixels a side into UDIM tiles.
+        overwrite: Whether to replace files that exist.
 
     Raises:
         OptionError: An unknown profile, maps larger than the engine takes, a file that is there already, a template that does
@@ -83,26 +90,46 @@ def export(
     Example:
         >>> export("wall.png", "out", "unreal,godot", size_m=2.0)  # doctest: +SKIP
     """
-    wanted, folder = profiles_of(profile), Path(os.path.abspath(folder))  # noqa: PTH100 (".." is taken away)
-    for name, value in (("size_m", size_m), ("texel_density", texel_density), ("height_m", height_m)):
-        check_positive(name, value)
+    knobs = Knobs(
+        profile=profile, size_m=size_m, texel_density=texel_density, height_m=height_m, template=template, split=split
+    )
+    check(knobs)
+    wanted, folder = profiles_of(knobs.profile), Path(os.path.abspath(folder))  # noqa: PTH100 (".." is taken away)
     check_folder(folder, ())
     if not isinstance(material, Material):
         material = read_material(material, open_map)
-    across = width_m(size_m, texel_density, material.size[1], material.size_m)
+    across = knobs.width_m(material.size[1]) or material.size_m
     jobs: dict[Path, tuple[Plan, dict[str, Source]]] = {}
     for name, row in wanted.items():
         sources = sources_of(material, row.normal)
         plan = planned(
-            name, row, material=material.name, size=material.size, maps=sources, template=template, size_m=across,
+            name, row, material=material.name, size=material.size, maps=sources, template=template, size_m=across, split=split,
             height_m=None if height_m is None else height_m * float(np.diff(_span(row, sources))[0]),
         )  # fmt: skip
         jobs[Path(name if len(wanted) > 1 else "")] = plan, sources
     files = [str(place / file) for place, (plan, _) in jobs.items() for file in plan.files]
-    check_folder(folder, files)
-    with published_folder(folder) as part:
+    check_folder(folder, files, overwrite)
+    with published_folder(folder, overwrite) as part:
         sidecars = {plan.name: _written(plan, sources, part / place) for place, (plan, sources) in jobs.items()}
     return Exported(folder, tuple(folder / file for file in files), sidecars)
+
+
+def check_export(
+    folder: Path, profile: str | Sequence[str], name: str, size: tuple[int, int], maps: Collection[str], overwrite: bool
+) -> None:
+    """Refuse, before any work, what `export` would refuse later.
+
+    Args:
+        folder, profile, overwrite: As in `export`.
+        name, size, maps: Of the material as it will be.
+
+    Raises:
+        OptionError: As `export`.
+    """
+    wanted = profiles_of(profile)
+    plans = {row: planned(row, wanted[row], material=name, size=size, maps=maps) for row in wanted}
+    files = [str(Path(row if len(wanted) > 1 else "") / file) for row, plan in plans.items() for file in plan.files]
+    check_folder(folder, files, overwrite)
 
 
 def _written(plan: Plan, sources: Mapping[str, Source], folder: Path) -> dict[str, Any]:
@@ -124,7 +151,9 @@ def _written(plan: Plan, sources: Mapping[str, Source], folder: Path) -> dict[st
 def _texture(plan: Plan, texture: Texture, sources: Mapping[str, Source], folder: Path) -> dict[str, Any]:
     output, path = texture.output, folder / texture.file
     packed = Packed(texture.channels, sources, MISSING, output.dtype)
-    write_image(path, SUFFIXES[output.suffix], packed, None, attributes=plan.attributes(output))
+    pixels = packed if texture.part is None else Cut(packed, texture.part)
+    tags = Tags(data=output.space == "linear", density=plan.density)
+    write_image(path, SUFFIXES[output.suffix], pixels, tags)
     return {
         "map": output.name,
         "file": plan.side_file if plan.profile.embedded else texture.file,
@@ -132,6 +161,7 @@ def _texture(plan: Plan, texture: Texture, sources: Mapping[str, Source], folder
         "constants": texture.constants(sources),
         "dtype": output.dtype,
         "color_space": output.space,
+        **({} if texture.part is None else {"part": list(texture.part)}),
         "dithered": packed.dithered,
         "sha256": _hash(path),
     }

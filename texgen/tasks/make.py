@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from texgen.diffusion.knobs import PUBLISHED
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError
 from texgen.files import image as images
@@ -69,18 +70,22 @@ def make(request: Request, **options: Any) -> Result:
         TypeError: An option that there is not.
     """
     clock, size, given = Clock(), size_of(request.size), request.constraints
+    clock.begin("read")
     common, knobs = _divided(options, request.task)
     check(common)
     check_constraints(given, common.exemplar_weights is not None)
     knobs.check(size, given)
+    size_m = common.width_m(size.width)
     folder = None if common.checkpoint is None else Path(common.checkpoint)
     seed = agreed_seed(common.seed, folder if common.resume else None, common.team)
     check_folder(folder, common.resume, common.team)
     pictures = [read_picture(source) for source in (*request.sources, *common.exemplars)]
     job = _job(request, size, common, knobs, seed, pictures)
-    clock.lap("read")
+    clock.begin("load")
     run = _model(common, knobs).begin(job, common.team)
-    entry = _entry(request, common, run, job, pictures)
+    entry = _entry(request, common, run, job, pictures) | ({} if size_m is None else {"size_m": size_m})
+    if common.planned is not None:
+        common.planned(entry)
     place = common.team.first(partial(RunFolder, folder, entry), resume=common.resume)
     with StopSignals() if place.kept else nullcontext(StopSignals()) as stop:
         texture = followed(run, Workplace(place, stop, clock), common.callback)
@@ -93,6 +98,7 @@ def make(request: Request, **options: Any) -> Result:
         unfinished=place,
         maps=texture.maps,
         field=texture.field,
+        size_m=size_m,
     )
 
 
@@ -140,7 +146,7 @@ def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[
         "texgen": recipe.package_version("texgen"),
         **run.entry,
         "seed": job.seed,
-        "size": list(job.canvas.size),
+        "size": {"width": job.canvas.size.width, "height": job.canvas.size.height},
         "tileable": common.tileable,
         "preset": common.preset,
         "exemplars": [recipe.picture_entry(s, e.pixels) for s, e in zip(pictures, job.exemplars, strict=True)],
@@ -169,6 +175,10 @@ def _divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | 
     ours = {row.name for row in rows(Common)}
     common = Common(**{name: value for name, value in options.items() if name in ours})
     kind, other = (SwatchKnobs, DiffusionKnobs) if common.model == NAME else (DiffusionKnobs, SwatchKnobs)
+    if kind is SwatchKnobs and common.preset == PUBLISHED:
+        raise OptionError(
+            f"preset={PUBLISHED!r} is for {other.WHOSE}; use draft, standard or best, or choose another model."
+        )
     known, foreign = ({row.name for row in rows(group)} for group in (kind, other))
     for name in options.keys() - ours - known:
         if name not in foreign:
@@ -187,7 +197,9 @@ def _model(common: Common, knobs: SwatchKnobs | DiffusionKnobs) -> Model:
 
     backbone: Any = common.model
     if isinstance(backbone, str | Path):
-        backbone = models.load(backbone, own_device(knobs.device), knobs.dtype)
+        backbone = models.load(
+            backbone, own_device(knobs.device), knobs.dtype, knobs.prediction_type, knobs.native_size
+        )
     elif not isinstance(backbone, models.Backbone):
         backbone = backbone()
     return DiffusionModel(backbone, common.preset, knobs)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
-from texgen.files import publish
+from texgen.files import publish, targets
+from texgen.files.encode import Tags
 from texgen.files.image import ImageLike
 from texgen.files.pixels import Pixels, rounded
 from texgen.knobs import check
@@ -56,37 +58,45 @@ class Estimated:
         """Of the material, by their names."""
         return self.material.maps
 
-    def save(self, path: str | Path, metadata: bool = True) -> None:
-        """Write the material as the picture `path` with its maps beside it, all of it or nothing.
+    def save(self, path: str | Path, metadata: bool = True, overwrite: bool = False) -> None:
+        """Write the material as the picture `path` with its maps beside it, all of it or nothing new.
 
         `wall.png` gets `wall_height.png` and so on, and the recipe `wall.json`; `wall_color.png` the same. If `path` is the picture that the
         material was read from, only what was estimated is written.
 
         Raises:
-            OptionError: A place that cannot be written, or where a file stands already.
+            OptionError: A place that cannot be written, or where a file stands that is not to be replaced.
             LockedError: Another run writes there.
             ResourceError: The disk is full.
         """
         path = Path(path)
-        targets = _targets(path, self.source, self.maps, metadata, self.estimated)
-        recipe = self.recipe if metadata else None
-        done: list[Path] = []
+        places = _places(path, self.source, self.maps, metadata, self.estimated, overwrite)
+        recipe = publish.recipe_text(self.recipe if metadata else None)
+        new: list[Path] = []
         with publish.locked(path):
             try:
-                for target, name in targets.items():
-                    done.append(target)
+                for place, name in places.items():
+                    new += [] if place.exists() else [place]
                     if name == "recipe":
-                        publish.save_json(target, self.recipe)
+                        publish.save_json(place, self.recipe)
                     else:
-                        publish.save_image(target, self.maps[name], recipe, data=name not in ("color", "emission"))
+                        tags = Tags(
+                            recipe=recipe, data=name not in ("color", "emission"), density=self.material.density
+                        )
+                        publish.save_image(place, self.maps[name], tags)
             except BaseException:
-                for target in done:
-                    target.unlink(missing_ok=True)
+                for place in new:
+                    place.unlink(missing_ok=True)
                 raise
 
 
 def material(
-    image: ImageLike | Material, out: str | Path | None = None, *, metadata: bool = True, **options: Any
+    image: ImageLike | Material,
+    out: str | Path | None = None,
+    *,
+    metadata: bool = True,
+    overwrite: bool = False,
+    **options: Any,
 ) -> Estimated:
     """Height, normal, roughness and ambient occlusion of a colour texture. An estimate: what is dark is taken to be deep.
 
@@ -97,6 +107,7 @@ def material(
         image: A colour picture; with a file, the maps beside it belong to it (`wall.png`, `wall_normal.png`). Or a material that was read.
         out: Where to write the picture and its maps, see `Estimated.save`; None writes nothing.
         metadata: Whether the recipe is written, too.
+        overwrite: Whether files that exist are replaced; maps beside the picture that were estimated before are estimated anew.
         **options: See `texgen.materials.knobs.Knobs`.
 
     Raises:
@@ -112,15 +123,14 @@ def material(
     check(knobs)
     source = Path(image) if isinstance(image, str | Path) else None
     found = _read(image)
+    if overwrite and source is not None:
+        before = _estimated_before(source)
+        found = replace(found, maps={name: pixels for name, pixels in found.maps.items() if name not in before})
     check_side(found.name, *found.size)
-    has_normal = "normal" in found.maps or "normal_dx" in found.maps
-    wanted = tuple(name for name in BLANKS if name not in found.maps and not (name == "normal" and has_normal))
-    if not wanted:
-        raise OptionError(f"{found.name}: has all of {', '.join(BLANKS)}; take those away that are to be estimated.")
-    if has_normal and "height" in wanted and knobs.relief is not None:
-        raise OptionError(f"relief={knobs.relief:g}: the given normals say how deep the surface is; leave it out.")
+    wanted = _wanted(found, knobs)
     if out is not None:
-        _targets(Path(out), source, {**found.maps, **{name: BLANKS[name] for name in wanted}}, metadata, wanted)
+        whole_maps = {**found.maps, **{name: BLANKS[name] for name in wanted}}
+        _places(Path(out), source, whole_maps, metadata, wanted, overwrite)
     made, about = _estimated(found, wanted, knobs)
     whole = Material(name=found.name, maps={**found.maps, **made}, size_m=found.size_m)
     name = images.name_of(image) if not isinstance(image, Material) else image.name
@@ -131,12 +141,26 @@ def material(
         "picture": {"name": name, "width": width, "height": height},
         "given": {each: Map(each, [_whole(pixels)]).entry() for each, pixels in found.maps.items()},
         "estimated": list(wanted),
+        **({} if found.size_m is None else {"size_m": found.size_m}),
         **about,
     }
     result = Estimated(whole, wanted, recipe, source)
     if out is not None:
-        result.save(out, metadata)
+        result.save(out, metadata, overwrite)
     return result
+
+
+def _wanted(found: Material, knobs: Knobs) -> tuple[str, ...]:
+    """The maps that are to be estimated."""
+    has_normal = "normal" in found.maps or "normal_dx" in found.maps
+    wanted = tuple(name for name in BLANKS if name not in found.maps and not (name == "normal" and has_normal))
+    if not wanted:
+        raise OptionError(
+            f"{found.name}: has all of {', '.join(BLANKS)}; take those away that are to be estimated, or replace earlier estimates with overwrite."
+        )
+    if has_normal and "height" in wanted and knobs.relief is not None:
+        raise OptionError(f"relief={knobs.relief:g}: the given normals say how deep the surface is; leave it out.")
+    return wanted
 
 
 def _read(image: ImageLike | Material) -> Material:
@@ -161,7 +185,23 @@ def _read(image: ImageLike | Material) -> Material:
     colour = rounded(images.read_pixels(path), np.uint8)  # upright and in sRGB
     if len(found.maps) > 1 and colour.shape[:2] != found.size:
         raise InputError(f"{path}: is turned by its EXIF tag, its maps are not; save it upright.")
-    return Material(name=found.name, maps={**found.maps, "color": colour})
+    return Material(name=found.name, maps={**found.maps, "color": colour}, size_m=found.size_m)
+
+
+def _estimated_before(path: Path) -> frozenset[str]:
+    """Which maps beside a picture an earlier run has estimated."""
+    try:
+        return frozenset(json.loads(_base(path).with_suffix(".json").read_text())["estimated"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset()
+
+
+def _base(path: Path) -> Path:
+    """The name that those of the maps begin with."""
+    stem, kind = map_name(path.stem)
+    if kind not in (None, "color"):
+        raise OptionError(f"{path.name}: would be a map of {kind} by its name; give the name of the colour picture.")
+    return path.with_name(f"{stem if kind else path.stem}{path.suffix}")
 
 
 def _whole(pixels: Pixels) -> np.ndarray:
@@ -216,26 +256,25 @@ def _surface(found: Material, brightness: np.ndarray, wrap: Wrap, knobs: Knobs) 
     return surface if knobs.relief is None else Surface(surface.height, knobs.relief, size)
 
 
-def _targets(
-    path: Path, source: Path | None, maps: Mapping[str, Pixels], metadata: bool, estimated: tuple[str, ...]
+def _places(
+    path: Path,
+    source: Path | None,
+    maps: Mapping[str, Pixels],
+    metadata: bool,
+    estimated: tuple[str, ...],
+    overwrite: bool,
 ) -> dict[Path, str]:
-    """Where each map goes, and last the recipe; refused if it cannot be written or a file stands there."""
+    """Where each map goes, and last the recipe; refused if it cannot be written, or would replace what is to stay."""
     own = source is not None and path.exists() and source.is_file() and path.samefile(source)
-    stem, kind = map_name(path.stem)
-    if kind not in (None, "color"):
-        raise OptionError(f"{path.name}: would be a map of {kind} by its name; give the name of the colour picture.")
-    base = path.with_name(f"{stem if kind else path.stem}{path.suffix}")
+    base = _base(path)
     height, width, _ = maps["color"].shape
-    suffixes = tuple(publish.SUFFIXES)
-    publish.check_target(path, height, width, suffixes, np.uint8 if own else maps["color"].dtype)
+    targets.check_target(path, height, width, dtype=np.uint8 if own else maps["color"].dtype)
     written = {name: maps[name] for name in maps if name != "color" and (name in estimated or not own)}
-    publish.check_maps(base, height, width, written)
-    found = {publish.map_path(base, name, each.dtype, each.shape[2]): name for name, each in written.items()}
+    targets.check_maps(base, height, width, written)
+    found = {targets.map_path(base, name, each.dtype, each.shape[2]): name for name, each in written.items()}
     if not own:
         found[path] = "color"
     if metadata:
         found[base.with_suffix(".json")] = "recipe"
-    for target in found:
-        if target.exists():
-            raise OptionError(f"{target}: exists and is not overwritten; move it away or choose another name.")
+    targets.check_free(list(found), overwrite, [] if source is None else [source])
     return found

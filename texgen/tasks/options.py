@@ -35,6 +35,8 @@ class Options(TypedDict, total=False):
     tileable: Tileable
     preset: str
     seed: int | None
+    size_m: float | None
+    texel_density: float | None
     exemplars: Sequence[ImageLike]
     exemplar_weights: Sequence[float] | None
     crop: Sequence[int] | None
@@ -65,6 +67,8 @@ class Options(TypedDict, total=False):
     bit_depth: str | None
     device: str
     dtype: str
+    prediction_type: Literal["epsilon", "v"] | None
+    native_size: int | None
     checkpoint: str | Path | None
     checkpoint_minutes: float
     resume: bool
@@ -74,6 +78,7 @@ class Options(TypedDict, total=False):
     orientation: MapLike | None
     symmetry: str
     team: Team
+    planned: Callable[[dict[str, Any]], None] | None
     callback: Callable[[Any], None] | None
 
 

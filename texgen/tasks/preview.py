@@ -9,17 +9,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from texgen.errors import OptionError, check_range
-from texgen.files import publish
-from texgen.materials.material import Material, map_name, read_material
+from texgen.files import publish, targets
+from texgen.knobs import check
+from texgen.materials.material import Material, read_material
 from texgen.previews.html import page
+from texgen.previews.knobs import Knobs
 from texgen.previews.render import picture
 from texgen.tasks.result import Result
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".html")
 PANELS = 3
-SMALLEST, LARGEST = 192, 6144
-"""Widths of the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +57,11 @@ class Preview:
             ResourceError: The disk is full.
         """
         path = Path(path)
-        if overwrite:
-            publish.check_place(path, SUFFIXES)
-        else:
-            check_new(path)
+        check_new(path, overwrite)
         if path.suffix.lower() == ".html":
             publish.publish(path, self.html.encode(errors="replace"))  # a name may be no UTF-8
         else:
-            publish.save_image(path, np.asarray(self.image), None)
+            publish.save_image(path, np.asarray(self.image))
 
 
 def preview(
@@ -78,10 +74,7 @@ def preview(
 
     Args:
         material: A material, a result with its maps, one of the pictures of a material, or the folder that holds them.
-        width: Of the image, in pixels, rounded down to a multiple of 3; the height is a third of it.
-        light: Where the key light is, in degrees counterclockwise from the right of the texture: 135 is at the top left.
-        depth: From the lowest to the highest point of the height map, as a share of the texture's width, at most 0.5. None fits it to the normal map;
-            without one, slopes are kept gentle.
+        width, light, depth: See `texgen.previews.knobs.Knobs`.
 
     Raises:
         InputError: No such material, or maps that do not belong together.
@@ -91,41 +84,19 @@ def preview(
         >>> preview("wall.png").save("look.png")  # doctest: +SKIP
         >>> preview(texgen.expand("swatch.png")).save("look.html")  # doctest: +SKIP
     """
-    check_range("width", width, SMALLEST, LARGEST)
-    check_range("depth", depth, 0, 0.5)
+    check(Knobs(width=width, light=light, depth=depth))
     if isinstance(material, Result):
-        material = _material(material)
+        material = material.material("texture")
     elif not isinstance(material, Material):
         material = read_material(material)
     return Preview(material=material, width=width, light=light, depth=depth)
 
 
-def check_new(path: Path) -> None:
-    """Refuse a place that cannot be written, or holds a file already.
+def check_new(path: Path, overwrite: bool = False) -> None:
+    """Refuse a place that cannot be written, or holds a file that is not to be replaced.
 
     Raises:
         OptionError: Saying why.
     """
-    publish.check_place(path, SUFFIXES)
-    if path.exists():
-        raise OptionError(f"{path}: exists already; choose another name or remove it first.")
-
-
-def preview_path(path: Path) -> Path:
-    """Where the preview of a picture goes.
-
-    Example:
-        >>> preview_path(Path("wall.tif")).name
-        'wall_preview.png'
-    """
-    return path.with_name(f"{path.stem}_preview.png")
-
-
-def _material(result: Result) -> Material:
-    """The picture of a result and those of its maps whose names are known, such as `normal` or `rough`."""
-    maps = {"color": result.pixels}
-    for name, values in result.maps.items():
-        _, kind = map_name(f"texture_{name}")
-        if kind is not None:
-            maps.setdefault(kind, values)
-    return Material(name="texture", maps=maps)
+    targets.check_place(path, SUFFIXES)
+    targets.check_free([path], overwrite)

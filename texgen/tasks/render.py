@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from texgen.errors import InputError, OptionError
-from texgen.files import publish
+from texgen.files import publish, targets
+from texgen.files.encode import Tags
 from texgen.files.pixels import Pixels
 from texgen.materials.maps import KeptPicture, Maps, prepared_maps
 from texgen.materials.orientation import Orientation
@@ -35,27 +36,29 @@ class Rendered:
     recipe: dict[str, Any]
     folder: RunFolder
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write each map as `Result.save` would beside the picture `path`.
 
         Raises:
-            OptionError: A place that cannot be written.
+            OptionError: A place that cannot be written, or a file that exists and is not to be replaced.
             ResourceError: The disk is full.
         """
-        publish.save_maps(Path(path), self.maps, self.recipe)
+        targets.check_free(targets.files_of(Path(path), self.maps, False)[1:], overwrite)
+        publish.save_maps(Path(path), self.maps, Tags(recipe=publish.recipe_text(self.recipe)))
 
 
-def render(field: str | Path, maps: Maps, out: str | Path | None = None) -> Rendered:
+def render(field: str | Path, maps: Maps, out: str | Path | None = None, overwrite: bool = False) -> Rendered:
     """Maps of the swatches through a saved field: what they would have been in the first run, to the last bit.
 
     Args:
         field: What `--save-field` or `Result.save_field` wrote; or the JSON beside a picture, which names it.
         maps: Name to a map of the swatch, or to one a swatch in their order; prepared as the swatches were.
         out: The picture that they belong to: each map is written beside it, see `Result.save`. None writes nothing.
+        overwrite: Whether to replace files that exist.
 
     Raises:
         InputError: No field, or a map that cannot be used.
-        OptionError: No map, or a place that cannot be written.
+        OptionError: No map, a place that cannot be written, or a file that exists.
 
     Example:
         >>> render("wall_field.tif", {"height": "swatch_height.exr"}, "wall.png")  # doctest: +SKIP
@@ -74,14 +77,16 @@ def render(field: str | Path, maps: Maps, out: str | Path | None = None) -> Rend
     if (orientation := recipe.get("orientation")) is not None:
         prepared = Orientation(np.zeros((1, 1, 2), np.float32), orientation["directed"]).maps(prepared, len(sizes))
     if out is not None:
-        publish.check_target(Path(out), *found.size)
-        publish.check_maps(Path(out), *found.size, {each.name: each.images[0] for each in prepared})
+        targets.check_target(Path(out), *found.size)
+        blanks = {each.name: each.images[0] for each in prepared}
+        targets.check_maps(Path(out), *found.size, blanks)
+        targets.check_free(targets.files_of(Path(out), blanks, False)[1:], overwrite)
     place = Workplace(RunFolder(None, {}, resume=False), StopSignals(), Clock())
     shown = {each.name: map_shown(found, each, place) for each in prepared}
     recipe = {**recipe, "maps": {each.name: each.entry() for each in prepared}}
     rendered = Rendered(shown, recipe, place.folder)
     if out is not None:
-        rendered.save(out)
+        rendered.save(out, overwrite)
     return rendered
 
 

@@ -12,9 +12,11 @@ import numpy as np
 from PIL import Image
 
 from texgen.errors import OptionError
-from texgen.files import publish
+from texgen.files import publish, targets
+from texgen.files.encode import Tags
 from texgen.files.encoding import Encoding
 from texgen.files.pixels import Pixels
+from texgen.materials.material import Material, map_name
 from texgen.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Result:
         unfinished: The folder that held the run; it goes with `discard`, or with this object where it is temporary.
         maps: Companion maps by their names, (height, width, C) at their own depth, on disk like the pixels.
         field: Of the swatch model: where every pixel is from, to show more maps through later.
+        size_m: Width of the surface that the pixels show, in metres; None where it is not known.
     """
 
     pixels: Pixels
@@ -48,6 +51,21 @@ class Result:
     unfinished: RunFolder | None = None
     maps: Mapping[str, Pixels] = dataclasses.field(default_factory=dict)
     field: Field | None = None
+    size_m: float | None = None
+
+    @property
+    def density(self) -> float | None:
+        """Pixels a metre; None where that is not known."""
+        return None if self.size_m is None else self.pixels.shape[1] / self.size_m
+
+    def material(self, name: str) -> Material:
+        """The picture, and those of its maps whose names are known, such as `normal` or `rough`."""
+        maps = {"color": self.pixels}
+        for each, values in self.maps.items():
+            kind = map_name(f"{name}_{each}")[1]
+            if kind is not None:
+                maps.setdefault(kind, values)
+        return Material(name=name, maps=maps, size_m=self.size_m)
 
     @property
     def image(self) -> Image.Image:
@@ -60,7 +78,7 @@ class Result:
             whole = replace(own, depth="8").stored(own.seen(whole))
         return Image.fromarray(whole[..., 0] if whole.shape[2] == 1 else whole)
 
-    def save(self, path: str | Path, metadata: bool = True, pyramid: bool = False) -> None:
+    def save(self, path: str | Path, metadata: bool = True, pyramid: bool = False, overwrite: bool = False) -> None:
         """Write the picture by suffix, the recipe inside it, a JSON sidecar (`out.png.json`) with timings, and each map as `out_NAME.png`.
 
         A map goes into the picture's own format where that holds its depth, else floats into EXR and integers into PNG.
@@ -69,41 +87,52 @@ class Result:
             path: PNG, TIFF, EXR, JPEG or WebP. The first three are written in rows: memory does not grow with the picture.
             metadata: Whether to write the recipe.
             pyramid: Give a TIFF halved levels, for viewers.
+            overwrite: Whether to replace files that exist.
 
         Raises:
-            OptionError: A suffix or place that cannot be written; a depth, or transparency, that the format does not hold.
+            OptionError: A suffix or place that cannot be written, a file that exists; a depth, or transparency, that the format does not hold.
             ResourceError: The disk is full.
         """
         path = Path(path)
         height, width, channels = self.pixels.shape
-        publish.check_target(path, height, width, dtype=self.pixels.dtype, channels=channels, pyramid=pyramid)
-        recipe = self.recipe if metadata else None
-        publish.save_maps(path, self.maps, recipe, pyramid)
-        publish.save_image(path, self.pixels, recipe, pyramid)
+        targets.check_target(path, height, width, dtype=self.pixels.dtype, channels=channels, pyramid=pyramid)
+        targets.check_free(targets.files_of(path, self.maps, metadata), overwrite)
+        tags = Tags(recipe=publish.recipe_text(self.recipe if metadata else None), density=self.density)
+        publish.save_maps(path, self.maps, tags, pyramid)
+        publish.save_image(path, self.pixels, tags, pyramid)
+        if not metadata and targets.is_recipe(targets.sidecar_path(path)):
+            targets.sidecar_path(path).unlink()  # it tells of what was replaced
         if metadata:
-            publish.save_json(path.with_name(path.name + ".json"), {**self.recipe, "timings": self.timings})
+            publish.save_json(targets.sidecar_path(path), {**self.recipe, "timings": self.timings})
 
     def discard(self) -> None:
         """Take away the folder that held the run, and the pixels with it; to be called when all is saved."""
         if self.unfinished is not None:
             self.unfinished.remove()
 
-    def save_map(self, path: str | Path) -> None:
+    def save_map(self, path: str | Path, overwrite: bool = False) -> None:
         """Write `coordinates` as a float32 TIFF of three pages: exemplar number, y, x.
 
         Raises:
-            OptionError: It was not asked for, or the canvas did not start from the swatch.
+            OptionError: It was not asked for, or the canvas did not start from the swatch; no TIFF, or a file that exists.
         """
         if self.coordinates is None:
             raise OptionError("there is no coordinate map; ask for it by with_map=True, and do not start from noise.")
+        _check_tiff(Path(path), overwrite)
         publish.save_map(Path(path), np.asarray(self.coordinates))
 
-    def save_field(self, path: str | Path) -> None:
+    def save_field(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the field as a compressed TIFF, for `texgen render`.
 
         Raises:
-            OptionError: There is none: a diffusion model made this.
+            OptionError: There is none, as a diffusion model made this; no TIFF, or a file that exists.
         """
         if self.field is None:
             raise OptionError("there is no field; only the swatch model has one.")
+        _check_tiff(Path(path), overwrite)
         self.field.save(Path(path), self.recipe)
+
+
+def _check_tiff(path: Path, overwrite: bool) -> None:
+    targets.check_place(path, (".tif", ".tiff"))
+    targets.check_free([path], overwrite)

@@ -12,13 +12,15 @@ from typing import Any, NamedTuple, Unpack
 import numpy as np
 
 from texgen.errors import OptionError
-from texgen.files import publish
+from texgen.files import publish, targets
+from texgen.files.encode import Tags
 from texgen.files.encoding import Encoding
 from texgen.files.image import ImageLike, read_picture
 from texgen.files.pixels import Pixels
 from texgen.job import Constraints, Kept
 from texgen.materials.maps import KeptPicture
 from texgen.runs.folder import agreed_seed
+from texgen.runs.recipe import package_version
 from texgen.runs.team import Team
 from texgen.swatch.model import NAME
 from texgen.tasks.make import Request, make
@@ -70,7 +72,7 @@ class WangSet:
             found[y, x] = number[wanted]
         return found
 
-    def save(self, path: str | Path, metadata: bool = True) -> None:
+    def save(self, path: str | Path, metadata: bool = True, overwrite: bool = False) -> None:
         """Write each tile as `Result.save` would, as `wall_00.png` and so on; the edges of each as `wall_wang.json`; a plane of 16x16 as `wall_plane.png`.
 
         Raises:
@@ -79,15 +81,25 @@ class WangSet:
         path = Path(path)
         paths = tile_paths(path, len(self.tiles))
         side = self.tiles[0].pixels.shape[0]
-        publish.check_target(plane_path(path), PLANE * side, PLANE * side, dtype=self.tiles[0].pixels.dtype)
+        targets.check_target(plane_path(path), PLANE * side, PLANE * side, dtype=self.tiles[0].pixels.dtype)
+        targets.check_free(files_of(path, len(paths), self.tiles[0].maps, metadata), overwrite)
         for tile, where in zip(self.tiles, paths, strict=True):
-            tile.save(where, metadata)
+            tile.save(where, metadata, overwrite=overwrite)
         numbers = self.plane()
         shown = [tile.pixels[0:side] for tile in self.tiles]
         plane = np.concatenate([np.concatenate([shown[n] for n in row], 1) for row in numbers])
-        publish.save_image(plane_path(path), plane, self.recipe if metadata else None)
+        tags = Tags(recipe=publish.recipe_text(self.recipe if metadata else None))
+        publish.save_image(plane_path(path), plane, tags)
         tiles = [{"file": where.name, **edges._asdict()} for where, edges in zip(paths, self.edges, strict=True)]
-        publish.save_json(index_path(path), {"tiles": tiles, "plane": numbers.tolist(), "recipe": self.recipe})
+        publish.save_json(
+            index_path(path),
+            {
+                "texgen": self.recipe["texgen"],
+                "tiles": tiles,
+                "plane": numbers.tolist(),
+                **({"recipe": self.recipe} if metadata else {}),
+            },
+        )
 
     def discard(self) -> None:
         """Take away the folder that held the runs; to be called when all is saved."""
@@ -98,6 +110,12 @@ class WangSet:
 def tile_paths(path: Path, count: int) -> list[Path]:
     """Where the tiles of a set go: `wall.png` to `wall_00.png`, `wall_01.png`, ..."""
     return [path.with_name(f"{path.stem}_{number:02d}{path.suffix}") for number in range(count)]
+
+
+def files_of(path: Path, count: int, maps: Mapping[str, Pixels], metadata: bool) -> list[Path]:
+    """All files that a set is written to; of each map any pixels will do."""
+    tiles = [file for tile in tile_paths(path, count) for file in targets.files_of(tile, maps, metadata)]
+    return [*tiles, plane_path(path), index_path(path)]
 
 
 def plane_path(path: Path) -> Path:
@@ -138,13 +156,13 @@ def wang(image: ImageLike, size: int = 256, colours: tuple[int, int] = (2, 2), *
         )
     if len(colours) != 2 or not all(1 <= colour <= MOST_COLOURS for colour in colours):
         raise OptionError(f"colours={colours!r} must be two numbers from 1 to {MOST_COLOURS}.")
-    given = options.pop("checkpoint", None)
+    given, planned = options.pop("checkpoint", None), options.pop("planned", None)
     folder = None if given is None else Path(given)
     options["seed"] = seed = agreed_seed(options.get("seed"), None, Team())
     runs = _Runs(read_picture(image), size, dict(options), folder)
     north, east, south, west = strips = _strips(size)
     corners = (north | south) & (east | west)
-    bases = [runs.made("base-0", "both")]
+    bases = [runs.made("base-0", "both", colours=list(colours), planned=planned)]
     for number in range(1, max(colours)):
         bases.append(runs.made(f"base-{number}", "both", [(corners, bases[0])]))
     rows, columns = (range(count) for count in colours)
@@ -153,7 +171,14 @@ def wang(image: ImageLike, size: int = 256, colours: tuple[int, int] = (2, 2), *
         runs.made(f"tile-{number}", "none", [(part, bases[c]) for part, c in zip(strips, edge, strict=True)])
         for number, edge in enumerate(edges)
     ]
-    recipe = {"task": "wang", "colours": list(colours), "seed": seed, "size": size, "tiles": tiles[0].recipe}
+    recipe = {
+        "task": "wang",
+        "texgen": package_version("texgen"),
+        "colours": list(colours),
+        "seed": seed,
+        "size": size,
+        "base": bases[0].recipe,
+    }
     return WangSet(tiles=tiles, edges=edges, recipe=recipe, folder=folder)
 
 
@@ -172,9 +197,16 @@ class _Runs:
     options: dict[str, Any]
     folder: Path | None
 
-    def made(self, name: str, tileable: str, given: Sequence[tuple[np.ndarray, Result]] = ()) -> Result:
+    def made(
+        self,
+        name: str,
+        tileable: str,
+        given: Sequence[tuple[np.ndarray, Result]] = (),
+        planned: Any = None,
+        **notes: Any,
+    ) -> Result:
         """A texture around what is given: parts (H, W), bool, of other textures of its size."""
-        options = {**self.options, "tileable": tileable}
+        options = {**self.options, "tileable": tileable, "planned": planned}
         if self.folder is not None:
             self.folder.mkdir(exist_ok=True)
             options["checkpoint"] = self.folder / name
@@ -183,7 +215,12 @@ class _Runs:
             constraints, picture = Constraints(kept=self._kept(given)), KeptPicture(size, is_swatch=False)
             options["maps"] = self._maps(given)
         request = Request(
-            task="wang", sources=[self.image], size=size, constraints=constraints, picture=picture, notes={"part": name}
+            task="wang",
+            sources=[self.image],
+            size=size,
+            constraints=constraints,
+            picture=picture,
+            notes={"part": name, **notes},
         )
         return make(request, **options)
 

@@ -1,0 +1,77 @@
+"""What stands on the command line: the files that are read, and the command that makes an output again."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from texgen.files.image import Picture, read_picture
+from texgen.files.limits import MAX_BYTES
+
+DASH = Path("-")
+"""Standard input or output."""
+OUTPUTS = ("out", "save_map", "save_field")
+"""Options that name what is written."""
+ASIDE = ("variations", "resume", "overwrite", "progress", "quiet", "checkpoint_minutes")
+"""Options that change no output."""
+
+
+def inputs() -> list[Path]:
+    """All files that the present command reads; of a layer or a page, the file that holds it."""
+    values = click.get_current_context().params
+    found = list(_paths([value for name, value in values.items() if name not in OUTPUTS]))
+    return [*found, *(path.with_name(path.name.rpartition("#")[0]) for path in found if "#" in path.name)]
+
+
+def _paths(value: Any) -> Iterator[Path]:
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _paths(each)
+
+
+def read_input(path: Path) -> Picture:
+    """A picture that an argument names; `-` is standard input."""
+    if path != DASH:
+        return read_picture(path)
+    return replace(read_picture(sys.stdin.buffer.read(MAX_BYTES + 1)), name="stdin")
+
+
+def command(changed: Mapping[str, Any]) -> str:
+    """The present command as it makes one output again, files without their folders.
+
+    Args:
+        changed: Values of options that stand for those of the command line, such as the seed that was drawn.
+    """
+    context = click.get_current_context()
+    source, words = context.get_parameter_source, ["texgen", str(context.info_name)]
+    for param in sorted(context.command.params, key=lambda each: isinstance(each, click.Option)):
+        name = str(param.name)
+        value = changed.get(name, context.params.get(name))
+        known = name in changed or source(name) not in (click.core.ParameterSource.DEFAULT, None)
+        if known and value is not None and name not in ASIDE and param.expose_value:
+            words += _said(param, value)
+    return shlex.join(words)
+
+
+def _said(param: click.Parameter, value: Any) -> list[str]:
+    """The words that give a parameter a value."""
+    if not isinstance(param, click.Option):
+        return [_text(param.type, value)]
+    flag = max(param.opts, key=len)
+    if param.is_flag:
+        return [flag] if value else list(param.secondary_opts)
+    return [word for each in (value if param.multiple else [value]) for word in (flag, _text(param.type, each))]
+
+
+def _text(kind: Any, value: Any) -> str:
+    """What `kind` would read as the value."""
+    said = getattr(kind, "said", None)
+    return said(value) if said is not None else value.name if isinstance(value, Path) else str(value)

@@ -1,0 +1,206 @@
+"""Where the outputs of a run go: their names, what earlier runs have left there, what may be replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from texgen.cli.knobs import Outputs
+from texgen.errors import OptionError
+from texgen.exports.profiles import profiles_of
+from texgen.files import targets
+from texgen.files.encoding import Encoding
+from texgen.files.facts import read_recipe
+from texgen.files.image import Picture
+from texgen.files.pixels import Pixels
+from texgen.materials.material import map_name
+from texgen.runs.folder import differing, saved_names, unfinished_seed
+from texgen.tasks.result import Result
+
+TIFF = (".tif", ".tiff")
+
+
+class NothingToDo(Exception):
+    """The output is finished already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where one texture of a run goes.
+
+    Attributes:
+        picture: The texture's file; what lies beside it is named after it.
+        coordinates, field: Where the maps of origins go; None where they are not wanted.
+        outputs: What else is wanted.
+        finished: The recipe of the finished texture that stands here, if a run is to be continued.
+        ours: Names of files that the run to be continued has begun to write.
+        seed: Of the run to be continued, or finished.
+    """
+
+    picture: Path
+    coordinates: Path | None
+    field: Path | None
+    outputs: Outputs
+    finished: Mapping[str, Any] | None = None
+    ours: frozenset[str] = frozenset()
+    seed: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """That holds the run while it is unfinished."""
+        return _folder(self.picture)
+
+    @property
+    def preview(self) -> Path | None:
+        """Where the look at the texture goes, if one is wanted."""
+        return self.picture.with_name(f"{self.picture.stem}_preview.png") if self.outputs.preview else None
+
+    @property
+    def exports(self) -> dict[str, Path]:
+        """The folder of each profile."""
+        wanted = profiles_of(self.outputs.profile) if self.outputs.profile else {}
+        return {name: self.picture.with_name(f"{self.picture.stem}_{name}") for name in wanted}
+
+    def check(
+        self, size: tuple[int, int], encoding: Encoding, maps: Mapping[str, Pixels], inputs: Sequence[Path]
+    ) -> None:
+        """Refuse, before any work, what cannot be written later.
+
+        Args:
+            size: (height, width) of the texture.
+            encoding: Of the texture.
+            maps: Any pixels of each map.
+            inputs: Files that the run reads.
+
+        Raises:
+            OptionError: A suffix or place that cannot hold it, or files that are not to be replaced.
+        """
+        pyramid, name = self.outputs.pyramid, self.picture.stem
+        targets.check_target(self.picture, *size, dtype=encoding.dtype, channels=encoding.channels, pyramid=pyramid)
+        targets.check_maps(self.picture, *size, maps)
+        for place in (self.coordinates, self.field):
+            if place is not None:
+                targets.check_target(place, *size, suffixes=TIFF)
+        beside = [each for each in (self.coordinates, self.field, self.preview) if each is not None]
+        files = [*targets.files_of(self.picture, maps, not self.outputs.no_metadata), *beside]
+        targets.check_free(files, self.outputs.overwrite or self.finished is not None, inputs, self.ours)
+        kinds = {"color", *(kind for each in maps if (kind := map_name(f"{name}_{each}")[1]) is not None)}
+        for profile, folder in self.exports.items():
+            from texgen.tasks.export import check_export
+
+            check_export(folder, profile, name, size, kinds, self._replaces or self.finished is not None)
+
+    def check_finished(self, planned: dict[str, Any]) -> None:
+        """Refuse to make what stands here already.
+
+        Args:
+            planned: The recipe of what is to be made.
+
+        Raises:
+            NothingToDo: It is that.
+            OptionError: It is another, and not to be replaced.
+        """
+        if self.finished is None:
+            return
+        others = differing(self.finished, planned)
+        if not others:
+            raise NothingToDo
+        if not self.outputs.overwrite:
+            raise OptionError(
+                f"{self.picture}: is finished, with other {', '.join(others)}; choose another name, or replace it with --overwrite."
+            )
+
+    def save(self, result: Result) -> None:
+        """Write all that is wanted of a result.
+
+        Raises:
+            OptionError: A file has come to stand there since the check.
+            ResourceError: The disk is full.
+        """
+        outputs, overwrite = self.outputs, self._replaces
+        files = targets.files_of(self.picture, result.maps, not outputs.no_metadata)
+        beside = [each for each in (self.coordinates, self.field, self.preview) if each is not None]
+        if result.unfinished is not None:
+            result.unfinished.saving(each.name for each in (*files, *beside))
+        if self.field is not None:
+            result.recipe["field"] = self.field.name
+            result.save_field(self.field, overwrite)
+        result.save(self.picture, metadata=not outputs.no_metadata, pyramid=outputs.pyramid, overwrite=overwrite)
+        if self.coordinates is not None:
+            result.save_map(self.coordinates, overwrite)
+        if self.preview is not None:
+            from texgen.tasks.preview import preview
+
+            preview(result).save(self.preview, overwrite)
+        for profile, folder in self.exports.items():
+            from texgen.tasks.export import export
+
+            export(result.material(self.picture.stem), folder, profile, overwrite=overwrite)
+
+    @property
+    def _replaces(self) -> bool:
+        return self.outputs.overwrite or bool(self.ours)
+
+
+def places_of(outputs: Outputs, resume: bool) -> list[Place]:
+    """Where each variation goes, and what is there where a run is to be continued."""
+    found = []
+    for number in range(outputs.variations):
+        picture, coordinates, field = (
+            None if path is None else _numbered(path, number, outputs.variations)
+            for path in (outputs.out, outputs.save_map, outputs.save_field)
+        )
+        assert picture is not None
+        place = Place(picture=picture, coordinates=coordinates, field=field, outputs=outputs)
+        found.append(_continued(place) if resume else place)
+    return found
+
+
+def _continued(place: Place) -> Place:
+    """With what earlier runs have left."""
+    seed = unfinished_seed(place.folder)
+    if seed is not None:
+        return replace(place, seed=seed, ours=saved_names(place.folder))
+    recipe = read_recipe(place.picture) if place.picture.is_file() else None
+    if recipe is None or not isinstance(recipe.get("seed"), int):
+        return place
+    return replace(place, seed=recipe["seed"], finished=recipe)
+
+
+def set_place(outputs: Outputs, index: Path, first: str, resume: bool) -> Place:
+    """Where a set of tiles goes, and what earlier runs have left of it.
+
+    Args:
+        outputs: What is wanted.
+        index: The file that tells of the finished set.
+        first: Name of its first run.
+        resume: Whether it is to be continued.
+    """
+    place = Place(picture=outputs.out, coordinates=None, field=None, outputs=outputs)
+    if not resume:
+        return place
+    recipe = ((read_recipe(index) if index.is_file() else None) or {}).get("recipe")
+    finished = recipe.get("base") if isinstance(recipe, dict) else None
+    seed = unfinished_seed(place.folder / first)
+    if seed is None and isinstance(finished, dict):
+        return replace(place, finished=finished, seed=finished.get("seed"))
+    return replace(place, seed=seed)
+
+
+def _numbered(path: Path, number: int, count: int) -> Path:
+    """The path itself, or OUT-1 ... OUT-N."""
+    return path if count == 1 else path.with_name(f"{path.stem}-{number + 1}{path.suffix}")
+
+
+def _folder(picture: Path) -> Path:
+    return picture.with_name(f".{picture.name}.texgen")
+
+
+def output_file(out: Path, picture: Picture, depth: str | None) -> Path:
+    """The file itself; of a folder, a file in it that is named after a picture, in a format that holds the depth."""
+    if not out.is_dir():
+        return out
+    suffix = ".exr" if (depth or picture.encoding.depth) in ("half", "float") else ".png"
+    return out / f"{Path(picture.name).stem}{suffix}"

@@ -1,0 +1,137 @@
+"""What the head of a picture's file tells, without its pixels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from texgen.errors import InputError
+from texgen.files.decode import own_limit
+from texgen.files.deep import dtype_of, opened, told
+from texgen.files.targets import sidecar_path
+
+TEXTS = ("texgen", "ImageDescription", "Exif:ImageDescription")
+"""Attributes that may hold a recipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Of a picture's file.
+
+    Attributes:
+        format: Such as `png`.
+        width, height: In pixels.
+        channels: Their names.
+        dtype: Of a channel.
+        color_space: As the file says; linear where it holds floats; None where it does not say.
+        profile: Whether an ICC profile is inside.
+        dpi: Pixels an inch; None where the file does not tell.
+        pictures: Layers, pages and levels of a pyramid together.
+    """
+
+    format: str
+    width: int
+    height: int
+    channels: tuple[str, ...]
+    dtype: str
+    color_space: str | None
+    profile: bool
+    dpi: float | None
+    pictures: int
+
+
+def facts_of(path: Path) -> Facts:
+    """The facts of a picture's file.
+
+    Raises:
+        InputError: Missing, or no picture of a known format.
+    """
+    import OpenImageIO as oiio
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
+    file = opened(path)
+    if file is None:
+        raise InputError(f"{path}: is no picture ({told(oiio.geterror)}).")
+    try:
+        spec, pictures = file.spec(), 1
+        while file.seek_subimage(pictures, 0):
+            pictures += 1
+        return Facts(
+            format=file.format_name(), width=spec.width, height=spec.height, channels=tuple(spec.channelnames), dtype=dtype_of(spec).name,
+            color_space=_color_space(path, spec), profile=spec.getattribute("ICCProfile") is not None, dpi=_dpi(path, spec), pictures=pictures,
+        )  # fmt: skip
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: broken or truncated (its names are no text).") from error
+    finally:
+        file.close()
+
+
+def _sidecars(picture: Path) -> list[Path]:
+    """Where a JSON file that tells of a picture may lie: that of the picture itself, or that of a material."""
+    return [sidecar_path(picture), picture.with_suffix(".json")]
+
+
+def read_recipe(path: Path) -> dict[str, Any] | None:
+    """The recipe inside a picture, else that in the JSON file beside it; of a JSON file itself. None where there is none."""
+    found = None if path.suffix.lower() == ".json" else _as_recipe(_inside(path))
+    for beside in [path] if path.suffix.lower() == ".json" else _sidecars(path):
+        if found is None and beside.is_file():
+            found = _as_recipe(beside.read_text(errors="replace"))
+    return found
+
+
+def _as_recipe(text: str | None) -> dict[str, Any] | None:
+    try:
+        content: Any = json.loads(text or "")
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) and "texgen" in content else None
+
+
+def _inside(path: Path) -> str | None:
+    """The text in a picture that may be a recipe."""
+    file = opened(path) if path.is_file() else None
+    if file is None:
+        return None
+    try:
+        found = [_text(file.spec(), name) for name in TEXTS]
+        return next((text for text in found if _as_recipe(text) is not None), None)
+    except UnicodeDecodeError:
+        return None
+    finally:
+        file.close()
+
+
+def _text(spec: Any, name: str) -> str | None:
+    value = spec.getattribute(name)
+    return None if value is None else str(value)
+
+
+def _head(path: Path) -> dict[str, Any]:
+    """What Pillow reads besides: OpenImageIO takes every PNG for sRGB, rounds its pixels a metre, and misses the unit in a JPEG."""
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        return {}
+    with own_limit(), Image.open(path) as image:
+        return {str(name): value for name, value in image.info.items()}
+
+
+def _color_space(path: Path, spec: Any) -> str | None:
+    if spec.getattribute("ICCProfile") is not None:
+        return _text(spec, "ICCProfile:profile_description")
+    if dtype_of(spec).kind == "f":
+        return "linear"
+    return "sRGB" if "srgb" in _head(path) else None
+
+
+def _dpi(path: Path, spec: Any) -> float | None:
+    exact = _head(path).get("dpi")
+    if exact is not None:
+        return float(exact[0])
+    many, unit = spec.getattribute("XResolution"), _text(spec, "ResolutionUnit")
+    inches = {"in": 1.0, "inch": 1.0, "2": 1.0, "cm": 2.54, "3": 2.54}.get(unit or "")
+    return None if not many or inches is None else float(many) * inches

@@ -1,0 +1,204 @@
+"""Where outputs go: what each format holds, the names of what lies beside a picture, and what must not be written over."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from texgen.errors import OptionError
+from texgen.files.encoding import DEPTHS as NAMES
+from texgen.files.encoding import PRECISION
+from texgen.files.pixels import Pixels
+
+SUFFIXES = {
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".exr": "EXR",
+}
+MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}
+DEPTHS = {
+    "PNG": ("uint8", "uint16"),
+    "TIFF": ("uint8", "uint16", "float16", "float32"),
+    "JPEG": ("uint8",),
+    "WEBP": ("uint8",),
+    "EXR": ("float16", "float32"),
+}
+"""What a channel of each format holds."""
+MOST_CHANNELS = {"PNG": 4, "JPEG": 3, "WEBP": 3}
+
+
+def check_target(
+    path: Path,
+    height: int,
+    width: int,
+    suffixes: Sequence[str] = tuple(SUFFIXES),
+    dtype: npt.DTypeLike = np.uint8,
+    channels: int = 3,
+    pyramid: bool = False,
+) -> None:
+    """Refuse, before any work, what cannot be written later.
+
+    Raises:
+        OptionError: Unknown suffix, a folder, a missing parent folder, or sides, depth or levels the format cannot hold.
+    """
+    check_place(path, suffixes)
+    kind = SUFFIXES[path.suffix.lower()]
+    limit = MAX_SIDE.get(kind)
+    if limit and max(height, width) > limit:
+        raise OptionError(
+            f"{path.name}: {kind} holds at most {limit} px a side, the result has {width}x{height}; use .tif."
+        )
+    depth = np.dtype(dtype)
+    if depth.name not in DEPTHS[kind]:
+        deep = [suffix for suffix in suffixes if depth.name in DEPTHS[SUFFIXES[suffix]]]
+        raise OptionError(
+            f"{path.name}: {kind} holds {' and '.join(DEPTHS[kind])} channels, not {depth.name}; use {', '.join(deep)}."
+        )
+    if channels in (2, 4) and kind == "JPEG":
+        raise OptionError(f"{path.name}: a JPEG holds no transparency, which the swatch has; use .png, .webp or .tif.")
+    if pyramid and kind != "TIFF":
+        raise OptionError(f"{path.name}: only a TIFF can be a pyramid; use .tif.")
+
+
+def fitting_depth(path: Path, own: str) -> str:
+    """The depth nearest to a picture's own that the format of a file holds: the least that loses nothing, else the most there is.
+
+    Example:
+        >>> fitting_depth(Path("wall.jpg"), "16"), fitting_depth(Path("wall.exr"), "8"), fitting_depth(Path("wall.png"), "half")
+        ('8', 'half', '16')
+    """
+    held = DEPTHS.get(SUFFIXES.get(path.suffix.lower(), ""), ("uint8",))
+    if NAMES[own].name in held:
+        return own
+    fitting = sorted((name for name, dtype in NAMES.items() if dtype.name in held), key=PRECISION.__getitem__)
+    return next((name for name in fitting if PRECISION[name] >= PRECISION[own]), fitting[-1])
+
+
+def check_place(path: Path, suffixes: Sequence[str]) -> None:
+    """Refuse a place where no file can be written.
+
+    Raises:
+        OptionError: Unknown suffix, a folder, a missing parent folder, or one that is not writable.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise OptionError(f"{path}: the suffix must be one of {', '.join(suffixes)}.")
+    if path.is_dir():
+        raise OptionError(f"{path}: is a folder; give a file name.")
+    if not path.parent.is_dir():
+        raise OptionError(f"{path.parent}: no such folder; make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise OptionError(f"{path.parent}: not writable.")
+
+
+def map_path(path: Path, name: str, dtype: npt.DTypeLike, channels: int) -> Path:
+    """Where a map of a picture goes: `wall.png` to `wall_normal.png`; in a format that holds it, the picture's own if that does.
+
+    Example:
+        >>> map_path(Path("wall.jpg"), "height", np.float32, 1).name
+        'wall_height.exr'
+    """
+    depth = np.dtype(dtype).name
+    fitting = [path.suffix.lower(), ".png", ".exr", ".tif"]
+    for suffix in fitting:
+        kind = SUFFIXES[suffix]
+        if kind not in ("JPEG", "WEBP") and depth in DEPTHS[kind] and channels <= MOST_CHANNELS.get(kind, channels):
+            break
+    return path.with_name(f"{path.stem}_{name}{suffix}")
+
+
+def check_maps(picture: Path, height: int, width: int, maps: Mapping[str, Pixels]) -> None:
+    """Refuse, before any work, maps of a picture that cannot be written later.
+
+    Args:
+        picture: The picture that they belong to.
+        height, width: Of the maps as they will be.
+        maps: Any pixels of each map, of its depth and channels.
+
+    Raises:
+        OptionError: As `check_target`.
+    """
+    for name, values in maps.items():
+        where = map_path(picture, name, values.dtype, values.shape[2])
+        check_target(where, height, width, dtype=values.dtype)
+
+
+def sidecar_path(picture: Path) -> Path:
+    """Where the recipe of a picture goes.
+
+    Example:
+        >>> sidecar_path(Path("wall.png")).name
+        'wall.png.json'
+    """
+    return picture.with_name(f"{picture.name}.json")
+
+
+def files_of(picture: Path, maps: Mapping[str, Pixels], metadata: bool) -> list[Path]:
+    """All files that a picture with maps is written to, itself first; of each map any pixels will do."""
+    beside = [map_path(picture, name, values.dtype, values.shape[2]) for name, values in maps.items()]
+    return [picture, *beside, *([sidecar_path(picture)] if metadata else [])]
+
+
+def check_free(
+    files: Sequence[Path], overwrite: bool = False, inputs: Iterable[Path] = (), ours: Collection[str] = ()
+) -> None:
+    """Refuse, before any work, to write over what is there.
+
+    Args:
+        files: What will be written.
+        overwrite: Whether what exists may be replaced; never folders, inputs, read-only files, and JSON files of others.
+        inputs: What the files are made from.
+        ours: Names of files that this same run has written before it was cut off; they may be replaced.
+
+    Raises:
+        OptionError: As said, or if two of the files are one.
+    """
+    places = [os.path.realpath(file.parent) + os.sep + file.name.casefold() for file in files]
+    for number, file in enumerate(files):
+        if places[number] in places[:number]:
+            raise OptionError(f"{file}: two outputs of this run would go to this file; give them different names.")
+    read = {_identity(path) for path in inputs} - {None}
+    for file in files:
+        if not os.path.lexists(file):
+            continue
+        if file.is_dir():
+            raise OptionError(f"{file}: is a folder, where a file is to be written; choose another name.")
+        if _identity(file) in read:
+            raise OptionError(f"{file}: is an input of this run, which is never overwritten; choose another name.")
+        if not (overwrite or file.name in ours):
+            raise OptionError(
+                f"{file}: exists already; choose another name, or replace it with --overwrite (in Python overwrite=True)."
+            )
+        if not file.exists():
+            continue  # a link that leads nowhere is replaced itself
+        if file.suffix == ".json" and not is_recipe(file):
+            raise OptionError(f"{file}: is not a recipe of texgen, so it is kept; choose another name.")
+        if not file.stat().st_mode & 0o222:
+            raise OptionError(f"{file}: is read-only; choose another name.")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """The same for one file under two names."""
+    try:
+        about = path.stat()
+    except (OSError, ValueError):
+        return None
+    return about.st_dev, about.st_ino
+
+
+def is_recipe(path: Path) -> bool:
+    """Whether a file is JSON of texgen's."""
+    try:
+        content: Any = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "texgen" in content
