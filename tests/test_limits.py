@@ -100,7 +100,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
 def test_names_that_are_no_utf8_are_read_and_written(tmp_path):
     try:
         odd = tmp_path / os.fsdecode(b"a\xff.png")
-        save_image(odd, np.asarray(gradient()), None)
+        save_image(odd, np.asarray(gradient()))
     except OSError:
         pytest.skip("this file system has names of UTF-8 alone")
     assert images.read_picture(odd).pixels.shape == (96, 80, 3)
@@ -124,7 +124,7 @@ def test_the_command_line_warns_in_one_line(capsys, tmp_path):
 def test_a_swatch_of_4096_px_costs_at_most_twice_what_one_of_1024_does(tmp_path):
     noise, seconds = np.random.default_rng(0).integers(0, 256, (4096, 4096, 3)).astype(np.uint8), {}
     for side in (1024, 4096):
-        save_image(tmp_path / f"{side}.png", noise[:side, :side], None)
+        save_image(tmp_path / f"{side}.png", noise[:side, :side])
     for side in (1024, 1024, 4096):  # the first one compiles
         started = time.process_time()
         texgen.expand(tmp_path / f"{side}.png", 512, preset="draft", seed=1).save(tmp_path / "out.png")
