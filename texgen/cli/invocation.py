@@ -41,7 +41,7 @@ def read_input(path: Path) -> Picture:
     """A picture that an argument names; `-` is standard input."""
     if path != DASH:
         return read_picture(path)
-    return replace(read_picture(sys.stdin.buffer), name="stdin")
+    return replace(read_picture(sys.stdin.buffer.read(MAX_BYTES + 1)), name="stdin")
 
 
 def command(changed: Mapping[str, Any]) -> str:
