@@ -172,15 +172,23 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
     make_outputs(partial(run, picture, band), images.size(picture), [picture], keeps=True, **options)
 
 
-@verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", STARTS, tileable="none")
+@verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", (*STARTS, "layout"), tileable="none")
 @click.argument("swatch", type=PATH)
 @click.argument("content", type=PATH)
 @click.option("--size", type=SizeType(), help="In pixels; the content's own by default.")
-@click.option("--weight", type=float, default=1.0, show_default=True, help="How closely the content is followed.")
+@click.option("--weight", type=float, help="How closely the swatch model follows the content; 1 by default.")
+@click.option(
+    "--mode",
+    type=click.Choice(["style", "appearance"]),
+    help="How much of the content a diffusion model keeps: style, the default, more than appearance.",
+)
+@click.option(
+    "--content-weight", type=float, help="The same as a number: by default 0.25 for style, 0.2 for appearance and XL."
+)
 @click.option("--labels", type=PATH, help="Label map of SWATCH: a PNG in which each colour is a label.")
 @click.option("--target", type=PATH, help="Which label is shown where in CONTENT, in the same colours.")
 def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
-    """Show the structure of the picture CONTENT in the material of SWATCH."""
+    """Show the structure of the picture CONTENT in the material or, by a diffusion model, the style of SWATCH."""
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.transfer import transfer as run
 

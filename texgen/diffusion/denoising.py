@@ -95,6 +95,10 @@ class DenoisingModel(Protocol):
     def latent_channels(self) -> int: ...
 
     @property
+    def is_xl(self) -> bool:
+        """Whether it is a Stable Diffusion XL."""
+
+    @property
     def attention_layers(self) -> Sequence[str]:
         """Self-attention layers in order of execution."""
 

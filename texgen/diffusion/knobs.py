@@ -28,11 +28,11 @@ class Knobs:
     MIN_SIDE: ClassVar[int] = 128
 
     start: str | None = knob(
-        None, "Where the canvas begins: `swatch` (what the swatch model makes of the same job), `noise` (as published), `layout` (the layout itself) or `scatter` (random pixels of the same "
+        None, "Where the canvas begins: `swatch` (what the swatch model makes of the same job), `noise` (as published), `layout` (the layout, or the content of `transfer`, itself) or `scatter` (random pixels of the same "
         "label, in `paint`).",
     )  # fmt: skip
     loop: LoopKind | None = knob(
-        None, "`sample` (Algorithm 2) or `optimize` (Algorithm 1); by default the second only where Stable Diffusion paints a canvas of one tile.", choices=("sample", "optimize")
+        None, "`sample` (Algorithm 2) or `optimize` (Algorithm 1); by default the second only in `transfer`, and where Stable Diffusion paints a canvas of one tile.", choices=("sample", "optimize")
     )  # fmt: skip
     strength: float | None = knob(
         None, "Noise put on the start; larger departs further from it, 1 keeps nothing. ceil(strength * steps) steps are run.", kind="float", low=0, high=1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +35,7 @@ class Plan:
     Attributes:
         size_px: Of the result.
         canvas, tile, stride: In latent pixels.
+        layout: The layout, or the content, (1, 3, H, W).
         target: The label of every pixel of the canvas, (H, W), uint8.
         kept: Pixels of the canvas that are given.
         shares: Of the exemplars on the canvas.
@@ -81,7 +83,7 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
         budget = None if knobs.memory is None else knobs.memory * GIB
         tiles = plan_tiles(canvas, tile, stride, wrap)
         tile_batch = 1 if preset.strength == 0 else fitting_batch(model, tile, canvas, len(tiles), budget)
-    layout, target = given.layout, given.target
+    layout, target = given.layout or given.content, given.target
     kept = given.kept if given.place is None else _placed(job.exemplars[0].pixels, given.place)
     return Plan(
         size_px=size_px,
@@ -98,7 +100,7 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
             adain=knobs.adain,
             inject=None if preset.inject == "none" else preset.inject,
             layers=None if knobs.layers is None else tuple(knobs.layers),
-            content_weight=_content_weight(given),
+            content_weight=_content_weight(model, given),
         ),
         seed=job.seed,
         tile_batch=tile_batch,
@@ -116,7 +118,7 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
     given, overridden = job.constraints, presets.Preset.__dataclass_fields__.keys() - {"tile_overlap"}
     preset = presets.choose(
         name,
-        given.target is not None,
+        _table(given),
         **{field: getattr(knobs, field) for field in overridden},
     )
     _check_start(preset.start, given)
@@ -139,10 +141,19 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
     return preset
 
 
-def _content_weight(given: Constraints) -> float:
-    """Of the start's queries: as published where there are labels, none elsewhere."""
+def _table(given: Constraints) -> Mapping[str, Preset]:
+    """The presets for what is given."""
+    if given.content is not None:
+        return presets.TRANSFER_PRESETS
+    return presets.PRESETS if given.target is None else presets.PAINT_PRESETS
+
+
+def _content_weight(model: DenoisingModel, given: Constraints) -> float:
+    """Of the start's queries: as published where there is content or are labels, none elsewhere."""
     if given.content_weight is not None:
         return given.content_weight
+    if given.content is not None:
+        return presets.TRANSFER_WEIGHT_XL if model.is_xl else presets.TRANSFER_WEIGHTS[given.content.mode]
     return 0.0 if given.target is None else CONTENT_WEIGHT
 
 
@@ -159,13 +170,14 @@ def _stride(preset: Preset, overlap_px: int | None, tile: Size, factor: int) -> 
 
 
 def _check_start(start: str, given: Constraints) -> None:
-    if start == "layout" and given.layout is None:
+    if start == "layout" and given.layout is None and given.content is None:
         raise OptionError("start='layout' needs a layout.")
     if start == "scatter" and given.target is None:
         raise OptionError("start='scatter' needs labels; it is for texgen.paint.")
     for constraint, what, allowed in (
         (given.layout, "layout", ("swatch", "layout")),
-        (given.target, "target map", ("swatch", "scatter", "noise")),
+        (given.content, "content", ("layout", "noise")),
+        (given.target, "target map", ("swatch", "scatter", "noise") if given.content is None else ("layout", "noise")),
         (given.kept or given.place, "kept pixels", ("swatch", "noise")),
     ):
         if constraint is not None and start not in allowed:

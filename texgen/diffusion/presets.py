@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -57,7 +58,7 @@ PRESETS: dict[str, Preset] = {
     "standard": Preset(strength=0.6, iterations=2),
     "best": Preset(start="noise", strength=1.0, schedule="fixed"),
 }
-"""Of all verbs but `paint`."""
+"""Of all verbs but those below."""
 
 PAINT_PRESETS: dict[str, Preset] = {
     "draft": Preset(iterations=0),
@@ -66,23 +67,34 @@ PAINT_PRESETS: dict[str, Preset] = {
 }
 """Along a label map; on a canvas of one tile `PAINT_STEPS` of Algorithm 1 instead."""
 
+_TRANSFER = Preset(loop="optimize", start="layout", strength=1.0)
+TRANSFER_PRESETS: dict[str, Preset] = {
+    "draft": replace(_TRANSFER, steps=100),
+    "standard": replace(_TRANSFER, steps=200),
+    "best": replace(_TRANSFER, steps=300, schedule="fixed"),
+}
+"""Of `transfer`: Algorithm 1 from the content itself."""
+TRANSFER_WEIGHTS = {"style": 0.25, "appearance": 0.2}
+"""Of the content loss (lambda)."""
+TRANSFER_WEIGHT_XL = 0.2
+"""The same on Stable Diffusion XL, in both modes."""
+
 PAINT_STEPS = 200
 NAMES = tuple(PRESETS)
 PUBLISHED = Preset(start="noise", strength=1.0, schedule="fixed", window="ones", tile_overlap=7 / 8)
 """The published expansion: pure noise, 50 steps, M = 3, stride of an eighth of the tile, weights 1."""
 
 
-def choose(name: str, painting: bool = False, **overrides: Any) -> Preset:
+def choose(name: str, table: Mapping[str, Preset] = PRESETS, **overrides: Any) -> Preset:
     """A preset with the given options replaced; options that are None keep the preset's value.
 
     Args:
         name: One of `NAMES`.
-        painting: Whether there are labels.
+        table: Of the task.
 
     Raises:
         OptionError: Unknown name.
     """
     if name not in NAMES:
         raise OptionError(f"preset={name!r} is not known; choose one of {', '.join(NAMES)}.")
-    chosen = (PAINT_PRESETS if painting else PRESETS)[name]
-    return replace(chosen, **{key: value for key, value in overrides.items() if value is not None})
+    return replace(table[name], **{key: value for key, value in overrides.items() if value is not None})

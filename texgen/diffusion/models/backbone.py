@@ -67,6 +67,11 @@ class Backbone(OfUNet):
         return int(self.unet.config.in_channels)
 
     @property
+    def is_xl(self) -> bool:
+        """Whether the UNet is told the size of the picture, as that of Stable Diffusion XL alone is."""
+        return self.unet.config.addition_embed_type == "text_time"
+
+    @property
     def decodes_locally(self) -> bool:
         """Whether a pixel depends on the latents around it alone; if not, `texgen.diffusion.models.tiled_vae` makes it so."""
         return isinstance(self.autoencoder, TextureAutoencoder)
