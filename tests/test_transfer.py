@@ -88,7 +88,7 @@ def test_the_published_numbers_are_the_defaults(sd, tmp_path):
         assert (planned.preset.steps, planned.guidance.lr, planned.guidance.content_weight) == (steps, 0.05, 0.25)
         assert planned.optimizes and planned.preset.start == "layout"
     xl = models.load(tiny.save_xl_folder(tmp_path / "xl"))
-    assert [plan(xl, mode=mode).guidance.content_weight for mode in presets.TRANSFER_WEIGHTS] == [0.2, 0.2]
+    assert [plan(xl, mode=mode).guidance.content_weight for mode in presets.TRANSFER_CONTENT] == [0.2, 0.2]
     assert sd.is_xl is False and xl.is_xl is True
 
 

@@ -66,8 +66,8 @@ def make_outputs(
     if keeps and out.suffix.lower() in (".jpg", ".jpeg"):
         report.warn(f"{out.name}: a JPEG changes every pixel a little, those that are kept, too; use .png or .tif")
     if model != NAME:
-        device, dtype = own_device(values["device"]), values["dtype"]
-        options["model"] = functools.cache(lambda: _loaded(model, device, dtype))
+        settings = [own_device(values["device"]), *map(values.get, ("dtype", "prediction_type", "native_size"))]
+        options["model"] = functools.cache(lambda: _loaded(model, *settings))
     with ExitStack() as locks:
         for place in places:
             place.check(size, encoding, {name: values[0] for name, values in read.items()}, inputs())
@@ -179,7 +179,7 @@ def _encoding(options: dict[str, Any], pictures: Sequence[Picture], out: Path) -
     return result_encoding([*pictures, *options.get("exemplars", ())], options["bit_depth"])
 
 
-def _loaded(model: str, device: str, dtype: str) -> Any:
+def _loaded(model: str, *settings: Any) -> Any:
     from texgen.diffusion import models
 
-    return models.load(model, device, dtype)
+    return models.load(model, *settings)

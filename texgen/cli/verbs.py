@@ -68,7 +68,7 @@ def expand(
     "--layout-weight", type=float, default=1.0, show_default=True, help="How closely patches follow the layout."
 )
 @click.option(
-    "--content-weight", type=float, help="How closely a diffusion model holds on to the layout; 0 by default."
+    "--content-weight", type=float, help="How closely a diffusion model holds on to the layout; 0.25 by default."
 )
 def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Make a texture of SWATCH that keeps the plan of a rough picture.
