@@ -61,6 +61,34 @@ class Content:
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """What a diffusion model is told to show.
+
+    Attributes:
+        text: In words.
+        negative: What guidance leads away from; None leaves that to the model.
+        guidance_scale: How far (classifier-free guidance); 1 does without.
+    """
+
+    text: str
+    negative: str | None
+    guidance_scale: float
+
+
+@dataclass(frozen=True)
+class Control:
+    """A picture for a ControlNet: edges, depth, poses, whatever it was trained on.
+
+    Attributes:
+        image: (H, W, 3), float32, in [0, 1], of any size; stretched over the canvas.
+        weight: Of the ControlNet.
+    """
+
+    image: np.ndarray
+    weight: float
+
+
+@dataclass(frozen=True)
 class Kept:
     """A picture on the canvas, and which of its pixels stay as they are.
 
@@ -82,6 +110,8 @@ class Constraints:
     Attributes:
         layout: A rough plan of it.
         content: A picture to be shown in the exemplars' style.
+        prompt: What to show in the exemplars' style.
+        controls: A picture for each ControlNet of the model.
         content_weight: How closely a diffusion model holds on to the layout, the content or the painted start; None leaves that to it.
         target: Which label is wanted where.
         kept: Pixels that are given.
@@ -92,6 +122,8 @@ class Constraints:
 
     layout: Layout | None = None
     content: Content | None = None
+    prompt: Prompt | None = None
+    controls: Sequence[Control] = ()
     content_weight: float | None = None
     target: Target | None = None
     kept: Kept | None = None

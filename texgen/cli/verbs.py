@@ -12,6 +12,7 @@ import click
 from texgen.cli.flags import LABELLED, PATH, IntegersType, Option, SizeType, maps_of, options_of, verb
 from texgen.cli.invocation import read_input
 from texgen.cli.knobs import Outputs
+from texgen.diffusion.knobs import TextKnobs
 from texgen.errors import OptionError
 from texgen.exports.knobs import Knobs as ExportKnobs
 from texgen.files import image as images
@@ -197,6 +198,29 @@ def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **option
     make_outputs(partial(run, picture, shown, wanted), wanted, [picture], **options)
 
 
+@verb('texgen text bark.png "an old castle" --model ~/models/sdxl -o castle.png', ("noise", "swatch"), tileable="none")
+@click.argument("swatch", type=PATH)
+@click.argument("prompt")
+@click.option(
+    "--size", type=SizeType(), help="In pixels; the model's native size by default: 1024 of SDXL, 512 of SD 1.x."
+)
+def text(swatch: Path, prompt: str, size: tuple[int, int] | None, **options: Any) -> None:
+    """Make a picture of what PROMPT says in the style of SWATCH, by a Stable Diffusion --model.
+
+    Every step is denoised under the prompt, and attention is distilled towards the swatch.
+    """
+    from texgen.cli.outputs import loader, make_outputs
+    from texgen.tasks.text import check_model
+    from texgen.tasks.text import text as run
+
+    check_model(options["model"])
+    picture = read_input(swatch)
+    if size is None:
+        model = loader(options)()
+        size = model.native_tile.scaled(model.factor)
+    make_outputs(partial(run, picture, prompt, size), size, [picture], **options)
+
+
 @click.command(epilog="Example: texgen render wall.png.json --map height=swatch_height.exr -o wall.png")
 @click.argument("field", type=PATH)
 def render(field: Path, out: Path, overwrite: bool, maps: tuple[tuple[str, Path], ...]) -> None:
@@ -274,6 +298,7 @@ def inspect(file: Path, command: bool, as_json: bool) -> None:
 
 
 WRITES = ("out", "overwrite")
+text.params += options_of(TextKnobs)
 render.params += [
     *options_of(Outputs, only=WRITES, out="The picture that the maps belong to."),
     Option(MAPS, None, required=True),
@@ -288,4 +313,4 @@ preview.params += [
     *options_of(PreviewKnobs),
 ]
 
-VERBS = (expand, layout, paint, fill, tile, transfer, render, material, preview, export, inspect)
+VERBS = (expand, layout, paint, fill, tile, transfer, text, render, material, preview, export, inspect)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,13 +13,14 @@ from torch import Tensor
 from texgen import job as records
 from texgen.diffusion import presets
 from texgen.diffusion.denoising import DenoisingModel
+from texgen.diffusion.guidance.prompt import ControlPlane
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.kept import Kept, as_tensor, on_grid
 from texgen.diffusion.knobs import PUBLISHED, Knobs
 from texgen.diffusion.memory import GIB, Fit, fitted
 from texgen.diffusion.presets import Preset
 from texgen.errors import OptionError
-from texgen.job import Constraints, Job
+from texgen.job import Constraints, Control, Job, Prompt
 from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 
 PAINT_CONTENT, LAYOUT_CONTENT = 0.15, 0.25
@@ -36,6 +37,8 @@ class Plan:
         size_px: Of the result.
         canvas, tile, stride: In latent pixels.
         layout: The layout, or the content, (1, 3, H, W).
+        prompt: What to show.
+        control: What ControlNets see of the canvas.
         target: The label of every pixel of the canvas, (H, W), uint8.
         kept: Pixels of the canvas that are given.
         recomputed: Whether blocks of the network are computed again for the gradient, to save memory.
@@ -55,6 +58,8 @@ class Plan:
     tile_batch: int
     recomputed: bool = False
     layout: Tensor | None = None
+    prompt: Prompt | None = None
+    control: ControlPlane | None = None
     target: Tensor | None = None
     kept: Kept | None = None
     shares: tuple[float, ...] | None = None
@@ -103,7 +108,7 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
             lr=preset.lr,
             attn_scale=knobs.attn_scale,
             start_time=knobs.start_time,
-            adain=knobs.adain,
+            adain=given.prompt is not None if knobs.adain is None else knobs.adain,
             inject=None if preset.inject == "none" else preset.inject,
             layers=None if knobs.layers is None else tuple(knobs.layers),
             content_weight=_content_weight(model, given),
@@ -112,6 +117,8 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
         tile_batch=fit.batch,
         recomputed=fit.recomputed,
         layout=None if layout is None else _on_canvas(as_tensor(layout.image), size_px, canvas_px),
+        prompt=given.prompt,
+        control=_control(given.controls, size_px, canvas_px),
         target=None if target is None else torch.from_numpy(target.on_canvas(size_px, canvas_px, wrap, job.seed)),
         kept=None if kept is None else on_grid(Kept.of(kept), size_px, canvas_px),
         shares=job.shares,
@@ -133,6 +140,9 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
             preset, start="layout" if given.layout or given.content else "noise"
         )  # of synthesis, and of transfer
     _check_start(preset.start, given)
+    if preset.loop == "optimize" and (given.prompt or given.controls):
+        what = "prompt" if given.prompt else "control pictures"
+        raise OptionError(f"the {what} would do nothing with loop='optimize'; use 'sample', or leave them out.")
     if job.with_map and preset.start in MAPLESS:
         raise OptionError(f"a start of {preset.start} has no map of where latent pixels came from; use start='swatch'.")
     if given.target is not None and knobs.adain:
@@ -158,6 +168,8 @@ def _table(given: Constraints) -> Mapping[str, Preset]:
     """The presets for what is given."""
     if given.content is not None:
         return presets.TRANSFER_PRESETS
+    if given.prompt is not None:
+        return presets.TEXT_PRESETS
     return presets.PRESETS if given.target is None else presets.PAINT_PRESETS
 
 
@@ -197,6 +209,14 @@ def _check_start(start: str, given: Constraints) -> None:
     ):
         if constraint is not None and start not in allowed:
             raise OptionError(f"start={start!r} does not look at the {what}; use {' or '.join(map(repr, allowed))}.")
+
+
+def _control(controls: Sequence[Control], size_px: Size, canvas_px: Size) -> ControlPlane | None:
+    """Control pictures brought to the result's size."""
+    if not controls:
+        return None
+    pictures = torch.cat([_on_canvas(as_tensor(each.image), size_px, canvas_px) for each in controls], 1)
+    return ControlPlane(pictures, tuple(each.weight for each in controls))
 
 
 def _placed(swatch: np.ndarray, place: tuple[int, int]) -> records.Kept:

@@ -83,6 +83,15 @@ TRANSFER_PRESETS: dict[str, Preset] = {
 TRANSFER_CONTENT, TRANSFER_CONTENT_XL = {"style": 0.25, "appearance": 0.2}, 0.2
 """Weights of its content loss (lambda) by mode; and on Stable Diffusion XL, in both."""
 
+_TEXT = Preset(start="noise", strength=1.0, iterations=2, lr=0.015, schedule="fixed")
+TEXT_PRESETS: dict[str, Preset] = {
+    "draft": replace(_TEXT, iterations=1),
+    "standard": _TEXT,
+    "best": replace(_TEXT, iterations=3),
+    "published": replace(_TEXT, window="ones", tile_overlap=7 / 8),
+}
+"""Of `text`: Algorithm 2 with the numbers published for Stable Diffusion XL, whatever the model; for others there are none."""
+
 OPTIMIZE_STEPS = {"draft": 100, "standard": 200, "best": 300, "published": 200}
 """Of Algorithm 1, as published: 100 to 300, the most for textures that are not stationary."""
 NAMES = tuple(PRESETS)

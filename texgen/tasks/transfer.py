@@ -36,10 +36,9 @@ def transfer(
 ) -> Result:
     """A picture in the material or style of the swatch.
 
-    By the swatch model, an image analogy by luminance: the picture's luminance takes the mean and deviation of the swatch's; patches are
-    chosen by how well the two agree, and by how they fit. By Stable Diffusion, Algorithm 1 of attention distillation: the latents of the
-    picture move down the AD loss to the swatch and the content loss to the picture. A picture larger than the model's native size is
-    made in tiles.
+    By the swatch model, an image analogy by luminance, which takes the mean and deviation of the swatch's; patches are chosen by how well
+    it agrees, and by how they fit. By Stable Diffusion, Algorithm 1 of attention distillation: the latents of the picture move down the
+    AD loss to the swatch and the content loss to the picture, in tiles of the model's native size.
 
     Args:
         image: The swatch, as in `expand`.
@@ -57,9 +56,6 @@ def transfer(
         OptionError: Labels without a target, or a target without labels; an option of the other kind of model.
         InputError, ModelError, ResourceError: As `expand`.
 
-    Example:
-        >>> transfer("rust.png", "portrait.png", seed=7).save("out.png")  # doctest: +SKIP
-
     References:
         Hertzmann et al., "Image Analogies", SIGGRAPH 2001, https://doi.org/10.1145/383259.383295, section 3.3; Attention Distillation,
         CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 1.
@@ -74,23 +70,23 @@ def transfer(
     maps, wanted = (
         (None, None) if labels is None or target is None else _masked(swatch, labels, target, pixels.shape[:2])
     )
-    steered = Constraints(target=wanted, content_weight=content_weight)
-    request = Request(
-        task="transfer",
-        sources=[swatch],
-        maps=maps,
-        size=images.size(picture) if size is None else size,
-        constraints=steered if by_swatch else replace(steered, content=Content(pixels, mode or "style")),
-        notes={
-            "content": recipe.picture_entry(picture, pixels),
-            **({"weight": 1.0 if weight is None else weight} if by_swatch else {"mode": mode or "style"}),
-            **({} if wanted is None else {"labels": list(wanted.names)}),
-        },
+    given = Constraints(target=wanted, content_weight=content_weight)
+    notes: dict[str, Any] = {}
+    notes["content"] = recipe.picture_entry(picture, pixels)
+    if wanted is not None:
+        notes["labels"] = list(wanted.names)
+    more: dict[str, Any] = dict(options)
+    if by_swatch:
+        notes["weight"] = 1.0 if weight is None else weight
+        if weight != 0:
+            more["guides"] = [*options.get("guides", ()), _guide(swatch, picture, notes["weight"])]
+    else:
+        notes["mode"] = mode or "style"
+        given = replace(given, content=Content(pixels, notes["mode"]))
+    size = images.size(picture) if size is None else size
+    return make(
+        Request(task="transfer", sources=[swatch], maps=maps, size=size, constraints=given, notes=notes), **more
     )
-    guides: list[Any] = []
-    if by_swatch and weight != 0:
-        guides = [*options.pop("guides", ()), _guide(swatch, picture, 1.0 if weight is None else weight)]
-    return make(request, **({"guides": guides} if guides else {}), **options)
 
 
 def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None) -> None:
