@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderTiny, DDIMScheduler
 from torch import Tensor, nn
 
 from texgen.diffusion.guidance.exemplar_keys import choose_layers
@@ -19,9 +19,10 @@ from texgen.diffusion.models.autoencoder import TextureAutoencoder
 from texgen.diffusion.models.canvas_statistics import fixed_statistics
 from texgen.diffusion.models.local import reach
 from texgen.diffusion.models.schedule import DDIMSchedule
+from texgen.diffusion.models.steering import Steered
 from texgen.diffusion.models.text import size_ids
 from texgen.diffusion.models.tracing import kept_bytes
-from texgen.diffusion.models.unet import OfUNet, TappedUNet, self_attention_layers, tapped
+from texgen.diffusion.models.unet import TappedUNet, self_attention_layers, tapped
 from texgen.errors import ModelError, OptionError
 from tiling import Size, Tile, Wrap, canvas_size, cut
 
@@ -30,27 +31,24 @@ DECODER = ("block_decoder", "residual_decoder", "post_quant_conv", "decoder")
 
 
 @dataclass(kw_only=True)
-class Backbone(OfUNet):
+class Backbone(Steered):
     """A latent diffusion model, frozen, ready to be driven.
 
     Attributes:
         name: What the user called it (bundled name, hub id, or the last part of a path).
-        unet: The denoising network, in its dtype, on its device.
+        unet, condition, prompts, controlnet: See `Steered`; in one dtype, on one device.
         autoencoder: Encoder and decoder in float32. A local one says how much context it reads (`halo`).
         scheduler: Deterministic DDIM with the model's own noise schedule and prediction type.
-        condition: Keyword arguments of every UNet call, batch 1: the encoded empty prompt.
         fingerprint: Hash of the weight files, or of some places in each where those are large.
     """
 
     name: str
-    unet: UNet2DConditionModel
     autoencoder: Any
     scheduler: DDIMScheduler
-    condition: Mapping[str, Any]
     fingerprint: str
 
     def __post_init__(self) -> None:
-        for module in (self.unet, self.autoencoder):
+        for module in filter(None, (self.unet, self.autoencoder, self.controlnet)):
             module.requires_grad_(False).eval()
 
     @cached_property
@@ -75,6 +73,11 @@ class Backbone(OfUNet):
     @property
     def latent_channels(self) -> int:
         return int(self.unet.config.in_channels)
+
+    @property
+    def is_xl(self) -> bool:
+        """Whether the UNet is told the size of the picture, as that of Stable Diffusion XL alone is."""
+        return self.unet.config.addition_embed_type == "text_time"
 
     @property
     def decodes_locally(self) -> bool:
@@ -112,7 +115,7 @@ class Backbone(OfUNet):
         self.unet.register_to_config(sample_size=side_px // self.factor)
         added = self.condition.get("added_cond_kwargs")
         if added is not None:
-            added["time_ids"] = size_ids(side_px).to(added["time_ids"])
+            added["time_ids"] = size_ids(Size(side_px, side_px)).to(added["time_ids"])
 
     def schedule(self, steps: int) -> DDIMSchedule:
         """The model's noise schedule in so many steps."""
@@ -252,6 +255,8 @@ class Backbone(OfUNet):
 
     def offload_network(self) -> bool:
         """Move the UNet to the CPU; False where it is there already."""
+        if self.controlnet is not None:
+            _offload(self.controlnet)
         return _offload(self.unet)
 
     def offload_autoencoder(self) -> bool:

@@ -129,11 +129,14 @@ class TappedUNet(OfUNet):
         self.recomputed = recomputed
         self._tap = tap
 
-    def __call__(self, latents: Tensor, timestep: int | Tensor) -> Tensor:
-        """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside."""
+    def __call__(self, latents: Tensor, timestep: int | Tensor, condition: Mapping[str, Any] | None = None) -> Tensor:
+        """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside.
+
+        A condition takes the place of the UNet's own, the empty prompt.
+        """
         kept = _Tap(injected=self._tap.injected, mode=self._tap.mode, labels=self._tap.labels, pairs=self._tap.pairs)
         with self._set(kept):
-            prediction: Tensor = self._forward(latents, timestep).sample
+            prediction: Tensor = self._forward(latents, timestep, condition).sample
         return prediction.float()
 
     def features(self, latents: Tensor, timestep: int, layers: Sequence[str]) -> Features:
@@ -187,16 +190,18 @@ class TappedUNet(OfUNet):
         finally:
             vars(self._tap).update(before)
 
-    def _forward(self, latents: Tensor, timestep: int | Tensor) -> Any:
-        batch = latents.shape[0]
-        condition = {name: _repeat(value, batch, self.unet.dtype) for name, value in self.condition.items()}
+    def _forward(self, latents: Tensor, timestep: int | Tensor, given: Mapping[str, Any] | None = None) -> Any:
+        condition = repeated(self.condition if given is None else given, len(latents), self.unet.dtype)
         sample = latents.to(self.unet.dtype).contiguous(memory_format=torch.channels_last)
         return self.unet(sample, timestep, **condition)
 
 
-def _repeat(value: Any, batch: int, dtype: torch.dtype) -> Any:
+def repeated(value: Any, batch: int, dtype: torch.dtype) -> Any:
+    """A condition (1, ...) for a batch; what is of the batch already stays."""
     if isinstance(value, Mapping):
-        return {name: _repeat(inner, batch, dtype) for name, inner in value.items()}
+        return {name: repeated(inner, batch, dtype) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [repeated(inner, batch, dtype) for inner in value]
     return value.to(dtype).expand(batch, *value.shape[1:])
 
 
