@@ -28,7 +28,7 @@ WHOLE = [Tile(0, 0, 16, 16)]
 def sd64(sd):
     """The tiny Stable Diffusion in float64."""
     condition = {name: value.double() for name, value in sd.condition.items()}
-    return replace(sd, unet=copy.deepcopy(sd.unet).double(), condition=condition)
+    return replace(sd, unet=torch.nn.Module.double(copy.deepcopy(sd.unet)), condition=condition)
 
 
 def attention_of(unet, condition, z, timestep):
@@ -86,7 +86,7 @@ def pulled(unet, condition, z, timestep, exemplar, content=None, weight=0.0, all
     """The gradient of the loss by the latents."""
     z = z.clone().requires_grad_(True)
     loss = loss_of(attention_of(unet, condition, z, timestep), exemplar, content, weight, allowed)
-    return torch.autograd.grad(loss, z)[0], float(loss)
+    return torch.autograd.grad(loss, z)[0], float(loss.detach())
 
 
 def loop_of(backbone, guidance, steps, timesteps, crops, content=None, regions=None):

@@ -147,13 +147,13 @@ def signs_alike(found, exact):
 
 
 def test_a_gradient_through_float16_has_the_signs_of_float32(sd):
-    """Unscaled, a mean over 131072 numbers is lost on its way; scaled, signs are better than in bfloat16."""
-    z = canvas(sd, 64, 64)
+    """Unscaled, the gradient of a mean over 32768 numbers loses bits on its way; of a full network's million, most."""
+    z = canvas(sd, 32, 32)
     layers, found = choose_layers(sd.attention_layers), {}
-    for dtype in (torch.float32, torch.float16, torch.bfloat16):
-        backbone = replace(sd, unet=copy.deepcopy(sd.unet).to(dtype))
+    for dtype in (torch.float32, torch.float16):
+        backbone = replace(sd, unet=torch.nn.Module.to(copy.deepcopy(sd.unet), dtype))
         with backbone.denoiser() as tap:
-            ideal = exemplar_key_values(tap, [canvas(sd, 64, 64, seed=4) * 0.5], 60, layers)
+            ideal = exemplar_key_values(tap, [canvas(sd, 32, 32, seed=4) * 0.5], 60, layers)
             latents = z.clone().requires_grad_(True)
             features = tap.features(latents, 60, layers)
             loss = guidance_loss(features, ideal, Guidance())
@@ -163,7 +163,7 @@ def test_a_gradient_through_float16_has_the_signs_of_float32(sd):
     exact = found.pop(torch.float32)
     alike = {name: signs_alike(each, exact) for name, each in found.items()}
     print({str(name): f"{share:.2%}" for name, share in alike.items()})
-    assert alike[torch.float16] > 0.985 and alike[torch.float16] > max(alike["plain"], alike[torch.bfloat16])
+    assert alike[torch.float16] > 0.99 and alike[torch.float16] > alike["plain"] + 0.004
     assert found[torch.float16].dtype == torch.float32
     assert float((found[torch.float16] - exact).norm() / exact.norm()) < 0.02, "the size is that of float32, too"
 
