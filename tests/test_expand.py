@@ -319,3 +319,12 @@ def test_the_published_preset_resizes_the_swatch_and_is_not_for_the_swatch_model
     assert made.recipe["preparation"]["size"] == 512 and made.recipe["preset"] == "published"
     with pytest.raises(OptionError, match="preset='published' is for diffusion models; use draft, standard or best"):
         texgen.expand(small, 128, preset="published")
+
+
+@pytest.mark.parametrize(("options", "passes"), [({}, 1), ({"match_spectrum": True}, 4)])
+def test_a_swatch_is_encoded_once_where_nothing_looks_between_its_latent_pixels(options, passes, sd, small):
+    calls = []
+    hook = sd.autoencoder.encoder.register_forward_hook(lambda *_: calls.append(1))
+    texgen.expand(small, 128, model=sd, start="noise", steps=1, iterations=0, seed=1, **options)
+    hook.remove()
+    assert len(calls) == passes
