@@ -11,6 +11,7 @@ from texgen.diffusion.decoding.patches import patch_distance
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.exemplar import FLAT, Exemplar, Source
 from texgen.errors import TexgenError
+from texgen.runs.stages import tell
 from tiling import Size, canvas_size, cut
 
 VERSION = 1
@@ -100,6 +101,7 @@ def tuned_decoder(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        tell("tune", iteration + 1, iterations, "step")
     if iterations and not bool(torch.isfinite(loss)):
         raise TexgenError(
             "the decoder gave NaN or Inf while it was tuned; use --tune-decoder 0, or another autoencoder."
