@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from texgen.swatch.compiled import compiled, inlined
+from texgen.swatch.compiled import compiled, in_order, inlined
 from texgen.swatch.threads import in_parts
 
 SAMPLES = 8000
@@ -58,7 +58,7 @@ def similar_keys(keys: np.ndarray, centres: np.ndarray, alike: int) -> np.ndarra
     return found
 
 
-@compiled
+@in_order
 def describe(picture, corners, side, basis, offset, found):
     """Descriptors, into `found` (n, D), of the patches of a picture at some corners (n, 2)."""
     (_, width, channels), (elements, dims), count = picture.shape, basis.shape, len(corners)
