@@ -139,7 +139,7 @@ def differences(pixels, corners, known, values, step):
     """Squared differences of the known pixels, every `step`-th of them, to the blocks of the bank at some corners (n, 2)."""
     columns, channels, count = pixels.shape[1], pixels.shape[2], len(corners)
     found, flat, starts = np.empty(count + 3, np.float32), pixels.reshape(-1), np.empty(count + 3, np.uint64)
-    for p in range(count + 3):
+    for p in range(count + 3 if count else 0):
         corner = corners[min(p, count - 1)]
         starts[p] = (corner[0] * columns + corner[1]) * channels
     for p in range(0, count, 4):  # four at once: each sum waits for its own last addition alone
