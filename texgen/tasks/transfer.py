@@ -67,14 +67,12 @@ def transfer(
     options.setdefault("tileable", "none")
     swatch, picture = images.read_picture(image), images.read_picture(content)
     pixels = images.read_pixels(picture)
-    maps, wanted = (
-        (None, None) if labels is None or target is None else _masked(swatch, labels, target, pixels.shape[:2])
-    )
+    maps, wanted = None, None
+    if labels is not None and target is not None:
+        maps, wanted = _masked(swatch, labels, target, pixels.shape[:2])
     given = Constraints(target=wanted, content_weight=content_weight)
-    notes: dict[str, Any] = {}
-    notes["content"] = recipe.picture_entry(picture, pixels)
-    if wanted is not None:
-        notes["labels"] = list(wanted.names)
+    notes: dict[str, Any] = {"content": recipe.picture_entry(picture, pixels)}
+    notes |= {} if wanted is None else {"labels": list(wanted.names)}
     more: dict[str, Any] = dict(options)
     if by_swatch:
         notes["weight"] = 1.0 if weight is None else weight
@@ -84,9 +82,8 @@ def transfer(
         notes["mode"] = mode or "style"
         given = replace(given, content=Content(pixels, notes["mode"]))
     size = images.size(picture) if size is None else size
-    return make(
-        Request(task="transfer", sources=[swatch], maps=maps, size=size, constraints=given, notes=notes), **more
-    )
+    request = Request(task="transfer", sources=[swatch], maps=maps, size=size, constraints=given, notes=notes)
+    return make(request, **more)
 
 
 def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None) -> None:
