@@ -61,9 +61,7 @@ def transfer(
         CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 1.
     """
     by_swatch = options.get("model", NAME) == NAME
-    _check(by_swatch, weight, mode)
-    if (labels is None) != (target is None):
-        raise OptionError("labels, the map of the swatch, and target, the map of the content, go together; give both.")
+    _check(by_swatch, weight, mode, (labels is None) == (target is None))
     options.setdefault("tileable", "none")
     swatch, picture = images.read_picture(image), images.read_picture(content)
     pixels = images.read_pixels(picture)
@@ -86,9 +84,11 @@ def transfer(
     return make(request, **more)
 
 
-def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None) -> None:
+def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None, paired: bool) -> None:
     """Refuse what is for the other kind of model, or out of its range."""
     check_range("weight", weight, 0, 100)
+    if not paired:
+        raise OptionError("labels, the map of the swatch, and target, the map of the content, go together; give both.")
     if by_swatch and mode is not None:
         raise OptionError(f"mode={mode!r} is for diffusion models; leave it out, or choose another model.")
     if not by_swatch and weight is not None:
