@@ -80,8 +80,16 @@ _LAZY = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Import torch and diffusers only when a name that needs them is used."""
+    if name == "__version__":
+        from texgen.runs.recipe import package_version
+
+        return package_version("texgen")
     if name in _LAZY:
         from importlib import import_module
 

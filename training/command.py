@@ -187,8 +187,8 @@ def _part(kind: Any, model: str, name: str) -> Any:
     """One part of the bundled model or of a folder that a training run wrote, in float32, to be trained."""
     import torch
 
+    from texgen.diffusion.bundled import BUNDLED
     from texgen.diffusion.models.folder import component
-    from texgen.diffusion.models.load import BUNDLED
 
     return component(kind, BUNDLED.get(model, Path(model)), name, torch_dtype=torch.float32).requires_grad_(True)
 

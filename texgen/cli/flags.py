@@ -155,7 +155,7 @@ class ScaledType(NamedType):
 LABELLED = PairType("FILE:LABEL", "grass.png:green")
 PATH = click.Path(path_type=Path)
 TYPES: dict[str, Any] = {
-    "text": str, "int": int, "float": float, "path": PATH, "crop": IntegersType("LEFT,TOP,WIDTH,HEIGHT"), "weights": WeightType(),
+    "text": str, "any": str, "int": int, "float": float, "path": PATH, "crop": IntegersType("LEFT,TOP,WIDTH,HEIGHT"), "weights": WeightType(),
     "layers": LayerType(), "maps": PairType("NAME=FILE", "normal=swatch_normal.png"), "guides": GuideType(), "scaled": ScaledType(),
 }  # fmt: skip
 
@@ -180,9 +180,10 @@ class Option(click.Option):
             more |= {"is_flag": True}
         elif knob.kind != "switch":
             more |= {"type": type_of(knob), "multiple": knob.several, "metavar": knob.unit.upper() or None}
-        shown = default not in (None, False, (), "")
+        if not more.get("required"):  # else None would be taken for a value
+            more |= {"default": default, "show_default": default not in (None, False, (), "")}
         super().__init__(
-            [*(["-o"] if row.name == "out" else []), *declared], default=default, show_default=shown, help=knob.help.replace("`", ""), **more
+            [*(["-o"] if row.name == "out" else []), *declared], help=knob.help.replace("`", ""), **more
         )  # fmt: skip
         self.everyday = knob.everyday
         self.group = group

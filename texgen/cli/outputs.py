@@ -63,6 +63,10 @@ def make_outputs(
     places = places_of(replace(outputs, out=out), resume)
     before = next((place.seed - number for number, place in enumerate(places) if place.seed is not None), None)
     seed = agreed_seed(before if seed is None else seed, None, team)
+    if seed + outputs.variations > 2**63:
+        raise OptionError(
+            f"seed={seed} leaves no seeds for {outputs.variations} variations; at most {2**63 - outputs.variations}."
+        )
     report = reporter(outputs.progress, outputs.quiet or team.rank > 0)
     if keeps and out.suffix.lower() in (".jpg", ".jpeg"):
         report.warn(f"{out.name}: a JPEG changes every pixel a little, those that are kept, too; use .png or .tif")

@@ -117,7 +117,7 @@ class Knobs:
         (), "Weights that are added to the model's own, and how much of them, such as moss.safetensors:0.8; needs peft (`texgen[lora]`).", kind="scaled", flag="lora", several=True
     )  # fmt: skip
     controlnets: Sequence[str | Path] = knob(
-        (), "A ControlNet: a diffusers folder or a hub id; its picture comes as `--control`, in the same order.", flag="controlnet", several=True
+        (), "A ControlNet: a diffusers folder or a hub id; its picture comes as `--control`, in the same order.", kind="path", flag="controlnet", several=True
     )  # fmt: skip
     controls: Sequence[ControlLike] = knob(
         (), "What a ControlNet sees, stretched over the result, and its weight, 1 by default, such as edges.png:0.6; in Python a picture, or a pair.", kind="scaled", flag="control", several=True

@@ -128,6 +128,8 @@ def read_raw(source: str | Path | np.ndarray) -> np.ndarray:
     """
     if isinstance(source, np.ndarray):
         return source
+    if not isinstance(source, str | Path):
+        raise InputError(f"{type(source).__name__}: is no map; give a file or an array.")
     path, layer = _located(source)
     return decode(_content(path), str(source), layer, data=True).values
 

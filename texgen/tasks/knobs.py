@@ -26,7 +26,7 @@ class Common(Extent):
 
     model: ModelLike = knob(
         "swatch", "`swatch` (the swatch's own patches), `mini`, a diffusers folder, a `.safetensors` file or a hub id; in Python also a loaded `Backbone`, or a function that "
-        "gives one, called when all options and pictures are checked.", everyday=True,
+        "gives one, called when all options and pictures are checked.", kind="any", everyday=True,
     )  # fmt: skip
     tileable: Tileable = knob("both", "Axes along which the result repeats without a seam.", choices=("both", "x", "y", "none"), everyday=True)  # fmt: skip
     preset: str = knob("standard", "How much work is done; `published` is attention distillation as published, for diffusion models. Other options replace its values.", choices=("draft", "standard", "best", PUBLISHED), everyday=True)  # fmt: skip
@@ -56,25 +56,29 @@ class Common(Extent):
         False, "Take slow changes of brightness out of the swatches: falling light, vignettes, which repeats would show.", kind="flag", everyday=True
     )  # fmt: skip
     with_map: bool = knob(
-        False, "Give the map of where all came from; of a diffusion model, refuse before any work a start that has none.", flag=None
+        False, "Give the map of where all came from; of a diffusion model, refuse before any work a start that has none.", kind="flag", flag=None
     )  # fmt: skip
     bit_depth: str | None = knob(
         None, "Of a channel: integers are sRGB-encoded, floats linear; the swatch's own by default, or what the format of the output holds.", choices=("8", "16", "half", "float"), everyday=True
     )  # fmt: skip
     checkpoint: str | Path | None = knob(
-        None, "A folder, made here, that holds the unfinished run; on the command line .OUT.texgen.", flag=None
+        None,
+        "A folder, made here, that holds the unfinished run; on the command line .OUT.texgen.",
+        kind="folder",
+        flag=None,
     )
     resume: bool = knob(
         False, "Continue an interrupted run of the same options, to the same bytes; begin it where there is none.", kind="flag", everyday=True
     )  # fmt: skip
-    team: Team = knob(ALONE, "Processes that share the work, see `texgen.runs.team.join`; the command line joins torchrun's.", flag=None)  # fmt: skip
+    team: Team = knob(ALONE, "Processes that share the work, see `texgen.runs.team.join`; the command line joins torchrun's.", kind="any", flag=None)  # fmt: skip
     planned: Callable[[dict[str, Any]], None] | None = knob(
         None,
         "Called with the recipe before any work, as far as it is known then; what it raises ends the run.",
+        kind="call",
         flag=None,
     )
     callback: Callable[[Any], None] | None = knob(
-        None, "Called with every state of a run, for progress and previews.", flag=None
+        None, "Called with every state of a run, for progress and previews.", kind="call", flag=None
     )
 
     @property

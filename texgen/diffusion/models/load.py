@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from texgen.diffusion.bundled import BUNDLED
 from texgen.diffusion.models import checks, folder, lora, single_file, text
 from texgen.diffusion.models.backbone import Backbone
 from texgen.diffusion.models.control import load_controlnets
@@ -19,7 +19,6 @@ from texgen.diffusion.models.weights import PICKLE_SUFFIXES, fingerprint
 from texgen.errors import ModelError, OptionError
 from tiling import Size
 
-BUNDLED = {"mini": Path(str(files("texgen.diffusion.models"))) / "mini"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
