@@ -13,6 +13,7 @@ from conftest import generator
 
 import texgen
 from texgen.diffusion import models
+from texgen.diffusion.bundled import BUNDLED
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
 from texgen.diffusion.models.folder import load_components
 from texgen.diffusion.models.hub import wanted_files
@@ -93,7 +94,7 @@ def test_a_hub_model_in_the_cache_loads_offline(sd, sd_folder, tmp_path, monkeyp
 
 
 def test_the_bundled_model_needs_no_network_and_is_small(mini):
-    files = list(Path(models.BUNDLED["mini"]).rglob("*.safetensors"))
+    files = list(Path(BUNDLED["mini"]).rglob("*.safetensors"))
     assert sum(f.stat().st_size for f in files) < 60e6
     assert mini.factor == 8 and mini.halo and mini.native_tile == (64, 64)
     assert mini.scheduler.config.prediction_type == "v_prediction"

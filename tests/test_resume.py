@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -12,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from processes import Command, succeeded
 
 import texgen
 from texgen.diffusion.sampling.checkpoint import GENERATIONS, Unfinished
 from texgen.diffusion.sampling.progress import Progress
-from texgen.errors import OptionError
+from texgen.errors import OptionError, TexgenError
 from texgen.runs.folder import RunFolder, unfinished_seed
 from tiling import Accumulator, Size, Tile
 
@@ -202,22 +205,33 @@ def test_killed_runs_of_the_swatch_model_go_on_to_the_same_bytes(stationary, tmp
     assert out.read_bytes() == (tmp_path / "whole.png").read_bytes()
 
 
+def swatch_command(swatch: Path, out: Path, *more: str) -> list[str]:
+    return ["expand", str(swatch), "-o", str(out), *["--size", "192", "--seed", "5"], *more]
+
+
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_resume_to_the_same_bytes(swatch, tmp_path):
-    arguments, pick = partial(command, swatch), random.Random(1)
-    started = time.perf_counter()
-    succeeded(arguments(tmp_path / "o.png"), tmp_path / "log")
-    taken, hits = time.perf_counter() - started, []
+@pytest.mark.parametrize("model", ["swatch", "diffusion"])
+def test_a_hundred_kills_at_random_moments_resume_to_the_same_bytes(model, small, sd_folder):
+    arguments = partial(swatch_command, small) if model == "swatch" else partial(command, small, model=sd_folder)
+    pick, hits = random.Random(1), []
+    with tempfile.TemporaryDirectory(dir=Path("/dev/shm") if Path("/dev/shm").is_dir() else None) as made:
+        folder = Path(made)
+        succeeded(arguments(folder / "o.png"), folder / "log")
+        started = time.perf_counter()
+        succeeded(arguments(folder / "o.png", "--overwrite"), folder / "log")
+        taken = time.perf_counter() - started
 
-    def kill(running: Command) -> None:
-        time.sleep(pick.random() * taken)
-        hits.append(running.process.is_alive())
-        running.process.kill()
-        running.wait()
+        def kill(running: Command) -> None:
+            time.sleep(pick.random() * taken)
+            hits.append(running.process.is_alive())
+            running.process.kill()
+            running.wait()
 
-    for number in range(20):
-        same_bytes_after_kill(tmp_path / "o.png", tmp_path / str(number), arguments, kill)
-    assert sum(hits) > 10, "the kills came in time"
+        for number in range(100):
+            same_bytes_after_kill(folder / "o.png", folder / str(number), arguments, kill)
+            shutil.rmtree(folder / str(number))
+    print(f"{model}: {sum(hits)} of {len(hits)} kills hit a run of {taken:.1f} s, none lost")
+    assert sum(hits) > 50, "the kills came in time"
 
 
 def test_an_interrupt_saves_the_run_and_exits_130(small, sd_folder, tmp_path):
@@ -227,10 +241,26 @@ def test_an_interrupt_saves_the_run_and_exits_130(small, sd_folder, tmp_path):
     running.wait_for('"step"')
     running.interrupt()
     assert running.wait() == 130
-    assert running.lines[-1] == "texgen: error: interrupted; the same command with --resume goes on where it stopped."
+    last = json.loads(running.lines[-1])
+    assert last["event"] == "interrupted" and last["exit"] == 130 and last["resumable"] is True
+    assert last["message"] == "interrupted; the same command with --resume goes on where it stopped."
     assert [p.name for p in out.parent.iterdir()] == [".o.png.texgen"]
     job = json.loads((out.parent / ".o.png.texgen" / "job.json").read_text())
     assert job["seed"] == 5 and str(tmp_path) not in json.dumps(job)
+
+
+@pytest.mark.parametrize(
+    ("part", "stage"), [("decoder", r"decode of Tile\(top=0, left=0"), ("encoder", "encode of swatch 1")]
+)
+def test_an_autoencoder_that_gives_nan_makes_no_picture(part, stage, small, tmp_path):
+    from texgen.diffusion import models
+
+    model = models.load(tiny.save_folder(tmp_path / "sd"), device="cpu")
+    with torch.no_grad():
+        getattr(model.autoencoder, part).conv_out.bias[0] = torch.nan
+    with pytest.raises(TexgenError, match=f"the autoencoder gave NaN or Inf at {stage}") as failed:
+        texgen.expand(small, model=model, **TWO_TILES)
+    assert failed.value.exit_code == 1
 
 
 STEERED = {

@@ -120,7 +120,8 @@ def _chosen_part(
     """An OpenImageIO input at the wanted layer, its specification, and the channels that are meant."""
     import OpenImageIO as oiio
 
-    handle, path = tempfile.mkstemp(suffix)  # its Python module reads no memory
+    with disk_errors(Path(tempfile.gettempdir())):
+        handle, path = tempfile.mkstemp(suffix)  # its Python module reads no memory
     try:
         with disk_errors(Path(path)), os.fdopen(handle, "wb") as copy:
             copy.write(content)

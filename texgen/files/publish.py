@@ -135,11 +135,11 @@ def locked(path: Path) -> Iterator[None]:
                 f"{path}: another run is writing this output; wait for it or choose another name."
             ) from error
         ours = file.read() in (b"", LOCK)
-        with disk_errors(path):
-            if ours:
-                os.pwrite(handle, LOCK, 0)
-            _sweep(path)
         try:
+            if ours:
+                with disk_errors(path):
+                    os.pwrite(handle, LOCK, 0)
+            _sweep(path)
             yield
         finally:
             if ours:

@@ -11,6 +11,7 @@ from torch import Tensor
 from texgen.diffusion.decoding.detail import Detail
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.kept import Kept
+from texgen.diffusion.tensors import finite
 from texgen.files.encoding import Encoding
 from texgen.files.pixels import PixelFile
 from texgen.materials.holes import MARGIN
@@ -65,7 +66,7 @@ class CanvasDecoder:
 
     def _made(self, core: Tile) -> Tensor:
         read, factor = core.grown(self.model.halo, self.canvas, self.wrap), self.model.factor
-        image = self._decode(cut(self.latents, read)).cpu()
+        image = finite(self._decode(cut(self.latents, read)).cpu(), "decode", core)
         image = cut_from(image, read.scaled(factor), core.scaled(factor))
         return image if self.detail is None else self.detail.apply(image, core)
 

@@ -1,0 +1,160 @@
+"""Interrupts and what programs are told: heard at any moment, answered in seconds, in the form that was asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from processes import CONTEXT, Command
+
+from texgen.cli.main import main
+
+DEFAULT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
+def texgen(*arguments, **streams):
+    """A process of the command line, begun cold."""
+    code = f"{DEFAULT}; import sys, runpy; runpy.run_module('texgen', run_name='__main__')"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, text=True, **{"stderr": subprocess.PIPE, **streams})
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_while_modules_are_imported_is_one_line_and_130(name, stationary, tmp_path):
+    running = texgen("expand", stationary, "-o", tmp_path / "o.png", "--progress", "json")
+    while "numpy" not in Path(f"/proc/{running.pid}/maps").read_text():
+        assert running.poll() is None
+        time.sleep(0.005)
+    running.send_signal(getattr(signal, name))
+    (line,) = running.communicate()[1].splitlines()
+    event = json.loads(line)
+    assert running.returncode == event["exit"] == 130
+    assert event["event"] == "interrupted" and event["resumable"] is False
+
+
+def test_what_the_user_has_ignored_stays_ignored(stationary, tmp_path):
+    ignoring = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+    running = texgen("expand", stationary, "-o", tmp_path / "o.png", "--size", "0", preexec_fn=ignoring)
+    time.sleep(0.1)
+    running.send_signal(signal.SIGHUP)
+    assert "size=0x0 is too small" in running.communicate()[1] and running.returncode == 2
+
+
+def long_run(stationary, tmp_path, preset="best"):
+    arguments = [
+        "expand",
+        stationary,
+        "-o",
+        tmp_path / "o.png",
+        "--size",
+        "2048",
+        "--preset",
+        "best",
+        "--progress",
+        "json",
+    ]
+    return Command(arguments, tmp_path / "log")
+
+
+@pytest.mark.parametrize("stage", ["read", "load", "start", "search"])
+def test_the_first_signal_is_answered_at_once_and_obeyed_in_five_seconds(stage, stationary, tmp_path):
+    running = long_run(stationary, tmp_path, "draft" if stage == "search" else "best")
+    running.wait_for(f'"name": "{stage}"')
+    os.kill(running.process.pid, signal.SIGTERM)
+    sent = time.monotonic()
+    assert running.wait() == 130
+    taken = time.monotonic() - sent
+    events = [json.loads(line) for line in running.lines]
+    print(f"{stage}: {taken:.1f} s, allowed 5 and 3 more on a busy machine")
+    assert taken < 8
+    assert events[-1]["event"] == "interrupted" and events[-1]["resumable"] is (tmp_path / ".o.png.texgen").is_dir()
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_the_second_signal_stops_at_once(stationary, tmp_path):
+    running = long_run(stationary, tmp_path)
+    running.wait_for('"name": "start"')
+    os.kill(running.process.pid, signal.SIGHUP)
+    running.wait_for('"stopping"')
+    os.kill(running.process.pid, signal.SIGINT)
+    sent = time.monotonic()
+    assert running.wait() == 130 and time.monotonic() - sent < 4
+    assert [json.loads(line)["event"] for line in running.lines][-2:] == ["stopping", "interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--size", "abc"], 2), (["--rotate", "45"], 2), (["--size", "9x9"], 2), (["--map", "a=absent.png"], 3)],
+)
+def test_every_line_of_a_failed_run_is_an_event(arguments, code, stationary, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["expand", str(stationary), "-o", str(tmp_path / "o.png"), "--progress=json", *arguments])
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert end.value.code == events[-1]["exit"] == code
+    assert events[-1]["event"] == "error" and events[-1]["resumable"] is False and events[-1]["message"]
+
+
+def test_a_run_tells_its_stages_and_what_it_took(stationary, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(
+            [
+                "expand",
+                str(stationary),
+                "-o",
+                str(tmp_path / "o.png"),
+                *["--size", "128", "--preset", "draft", "--seed", "3", "--progress", "json"],
+            ]
+        )
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert events[0] == {"event": "begin", "output": "o.png", "seed": 3}
+    assert [e["name"] for e in events if e["event"] == "stage" and e["name"] != "compile"] == [
+        "read",
+        "load",
+        "start",
+        "search",
+        "render",
+        "save",
+    ]
+    progress = [e for e in events if e["event"] == "progress"]
+    assert {e["stage"] for e in progress} == {"search", "render"} and all(
+        0 <= e["done"] <= e["total"] for e in progress
+    )
+    done = events[-1]
+    assert (
+        done.keys() == {"event", "output", "made", "seconds", "memory_mib"} and done["made"] and done["memory_mib"] > 50
+    )
+
+
+@pytest.mark.parametrize(("progress", "closed"), [("json", False), ("bar", False), ("json", True), ("auto", True)])
+def test_a_stderr_that_nobody_reads_does_no_harm(progress, closed, stationary, tmp_path):
+    arguments = [
+        "expand",
+        str(stationary),
+        "-o",
+        str(tmp_path / "o.png"),
+        *f"--size 64 --preset draft --progress {progress}".split(),
+    ]
+    running = CONTEXT.Process(target=unheard, args=(arguments, closed))
+    running.start()
+    running.join(60)
+    assert running.exitcode == 0
+    assert np.asarray(Image.open(tmp_path / "o.png")).shape == (64, 64, 3)
+
+
+def unheard(arguments, closed):
+    if closed:
+        os.close(2)
+        sys.stderr = None
+    else:
+        reading, writing = os.pipe()
+        os.close(reading)
+        os.dup2(writing, 2)
+    main(arguments)
