@@ -46,7 +46,8 @@ def transfer(
         size: Of the result; the content's own by default.
         weight: Of the swatch model: how closely the content is followed, 1 by default; 0 leaves it out.
         mode: Of a diffusion model: `style`, the default, keeps more of the content than `appearance` does.
-        content_weight: The same as a number: by default 0.25 for `style`, 0.2 for `appearance`, and for both on Stable Diffusion XL.
+        content_weight: Of a diffusion model: weight of the content loss in place of the mode's, 0.25 for `style` and 0.2 for
+            `appearance`, and 0.2 for both on Stable Diffusion XL.
         labels: A map of the swatch's parts, as in `paint`.
         target: Which of these parts is shown where, a map of the content; given with `labels`.
         options: Those of `texgen.Options`; `tileable` is `none` by default.
@@ -60,34 +61,34 @@ def transfer(
         CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 1.
     """
     by_swatch = options.get("model", NAME) == NAME
-    _check(by_swatch, weight, mode, (labels is None) != (target is None))
+    _check(by_swatch, weight, mode, (labels is None) == (target is None))
     options.setdefault("tileable", "none")
     swatch, picture = images.read_picture(image), images.read_picture(content)
     pixels = images.read_pixels(picture)
-    maps, wanted = (
-        (None, None) if labels is None or target is None else _masked(swatch, labels, target, pixels.shape[:2])
-    )
+    maps, wanted = None, None
+    if labels is not None and target is not None:
+        maps, wanted = _masked(swatch, labels, target, pixels.shape[:2])
     given = Constraints(target=wanted, content_weight=content_weight)
     notes: dict[str, Any] = {"content": recipe.picture_entry(picture, pixels)}
     notes |= {} if wanted is None else {"labels": list(wanted.names)}
     more: dict[str, Any] = dict(options)
     if by_swatch:
         notes["weight"] = 1.0 if weight is None else weight
-        more |= _guided(options, swatch, picture, notes["weight"])
+        if weight != 0:
+            more["guides"] = [*options.get("guides", ()), _guide(swatch, picture, notes["weight"])]
     else:
         notes["mode"] = mode or "style"
         given = replace(given, content=Content(pixels, notes["mode"]))
     size = images.size(picture) if size is None else size
-    return make(
-        Request(task="transfer", sources=[swatch], maps=maps, size=size, constraints=given, notes=notes), **more
-    )
+    request = Request(task="transfer", sources=[swatch], maps=maps, size=size, constraints=given, notes=notes)
+    return make(request, **more)
 
 
-def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None, halved: bool) -> None:
-    """Refuse what is for the other kind of model or out of its range, and one of two maps alone (`halved`)."""
-    if halved:
-        raise OptionError("labels, the map of the swatch, and target, the map of the content, go together; give both.")
+def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None, paired: bool) -> None:
+    """Refuse what is for the other kind of model, or out of its range."""
     check_range("weight", weight, 0, 100)
+    if not paired:
+        raise OptionError("labels, the map of the swatch, and target, the map of the content, go together; give both.")
     if by_swatch and mode is not None:
         raise OptionError(f"mode={mode!r} is for diffusion models; leave it out, or choose another model.")
     if not by_swatch and weight is not None:
@@ -96,14 +97,11 @@ def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None, hal
         raise OptionError(f"mode={mode!r} is not known; choose style or appearance.")
 
 
-def _guided(options: Options, swatch: Picture, picture: Picture, weight: float) -> dict[str, Any]:
-    """The guides with the luminance of both, that of the picture with the swatch's mean and deviation; none of weight 0."""
-    if weight == 0:
-        return {}
+def _guide(swatch: Picture, picture: Picture, weight: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Luminance of both, that of the picture with the swatch's mean and deviation."""
     own, shown = luminance(swatch), luminance(picture)
     spread = max(float(shown.std()), 1e-6)
-    guide = (own, (shown - shown.mean()) * np.float32(own.std() / spread) + own.mean(), weight)
-    return {"guides": [*options.get("guides", ()), guide]}
+    return own, (shown - shown.mean()) * np.float32(own.std() / spread) + own.mean(), weight
 
 
 def _masked(
