@@ -42,18 +42,19 @@ def xl(xl_folder: Path) -> Backbone:
     return models.load(xl_folder, device="cpu")
 
 
+def save_controlnet(folder: Path, seed: int, family: str = "sd1") -> Path:
+    """A ControlNet of the tiny UNet, whose zero convolutions are trained."""
+    torch.manual_seed(seed)
+    net = diffusers.ControlNetModel.from_unet(tiny.unet(family), conditioning_embedding_out_channels=(8, 8, 8, 8))
+    for block in [*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out]:
+        torch.nn.init.normal_(block.weight, std=0.2)
+    net.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def controlnet_folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two ControlNets of the tiny UNet, whose zero convolutions are trained."""
-    found = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        net = diffusers.ControlNetModel.from_unet(tiny.unet(), conditioning_embedding_out_channels=(8, 8, 8, 8))
-        for block in [*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out]:
-            torch.nn.init.normal_(block.weight, std=0.2)
-        found.append(tmp_path_factory.mktemp("controls") / f"net-{seed}")
-        net.save_pretrained(found[-1])
-    return found
+    return [save_controlnet(tmp_path_factory.mktemp("controls") / f"net-{seed}", seed) for seed in (1, 2)]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def pipeline(model: Backbone, folder: Path, **more: object):
     parts = {"vae": model.autoencoder, "unet": model.unet, "scheduler": model.scheduler, "tokenizer": tokenizer(folder)}
     if model.is_xl:
         parts |= {"text_encoder": encoders[0], "text_encoder_2": encoders[1], "tokenizer_2": tokenizer(folder, "_2")}
-        kind = diffusers.StableDiffusionXLPipeline
+        kind = diffusers.StableDiffusionXLControlNetPipeline if more else diffusers.StableDiffusionXLPipeline
     else:
         parts |= {
             "text_encoder": encoders[0],
@@ -98,8 +99,8 @@ def check_close(found: torch.Tensor, expected: torch.Tensor) -> None:
 # --- parity
 
 
-@pytest.mark.parametrize("negative", [None, "c c"])
-def test_guidance_without_distillation_is_diffusers_pipeline(sd, sd_folder, negative):
+def test_guidance_without_distillation_is_diffusers_pipeline(sd, sd_folder):
+    negative = "c c"
     made = texgen.text(picture(1), "a b", model=sd, negative_prompt=negative, **PLAIN)
     expected = pipeline(sd, sd_folder)(
         "a b",
@@ -111,11 +112,9 @@ def test_guidance_without_distillation_is_diffusers_pipeline(sd, sd_folder, nega
     ).images
     check_close(made.latents, expected)
     assert made.pixels.shape == (128, 128, 3), "the native size"
-    other = texgen.text(picture(1), "b a", model=sd, negative_prompt=negative, **PLAIN)
-    assert float((made.latents - other.latents).abs().max()) > 1e-2, "the prompt is seen"
 
 
-@pytest.mark.parametrize("negative", [None, "", "c"])
+@pytest.mark.parametrize("negative", [None, "c"])
 def test_guidance_of_xl_is_diffusers_pipeline(xl, xl_folder, negative):
     made = texgen.text(picture(1), "a b", model=xl, negative_prompt=negative, **PLAIN)
     expected = pipeline(xl, xl_folder)(
@@ -154,18 +153,25 @@ def test_scale_one_is_the_prompt_without_guidance(sd, sd_folder):
     check_close(made.latents, expected)
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_controlnets_without_distillation_are_diffusers_pipeline(sd_folder, controlnet_folders, count):
-    model = models.load(sd_folder, device="cpu", controlnets=controlnet_folders[:count])
-    pictures, weights = [picture(5 + i) for i in range(count)], [0.8, 0.3][:count]
-    made = texgen.text(picture(1), "a b", model=model, controls=list(zip(pictures, weights, strict=True)), **PLAIN)
-    expected = pipeline(model, sd_folder, controlnet=list(model.controlnet.nets))(
+def test_controlnets_without_distillation_are_diffusers_pipeline(controlled, sd_folder):
+    pictures, weights = [picture(5), picture(6)], [0.8, 0.3]
+    given = list(zip(pictures, weights, strict=True))
+    made = texgen.text(picture(1), "a b", model=controlled, controls=given, **PLAIN)
+    expected = pipeline(controlled, sd_folder, controlnet=list(controlled.controlnet.nets))(
         "a b", [tensor(each) for each in pictures], controlnet_conditioning_scale=weights, guidance_scale=7.0,
         num_inference_steps=2, latents=noise(3), output_type="latent",
     ).images  # fmt: skip
     check_close(made.latents, expected)
-    off = texgen.text(picture(1), "a b", model=model, controls=[(each, 0.0) for each in pictures], **PLAIN)
-    assert float((made.latents - off.latents).abs().max()) > 1e-2, "the pictures are seen"
+
+
+def test_controlnets_of_xl_are_diffusers_pipeline(xl_folder, tmp_path):
+    model = models.load(xl_folder, device="cpu", controlnets=[save_controlnet(tmp_path / "net", 1, "sdxl")])
+    made = texgen.text(picture(1), "a b", model=model, controls=[(picture(5), 0.8)], **PLAIN)
+    expected = pipeline(model, xl_folder, controlnet=model.controlnet.nets[0])(
+        "a b", image=tensor(picture(5)), controlnet_conditioning_scale=0.8, guidance_scale=7.0, num_inference_steps=2,
+        latents=noise(3), output_type="latent", height=128, width=128,
+    ).images  # fmt: skip
+    check_close(made.latents, expected)
 
 
 def test_control_pictures_are_cut_to_each_tile(controlled):
@@ -190,7 +196,7 @@ def test_control_pictures_are_cut_to_each_tile(controlled):
 
 @pytest.mark.parametrize("verb", ["expand", "layout"])
 def test_controlnets_steer_other_verbs_too(controlled, verb):
-    options = {"model": controlled, "start": "noise", "steps": 1, "iterations": 1, "seed": 1}
+    options = {"model": controlled, "start": "noise", "steps": 1, "iterations": 0, "seed": 1}
     if verb == "layout":
         options |= {"start": "layout"}
     make = {
@@ -242,9 +248,9 @@ def test_a_prompt_acts_in_the_denoising_step_alone_and_the_rest_is_algorithm_2(s
 
 
 def test_a_larger_canvas_is_made_in_tiles_of_any_aspect(xl):
-    made = texgen.text(picture(1), "a", (150, 200), model=xl, steps=2, seed=1)
-    assert made.pixels.shape == (150, 200, 3) and made.recipe["tile_steps"] == 2 * 4
-    assert made.recipe["ad_iterations"] == 2 * 2 * 4 and made.recipe["lr"] == 0.015
+    made = texgen.text(picture(1), "a", (150, 200), model=xl, steps=1, seed=1)
+    assert made.pixels.shape == (150, 200, 3) and made.recipe["tile_steps"] == 4
+    assert made.recipe["ad_iterations"] == 2 * 4 and made.recipe["lr"] == 0.015
 
 
 # --- single files, LoRA
@@ -336,7 +342,8 @@ def test_what_reads_no_prompt_is_refused_with_exit_code_4(capsys, swatch, tmp_pa
 def test_the_command_line_makes_the_native_size_and_tells_how(capsys, sd_folder, tmp_path):
     Image.fromarray(np.uint8(picture(1) * 255)).save(tmp_path / "s.png")
     arguments = [tmp_path / "s.png", "a b", "-o", tmp_path / "o.png", "--model", sd_folder, "--negative-prompt", "c"]
-    assert run(capsys, "text", *arguments, "--steps", "1", "--seed", "1", "--guidance-scale", "3")[0] == 0
+    code, _, said = run(capsys, "text", *arguments, "--steps", "1", "--seed", "1", "--guidance-scale", "3")
+    assert code == 0 and "Loading" not in said
     with Image.open(tmp_path / "o.png") as made:
         assert made.size == (128, 128)
     recipe = json.loads((tmp_path / "o.png.json").read_text())

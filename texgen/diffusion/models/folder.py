@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
+from transformers.utils import logging
 
 from texgen.diffusion.models import text
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
@@ -92,15 +95,33 @@ def component(cls: Any, folder: Path, part: str, half: bool = False, **options: 
     check_part(where)
     precision = variant([path.name for path in where.iterdir()], half)
     try:
-        model, loaded = cls.from_pretrained(
-            where, use_safetensors=True, local_files_only=True, variant=precision, output_loading_info=True, **options
-        )
+        with _without_bar():
+            model, loaded = cls.from_pretrained(
+                where,
+                use_safetensors=True,
+                local_files_only=True,
+                variant=precision,
+                output_loading_info=True,
+                **options,
+            )
     except Exception as error:  # the libraries raise many kinds; all mean that this part cannot be used
         raise ModelError(f"{where}: cannot be loaded ({_first_line(error)}); download the model again.") from error
     if loaded["missing_keys"]:
         missing = sorted(loaded["missing_keys"])
         raise ModelError(f"{where}: {len(missing)} weights are missing ({missing[0]}, ...); download the model again.")
     return model
+
+
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """Within, transformers draws no bar on stderr."""
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
 
 
 def _scheduler(folder: Path, prediction_type: str | None) -> DDIMScheduler:

@@ -50,10 +50,11 @@ class Steered(OfUNet):
 
     def conditions(self, prompt: Prompt, size_px: Size) -> tuple[Condition, Condition | None]:
         """What the UNet is told of a prompt in a picture of a size, and what guidance leads away from; None without guidance."""
-        told = moved(self._prompts.condition(prompt.text, size_px), self.device)
+        encoders = self._prompts.encoders()
+        told = moved(self._prompts.condition(prompt.text, size_px, encoders), self.device)
         if prompt.guidance_scale == 1:
             return told, None
-        return told, moved(self._prompts.unconditional(prompt.negative, size_px), self.device)
+        return told, moved(self._prompts.unconditional(prompt.negative, size_px, encoders), self.device)
 
     @torch.no_grad()
     def controlled(

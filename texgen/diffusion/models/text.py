@@ -72,9 +72,9 @@ class Prompts:
             "added_cond_kwargs": {"text_embeds": outputs[-1][0].float(), "time_ids": size_ids(size_px)},
         }
 
-    def unconditional(self, negative: str | None, size_px: Size) -> Condition:
-        """What guidance leads away from: a negative prompt, or none."""
-        found = self.condition(negative or "", size_px)
+    def unconditional(self, negative: str | None, size_px: Size, encoders: Sequence[Any] | None = None) -> Condition:
+        """What guidance leads away from: a negative prompt, or none; the arguments are those of `condition`."""
+        found = self.condition(negative or "", size_px, encoders)
         if negative is None and self.zeros:
             found["encoder_hidden_states"] = torch.zeros_like(found["encoder_hidden_states"])
             if self.is_xl:
