@@ -67,7 +67,7 @@ def guidance_loss(
 def distill(
     denoiser: Denoiser,
     latents: Tensor,
-    timestep: int,
+    timestep: float,
     ideal: ExemplarKeyValues,
     guidance: Guidance,
     content: Tensor | None = None,

@@ -44,7 +44,7 @@ def choose_layers(order: Sequence[str], wanted: Sequence[int | str] | None = Non
 def exemplar_key_values(
     denoiser: Denoiser,
     exemplars: Sequence[Tensor],
-    timestep: int,
+    timestep: float,
     layers: Sequence[str],
     weights: Sequence[float] | None = None,
     regions: Regions | None = None,

@@ -67,6 +67,11 @@ class Backbone(OfUNet):
         return int(self.unet.config.in_channels)
 
     @property
+    def injects(self) -> bool:
+        """Whether its denoiser has `injecting`."""
+        return True
+
+    @property
     def decodes_locally(self) -> bool:
         """Whether a pixel depends on the latents around it alone; if not, `texgen.diffusion.models.tiled_vae` makes it so."""
         return isinstance(self.autoencoder, TextureAutoencoder)

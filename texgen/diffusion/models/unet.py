@@ -125,14 +125,14 @@ class TappedUNet(OfUNet):
         self.condition = condition
         self._tap = tap
 
-    def __call__(self, latents: Tensor, timestep: int | Tensor) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: float | Tensor) -> Tensor:
         """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside."""
         kept = _Tap(injected=self._tap.injected, mode=self._tap.mode, labels=self._tap.labels, pairs=self._tap.pairs)
         with self._set(kept):
             prediction: Tensor = self._forward(latents, timestep).sample
         return prediction.float()
 
-    def features(self, latents: Tensor, timestep: int, layers: Sequence[str]) -> Features:
+    def features(self, latents: Tensor, timestep: float, layers: Sequence[str]) -> Features:
         """Self-attention features of `layers`, in order of execution; nothing after the last is computed.
 
         Args:
@@ -182,7 +182,7 @@ class TappedUNet(OfUNet):
         finally:
             vars(self._tap).update(before)
 
-    def _forward(self, latents: Tensor, timestep: int | Tensor) -> Any:
+    def _forward(self, latents: Tensor, timestep: float | Tensor) -> Any:
         batch = latents.shape[0]
         condition = {name: _repeat(value, batch, self.unet.dtype) for name, value in self.condition.items()}
         sample = latents.to(self.unet.dtype).contiguous(memory_format=torch.channels_last)
