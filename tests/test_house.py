@@ -98,6 +98,18 @@ def test_every_folder_says_what_it_holds():
         assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
 
 
+LONGEST, REASON = 300, "# Over 300 lines because "
+"""Lines of a module, and how the first line of a longer one begins."""
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_are_short_or_say_why_not(name):
+    lines = MODULES[name].read_text().splitlines()
+    assert len(lines) <= LONGEST or lines[0].removeprefix(REASON) not in ("", lines[0]), (
+        f"{name} has {len(lines)} lines, allowed {LONGEST}; ask which two modules it is, or begin it with {REASON!r}"
+    )
+
+
 MOST_LINES, MOST_ARGUMENTS = 60, 12
 
 

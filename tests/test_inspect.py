@@ -256,3 +256,22 @@ def test_a_picture_goes_through_standard_input_and_output(here):
     made = texgen.expand("brick.png", size=96, preset="draft", seed=2)
     assert np.array_equal(read_pixels("piped.png"), made.pixels[0:96].astype(np.float32) / 255)
     assert sorted(path.name for path in here.iterdir()) == ["brick.png", "piped.png"]
+
+
+def test_no_sidecar_is_left_that_tells_of_a_picture_which_was_replaced(capsys, here):
+    assert run(capsys, "expand", "brick.png", "-o", "a.png", *SMALL)[0] == 0
+    assert run(capsys, "expand", "brick.png", "-o", "a.png", *SMALL, "--no-metadata", "--overwrite")[0] == 0
+    assert sorted(path.name for path in here.iterdir()) == ["a.png", "brick.png"]
+
+
+def test_kept_pixels_in_a_jpeg_are_warned_of(capsys, here):
+    Image.fromarray(np.pad(np.full((32, 32), 255, np.uint8), 48)).save("hole.png")
+    for out, warned in (("a.jpg", True), ("a.png", False)):
+        code, _, said = run(capsys, "fill", "brick.png", "--hole", "hole.png", "-o", out, "--preset", "draft")
+        assert code == 0 and ("warning: a.jpg: a JPEG changes" in said) == warned
+
+
+@pytest.mark.parametrize("more", [["--rotate", "90"], ["--exemplar-scale", "2"], ["--exemplar-size", "100"]])
+def test_a_border_is_not_made_of_the_picture_turned_or_resized(capsys, here, more):
+    code, _, said = run(capsys, "tile", "brick.png", "-o", "a.png", *more)
+    assert code == 2 and "unlike the picture" in said

@@ -14,6 +14,7 @@ from texgen.cli.main import main
 from texgen.cli.page import page
 from texgen.cli.verbs import VERBS, fill, material, tile
 from texgen.diffusion import presets
+from texgen.diffusion.knobs import PUBLISHED
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError
 from texgen.knobs import check, rows
@@ -51,7 +52,7 @@ def test_the_flags_of_the_material_verb_are_its_table_and_where_it_writes():
 
 
 def test_the_choices_are_those_of_the_types():
-    assert set(PRESETS) == set(presets.PRESETS) == set(next(r for r in ALL if r.name == "preset").knob.choices)
+    assert {*PRESETS, PUBLISHED} == set(presets.PRESETS) == set(next(r for r in ALL if r.name == "preset").knob.choices)
     by_name = {row.name: row.knob.choices for row in rows(DiffusionKnobs)}
     hints = get_type_hints(presets.Preset)
     for name in ("loop", "schedule", "window", "detail"):

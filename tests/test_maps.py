@@ -16,7 +16,7 @@ from texgen.cli.main import main
 from texgen.errors import InputError, OptionError
 from texgen.files import publish
 from texgen.materials.maps import Map, prepared_maps, read_map, turned
-from texgen.swatch.bank import Material, sources_of
+from texgen.swatch.sources import Material, sources_of
 
 QUICK = {"preset": "draft", "seed": 5}
 PLAIN = {"crop": None, "rotate": 0, "scale": 1.0, "size": None, "flatten_light": False}

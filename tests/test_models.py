@@ -187,7 +187,7 @@ def test_inpainting_networks_are_refused(sd_folder, tmp_path):
     network = tiny.unet()
     config = {**network.config, "in_channels": 9}
     type(network).from_config(config).save_pretrained(folder / "unet")
-    with pytest.raises(ModelError, match="takes 9 channels, the autoencoder gives 4"):
+    with pytest.raises(ModelError, match="takes 9 channels and gives 4, the autoencoder's latents have 4"):
         models.load(folder)
 
 

@@ -15,16 +15,20 @@ from PIL import Image
 import texgen
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
-from texgen.swatch import sewing
 from texgen.swatch.atlas import MASK
-from texgen.swatch.bank import Bank, Level, Material, Source, sources_of
+from texgen.swatch.bank import Bank
 from texgen.swatch.compiled import compiled
 from texgen.swatch.field import Kept
+from texgen.swatch.level import Level
+from texgen.swatch.pieces import AWRY
 from texgen.swatch.pyramid import FAR, edge_distance, edges_of, halved, level_count, otsu
 from texgen.swatch.quilt import REUSE, block_corners, misfit, own_corners, quilted, whole_blocks
 from texgen.swatch.repeat import Repeat, repeat_of
+from texgen.swatch.seams import middle, seam
 from texgen.swatch.search import Keys, Turn, improve
 from texgen.swatch.settings import PRESETS, Settings, choose
+from texgen.swatch.sewing import Sheet
+from texgen.swatch.sources import Material, Source, sources_of
 from texgen.swatch.starts import random_blocks, starter
 from texgen.swatch.steering import Control, Given, Steering
 from texgen.swatch.synthesis import Synthesis
@@ -280,20 +284,20 @@ def test_a_quilt_covers_the_canvas_and_carries_on_inside_its_pieces():
     assert (np.diff(field & 0xFFFF, axis=1) == 1).mean() > 0.85
     assert 0 < misfit(level, 24, 8) <= 1
     assert whole_blocks(np.ones((4, 4), bool), 3).sum() == 4
-    assert sewing.middle(1, 2, 0, 8) == (2, 7) and sewing.middle(2, 3, 1, 8) == (1, 3)
+    assert middle(1, 2, 0, 8) == (2, 7) and middle(2, 3, 1, 8) == (1, 3)
 
 
-def sheet_of(level: Level) -> sewing.Sheet:
+def sheet_of(level: Level) -> Sheet:
     corners = block_corners(level, 8)
-    return sewing.Sheet(
-        level.pixels, level.inside, level.shares, level.source, level.tori, level.wanted, corners, own_corners(corners), 1, *FREE[1:5]
+    return Sheet(
+        level.pixels, level.inside, level.shares, level.source, level.tori, level.wanted, corners, own_corners(corners), 1, FREE
     )  # fmt: skip
 
 
 def seam_cost(level: Level, field: np.ndarray) -> float:
     """Of a field on a torus, per pixel."""
     sheet = sheet_of(level)
-    return float(np.mean([sewing.seam(sheet, field, y, x) for y, x in np.ndindex(*field.shape)]))
+    return float(np.mean([seam(sheet, field, y, x) for y, x in np.ndindex(*field.shape)]))
 
 
 def test_sewing_over_seams_leaves_less_of_them():
@@ -302,7 +306,7 @@ def test_sewing_over_seams_leaves_less_of_them():
     assert costs[0] > 1.02 * costs[1] and costs[1] >= costs[2] > 0
     y, x = np.indices((64, 64), np.int32) + 10
     assert seam_cost(level, (y << 16) | x) > 0, "where it closes"
-    assert sewing.seam(sheet_of(level), (y << 16) | x, 20, 20) == 0
+    assert seam(sheet_of(level), (y << 16) | x, 20, 20) == 0
 
 
 def test_no_piece_lies_beside_nearly_what_it_would_carry_on():
@@ -313,7 +317,7 @@ def test_no_piece_lies_beside_nearly_what_it_would_carry_on():
         jump_y, jump_x = (np.roll(c, -1, axis) - c - (axis == a) for a, c in enumerate((y, x)))
         away = np.maximum(np.abs(jump_y), np.abs(jump_x))
         assert (away > 0).mean() > 0.02
-        assert ((away > 0) & (away <= sewing.AWRY)).mean() < 0.002, "stripes and steps"
+        assert ((away > 0) & (away <= AWRY)).mean() < 0.002, "stripes and steps"
 
 
 def test_a_swatch_of_which_every_place_nearly_carries_on_is_sewn():
@@ -333,8 +337,8 @@ def test_symmetries_and_windows_of_large_swatches_keep_their_origin(monkeypatch)
         top, left = margin.height, place.left + margin.width
         _, y, x = origins[:, top : top + repeat.height, left : left + repeat.width]
         np.testing.assert_array_equal(swatch[y, x], source.pixels)
-    monkeypatch.setattr("texgen.swatch.bank.MOST_PIXELS", 4 * 64 * 64)
-    monkeypatch.setattr("texgen.swatch.bank.WINDOW_SIDE", 64)
+    monkeypatch.setattr("texgen.swatch.sources.MOST_PIXELS", 4 * 64 * 64)
+    monkeypatch.setattr("texgen.swatch.sources.WINDOW_SIDE", 64)
     windows = sources_of(Material(swatches=[noise(256, 200)], shares=[1.0]))
     assert 1 < len(windows) <= 4 and all(w.pixels.shape[:2] == (64, 64) for w in windows)
     assert len({(w.top > 96, w.left > 68) for w in windows}) > 1, "spread over the swatch"

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from conftest import generator
 from diffusers import AutoencoderKL
 
-from texgen.diffusion.models.tiled_vae import HALO, exact_halo, fixed_statistics, gather_statistics, sample_tiles
+from texgen.diffusion.models.canvas_statistics import fixed_statistics
+from texgen.diffusion.models.tiled_vae import HALO, exact_halo, gather_statistics, sample_tiles
 from texgen.errors import ModelError, OptionError
 from tiling import Size, Wrap, canvas_size, cut, plan_cores, spread_tiles
 

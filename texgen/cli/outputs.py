@@ -39,13 +39,16 @@ def _parted(values: dict[str, Any]) -> tuple[Outputs, dict[str, Any]]:
     return Outputs(**ours), given({name: value for name, value in values.items() if name not in names})
 
 
-def make_outputs(run: Callable[..., Result], size: tuple[int, int], pictures: Sequence[Picture], **values: Any) -> None:
+def make_outputs(
+    run: Callable[..., Result], size: tuple[int, int], pictures: Sequence[Picture], keeps: bool = False, **values: Any
+) -> None:
     """Run a task for every output, in folders that can be continued.
 
     Args:
         run: The task, but for the options of all verbs.
         size: Of the result.
         pictures: What it is made of; the first says how the result is encoded.
+        keeps: Whether pixels of the first are to stay as they are.
         values: Of all options of the command line, given or not.
     """
     outputs, options = _parted(values)
@@ -60,9 +63,11 @@ def make_outputs(run: Callable[..., Result], size: tuple[int, int], pictures: Se
     before = next((place.seed - number for number, place in enumerate(places) if place.seed is not None), None)
     seed = agreed_seed(before if seed is None else seed, None, team)
     report = reporter("silent" if outputs.quiet or team.rank else outputs.progress)
+    if keeps and out.suffix.lower() in (".jpg", ".jpeg"):
+        report.warn(f"{out.name}: a JPEG changes every pixel a little, those that are kept, too; use .png or .tif")
     if model != NAME:
-        device, dtype = own_device(values["device"]), values["dtype"]
-        options["model"] = functools.cache(lambda: _loaded(model, device, dtype))
+        settings = [own_device(values["device"]), *map(values.get, ("dtype", "prediction_type", "native_size"))]
+        options["model"] = functools.cache(lambda: _loaded(model, *settings))
     with ExitStack() as locks:
         for place in places:
             place.check(size, encoding, {name: values[0] for name, values in read.items()}, inputs())
@@ -174,7 +179,7 @@ def _encoding(options: dict[str, Any], pictures: Sequence[Picture], out: Path) -
     return result_encoding([*pictures, *options.get("exemplars", ())], options["bit_depth"])
 
 
-def _loaded(model: str, device: str, dtype: str) -> Any:
+def _loaded(model: str, *settings: Any) -> Any:
     from texgen.diffusion import models
 
-    return models.load(model, device, dtype)
+    return models.load(model, *settings)

@@ -50,6 +50,13 @@ class Reporter:
         elif self.kind != "silent":
             click.echo(f"{target.name}: done in {seconds} s", err=True)
 
+    def warn(self, message: str) -> None:
+        """Tell of what the user may not have meant."""
+        if self.kind == "json":
+            self._event(event="warning", message=message)
+        elif self.kind != "silent":
+            click.echo(f"texgen: warning: {message}", err=True)
+
     def nothing(self, target: Path) -> None:
         """Instead of `end`, where the output is finished already."""
         if self.kind == "json":

@@ -53,7 +53,7 @@ def expand(
 
     picture = read_input(swatch)
     if wang is None:
-        make_outputs(partial(run, picture, size, keep=keep), size, [picture], **options)
+        make_outputs(partial(run, picture, size, keep=keep), size, [picture], keeps=keep is not None, **options)
     elif keep is not None or size[0] != size[1]:
         raise OptionError("--wang makes square tiles and keeps nothing; give --size N, and leave --keep out.")
     else:
@@ -68,7 +68,7 @@ def expand(
     "--layout-weight", type=float, default=1.0, show_default=True, help="How closely patches follow the layout."
 )
 @click.option(
-    "--content-weight", type=float, help="How closely a diffusion model holds on to the layout; 0 by default."
+    "--content-weight", type=float, help="How closely a diffusion model holds on to the layout; 0.25 by default."
 )
 def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Make a texture of SWATCH that keeps the plan of a rough picture.
@@ -155,7 +155,7 @@ def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
 
     picture = read_input(image)
     more = [] if swatch is None else [read_input(swatch)]
-    make_outputs(partial(run, picture, hole, *more), images.size(picture), [picture, *more], **options)
+    make_outputs(partial(run, picture, hole, *more), images.size(picture), [picture, *more], keeps=True, **options)
 
 
 @verb("texgen tile photo.png -o tileable.png", (*STARTS, "swatch"))
@@ -169,7 +169,7 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
     from texgen.tasks.tile import tile as run
 
     picture = read_input(image)
-    make_outputs(partial(run, picture, band), images.size(picture), [picture], **options)
+    make_outputs(partial(run, picture, band), images.size(picture), [picture], keeps=True, **options)
 
 
 @verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", STARTS, tileable="none")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from texgen.diffusion.attention import ExemplarKeyValues, Features, InjectionMode
-from tiling import Size, Wrap
+from tiling import Size, Tile, Wrap
 
 
 class Schedule(Protocol):
@@ -91,6 +91,10 @@ class DenoisingModel(Protocol):
         """In latent pixels."""
 
     @property
+    def prediction_type(self) -> str:
+        """What the network predicts: `epsilon`, `v_prediction`."""
+
+    @property
     def latent_channels(self) -> int: ...
 
     @property
@@ -105,14 +109,28 @@ class DenoisingModel(Protocol):
     def halo(self) -> int:
         """Latent pixels of context that a tile is decoded with."""
 
+    @property
+    def decodes_locally(self) -> bool:
+        """Whether the autoencoder looks at nothing but the surroundings of a pixel, in both directions."""
+
+    @property
+    def encoder_halo(self) -> int:
+        """Latent pixels of context that a tile is encoded with."""
+
     def schedule(self, steps: int) -> Schedule:
         """The model's noise schedule in so many steps."""
 
-    def denoiser(self) -> AbstractContextManager[Denoiser]:
-        """Within, the network with its self-attention open; afterwards it is as found."""
+    def denoiser(self, recomputed: bool = False) -> AbstractContextManager[Denoiser]:
+        """Within, the network with its self-attention open; afterwards it is as found.
+
+        If `recomputed`, it keeps little for gradients, and computes its blocks again.
+        """
 
     def encode(self, image: Tensor) -> Tensor:
         """Image (1, 3, H, W) in [0, 1], sides multiples of `factor`, to latents (1, C, h, w), float32."""
+
+    def tile_encoder(self, paint: Callable[[Tile], Tensor], canvas: Size, wrap: Wrap) -> Callable[[Tensor], Tensor]:
+        """`encode` for tiles of a canvas (in latent pixels) whose pixels `paint` gives: with `encoder_halo` they agree with one another."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (1, C, h, w) to an image (1, 3, H, W), float32, not clamped to [0, 1]."""
@@ -136,8 +154,8 @@ class DenoisingModel(Protocol):
             ModelError: The weights are of another autoencoder.
         """
 
-    def tile_bytes(self, tile: Size) -> int:
-        """Bytes that the activations of one tile (in latent pixels) take in a forward pass, without running it."""
+    def tile_bytes(self, tile: Size, recomputed: bool = False) -> int:
+        """Bytes that an AD iteration keeps for the gradient of one tile (in latent pixels), without running it."""
 
     def offload_network(self) -> bool:
         """Move the denoising network to the CPU; False where it is there already."""

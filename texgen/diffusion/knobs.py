@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 SAMPLING = ("strength", "iterations", "inject", "start_time", "match_spectrum", "adain")
 """What only sampling looks at."""
+PUBLISHED = "published"
+"""The preset that is the published method and nothing else."""
+PUBLISHED_SIDE = 512
+"""Pixels that it resizes every exemplar to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +32,22 @@ class Knobs:
     MIN_SIDE: ClassVar[int] = 128
 
     start: str | None = knob(
-        None, "Where the canvas begins: `swatch` (what the swatch model makes of the same job), `noise` (as published), `layout` (the layout itself) or `scatter` (random pixels of the same "
+        None, "Where the canvas begins: `swatch` (what the swatch model makes of the same job), `noise` (as published for Stable Diffusion), `layout` (the layout itself) or `scatter` (random pixels of the same "
         "label, in `paint`).",
     )  # fmt: skip
     loop: LoopKind | None = knob(
-        None, "`sample` (Algorithm 2) or `optimize` (Algorithm 1); by default the second only where Stable Diffusion paints a canvas of one tile.", choices=("sample", "optimize")
+        None, "`sample` (Algorithm 2) or `optimize` (Algorithm 1: from noise or the layout itself); by default the second only where a diffusion model paints a canvas of one tile.", choices=("sample", "optimize")
     )  # fmt: skip
     strength: float | None = knob(
         None, "Noise put on the start; larger departs further from it, 1 keeps nothing. ceil(strength * steps) steps are run.", kind="float", low=0, high=1
     )  # fmt: skip
-    steps: int | None = knob(None, "Scheduler steps at strength 1.", kind="int", low=1, high=1000)
+    steps: int | None = knob(
+        None,
+        "Scheduler steps at strength 1; of `optimize` 200 by default, and 300 with `best`, for textures that are not alike everywhere.",
+        kind="int",
+        low=1,
+        high=1000,
+    )
     iterations: int | None = knob(
         None, "Iterations of attention distillation for each step and tile.", kind="int", low=0, high=1000
     )
@@ -58,7 +68,9 @@ class Knobs:
     attn_scale: float = knob(
         1.0, "Sharpness of the ideal attention; larger looks at fewer keys.", kind="float", low=0.01, high=100
     )
-    start_time: int | None = knob(None, "Attention distillation acts at timesteps below this only.", kind="int")
+    start_time: int | None = knob(
+        None, "Attention distillation follows steps from timesteps below this only.", kind="int", low=0, high=1000
+    )
     adain: bool = knob(False, "Match channel statistics of each tile to the swatch's.", kind="flag")
     inject: InjectionMode | Literal["none"] | None = knob(
         None, "The swatch's keys and values in the noise prediction, beside the canvas' own or in their place.", choices=("none", "beside", "replace")
@@ -76,7 +88,17 @@ class Knobs:
         None, "Iterations that a copy of the decoder is trained on the swatch first; 0 does not.", kind="int", low=0, high=100_000
     )  # fmt: skip
     device: str = knob("auto", "`auto`, `cpu`, `cuda`, `cuda:1`, `mps`.", everyday=True)
-    dtype: str = knob("auto", "Of the network.", choices=("auto", "float32", "float16", "bfloat16"))
+    dtype: str = knob(
+        "auto",
+        "Of the network; by default on CUDA `bfloat16` where the GPU has it, else `float16`, and `float32` elsewhere.",
+        choices=("auto", "float32", "float16", "bfloat16"),
+    )
+    prediction_type: Literal["epsilon", "v"] | None = knob(
+        None, "What the network predicts, for a checkpoint that is taken for the other kind; by default what the model says, or its weights show.", choices=("epsilon", "v")
+    )  # fmt: skip
+    native_size: int | None = knob(
+        None, "Side of a tile; by default what the model was trained at.", kind="int", unit="px", low=64, high=4096
+    )
     checkpoint_minutes: float = knob(
         1.0, "Between two savings of the unfinished canvas.", kind="float", unit="min", low=0, high=1e6
     )

@@ -14,15 +14,15 @@ from texgen.diffusion import presets
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.kept import Kept, as_tensor, on_grid
-from texgen.diffusion.knobs import Knobs
-from texgen.diffusion.memory import GIB, fitting_batch
+from texgen.diffusion.knobs import PUBLISHED, Knobs
+from texgen.diffusion.memory import GIB, Fit, fitted
 from texgen.diffusion.presets import Preset
 from texgen.errors import OptionError
 from texgen.job import Constraints, Job
 from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 
-CONTENT_WEIGHT = 0.15
-"""Of controlled texture synthesis, as published."""
+PAINT_CONTENT, LAYOUT_CONTENT = 0.15, 0.25
+"""Weights of the content loss as published: of controlled texture synthesis, and of the published sampler."""
 MAPLESS = ("noise", "layout", "scatter")
 """Starts that have no map of where latent pixels came from."""
 
@@ -36,6 +36,7 @@ class Plan:
         canvas, tile, stride: In latent pixels.
         target: The label of every pixel of the canvas, (H, W), uint8.
         kept: Pixels of the canvas that are given.
+        recomputed: Whether blocks of the network are computed again for the gradient, to save memory.
         shares: Of the exemplars on the canvas.
         label_count: Number of labels.
         keeps_swatch: Whether what is given is the first swatch itself.
@@ -50,6 +51,7 @@ class Plan:
     guidance: Guidance
     seed: int
     tile_batch: int
+    recomputed: bool = False
     layout: Tensor | None = None
     target: Tensor | None = None
     kept: Kept | None = None
@@ -61,6 +63,11 @@ class Plan:
     def optimizes(self) -> bool:
         """Whether the latents themselves are moved (Algorithm 1), not denoised (Algorithm 2)."""
         return self.preset.loop == "optimize"
+
+    @property
+    def reads_phases(self) -> bool:
+        """Whether anything looks at the exemplars between the autoencoder's latent pixels."""
+        return self.preset.detail != "none" or self.preset.match_spectrum or self.preset.tune_decoder > 0
 
 
 def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -> Plan:
@@ -76,11 +83,10 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
     tile = tile_size(model.native_tile, canvas)
     preset = _preset(model, preset_name, knobs, job, canvas == tile)
     stride = _stride(preset, knobs.tile_overlap, tile, factor)
-    tile_batch = knobs.tile_batch
-    if tile_batch is None:
+    fit = Fit(knobs.tile_batch or 1)
+    if knobs.tile_batch is None and (preset.strength > 0 or preset.loop == "optimize"):
         budget = None if knobs.memory is None else knobs.memory * GIB
-        tiles = plan_tiles(canvas, tile, stride, wrap)
-        tile_batch = 1 if preset.strength == 0 else fitting_batch(model, tile, canvas, len(tiles), budget)
+        fit = fitted(model, tile, canvas, len(plan_tiles(canvas, tile, stride, wrap)), budget)
     layout, target = given.layout, given.target
     kept = given.kept if given.place is None else _placed(job.exemplars[0].pixels, given.place)
     return Plan(
@@ -101,7 +107,8 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
             content_weight=_content_weight(given),
         ),
         seed=job.seed,
-        tile_batch=tile_batch,
+        tile_batch=fit.batch,
+        recomputed=fit.recomputed,
         layout=None if layout is None else _on_canvas(as_tensor(layout.image), size_px, canvas_px),
         target=None if target is None else torch.from_numpy(target.on_canvas(size_px, canvas_px, wrap, job.seed)),
         kept=None if kept is None else on_grid(Kept.of(kept), size_px, canvas_px),
@@ -119,6 +126,8 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
         given.target is not None,
         **{field: getattr(knobs, field) for field in overridden},
     )
+    if (preset.loop == "optimize" or name == PUBLISHED) and knobs.start is None and given.target is None:
+        preset = replace(preset, start="noise" if given.layout is None else "layout")  # of synthesis, and of transfer
     _check_start(preset.start, given)
     if job.with_map and preset.start in MAPLESS:
         raise OptionError(f"a start of {preset.start} has no map of where latent pixels came from; use start='swatch'.")
@@ -130,9 +139,11 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
         preset = replace(preset, strength=1.0)
     undecided = knobs.loop is None and not knobs.sampling
     if preset.start == "scatter" and preset.strength > 0 and one_tile and undecided:
-        preset = replace(preset, loop="optimize", steps=knobs.steps or presets.PAINT_STEPS)
-    if preset.loop == "optimize" and knobs.sampling:
-        raise OptionError(f"{knobs.sampling[0]} does nothing with loop='optimize'; leave it out, or use 'sample'.")
+        preset = replace(preset, loop="optimize")
+    if preset.loop == "optimize":
+        preset = replace(preset, steps=knobs.steps or presets.OPTIMIZE_STEPS[name])
+        if knobs.sampling:
+            raise OptionError(f"{knobs.sampling[0]} does nothing with loop='optimize'; leave it out, or use 'sample'.")
     mostly_kept = given.kept is not None and 2 * int(given.kept.mask.sum()) > job.canvas.size.area
     if mostly_kept and knobs.match_spectrum is None:
         preset = replace(preset, match_spectrum=False)  # most of the canvas is given, and not to be moved
@@ -140,10 +151,12 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
 
 
 def _content_weight(given: Constraints) -> float:
-    """Of the start's queries: as published where there are labels, none elsewhere."""
+    """Of the start's queries: as published where there are labels or a layout, none elsewhere."""
     if given.content_weight is not None:
         return given.content_weight
-    return 0.0 if given.target is None else CONTENT_WEIGHT
+    if given.target is not None:
+        return PAINT_CONTENT
+    return 0.0 if given.layout is None else LAYOUT_CONTENT
 
 
 def _stride(preset: Preset, overlap_px: int | None, tile: Size, factor: int) -> Size:

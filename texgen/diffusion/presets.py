@@ -56,20 +56,24 @@ PRESETS: dict[str, Preset] = {
     "draft": Preset(iterations=0),
     "standard": Preset(strength=0.6, iterations=2),
     "best": Preset(start="noise", strength=1.0, schedule="fixed"),
+    "published": Preset(start="noise", strength=1.0, schedule="fixed", window="ones", tile_overlap=7 / 8),
 }
-"""Of all verbs but `paint`."""
+"""Of all verbs but `paint`. `published` is the published expansion: noise, 50 steps, M = 3, tiles an eighth of their side apart with
+weights 1, of an exemplar of `texgen.diffusion.knobs.PUBLISHED_SIDE`; nothing is injected, matched or carried over."""
 
 PAINT_PRESETS: dict[str, Preset] = {
     "draft": Preset(iterations=0),
     "standard": Preset(start="scatter", strength=0.6, iterations=2),
     "best": Preset(start="scatter", strength=0.8, schedule="fixed"),
+    "published": Preset(
+        start="scatter", strength=1.0, loop="optimize", schedule="fixed", window="ones", tile_overlap=7 / 8
+    ),
 }
-"""Along a label map; on a canvas of one tile `PAINT_STEPS` of Algorithm 1 instead."""
+"""Along a label map; on a canvas of one tile Algorithm 1 instead of 2."""
 
-PAINT_STEPS = 200
+OPTIMIZE_STEPS = {"draft": 100, "standard": 200, "best": 300, "published": 200}
+"""Of Algorithm 1, as published: 100 to 300, the most for textures that are not stationary."""
 NAMES = tuple(PRESETS)
-PUBLISHED = Preset(start="noise", strength=1.0, schedule="fixed", window="ones", tile_overlap=7 / 8)
-"""The published expansion: pure noise, 50 steps, M = 3, stride of an eighth of the tile, weights 1."""
 
 
 def choose(name: str, painting: bool = False, **overrides: Any) -> Preset:

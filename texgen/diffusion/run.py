@@ -14,8 +14,9 @@ from texgen.diffusion.decoding.decode import CanvasDecoder
 from texgen.diffusion.decoding.detail import Detail, find_detail
 from texgen.diffusion.decoding.tune import VERSION, tuned_decoder
 from texgen.diffusion.denoising import DenoisingModel
+from texgen.diffusion.encoding import encoded_image
 from texgen.diffusion.environment import environment, machine
-from texgen.diffusion.exemplar import Exemplar, encode_exemplar
+from texgen.diffusion.exemplar import PHASES, Exemplar, encode_exemplar
 from texgen.diffusion.guidance.regional import clear_labels
 from texgen.diffusion.kept import Given, Kept, as_tensor
 from texgen.diffusion.memory import is_out_of_memory, within_memory
@@ -101,9 +102,10 @@ class _Stages:
     def made(self) -> Generator[Step, None, Texture]:
         """All of them, one after the other."""
         plan, seeds = self.plan, Seeds.of(self.plan.seed)
-        exemplar = encode_exemplar(self.model, *_tensors(self.job.exemplars), plan.label_count)
+        phases = PHASES if plan.reads_phases else 1
+        exemplar = encode_exemplar(self.model, *_tensors(self.job.exemplars), plan.label_count, phases)
         self._done("encode")
-        layout = None if plan.layout is None else self.model.encode(plan.layout).cpu()
+        layout = None if plan.layout is None else encoded_image(self.model, plan.layout)
         given = None if plan.kept is None else self._given(plan.kept)
         start = self._started(exemplar, layout, seeds.start)
         self._done("start")

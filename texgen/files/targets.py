@@ -180,7 +180,7 @@ def check_free(
             )
         if not file.exists():
             continue  # a link that leads nowhere is replaced itself
-        if file.suffix == ".json" and not _is_recipe(file):
+        if file.suffix == ".json" and not is_recipe(file):
             raise OptionError(f"{file}: is not a recipe of texgen, so it is kept; choose another name.")
         if not file.stat().st_mode & 0o222:
             raise OptionError(f"{file}: is read-only; choose another name.")
@@ -195,7 +195,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return about.st_dev, about.st_ino
 
 
-def _is_recipe(path: Path) -> bool:
+def is_recipe(path: Path) -> bool:
+    """Whether a file is JSON of texgen's."""
     try:
         content: Any = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -9,14 +9,17 @@ price of using a key too often and the weights of colours in a vote are terms ad
 
     pyramid      scales of a swatch, the distance to its edges
     repeat       what a swatch repeats of itself, and which of its borders meet
-    bank         all swatches on one sheet, with the descriptors of their patches
+    sources      what a texture is made of, and the parts of it that are searched
+    atlas        all of them on one sheet
+    bank         the sheet at every scale (level), with the descriptors of its patches
     descriptors  patches as keys and queries
     search       every pixel looks for the nearest key: the inner loop
     votes        every pixel becomes what the keys around it show
     candidates   which of several starts is taken
     refine       how a level begins, from the next coarser one
     usage        how often the bank is shown, and what that costs
-    quilt        the start that keeps large features whole; sewing holds its inner loops
+    quilt        the start that keeps large features whole
+    sewing       its inner loops: which piece fits (pieces), what showing it again costs (reuse), where it is cut (seams)
     starts       all starts
     settings     the presets
     synthesis    from start to finished field, as a generator of states

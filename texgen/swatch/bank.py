@@ -2,117 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import minimum_filter
 
 from texgen.materials.exemplar import NONE
 from texgen.materials.guides import Guide, strengths_at
-from texgen.materials.maps import Map, turned
-from texgen.swatch.atlas import MASK, Atlas, Part, pack
+from texgen.swatch.atlas import MASK, Atlas, pack
 from texgen.swatch.descriptors import components, described, similar_keys
+from texgen.swatch.level import HEIGHT, WIDTH, WRAPS_X, WRAPS_Y, Level, nearest_centres
 from texgen.swatch.pyramid import halved, level_count, with_edges
-from texgen.swatch.repeat import Repeat, repeat_of
-from texgen.swatch.settings import SYMMETRIES
-from tiling import Size, spread_tiles
-
-MOST_PIXELS, WINDOW_SIDE = 1_200_000, 512
-"""Of all swatches that are searched, and side of the windows that larger ones are cut to."""
-
-
-class Source(NamedTuple):
-    """A swatch as it is searched.
-
-    Attributes:
-        pixels: (H, W, C), float32.
-        share: Of the canvas, the shares of all sources summing to 1.
-        repeat: The part of it that is searched, and which of its axes wrap; all of it and none by default.
-        exemplar: Number of the swatch it was taken from.
-        top, left: Where it lies in that swatch.
-        turn: How it was turned then, see `turned`.
-        labels: Of the pixels, (H, W), uint8; `NONE` for what is not to be shown; None where all have label 0.
-        guides: (H, W, G), float32: what a canvas' guides are compared with.
-    """
-
-    pixels: np.ndarray
-    share: float = 1.0
-    repeat: Repeat | None = None
-    exemplar: int = 0
-    top: int = 0
-    left: int = 0
-    turn: int = 0
-    labels: np.ndarray | None = None
-    guides: np.ndarray | None = None
-
-    @property
-    def part(self) -> Part:
-        """Where it is from, and how it lies on the sheet."""
-        size = self.pixels.shape[:2]
-        height, width = size[:: -1 if self.turn % 2 else 1]
-        return Part(self.exemplar, self.top, self.left, height, width, self.turn, self.repeat or Repeat(*size))
-
-
-@dataclass(frozen=True)
-class Level:
-    """One scale of the bank.
-
-    Attributes:
-        number: 0 is full size, each level half of the one before.
-        pixels: (H, W, C + 1 + G), float32: colours, the distance to edges, scaled to the colours' deviation, and guides.
-        colours: Number of the channels before the distance to edges: colours, and maps that patches are compared by.
-        labels: (H, W), uint8; `NONE` where a pixel is not to be shown.
-        patch: Side of a patch.
-        centres: (H, W), bool: where a patch may be centred.
-        shown: (H, W), bool: pixels that may vote; not those of a mirrored margin.
-        nearest: (H, W), int32: the nearest centre of each place, packed.
-        inside: (H, W), int32: the place within a source of what each place shows, packed; another one in the margins only.
-        own: (H, W), bool: centres that are not in a margin.
-        shares: (H, W), float32: how often a key should be used, mean 1 over those.
-        source: (H, W), int32: number of the source at each place.
-        tori: (sources, 8), int64: exemplar, top, left, height, width and shift of each, and whether its axes wrap, see `Repeat`.
-        wanted: (exemplars,), float32: their shares of the canvas, summing to 1.
-        keys: (H, W, D), float32, where there are centres.
-        similar: (H, W, S), int32, packed.
-        basis, offset: Of the descriptors, (k k C, D) and (D,).
-        spread: Mean squared distance of two random keys.
-        side: Of the smallest source: the shorter one, or the root of the area if the source tiles by itself both ways.
-    """
-
-    number: int
-    pixels: np.ndarray
-    colours: int
-    labels: np.ndarray
-    patch: int
-    centres: np.ndarray
-    shown: np.ndarray
-    nearest: np.ndarray
-    inside: np.ndarray
-    own: np.ndarray
-    shares: np.ndarray
-    source: np.ndarray
-    tori: np.ndarray
-    wanted: np.ndarray
-    keys: np.ndarray
-    similar: np.ndarray
-    basis: np.ndarray
-    offset: np.ndarray
-    spread: float
-    side: int
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.pixels.shape[0], self.pixels.shape[1]
-
-    def of_label(self, label: int) -> Level:
-        """With the centres of a label alone."""
-        mine = self.labels == label
-        centres = self.centres & mine
-        return replace(self, centres=centres, own=self.own & mine, nearest=nearest_centres(centres))
+from texgen.swatch.sources import Material, Source, sources_of
+from tiling import Size
 
 
 class Bank:
@@ -221,54 +124,11 @@ class Bank:
         return Level(
             number, pixels, self.sources[0].pixels.shape[2], labels, patch, centres, shown, nearest_centres(centres), inside, own, shares, source, tori, wanted, keys, similar,
             basis, offset, spread,
-            min(int((t[3] * t[4]) ** 0.5) if t[6] and t[7] else min(t[3], t[4]) for t in tori[used].tolist()),
+            min(int((t[HEIGHT] * t[WIDTH]) ** 0.5) if t[WRAPS_Y] and t[WRAPS_X] else min(t[HEIGHT], t[WIDTH]) for t in tori[used].tolist()),
         )  # fmt: skip
 
 
 _last: tuple[tuple[Any, ...], Bank] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Material:
-    """What a bank is made of.
-
-    Attributes:
-        swatches: (H, W, C), float32, each.
-        shares: Of each on the canvas, summing to 1.
-        labels: Of the pixels of each, (H, W), uint8, see `Source`; None where all have label 0.
-        symmetry: A key of `SYMMETRIES`.
-        maps: That are more channels of the swatches, each as strong as the colours.
-        guides: Scaled, see `Guide.scaled`.
-    """
-
-    swatches: Sequence[np.ndarray]
-    shares: Sequence[float]
-    labels: Sequence[np.ndarray | None] | None = None
-    symmetry: str = "none"
-    maps: Sequence[Map] = ()
-    guides: Sequence[Guide] = ()
-
-    @property
-    def deviation(self) -> float:
-        """Of the colours, all channels together."""
-        return spread_of(self.swatches)
-
-    def digest(self) -> str:
-        """The same for the same material."""
-        found = hashlib.sha256()
-        images = [image for each in self.maps for image in each.images]
-        images += [image for guide in self.guides for image in guide.swatch.images]
-        for array in [*self.swatches, *(self.labels or ()), *images]:
-            found.update(b"-" if array is None else np.ascontiguousarray(array).data)
-        names = [each.name for each in self.maps], [guide.strengths for guide in self.guides]
-        shapes = [swatch.shape for swatch in self.swatches]
-        found.update(repr((shapes, list(self.shares), self.symmetry, names)).encode())
-        return found.hexdigest()
-
-
-def spread_of(swatches: Sequence[np.ndarray]) -> float:
-    """Standard deviation of colours, all channels together."""
-    return float(np.concatenate([swatch.reshape(-1, swatch.shape[2]) for swatch in swatches]).var(0).sum()) ** 0.5
 
 
 def bank_of(material: Material, canvas: Size, patch: int, wanted: Iterable[int] = (0,)) -> Bank:
@@ -295,45 +155,3 @@ def _bank_of(material: Material, canvas: Size, patch: int, wanted: set[int]) -> 
         levels -= 1
         bank = Bank(sources, levels, patch, material.guides)
     return bank
-
-
-def sources_of(material: Material) -> list[Source]:
-    """What is searched: each swatch whole, or windows spread over it where it is large, and these turned and mirrored where asked."""
-    found = []
-    most = MOST_PIXELS // len(material.swatches)
-    maps = [(each, each.normaliser(material.deviation)) for each in material.maps]
-    for number, (swatch, share) in enumerate(zip(material.swatches, material.shares, strict=True)):
-        labels = None if material.labels is None else material.labels[number]
-        uniform = labels is None or (labels[0, 0] != NONE and bool((labels == labels[0, 0]).all()))
-        size = Size(*swatch.shape[:2])
-        whole = size.area <= most
-        window = size if whole else Size(min(size.height, WINDOW_SIDE), min(size.width, WINDOW_SIDE))
-        tiles = spread_tiles(size, window, 1 if whole else max(1, most // window.area))
-        turns = SYMMETRIES[material.symmetry]
-        for tile, turn in itertools.product(tiles, turns):
-            part = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
-            channels = [turned(swatch[part], turn)]
-            channels += [normalised(each.turned(each.images[number][part], turn)) for each, normalised in maps]
-            pixels = np.ascontiguousarray(np.concatenate(channels, -1))
-            guides = [each.swatch.turned(each.swatch.images[number][part], turn) for each in material.guides]
-            found.append(
-                Source(
-                    pixels,
-                    share / len(tiles) / len(turns),
-                    repeat_of(pixels) if whole and uniform else None,
-                    number,
-                    tile.top,
-                    tile.left,
-                    turn,
-                    None if labels is None else turned(labels[part], turn),
-                    np.concatenate(guides, -1) if guides else None,
-                )
-            )
-    return found
-
-
-def nearest_centres(centres: np.ndarray) -> np.ndarray:
-    """The nearest centre of each place, packed."""
-    from scipy.ndimage import distance_transform_edt
-
-    return pack(*distance_transform_edt(~centres, return_distances=False, return_indices=True))

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
-from texgen.swatch import sewing
 from texgen.swatch.atlas import MASK, pack
-from texgen.swatch.bank import Level
+from texgen.swatch.level import Level
+from texgen.swatch.pieces import overlaps
+from texgen.swatch.sewing import Rules, Sheet, sew
 from texgen.swatch.steering import Control
 from tiling import Size, Wrap, plan_tiles
 
@@ -72,14 +73,14 @@ def quilted(
         tiles = [t for t in tiles if not control.known[np.ix_(t.rows(canvas), t.columns(canvas))].all()]
     draws = np.random.default_rng(seed).random(len(tiles))
     reach = REACH * math.sqrt(level.own.sum() / len(np.unique(level.source[level.own])))
-    sheet = sewing.Sheet(
-        level.pixels, level.inside, level.shares, level.source, level.tori, level.wanted, corners, places, int(level.own.sum()),
-        control.guide, control.strengths, control.given, control.known,
+    sheet = Sheet(
+        level.pixels, level.inside, level.shares, level.source, level.tori, level.wanted, corners, places,
+        int(level.own.sum()), control,
     )  # fmt: skip
-    rules = sewing.Rules(block, overlap, leap, TOLERANCE, spread, reuse, BALANCE, reach)
+    rules = Rules(block, overlap, leap, TOLERANCE, spread, reuse, BALANCE, reach)
     softer = rules._replace(reuse=reuse * SOFTER)
     if tiles:
-        sewing.sew(sheet, rules, softer, np.array([t[:2] for t in tiles], np.int64), draws, mend, field)
+        sew(sheet, rules, softer, np.array([t[:2] for t in tiles], np.int64), draws, mend, field)
     return field
 
 
@@ -121,7 +122,7 @@ def misfit(level: Level, block: int, overlap: int) -> float:
     for number in range(PROBES):
         costs = np.zeros(len(places), np.float32)
         y, x = places[int(number * GOLDEN % 1 * len(places))]
-        sewing.overlaps(level.pixels, places, y, x, block, overlap, costs)
+        overlaps(level.pixels, places, y, x, block, overlap, costs)
         others = np.sort(costs[np.abs(places - (y, x)).max(1) >= block // 2])
         if len(others):
             found[number] = others[int(BEST * len(others))] / max(others.mean(), 1e-12)

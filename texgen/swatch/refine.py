@@ -6,8 +6,8 @@ import numpy as np
 
 from texgen.files.mapped_arrays import bands, release
 from texgen.swatch.atlas import MASK
-from texgen.swatch.bank import Level, nearest_centres
 from texgen.swatch.compiled import compiled
+from texgen.swatch.level import Level, nearest_centres
 from texgen.swatch.steering import Control
 
 ROWS = 512

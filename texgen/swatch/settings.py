@@ -9,7 +9,7 @@ from texgen.errors import OptionError
 
 StartKind = Literal["quilt", "blocks", "noise"]
 SYMMETRIES = {"none": (0,), "mirror": (0, 4), "rotate": (0, 1, 2, 3), "all": tuple(range(8))}
-"""Ways in which a swatch is shown beside its own, see `bank.turned`, by the name of the symmetry."""
+"""Ways in which a swatch is shown beside its own, see `maps.turned`, by the name of the symmetry."""
 STARTS: tuple[StartKind, ...] = ("quilt", "blocks", "noise")
 
 

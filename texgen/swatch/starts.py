@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from texgen.swatch.bank import Level
+from texgen.swatch.level import Level
 from texgen.swatch.quilt import REUSE, block_corners, misfit, quilted
 from texgen.swatch.settings import Settings
 from texgen.swatch.steering import Control

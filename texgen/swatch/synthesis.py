@@ -15,10 +15,11 @@ import numpy as np
 
 from texgen.files.mapped_arrays import release
 from texgen.files.publish import publish
-from texgen.swatch.bank import Bank, Level
+from texgen.swatch.bank import Bank
 from texgen.swatch.candidates import best_of, copied_share
 from texgen.swatch.compiled import is_compiled
 from texgen.swatch.field import Field, Kept
+from texgen.swatch.level import Level
 from texgen.swatch.progress import Point, State
 from texgen.swatch.refine import leave_given, refine
 from texgen.swatch.search import Keys, Turn, improve

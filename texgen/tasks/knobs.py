@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from texgen.diffusion.knobs import PUBLISHED, PUBLISHED_SIDE
 from texgen.knobs import knob
 from texgen.materials.knobs import Extent
 from texgen.runs.team import ALONE, Team
@@ -28,7 +29,7 @@ class Common(Extent):
         "gives one, called when all options and pictures are checked.", everyday=True,
     )  # fmt: skip
     tileable: Tileable = knob("both", "Axes along which the result repeats without a seam.", choices=("both", "x", "y", "none"), everyday=True)  # fmt: skip
-    preset: str = knob("standard", "How much work is done. Other options replace its values.", choices=("draft", "standard", "best"), everyday=True)  # fmt: skip
+    preset: str = knob("standard", "How much work is done; `published` is attention distillation as published, for diffusion models. Other options replace its values.", choices=("draft", "standard", "best", PUBLISHED), everyday=True)  # fmt: skip
     seed: int | None = knob(
         None, "Of all randomness; drawn, printed and kept in the recipe by default.", kind="int", low=0, high=2**63 - 1, everyday=True
     )  # fmt: skip
@@ -44,7 +45,12 @@ class Common(Extent):
         1.0, "Resize the swatch; larger gives larger features.", kind="float", low=0.05, high=20
     )
     exemplar_size: int | None = knob(
-        None, "Resize the whole swatch to this side, as published.", kind="int", unit="px", low=64, high=8192
+        None,
+        "Resize the whole swatch to this side; 512 with the preset `published`.",
+        kind="int",
+        unit="px",
+        low=64,
+        high=8192,
     )
     flatten_light: bool = knob(
         False, "Take slow changes of brightness out of the swatches: falling light, vignettes, which repeats would show.", kind="flag", everyday=True
@@ -78,6 +84,6 @@ class Common(Extent):
             "crop": self.crop,
             "rotate": self.rotate,
             "scale": self.exemplar_scale,
-            "size": self.exemplar_size,
+            "size": PUBLISHED_SIDE if self.preset == PUBLISHED and self.exemplar_size is None else self.exemplar_size,
             "flatten_light": self.flatten_light,
         }

@@ -33,7 +33,7 @@ def layout(
         plan: The rough picture, in the swatch's own colours as far as they matter; of any size.
         size: Of the result; the plan's own by default.
         layout_weight: How closely patches follow the plan; larger costs seams and variety.
-        content_weight: How closely AD of a diffusion model holds on to the queries of the plan (Eq. 4); 0, the default, leaves it out.
+        content_weight: How closely AD of a diffusion model holds on to the queries of the plan (Eq. 4); 0.25 by default, 0 leaves it out.
         options: Those of `texgen.Options`.
 
     Raises:

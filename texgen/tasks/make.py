@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from texgen.diffusion.knobs import PUBLISHED
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError
 from texgen.files import image as images
@@ -173,6 +174,10 @@ def _divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | 
     ours = {row.name for row in rows(Common)}
     common = Common(**{name: value for name, value in options.items() if name in ours})
     kind, other = (SwatchKnobs, DiffusionKnobs) if common.model == NAME else (DiffusionKnobs, SwatchKnobs)
+    if kind is SwatchKnobs and common.preset == PUBLISHED:
+        raise OptionError(
+            f"preset={PUBLISHED!r} is for {other.WHOSE}; use draft, standard or best, or choose another model."
+        )
     known, foreign = ({row.name for row in rows(group)} for group in (kind, other))
     for name in options.keys() - ours - known:
         if name not in foreign:
@@ -191,7 +196,9 @@ def _model(common: Common, knobs: SwatchKnobs | DiffusionKnobs) -> Model:
 
     backbone: Any = common.model
     if isinstance(backbone, str | Path):
-        backbone = models.load(backbone, own_device(knobs.device), knobs.dtype)
+        backbone = models.load(
+            backbone, own_device(knobs.device), knobs.dtype, knobs.prediction_type, knobs.native_size
+        )
     elif not isinstance(backbone, models.Backbone):
         backbone = backbone()
     return DiffusionModel(backbone, common.preset, knobs)

@@ -67,6 +67,8 @@ class Options(TypedDict, total=False):
     bit_depth: str | None
     device: str
     dtype: str
+    prediction_type: Literal["epsilon", "v"] | None
+    native_size: int | None
     checkpoint: str | Path | None
     checkpoint_minutes: float
     resume: bool

@@ -100,6 +100,8 @@ class Result:
         tags = Tags(recipe=publish.recipe_text(self.recipe if metadata else None), density=self.density)
         publish.save_maps(path, self.maps, tags, pyramid)
         publish.save_image(path, self.pixels, tags, pyramid)
+        if not metadata and targets.is_recipe(targets.sidecar_path(path)):
+            targets.sidecar_path(path).unlink()  # it tells of what was replaced
         if metadata:
             publish.save_json(targets.sidecar_path(path), {**self.recipe, "timings": self.timings})
 

@@ -27,15 +27,19 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
         image: The picture; with a diffusion model, a side that is to tile must be a multiple of 8.
         band: Width in pixels of what is remade along each border; a sixteenth of the shorter side by default, which costs
             least; a wider one gives features more room to meet, and copies more.
-        options: Those of `texgen.Options`; `tileable="x"` remakes the left and right border only.
+        options: Those of `texgen.Options`; `tileable="x"` remakes the left and right border only, `crop` says which part of the picture they are
+            made from.
 
     Raises:
-        OptionError: A band that leaves nothing of the middle, or is less than 16 px; `tileable="none"`.
+        OptionError: A band that leaves nothing of the middle, or is less than 16 px; `tileable="none"`; the picture turned or resized.
         InputError, ModelError, ResourceError: As `expand`.
 
     Example:
         >>> tile("photo.png", seed=7).save("tileable.png")  # doctest: +SKIP
     """
+    for name, plain in (("rotate", 0), ("exemplar_scale", 1.0), ("exemplar_size", None)):
+        if options.get(name, plain) != plain:
+            raise OptionError(f"{name}={options[name]} would make a border unlike the picture; leave it out.")  # type: ignore[literal-required]
     picture = images.read_picture(image)
     height, width = images.size(picture)
     wide = max(NARROWEST, round(min(height, width) * BAND)) if band is None else band

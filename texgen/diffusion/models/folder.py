@@ -12,6 +12,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from texgen.diffusion.models import text
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
+from texgen.diffusion.models.checks import check_channels, check_schedule
+from texgen.diffusion.models.weights import check_part, variant
 from texgen.errors import ModelError
 
 AUTOENCODERS = {
@@ -19,27 +21,27 @@ AUTOENCODERS = {
     "AutoencoderTiny": AutoencoderTiny,
     "TextureAutoencoder": TextureAutoencoder,
 }
-PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
-def load_components(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+def load_components(folder: Path, dtype: torch.dtype, prediction_type: str | None = None) -> dict[str, Any]:
     """UNet, autoencoder, scheduler and condition of a folder, as keyword arguments of `Backbone`.
+
+    Args:
+        folder: As diffusers saves it.
+        dtype: Of the UNet.
+        prediction_type: In place of what the folder's scheduler says, in diffusers' words.
 
     Raises:
         ModelError: Something is missing, is a pickle, or is no model of a known kind; the message names the part.
     """
     index = _read_index(folder)
-    unet = component(UNet2DConditionModel, folder, "unet", torch_dtype=dtype)
+    unet = component(UNet2DConditionModel, folder, "unet", dtype != torch.float32, torch_dtype=dtype)
     autoencoder = component(_autoencoder_class(index, folder), folder, "vae", torch_dtype=torch.float32)
-    if unet.config.in_channels != autoencoder.config.latent_channels:
-        raise ModelError(
-            f"{folder.name}: the UNet takes {unet.config.in_channels} channels, the autoencoder gives "
-            f"{autoencoder.config.latent_channels}; inpainting and refiner models cannot synthesise textures."
-        )
+    check_channels(folder.name, unet, autoencoder)
     return {
         "unet": unet,
         "autoencoder": autoencoder,
-        "scheduler": _scheduler(folder),
+        "scheduler": _scheduler(folder, prediction_type),
         "condition": _condition(folder, unet, autoencoder),
     }
 
@@ -66,23 +68,25 @@ def _autoencoder_class(index: dict[str, Any], folder: Path) -> Any:
     return AUTOENCODERS[name]
 
 
-def component(cls: Any, folder: Path, part: str, **options: Any) -> Any:
+def component(cls: Any, folder: Path, part: str, half: bool = False, **options: Any) -> Any:
     """One part, from safetensors only, whole.
+
+    Args:
+        cls: Its class.
+        folder: Of the model.
+        part: Folder within.
+        half: Whether weights in half precision are preferred where there are both.
+        options: Of the class' `from_pretrained`.
 
     Raises:
         ModelError: No safetensors, unreadable, or weights missing, which the libraries would fill with random numbers.
     """
     where = folder / part
-    weights = sorted(where.glob("*.safetensors"))
-    if not weights:
-        pickles = [p.name for p in where.glob("*") if p.suffix in PICKLE_SUFFIXES] if where.is_dir() else []
-        if pickles:
-            raise ModelError(f"{where}: only pickled weights ({pickles[0]}), which can run code; use safetensors.")
-        raise ModelError(f"{where}: no .safetensors weights; the folder is incomplete, download the model again.")
-    variant = None if any("fp16" not in path.name for path in weights) else "fp16"
+    check_part(where)
+    precision = variant([path.name for path in where.iterdir()], half)
     try:
         model, loaded = cls.from_pretrained(
-            where, use_safetensors=True, local_files_only=True, variant=variant, output_loading_info=True, **options
+            where, use_safetensors=True, local_files_only=True, variant=precision, output_loading_info=True, **options
         )
     except Exception as error:  # the libraries raise many kinds; all mean that this part cannot be used
         raise ModelError(f"{where}: cannot be loaded ({_first_line(error)}); download the model again.") from error
@@ -92,12 +96,17 @@ def component(cls: Any, folder: Path, part: str, **options: Any) -> Any:
     return model
 
 
-def _scheduler(folder: Path) -> DDIMScheduler:
+def _scheduler(folder: Path, prediction_type: str | None) -> DDIMScheduler:
     try:
         config = DDIMScheduler.load_config(folder / "scheduler", local_files_only=True)
+        check_schedule(folder.name, config)
+        return deterministic_scheduler(
+            config if prediction_type is None else {**config, "prediction_type": prediction_type}
+        )
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(f"{folder / 'scheduler'}: cannot be loaded ({_first_line(error)}).") from error
-    return deterministic_scheduler(config)
 
 
 def deterministic_scheduler(config: dict[str, Any]) -> DDIMScheduler:

@@ -49,11 +49,15 @@ def stable_diffusion_xl_condition(
         for encoder, tokens in zip(encoders, ids, strict=True)
         if encoder is not None
     ]
-    size = [native_side_px, native_side_px, 0, 0, native_side_px, native_side_px]
     return {
         "encoder_hidden_states": torch.cat([output.hidden_states[-2] for output in outputs], -1).float(),
         "added_cond_kwargs": {
             "text_embeds": outputs[-1][0].float(),
-            "time_ids": torch.tensor([size], dtype=torch.float32),
+            "time_ids": size_ids(native_side_px),
         },
     }
+
+
+def size_ids(side_px: int) -> Tensor:
+    """What Stable Diffusion XL is told of a square picture that was neither shrunk nor cropped, (1, 6)."""
+    return torch.tensor([[side_px, side_px, 0, 0, side_px, side_px]], dtype=torch.float32)

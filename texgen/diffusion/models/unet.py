@@ -118,11 +118,15 @@ class TappedUNet(OfUNet):
     Attributes:
         unet: The UNet itself.
         condition: Keyword arguments of every forward pass, batch 1 (text condition), repeated to the batch.
+        recomputed: Whether it keeps little for gradients and computes its blocks again (gradient checkpointing).
     """
 
-    def __init__(self, unet: UNet2DConditionModel, condition: Mapping[str, Any], tap: _Tap) -> None:
+    def __init__(
+        self, unet: UNet2DConditionModel, condition: Mapping[str, Any], tap: _Tap, recomputed: bool = False
+    ) -> None:
         self.unet = unet
         self.condition = condition
+        self.recomputed = recomputed
         self._tap = tap
 
     def __call__(self, latents: Tensor, timestep: float | Tensor) -> Tensor:
@@ -140,7 +144,8 @@ class TappedUNet(OfUNet):
             timestep: The timestep told to the UNet.
             layers: Names as `self_attention_layers` gives them, in order of execution.
         """
-        tap = _Tap(wanted=frozenset(layers), stop_after=layers[-1])
+        last = None if self.recomputed else layers[-1]  # a block that stops in its middle cannot be computed again
+        tap = _Tap(wanted=frozenset(layers), stop_after=last)
         with self._set(tap), suppress(_LastLayerReached):
             self._forward(latents, timestep)
         return tap.captured
@@ -196,10 +201,16 @@ def _repeat(value: Any, batch: int, dtype: torch.dtype) -> Any:
 
 
 @contextmanager
-def tapped(unet: UNet2DConditionModel, condition: Mapping[str, Any]) -> Iterator[TappedUNet]:
+def tapped(unet: UNet2DConditionModel, condition: Mapping[str, Any], recomputed: bool = False) -> Iterator[TappedUNet]:
     """Put taps on every self-attention layer; the UNet's own processors come back afterwards, whatever happens.
 
     Cross-attention keeps its processors throughout.
+
+    Args:
+        unet: The UNet.
+        condition: Keyword arguments of its calls, batch 1.
+        recomputed: Keep for gradients what goes into each block only, and compute the block again: a third more time, a fraction of
+            the memory, the same gradients.
     """
     tap = _Tap()
     before = dict(unet.attn_processors)
@@ -208,9 +219,13 @@ def tapped(unet: UNet2DConditionModel, condition: Mapping[str, Any]) -> Iterator
         for name, processor in before.items()
     }
     unet.set_attn_processor(dict(taps))
+    if recomputed:
+        unet.enable_gradient_checkpointing()
     try:
-        yield TappedUNet(unet, condition, tap)
+        yield TappedUNet(unet, condition, tap, recomputed)
     finally:
+        if recomputed:
+            unet.disable_gradient_checkpointing()
         unet.set_attn_processor(dict(before))
 
 

@@ -89,6 +89,7 @@ class Assembly:
             content=self.start.latents if self.layout is None else self.layout,
             correct=self._corrections(schedule),
             seed=self.seeds.exemplars,
+            recomputed=plan.recomputed,
         )
 
     def first(self, loop: Loop) -> Tensor:
@@ -108,7 +109,7 @@ class Assembly:
         """What a finished loop has done, for the recipe."""
         plans, guidance = loop.tiles.plans, loop.guidance
         distilled = [
-            0 if not guidance.active(loop.schedule.previous(timestep)) else guidance.iterations * len(tiles)
+            0 if not guidance.active(timestep) else guidance.iterations * len(tiles)
             for timestep, tiles in zip(loop.timesteps, plans, strict=True)
         ]
         return {

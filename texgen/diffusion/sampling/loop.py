@@ -33,6 +33,7 @@ class Loop:
         correct: Takes the canvas and its timestep after every step, and gives it the exemplar's statistics, or the latent
             pixels that are given.
         seed: Of the exemplars' noise.
+        recomputed: Whether the network saves memory, see `DenoisingModel.denoiser`.
     """
 
     model: DenoisingModel
@@ -44,6 +45,7 @@ class Loop:
     content: Tensor | None = None
     correct: Callable[[Tensor, float], Tensor] = lambda canvas, _timestep: canvas
     seed: int = 0
+    recomputed: bool = False
 
     @property
     def keeps_content(self) -> bool:

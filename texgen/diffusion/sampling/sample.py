@@ -39,14 +39,16 @@ def sample(loop: Loop, progress: Progress) -> Iterator[Step]:
         Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 2; MultiDiffusion, ICML 2023,
         https://arxiv.org/abs/2302.08113.
     """
-    with loop.model.denoiser() as denoiser:
+    with loop.model.denoiser(loop.recomputed) as denoiser:
         tiles = _Tiles(loop, denoiser)
         for timestep in loop.timesteps[progress.index :]:
             after = loop.schedule.previous(timestep)
             canvas = loop.planes(progress.latents, tiles.noised_content(after))
             losses = loop.tiles.run(denoiser, progress, canvas, partial(tiles.step, timestep))
             progress.advance(loop.correct(progress.mean(progress.latents), after))
-            yield loop.report(progress, after, losses, loop.guidance.iterations if loop.guidance.active(after) else 0)
+            yield loop.report(
+                progress, after, losses, loop.guidance.iterations if loop.guidance.active(timestep) else 0
+            )
 
 
 class _Tiles:
@@ -65,7 +67,7 @@ class _Tiles:
         latents = self._denoised(timestep, tiles)
         if self.guidance.adain:
             latents = adain(latents, self.noised_exemplars(after))
-        if not self.guidance.active(after):
+        if not self.guidance.active(timestep):
             return latents, ()
         read = self.reader.key_values(after)
         ideal = {name: read[name] for name in self.layers}

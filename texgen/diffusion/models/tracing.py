@@ -1,0 +1,104 @@
+"""What an AD iteration keeps in memory for the gradient, found on tensors without numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.overrides import TorchFunctionMode
+
+from texgen.diffusion.models.unet import tapped
+from tiling import Size
+
+
+def kept_bytes(
+    unet: UNet2DConditionModel,
+    condition: Mapping[str, Any],
+    layers: Sequence[str],
+    tile: Size,
+    recomputed: bool = False,
+) -> int:
+    """Bytes kept for the gradient of one tile's features, and where blocks are recomputed those of the largest block as well.
+
+    Args:
+        unet: In any place and dtype; it is not run.
+        condition: Keyword arguments of its calls, batch 1.
+        layers: Those whose features are compared, in order of execution.
+        tile: In latent pixels.
+        recomputed: Whether each block keeps its input only (gradient checkpointing).
+    """
+    with torch.device("meta"):
+        ghost = UNet2DConditionModel.from_config(unet.config)
+    nn.Module.to(ghost, unet.dtype).requires_grad_(False).eval()  # diffusers warns of its own cast
+    kept, blocks = _Kept(ghost), [0]
+
+    def alone(block: nn.Module, *inputs: Any) -> Any:
+        inside = _Kept(ghost)
+        for each in inputs:
+            if isinstance(each, Tensor) and each.requires_grad:
+                kept.pack(each)
+        with inside.watching():
+            result = block(*inputs)
+        blocks.append(inside.total)
+        return result
+
+    if recomputed:
+        ghost.enable_gradient_checkpointing(alone)
+    latents = torch.empty(1, unet.config.in_channels, *tile, device="meta", requires_grad=True)
+    with _FusedAttention(), tapped(ghost, _on_meta(condition)) as tap, kept.watching():
+        features = tap.features(latents, 0, layers)
+        for layer in features.values():
+            layer.output.float().abs().mean()
+    return kept.total + max(blocks)
+
+
+class _Kept:
+    """Sum of the memory of tensors that are kept for a gradient, each counted once; weights are there anyway."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.total = 0
+        self._seen: dict[int, Tensor] = {
+            tensor.untyped_storage()._cdata: tensor for tensor in network.state_dict().values()
+        }
+
+    def watching(self) -> saved_tensors_hooks:
+        """Within, what is kept is counted."""
+        return saved_tensors_hooks(self.pack, lambda tensor: tensor)
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        """Count a tensor, and hold it, so that no other takes its place."""
+        memory = tensor.untyped_storage()
+        if memory._cdata not in self._seen:
+            self._seen[memory._cdata] = tensor
+            self.total += memory.nbytes()
+        return tensor
+
+
+class _Attention(torch.autograd.Function):
+    """What a fused kernel keeps: its inputs and its output, not all products of queries and keys."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        output = query.new_empty(*query.shape[:-1], value.shape[-1])
+        ctx.save_for_backward(query, key, value, output)
+        return output
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Within, attention keeps what a fused kernel would, which tensors without numbers do not run."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is F.scaled_dot_product_attention:
+            return _Attention.apply(*args[:3])  # type: ignore[no-untyped-call]
+        return function(*args, **(kwargs or {}))
+
+
+def _on_meta(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _on_meta(inner) for name, inner in value.items()}
+    return value.to("meta")
