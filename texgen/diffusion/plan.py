@@ -129,6 +129,8 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
     if (preset.loop == "optimize" or name == PUBLISHED) and knobs.start is None and given.target is None:
         preset = replace(preset, start="noise" if given.layout is None else "layout")  # of synthesis, and of transfer
     _check_start(preset.start, given)
+    if preset.inject not in (None, "none") and not model.injects:
+        raise OptionError(f"inject={preset.inject!r} is for models with a UNet; leave it out for {model.name}.")
     if job.with_map and preset.start in MAPLESS:
         raise OptionError(f"a start of {preset.start} has no map of where latent pixels came from; use start='swatch'.")
     if given.target is not None and knobs.adain:

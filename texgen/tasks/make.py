@@ -199,6 +199,6 @@ def _model(common: Common, knobs: SwatchKnobs | DiffusionKnobs) -> Model:
         backbone = models.load(
             backbone, own_device(knobs.device), knobs.dtype, knobs.prediction_type, knobs.native_size
         )
-    elif not isinstance(backbone, models.Backbone):
+    elif not isinstance(backbone, models.LatentModel):
         backbone = backbone()
     return DiffusionModel(backbone, common.preset, knobs)

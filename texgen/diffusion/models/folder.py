@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UNet2DConditionModel,
+)
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from texgen.diffusion.models import text
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from texgen.diffusion.models.checks import check_channels, check_schedule
+from texgen.diffusion.models.checks import check_channels, check_flow, check_latents, check_schedule
+from texgen.diffusion.models.transformer import FAMILIES
 from texgen.diffusion.models.weights import check_part, variant
-from texgen.errors import ModelError
+from texgen.errors import ModelError, OptionError
 
 AUTOENCODERS = {
     "AutoencoderKL": AutoencoderKL,
@@ -24,17 +32,20 @@ AUTOENCODERS = {
 
 
 def load_components(folder: Path, dtype: torch.dtype, prediction_type: str | None = None) -> dict[str, Any]:
-    """UNet, autoencoder, scheduler and condition of a folder, as keyword arguments of `Backbone`.
+    """Network, autoencoder, scheduler and condition of a folder, as keyword arguments of `Backbone` or `TransformerModel`.
 
     Args:
         folder: As diffusers saves it.
-        dtype: Of the UNet.
+        dtype: Of the network.
         prediction_type: In place of what the folder's scheduler says, in diffusers' words.
 
     Raises:
         ModelError: Something is missing, is a pickle, or is no model of a known kind; the message names the part.
+        OptionError: A prediction type for a transformer.
     """
     index = _read_index(folder)
+    if "transformer" in index:
+        return _with_transformer(folder, index, dtype, prediction_type)
     unet = component(UNet2DConditionModel, folder, "unet", dtype != torch.float32, torch_dtype=dtype)
     autoencoder = component(_autoencoder_class(index, folder), folder, "vae", torch_dtype=torch.float32)
     check_channels(folder.name, unet, autoencoder)
@@ -44,6 +55,42 @@ def load_components(folder: Path, dtype: torch.dtype, prediction_type: str | Non
         "scheduler": _scheduler(folder, prediction_type),
         "condition": _condition(folder, unet, autoencoder),
     }
+
+
+def _with_transformer(
+    folder: Path, index: dict[str, Any], dtype: torch.dtype, prediction_type: str | None
+) -> dict[str, Any]:
+    name = (index["transformer"] or [None])[-1]
+    if name not in FAMILIES:
+        raise ModelError(f"{folder.name}: transformer class {name!r} is not known; known are {', '.join(FAMILIES)}.")
+    if prediction_type is not None:
+        raise OptionError(f"prediction_type is for models with a UNet; leave it out for {folder.name}.")
+    family = FAMILIES[name]
+    config = _config(family.transformer_class, folder, "transformer")
+    condition = family.condition(
+        folder, config, partial(component, torch_dtype=torch.float32)
+    )  # not beside the transformer
+    scheduler = _config(FlowMatchEulerDiscreteScheduler, folder, "scheduler")
+    check_flow(folder.name, scheduler)
+    autoencoder = component(_autoencoder_class(index, folder), folder, "vae", torch_dtype=torch.float32)
+    check_latents(folder.name, family.latent_channels(config), autoencoder)
+    transformer = component(family.transformer_class, folder, "transformer", dtype != torch.float32, torch_dtype=dtype)
+    return {
+        "transformer": transformer,
+        "autoencoder": autoencoder,
+        "scheduler": FlowMatchEulerDiscreteScheduler.from_config(scheduler),
+        "condition": condition,
+        "family": family,
+        "side": family.native_side(config),
+    }
+
+
+def _config(cls: Any, folder: Path, part: str) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = cls.load_config(folder / part, local_files_only=True)
+        return config
+    except Exception as error:
+        raise ModelError(f"{folder / part}: cannot be loaded ({_first_line(error)}).") from error
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From the name a user gives to a `Backbone`."""
+"""From the name a user gives to a `LatentModel`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import torch
 from texgen.diffusion.models import checks, folder, single_file
 from texgen.diffusion.models.backbone import Backbone
 from texgen.diffusion.models.hub import download
+from texgen.diffusion.models.latent import LatentModel
+from texgen.diffusion.models.transformer import TransformerModel
 from texgen.diffusion.models.weights import PICKLE_SUFFIXES, fingerprint
 from texgen.errors import ModelError, OptionError
 
@@ -28,20 +30,20 @@ def load(
     dtype: str = "auto",
     prediction_type: str | None = None,
     native_size: int | None = None,
-) -> Backbone:
+) -> LatentModel:
     """Load a model for synthesis.
 
     Args:
         model: `mini` (bundled), a diffusers folder, a single `.safetensors` file, or a hub id such as
             `stable-diffusion-v1-5/stable-diffusion-v1-5`.
         device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
-        dtype: Of the UNet: `auto` (on CUDA bfloat16 where the GPU has it, else float16; elsewhere float32), `float32`, `float16`, `bfloat16`.
+        dtype: Of the network: `auto` (on CUDA bfloat16 where the GPU has it, else float16; elsewhere float32), `float32`, `float16`, `bfloat16`.
         prediction_type: What the UNet predicts: `epsilon` (noise) or `v`; by default what the model says, or its weights show.
         native_size: Side of a tile in px; by default what the model was trained at.
 
     Raises:
         ModelError: The model is missing, broken, of another kind, or a pickle.
-        OptionError: Unknown device, dtype or prediction type, or a native size that the UNet cannot halve as often as it must.
+        OptionError: Unknown device, dtype or prediction type, or a native size that the network cannot take.
     """
     if prediction_type is not None and prediction_type not in checks.PREDICTIONS:
         raise OptionError(f"prediction_type={prediction_type!r} is not known; use {' or '.join(checks.PREDICTIONS)}.")
@@ -51,15 +53,17 @@ def load(
     loader = folder if path.is_dir() else single_file
     predicts = None if prediction_type is None else checks.PREDICTIONS[prediction_type]
     components = loader.load_components(path, precision, predicts)
-    checks.check_condition(path.name, components["unet"], components["condition"])
-    components["unet"].to(target, memory_format=torch.channels_last)
-    components["autoencoder"].to(target)
-    components["condition"] = _moved(components["condition"], target)
+    if "unet" in components:
+        checks.check_condition(path.name, components["unet"], components["condition"])
     by_name = str(model) in BUNDLED or (HUB_ID.fullmatch(str(model)) and not Path(model).exists())
-    backbone = Backbone(name=str(model) if by_name else path.name, fingerprint=fingerprint(path), **components)
+    kind: type[LatentModel] = Backbone if "unet" in components else TransformerModel
+    components["condition"] = _moved(components["condition"], target)
+    loaded = kind(name=str(model) if by_name else path.name, fingerprint=fingerprint(path), **components)
+    loaded.network.to(target, memory_format=torch.channels_last)
+    loaded.autoencoder.to(target)
     if native_size is not None:
-        backbone.resize(native_size)
-    return backbone
+        loaded.resize(native_size)
+    return loaded
 
 
 def choose_device(device: str) -> torch.device:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel
 
 BEGIN, END, LENGTH = 49406, 49407, 77
 
@@ -61,3 +61,12 @@ def stable_diffusion_xl_condition(
 def size_ids(side_px: int) -> Tensor:
     """What Stable Diffusion XL is told of a square picture that was neither shrunk nor cropped, (1, 6)."""
     return torch.tensor([[side_px, side_px, 0, 0, side_px, side_px]], dtype=torch.float32)
+
+
+@torch.no_grad()
+def t5_empty_prompt(encoder: T5EncoderModel, length: int) -> Tensor:
+    """T5's last hidden state of the empty prompt, (1, length, width): its ids are an end token and padding, whatever the vocabulary."""
+    ids = torch.full((1, length), encoder.config.pad_token_id)
+    ids[0, 0] = encoder.config.eos_token_id
+    hidden: Tensor = encoder(ids)[0]
+    return hidden.float()

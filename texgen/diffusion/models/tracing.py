@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
-from texgen.diffusion.models.unet import tapped
+from texgen.diffusion.denoising import Denoiser
 from tiling import Size
 
 
-def kept_bytes(
-    unet: UNet2DConditionModel,
-    condition: Mapping[str, Any],
-    layers: Sequence[str],
-    tile: Size,
-    recomputed: bool = False,
-) -> int:
+class Traced(Protocol):
+    """A model as it is traced, see `texgen.diffusion.models.latent.LatentModel`."""
+
+    @property
+    def network(self) -> Any: ...
+
+    @property
+    def latent_channels(self) -> int: ...
+
+    @property
+    def condition(self) -> Mapping[str, Any]: ...
+
+    def opened(self, network: Any, condition: Mapping[str, Any]) -> AbstractContextManager[Denoiser]: ...
+
+
+def kept_bytes(model: Traced, layers: Sequence[str], tile: Size, recomputed: bool = False) -> int:
     """Bytes kept for the gradient of one tile's features, and where blocks are recomputed those of the largest block as well.
 
     Args:
-        unet: In any place and dtype; it is not run.
-        condition: Keyword arguments of its calls, batch 1.
+        model: In any place and dtype; its network is not run.
         layers: Those whose features are compared, in order of execution.
         tile: In latent pixels.
         recomputed: Whether each block keeps its input only (gradient checkpointing).
     """
     with torch.device("meta"):
-        ghost = UNet2DConditionModel.from_config(unet.config)
-    nn.Module.to(ghost, unet.dtype).requires_grad_(False).eval()  # diffusers warns of its own cast
+        ghost = type(model.network).from_config(model.network.config)
+    ghost.to(model.network.dtype).requires_grad_(False).eval()
     kept, blocks = _Kept(ghost), [0]
 
     def alone(block: nn.Module, *inputs: Any) -> Any:
@@ -49,8 +57,8 @@ def kept_bytes(
 
     if recomputed:
         ghost.enable_gradient_checkpointing(alone)
-    latents = torch.empty(1, unet.config.in_channels, *tile, device="meta", requires_grad=True)
-    with _FusedAttention(), tapped(ghost, _on_meta(condition)) as tap, kept.watching():
+    latents = torch.empty(1, model.latent_channels, *tile, device="meta", requires_grad=True)
+    with _FusedAttention(), model.opened(ghost, _on_meta(model.condition)) as tap, kept.watching():
         features = tap.features(latents, 0, layers)
         for layer in features.values():
             layer.output.float().abs().mean()

@@ -23,6 +23,7 @@ from texgen.diffusion.attention import (
     joined,
     token_labels,
 )
+from texgen.diffusion.models.network import OfNetwork, repeated
 
 PairMode = Literal["self", "replace", "beside"]
 
@@ -96,23 +97,7 @@ def _is_self_attention(unet: UNet2DConditionModel, processor_name: str) -> bool:
     return not getattr(module, "is_cross_attention", True)
 
 
-class OfUNet:
-    """What has a UNet knows where it is, and in which precision."""
-
-    unet: UNet2DConditionModel
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.unet.device
-        return device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.unet.dtype
-        return dtype
-
-
-class TappedUNet(OfUNet):
+class TappedUNet(OfNetwork):
     """A UNet whose self-attention can be captured and injected; made by `tapped`.
 
     Attributes:
@@ -128,6 +113,11 @@ class TappedUNet(OfUNet):
         self.condition = condition
         self.recomputed = recomputed
         self._tap = tap
+
+    @property
+    def network(self) -> UNet2DConditionModel:
+        """The UNet."""
+        return self.unet
 
     def __call__(self, latents: Tensor, timestep: float | Tensor) -> Tensor:
         """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside."""
@@ -169,16 +159,6 @@ class TappedUNet(OfUNet):
             yield
 
     @contextmanager
-    def in_float32(self) -> Iterator[None]:
-        """Within, the network computes in float32."""
-        dtype = self.dtype
-        self.unet.to(torch.float32)
-        try:
-            yield
-        finally:
-            self.unet.to(dtype)
-
-    @contextmanager
     def _set(self, tap: _Tap) -> Iterator[None]:
         before = dict(vars(self._tap))
         vars(self._tap).update(vars(tap))
@@ -189,15 +169,9 @@ class TappedUNet(OfUNet):
 
     def _forward(self, latents: Tensor, timestep: float | Tensor) -> Any:
         batch = latents.shape[0]
-        condition = {name: _repeat(value, batch, self.unet.dtype) for name, value in self.condition.items()}
+        condition = repeated(self.condition, batch, self.unet.dtype)
         sample = latents.to(self.unet.dtype).contiguous(memory_format=torch.channels_last)
         return self.unet(sample, timestep, **condition)
-
-
-def _repeat(value: Any, batch: int, dtype: torch.dtype) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _repeat(inner, batch, dtype) for name, inner in value.items()}
-    return value.to(dtype).expand(batch, *value.shape[1:])
 
 
 @contextmanager

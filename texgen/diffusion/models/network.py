@@ -1,0 +1,48 @@
+"""What all denoising networks share: a place, a precision, a condition repeated to the batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+class OfNetwork(ABC):
+    """What has a network knows where it is, and in which precision."""
+
+    @property
+    @abstractmethod
+    def network(self) -> Any:
+        """The denoising network."""
+
+    @property
+    def device(self) -> torch.device:
+        """Of the network."""
+        device: torch.device = self.network.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network."""
+        dtype: torch.dtype = self.network.dtype
+        return dtype
+
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Within, the network computes in float32."""
+        dtype = self.dtype
+        self.network.to(torch.float32)
+        try:
+            yield
+        finally:
+            self.network.to(dtype)
+
+
+def repeated(condition: Any, batch: int, dtype: torch.dtype) -> Any:
+    """A condition of batch 1 for a batch, in the network's precision."""
+    if isinstance(condition, Mapping):
+        return {name: repeated(inner, batch, dtype) for name, inner in condition.items()}
+    return condition.to(dtype).expand(batch, *condition.shape[1:])
