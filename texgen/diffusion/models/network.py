@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 
 class OfNetwork(ABC):
@@ -34,11 +35,11 @@ class OfNetwork(ABC):
     def in_float32(self) -> Iterator[None]:
         """Within, the network computes in float32."""
         dtype = self.dtype
-        self.network.to(torch.float32)
+        nn.Module.to(self.network, torch.float32)  # diffusers' own warns of every cast
         try:
             yield
         finally:
-            self.network.to(dtype)
+            nn.Module.to(self.network, dtype)
 
 
 def repeated(condition: Any, batch: int, dtype: torch.dtype) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
@@ -30,6 +31,8 @@ MARKERS = {  # a tensor that only this family has: its text encoder's token embe
     "sd2": "cond_stage_model.model.token_embedding.weight",
     "sd1": "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
 }
+TRANSFORMERS = {"joint_blocks.0.": "StableDiffusion3Pipeline", "double_blocks.0.": "FluxPipeline"}
+"""Parts of names that only these have, and who makes folders of them."""
 LAST = 999
 SCHEDULER = {
     "num_train_timesteps": LAST + 1,
@@ -59,6 +62,7 @@ def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None 
     Raises:
         ModelError: No checkpoint of these families, or a broken one.
     """
+    _check_network(path)
     try:
         weights = load_file(path)
     except Exception as error:
@@ -101,6 +105,21 @@ def _convert(
         unet.register_to_config(sample_size=BASE)
     scheduler = deterministic_scheduler({**SCHEDULER, "prediction_type": known})
     return {"unet": unet, "autoencoder": vae, "scheduler": scheduler, "condition": condition}
+
+
+def _check_network(path: Path) -> None:
+    """Refuse transformers before their weights, many GiB, are read."""
+    try:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+    except Exception:  # said when it is read
+        return
+    for part, pipeline in TRANSFORMERS.items():
+        if any(part in name for name in names):
+            raise ModelError(
+                f"{path}: a {pipeline.removesuffix('Pipeline')} transformer in one file is not read; save it as a folder with diffusers, "
+                f"{pipeline}.from_single_file(FILE).save_pretrained(FOLDER), and give that."
+            )
 
 
 @torch.no_grad()

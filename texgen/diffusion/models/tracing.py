@@ -42,7 +42,7 @@ def kept_bytes(model: Traced, layers: Sequence[str], tile: Size, recomputed: boo
     """
     with torch.device("meta"):
         ghost = type(model.network).from_config(model.network.config)
-    ghost.to(model.network.dtype).requires_grad_(False).eval()
+    nn.Module.to(ghost, model.network.dtype).requires_grad_(False).eval()  # diffusers' own warns of every cast
     kept, blocks = _Kept(ghost), [0]
 
     def alone(block: nn.Module, *inputs: Any) -> Any:
@@ -102,8 +102,13 @@ class _FusedAttention(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is F.scaled_dot_product_attention:
-            return _Attention.apply(*args[:3])  # type: ignore[no-untyped-call]
+            return _kept_by_a_kernel(*args, **(kwargs or {}))
         return function(*args, **(kwargs or {}))
+
+
+def _kept_by_a_kernel(query: Tensor, key: Tensor, value: Tensor, *_: Any, **_options: Any) -> Tensor:
+    output: Tensor = _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
+    return output
 
 
 def _on_meta(value: Any) -> Any:
