@@ -6,12 +6,14 @@ import json
 import math
 import shutil
 
+import numpy as np
 import pytest
 import tiny_transformers as tiny
 import torch
 import torch.nn.functional as F
 from conftest import generator
 from diffusers import FluxPipeline, StableDiffusion3Pipeline
+from PIL import Image
 from safetensors.torch import save_file
 from test_cli import run
 from tokenizers import Tokenizer
@@ -30,7 +32,7 @@ from texgen.diffusion.sampling.loop import Loop
 from texgen.diffusion.sampling.optimize import optimize
 from texgen.diffusion.sampling.progress import Progress
 from texgen.diffusion.sampling.sample import sample
-from texgen.diffusion.sampling.spectrum import cross_spectrum, spectrum_matcher
+from texgen.diffusion.sampling.spectrum import spectrum_matcher
 from texgen.diffusion.sampling.tile_pass import TilePass
 from texgen.errors import ModelError, OptionError
 from tiling import Size, Tile, Wrap, make_window
@@ -326,7 +328,7 @@ def test_recomputed_blocks_give_the_same_gradient_and_keep_less(model):
             features = denoiser.features(latents, 500.0, model.attention_layers)
             gradients += torch.autograd.grad(sum(f.output.abs().mean() for f in features.values()), latents)
     torch.testing.assert_close(*gradients)
-    assert 0 < tile_bytes(model, Size(64, 64), True) < tile_bytes(model, Size(64, 64)) / 1.3
+    assert 0 < tile_bytes(model, Size(16, 16), True) < tile_bytes(model, Size(16, 16)) / 1.3
 
 
 def test_odd_sides_keep_their_size_and_have_half_as_many_tokens_rounded_up(model):
@@ -353,27 +355,25 @@ def test_a_flow_is_noised_along_straight_lines_and_ends_in_the_picture(model):
 
 def test_both_loops_come_closer_to_the_exemplar(model):
     start, exemplar = noise(), noise(seed=5) / 2
-    loop = one_tile(model, start, Guidance(iterations=6), steps=2, exemplar=exemplar)
+    loop = one_tile(model, start, Guidance(iterations=4), steps=2, exemplar=exemplar)
     for step in sample(loop, Progress(latents=start)):
         assert step.losses[-1] < step.losses[0]
-    steps = list(optimize(one_tile(model, start, Guidance(), steps=12, exemplar=exemplar), Progress(latents=start)))
+    steps = list(optimize(one_tile(model, start, Guidance(), steps=8, exemplar=exemplar), Progress(latents=start)))
     assert steps[-1].losses[0] < 0.9 * steps[0].losses[0]
 
 
-def test_a_spectrum_is_matched_at_the_noise_of_the_flow(model):
-    """Of an exemplar that is flat, what is left is the noise."""
-    schedule = model.schedule(4)
-    flat = spectrum_matcher([torch.zeros(1, 16, 64, 64) + 1e-3 * noise(64, 64)], schedule)
-    timestep = schedule.timesteps[2]
-    matched = flat(3 * noise(64, 64, seed=2), timestep, Wrap(True, True))
-    power = cross_spectrum([matched], Wrap(True, True)).diagonal(dim1=-2, dim2=-1).real.mean()
-    assert float(power) == pytest.approx((timestep / 1000) ** 2, rel=0.1)
+def test_a_canvas_with_the_noise_of_the_flow_has_the_spectrum_already(model):
+    schedule, exemplar = model.schedule(4), noise(160, 160).cumsum(3) / 8
+    matcher, timestep = spectrum_matcher([exemplar], schedule), schedule.timesteps[1]
+    noisy = schedule.noised(exemplar, noise(160, 160, seed=3), timestep)
+    change = float((matcher(noisy, timestep, Wrap()) - noisy).square().mean() / noisy.var())
+    assert change < 0.02, f"changed by {change:.3f} of the variance, allowed 0.02"
 
 
 # On the command line
 
 
-OPTIONS = ["--size", "144x128", "--seed", "3", "--steps", "3", "--iterations", "1", "--start", "noise", "--native-size", "64"]  # fmt: skip
+OPTIONS = ["--size", "144x128", "--seed", "3", "--steps", "2", "--iterations", "1", "--start", "noise", "--native-size", "64"]  # fmt: skip
 
 
 def test_a_tileable_canvas_of_many_tiles_is_expanded_on_the_command_line(capsys, folders, family, small, tmp_path):
@@ -382,12 +382,9 @@ def test_a_tileable_canvas_of_many_tiles_is_expanded_on_the_command_line(capsys,
     assert code == 0, stderr
     recipe = json.loads((tmp_path / "out.png.json").read_text())
     assert recipe["model"] == f"tiny-{family}" and recipe["tile"] == [8, 8]
-    assert recipe["ad_iterations"] == recipe["tile_steps"] >= 3 * 6
-    result = texgen.expand(
-        small, model=folders[family], size=(128, 144), seed=3, steps=3, iterations=1, start="noise", native_size=64
-    )
-    result.save(tmp_path / "again.png")
-    assert (tmp_path / "again.png").read_bytes() == out.read_bytes()
+    assert recipe["ad_iterations"] == recipe["tile_steps"] >= 2 * 6
+    with Image.open(out) as image:
+        assert image.size == (144, 128) and np.asarray(image).std() > 0
 
 
 class Killed(BaseException):
@@ -396,9 +393,17 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("loop", ["sample", "optimize"])
 def test_a_killed_run_resumes_to_the_same_pixels(model, small, tmp_path, monkeypatch, loop):
-    options = {"size": (128, 144), "seed": 3, "steps": 3, "loop": loop, "tile_batch": 1, "tileable": "x"}
+    options = {
+        "size": (128, 144),
+        "seed": 3,
+        "steps": 3,
+        "loop": loop,
+        "tile_batch": 1,
+        "tileable": "x",
+        "start": "noise",
+    }
     if loop == "sample":
-        options |= {"strength": 0.6, "iterations": 1}
+        options["iterations"] = 1
     offer, seen, unbroken, resumed = Unfinished.offer, [], [], []
 
     def dying(self, progress, now=False):
