@@ -54,14 +54,30 @@ class LockedError(TexgenError):
     exit_code = 8
 
 
+DISK = tuple(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES", "EPERM", "EMFILE")
+    if hasattr(errno, name)
+)
+
+
+def disk_error(error: BaseException, path: Path | None = None) -> ResourceError | None:
+    """The error of a failing disk as one that names the file, `path` or the error's own; None of any other error."""
+    if not isinstance(error, OSError) or (path is None and error.errno not in DISK):
+        return None
+    what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
+    return ResourceError(f"{path or error.filename or 'a file'}: cannot be written ({what}); nothing was changed.")
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Within, a failing disk is a `ResourceError` that names the file."""
     try:
         yield
     except OSError as error:
-        what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
-        raise ResourceError(f"{path}: cannot be written ({what}); nothing was changed.") from error
+        found = disk_error(error, path)
+        assert found is not None
+        raise found from error
 
 
 def check_range(name: str, value: float | None, low: float, high: float) -> None:

@@ -12,6 +12,7 @@ from texgen.files.pixels import Pixels
 from texgen.job import Job
 from texgen.runs.folder import RunFolder
 from texgen.runs.interrupt import StopSignals
+from texgen.runs.stages import tell
 from texgen.runs.team import Team
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class State(Protocol):
         """What is counted: `px` or `step`."""
 
     def event(self) -> dict[str, Any]:
-        """What programs that follow the run are told, as JSON."""
+        """What `texgen.runs.stages.tell` is told: stage, done, total, unit, and the stage's own."""
 
 
 class Field(Protocol):
@@ -72,17 +73,23 @@ class Texture:
 
 
 class Clock:
-    """Seconds per stage."""
+    """Seconds per stage, each of which is told of when it begins, see `texgen.runs.stages`."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self._stage, self._since = "", 0.0
 
-    def lap(self, name: str) -> None:
-        """End a stage."""
-        now = time.perf_counter()
-        self.laps[name] = round(now - self._last, 3)
-        self._last = now
+    def begin(self, stage: str) -> None:
+        """End the stage in work, and begin another."""
+        self.end()
+        self._stage, self._since = stage, time.perf_counter()
+        tell(stage)
+
+    def end(self) -> None:
+        """End the stage in work."""
+        if self._stage:
+            self.laps[self._stage] = round(self.laps.get(self._stage, 0.0) + time.perf_counter() - self._since, 3)
+            self._stage = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ class Workplace:
     Attributes:
         folder: Where it keeps what is done.
         stop: Whether the user wants to stop; a run that is kept does so at the next good moment, by a KeyboardInterrupt.
-        clock: To be told the end of every stage.
+        clock: To be told the beginning of every stage.
     """
 
     folder: RunFolder
@@ -134,6 +141,7 @@ def followed(run: Run, place: Workplace, callback: Callable[[Any], None] | None 
     try:
         while True:
             state = next(states)
+            tell(**state.event())
             if callback is not None:
                 callback(state)
     except StopIteration as end:

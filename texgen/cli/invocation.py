@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from texgen.files.decode import MAX_BYTES
 from texgen.files.image import Picture, read_picture
 
 DASH = Path("-")
@@ -41,7 +40,7 @@ def read_input(path: Path) -> Picture:
     """A picture that an argument names; `-` is standard input."""
     if path != DASH:
         return read_picture(path)
-    return replace(read_picture(sys.stdin.buffer.read(MAX_BYTES + 1)), name="stdin")
+    return replace(read_picture(sys.stdin.buffer), name="stdin")
 
 
 def command(changed: Mapping[str, Any]) -> str:

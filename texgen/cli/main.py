@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from texgen.cli.config import defaults
+from texgen.cli.process import Interrupted, begin, outcome
+from texgen.cli.progress import RESUMABLE, Reporter
 from texgen.cli.verbs import VERBS
-from texgen.errors import OptionError, TexgenError
+from texgen.errors import TexgenError
+from texgen.runs.interrupt import INTERRUPTED
 
-INTERNAL, INTERRUPTED = 1, 130
+
+class Group(click.Group):
+    """Of all verbs."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Carry out one of them; click itself would answer an interrupt by an empty line."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted from interrupt
 
 
-@click.group()
+@click.group(cls=Group)
 @click.version_option(package_name="texgen")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -85,28 +97,16 @@ for command in VERBS:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run texgen's command line."""
-    run(cli, args)
+    begin(lambda: cli, args)
 
 
 def run(command: click.Command, args: list[str] | None = None) -> NoReturn:
-    """Run a command; every expected failure is one line on stderr and an exit code."""
-    try:
-        command.main(args, standalone_mode=False, help_option_names=["-h", "--help"], max_content_width=110)
-        sys.exit(0)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; the same command with --resume goes on where it stopped.", INTERRUPTED)
-    except click.ClickException as error:
-        _fail(error.format_message(), OptionError.exit_code)
-    except TexgenError as error:
-        _fail(str(error), error.exit_code)
-    except Exception as error:
-        _fail(f"internal error: {type(error).__name__}: {error}; please report it.", INTERNAL)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"texgen: error: {' '.join(message.split())}", err=True)
+    """Run a command that deals with interrupts itself."""
+    with Reporter(sys.argv[1:] if args is None else args) as report:
+        try:
+            code = outcome(lambda: command, args, report)
+        except KeyboardInterrupt:
+            code = report.failed(RESUMABLE, INTERRUPTED)
     sys.exit(code)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -27,6 +26,7 @@ from texgen.knobs import rows
 from texgen.materials.maps import read_map
 from texgen.materials.preparation import result_encoding
 from texgen.runs.folder import agreed_seed
+from texgen.runs.stages import tell
 from texgen.runs.team import join, own_device
 from texgen.swatch.model import NAME
 from texgen.tasks.result import Result
@@ -62,7 +62,7 @@ def make_outputs(
     places = places_of(replace(outputs, out=out), resume)
     before = next((place.seed - number for number, place in enumerate(places) if place.seed is not None), None)
     seed = agreed_seed(before if seed is None else seed, None, team)
-    report = reporter("silent" if outputs.quiet or team.rank else outputs.progress)
+    report = reporter(outputs.progress, outputs.quiet or team.rank > 0)
     if keeps and out.suffix.lower() in (".jpg", ".jpeg"):
         report.warn(f"{out.name}: a JPEG changes every pixel a little, those that are kept, too; use .png or .tif")
     if model != NAME:
@@ -74,19 +74,20 @@ def make_outputs(
             if team.rank == 0:
                 locks.enter_context(publish.locked(place.picture))
         for number, place in enumerate(places):
-            report.begin(place.picture, seed + number)
+            report.begin(place.picture, seed + number, place.folder)
             options |= {"seed": seed + number, "checkpoint": place.folder, "with_map": place.coordinates is not None}
             try:
-                result = run(callback=report.step, planned=place.check_finished, team=team, **options)
+                result = run(planned=place.check_finished, team=team, **options)
             except NothingToDo:
-                report.nothing(place.picture)
+                report.end(place.picture, made=False)
                 continue
             if team.rank == 0:
+                tell("save")
                 result.recipe["command"] = command({"out": place.picture, "seed": seed + number})
                 place.save(result)
                 result.discard()
             team.wait()
-            report.end(place.picture, result.timings)
+            report.end(place.picture)
     return None
 
 
@@ -135,10 +136,7 @@ def make_set(swatch: Picture, size: int, colours: tuple[int, int], **values: Any
     kind: dict[str, Any] = {"dtype": encoding.dtype, "channels": encoding.channels}
     place = set_place(replace(outputs, out=out), index_path(out), "base-0", resume)
     seed = agreed_seed(place.seed if values["seed"] is None else values["seed"], None, join())
-    report, maps = (
-        reporter("silent" if outputs.quiet else outputs.progress),
-        {name: values[0] for name, values in read.items()},
-    )
+    report, maps = reporter(outputs.progress, outputs.quiet), {name: values[0] for name, values in read.items()}
     count = (colours[0] * colours[1]) ** 2
     for target in tile_paths(out, count):
         targets.check_target(target, size, size, **kind)
@@ -147,17 +145,17 @@ def make_set(swatch: Picture, size: int, colours: tuple[int, int], **values: Any
     files = files_of(out, count, maps, not outputs.no_metadata)
     targets.check_free(files, outputs.overwrite or place.finished is not None, inputs())
     with publish.locked(out):
-        report.begin(out, seed)
-        started = time.perf_counter()
+        report.begin(out, seed, place.folder)
         options |= {"seed": seed, "checkpoint": place.folder, "planned": place.check_finished}
         try:
-            made = wang(swatch, size, colours, callback=report.step, **options)
+            made = wang(swatch, size, colours, **options)
         except NothingToDo:
-            return report.nothing(out)
+            return report.end(out, made=False)
+        tell("save")
         made.recipe["command"] = command({"out": out, "seed": seed})
         made.save(out, metadata=not outputs.no_metadata, overwrite=outputs.overwrite)
         made.discard()
-        return report.end(out, {"all": time.perf_counter() - started})
+        return report.end(out)
 
 
 def _read(options: dict[str, Any]) -> dict[str, list[np.ndarray]]:

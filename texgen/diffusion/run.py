@@ -37,6 +37,7 @@ from texgen.model import Clock, Texture, Workplace
 from texgen.runs import recipe
 from texgen.runs.folder import RunFolder
 from texgen.runs.interrupt import StopSignals
+from texgen.runs.stages import tell
 from texgen.runs.team import Team
 
 TUNING_SEED = 0
@@ -80,7 +81,6 @@ class DiffusionRun:
             ResourceError: Out of memory.
             KeyboardInterrupt: The user asked for it.
         """
-        place.clock.lap("load")
         try:
             return (yield from _Stages(self, place, Unfinished(place.folder, self.minutes)).made())
         except (RuntimeError, MemoryError) as error:
@@ -102,25 +102,26 @@ class _Stages:
     def made(self) -> Generator[Step, None, Texture]:
         """All of them, one after the other."""
         plan, seeds = self.plan, Seeds.of(self.plan.seed)
+        self._begin("encode")
         phases = PHASES if plan.reads_phases else 1
         exemplar = encode_exemplar(self.model, *_tensors(self.job.exemplars), plan.label_count, phases)
-        self._done("encode")
         layout = None if plan.layout is None else encoded_image(self.model, plan.layout)
         given = None if plan.kept is None else self._given(plan.kept)
+        self._begin("start")
         start = self._started(exemplar, layout, seeds.start)
-        self._done("start")
+        self._begin("tune")
         decoder = self._decoder(exemplar)
-        self._done("tune")
+        self._begin("sample")
         assembly = Assembly(
             model=self.model, plan=plan, exemplar=exemplar, start=start, layout=layout, given=given, seeds=seeds
         )
         loop = assembly.loop(self.team, self._checkpoint)
         latents = yield from self._looped(loop, partial(assembly.first, loop))
-        self._done("sample")
+        self._begin("detail")
         detail = self._detail(decoder, exemplar, latents, start)
-        self._done("detail")
+        self._begin("decode")
         pixels = self._decoded(CanvasDecoder(decoder, latents, plan.wrap, detail, plan.kept))
-        self.place.clock.lap("decode")
+        self.place.clock.end()
         coordinates = start.coordinates
         if coordinates is not None and given is not None:
             coordinates = torch.where(given.mask, -1 if given.coordinates is None else given.coordinates, coordinates)
@@ -147,9 +148,9 @@ class _Stages:
         coordinates = kept.coordinates(canvas, factor) if self.plan.keeps_swatch else None
         return Given(kept.latents(self.model, canvas), kept.latent_mask(canvas, factor), coordinates)
 
-    def _done(self, stage: str) -> None:
-        """A stage is finished, and saved where it is long: a good moment to stop if asked."""
-        self.place.clock.lap(stage)
+    def _begin(self, stage: str) -> None:
+        """The stage before is finished, and saved where it is long: a good moment to stop if asked."""
+        self.place.clock.begin(stage)
         if self.unfinished.kept and self.team.any(self.place.stop.asked):
             raise KeyboardInterrupt
 
@@ -224,6 +225,7 @@ class _Stages:
 
         for index in within_memory(missing, self.model.offload_network):
             done.finish(index)
+            tell("decode", index + 1, len(bands), "band")
             if self.place.stop.asked:
                 raise KeyboardInterrupt
         self.team.wait()

@@ -61,7 +61,7 @@ def facts_of(path: Path) -> Facts:
         while file.seek_subimage(pictures, 0):
             pictures += 1
         return Facts(
-            format=file.format_name(), width=spec.width, height=spec.height, channels=tuple(spec.channelnames), dtype=dtype_of(spec).name,
+            format=file.format_name(), width=spec.width, height=spec.height, channels=tuple(spec.channelnames), dtype=dtype_of(spec, str(path)).name,
             color_space=_color_space(path, spec), profile=spec.getattribute("ICCProfile") is not None, dpi=_dpi(path, spec), pictures=pictures,
         )  # fmt: skip
     except UnicodeDecodeError as error:
@@ -122,7 +122,7 @@ def _head(path: Path) -> dict[str, Any]:
 def _color_space(path: Path, spec: Any) -> str | None:
     if spec.getattribute("ICCProfile") is not None:
         return _text(spec, "ICCProfile:profile_description")
-    if dtype_of(spec).kind == "f":
+    if dtype_of(spec, str(path)).kind == "f":
         return "linear"
     return "sRGB" if "srgb" in _head(path) else None
 

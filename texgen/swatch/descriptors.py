@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from texgen.swatch.compiled import compiled
+from texgen.swatch.compiled import compiled, inlined
 from texgen.swatch.threads import in_parts
 
 SAMPLES = 8000
@@ -53,7 +53,7 @@ def similar_keys(keys: np.ndarray, centres: np.ndarray, alike: int) -> np.ndarra
     return found
 
 
-@compiled
+@inlined
 def describe(picture, y, x, side, basis, offset, query):
     """Descriptor of the patch whose corner is (y, x)."""
     channels, dims = picture.shape[2], basis.shape[1]
@@ -79,7 +79,7 @@ def describe_all(pixels, centres, side, basis, offset, top, bottom, keys):
                 describe(pixels, y - r, x - r, side, basis, offset, keys[y, x])
 
 
-@compiled
+@inlined
 def squared(query, keys, y, x, most):
     """Squared distance of a descriptor to a key; stops where it passes `most`."""
     total = np.float32(0)
@@ -97,9 +97,12 @@ def squared(query, keys, y, x, most):
 @compiled
 def most_similar(keys, places, others, apart, found):
     """For every place (n, 2) the `found.shape[1]` others (m, 2) with the nearest keys, more than `apart` px away, packed."""
-    dims, wanted = keys.shape[2], found.shape[1]
-    query = np.empty(dims, np.float32)
-    least = np.empty(wanted, np.float32)
+    dims, wanted, count = keys.shape[2], found.shape[1], len(others)
+    query, least = np.empty(dims, np.float32), np.empty(wanted, np.float32)
+    begun, begins = np.empty(count, np.float32), np.empty((8, count), np.float32)
+    for m in range(count):
+        for d in range(8):
+            begins[d, m] = keys[others[m, 0], others[m, 1], d]
     for n in range(places.shape[0]):
         y, x = places[n, 0], places[n, 1]
         for d in range(dims):
@@ -107,9 +110,13 @@ def most_similar(keys, places, others, apart, found):
         for s in range(wanted):
             least[s] = np.inf
             found[n, s] = (y << 16) | x
-        for m in range(others.shape[0]):
+        begun[:] = 0
+        for d in range(8):  # of all others at once: for most of them no more is needed
+            for m in range(count):
+                begun[m] += (query[d] - begins[d, m]) ** 2
+        for m in range(count):
             oy, ox = others[m, 0], others[m, 1]
-            if abs(oy - y) <= apart and abs(ox - x) <= apart:
+            if begun[m] >= least[wanted - 1] or (abs(oy - y) <= apart and abs(ox - x) <= apart):
                 continue
             d = squared(query, keys, oy, ox, least[wanted - 1])
             if d < least[wanted - 1]:

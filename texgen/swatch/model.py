@@ -14,6 +14,7 @@ from texgen.files.pixels import PixelFile
 from texgen.job import Job
 from texgen.model import Texture, Workplace
 from texgen.runs import recipe
+from texgen.runs.stages import tell
 from texgen.runs.team import Team
 from texgen.swatch import settings as presets
 from texgen.swatch.knobs import Knobs
@@ -83,7 +84,8 @@ class SwatchRun:
         from texgen.swatch.patchwork import synthesis_of
         from texgen.swatch.setup import Setup
 
-        job, wanted = self.job, self.job.canvas.size
+        job, wanted, begin = self.job, self.job.canvas.size, place.clock.begin
+        begin("load")
         setup = Setup(job, self.symmetry, place.folder.folder)
         bank = bank_of(setup.material, setup.torus, self.settings.patch, setup.labels)
         if lacking := bank.lacks(setup.labels):
@@ -94,20 +96,20 @@ class SwatchRun:
                 "check crop and scale."
             )
         synthesis = synthesis_of(setup, bank, self.settings, place.folder)
-        place.clock.lap("load")
+        begin("search")
         for state in synthesis.run():
             yield state
             if place.stopping:
                 raise KeyboardInterrupt
-        place.clock.lap("search")
+        begin("render")
         field = synthesis.field(wanted, setup.kept)
         pixels = _shown(
             field.rendering(setup.pictures), place, "pixels", (job.encoding.channels, job.encoding.dtype),
             lambda rows, _, top: job.encoding.stored(rows, top),
         )  # fmt: skip
-        place.clock.lap("render")
+        begin("maps")
         maps = {each.name: map_shown(field, each, place) for each in setup.job.maps}
-        place.clock.lap("maps")
+        place.clock.end()
         return Texture(
             pixels=pixels,
             coordinates=self._coordinates(field) if job.with_map else None,
@@ -165,6 +167,11 @@ def _shown(
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(missing), 4 * cores()):
             list(pool.map(band, missing[start : start + 4 * cores()]))
+            tell(
+                "render" if name == "pixels" else "maps",
+                min(tops[missing[start]] + 4 * cores() * BAND, height) * width,
+                height * width,
+            )
             if place.stopping:
                 raise KeyboardInterrupt
     return pixels

@@ -31,8 +31,8 @@ class State(NamedTuple):
         return "px"
 
     def event(self) -> dict[str, Any]:
-        """What programs that follow the run are told, as JSON."""
-        return self._asdict()
+        """What `texgen.runs.stages.tell` is told."""
+        return {**self._asdict(), "unit": self.unit}
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled
+from texgen.swatch.compiled import compiled, inlined
 from texgen.swatch.descriptors import describe, squared
 from texgen.swatch.votes import torn_sums, unpacked, vote, whole
 
@@ -175,7 +175,7 @@ def settle(fy, fx, torn, picture, corner, canvas, bank, control, turn, sums):
     sums[0], sums[1], sums[2] = total_before, total_after, changed
 
 
-@compiled
+@inlined
 def carried_on(fy, fx, y, x, query, keys, penalty, labels, similar, label, best):
     """The best so far, or a cheaper key: one that a neighbour of (y, x) carries on, or one similar to a neighbour's."""
     for way in range(4):
@@ -192,7 +192,7 @@ def carried_on(fy, fx, y, x, query, keys, penalty, labels, similar, label, best)
     return best
 
 
-@compiled
+@inlined
 def probed(fy, fx, y, x, query, keys, penalty, labels, label, probes, state, best):
     """The best so far, or a cheaper one of random keys around it; `probes` are their number and reach."""
     span = probes[1]
@@ -206,7 +206,7 @@ def probed(fy, fx, y, x, query, keys, penalty, labels, label, probes, state, bes
     return best
 
 
-@compiled
+@inlined
 def cheaper(fy, fx, y, x, query, keys, penalty, labels, label, cy, cx, best):
     """Cost, distance and place of the cheaper of the key at (cy, cx) and the best so far. A place outside of the bank, of another label, or that a
     neighbour of (y, x) has is no key: the same key twice beside itself makes rows of stripes on the finer levels."""
@@ -226,7 +226,7 @@ def cheaper(fy, fx, y, x, query, keys, penalty, labels, label, cy, cx, best):
     return best
 
 
-@compiled
+@inlined
 def scrambled(seed, y, x):
     """A random state for each pixel, by the finaliser of SplitMix64."""
     z = np.uint64(seed) + np.uint64(y) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(x) * np.uint64(0xD1B54A32D192ED03)

@@ -15,6 +15,7 @@ import numpy as np
 
 from texgen.files.mapped_arrays import release
 from texgen.files.publish import publish
+from texgen.runs.stages import tell
 from texgen.swatch.bank import Bank
 from texgen.swatch.candidates import best_of, copied_share
 from texgen.swatch.compiled import is_compiled
@@ -125,6 +126,7 @@ class Synthesis:
         if not missing:
             return
         level, area = self._level(first), self._size(first).area
+        tell("start")
         start = starter(level, self._size(first), self.settings, self._control(first), self.seed)
         begin = partial(self._begin, level, start)
         for candidate, _ in zip(missing, pool.map(begin, missing), strict=True):

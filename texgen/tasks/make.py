@@ -70,6 +70,7 @@ def make(request: Request, **options: Any) -> Result:
         TypeError: An option that there is not.
     """
     clock, size, given = Clock(), size_of(request.size), request.constraints
+    clock.begin("read")
     common, knobs = _divided(options, request.task)
     check(common)
     check_constraints(given, common.exemplar_weights is not None)
@@ -80,7 +81,7 @@ def make(request: Request, **options: Any) -> Result:
     check_folder(folder, common.resume, common.team)
     pictures = [read_picture(source) for source in (*request.sources, *common.exemplars)]
     job = _job(request, size, common, knobs, seed, pictures)
-    clock.lap("read")
+    clock.begin("load")
     run = _model(common, knobs).begin(job, common.team)
     entry = _entry(request, common, run, job, pictures) | ({} if size_m is None else {"size_m": size_m})
     if common.planned is not None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from texgen.diffusion.decoding.patches import patch_distance
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.exemplar import FLAT, Exemplar, Source
+from texgen.runs.stages import tell
 from tiling import Size, canvas_size, cut
 
 VERSION = 1
@@ -96,6 +97,7 @@ def tuned_decoder(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        tell("tune", iteration + 1, iterations, "step")
     return model.with_decoder(tuned.decoder_weights())
 
 

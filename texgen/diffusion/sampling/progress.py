@@ -45,8 +45,9 @@ class Step:
         return "step"
 
     def event(self) -> dict[str, Any]:
-        """What programs that follow the run are told, as JSON."""
-        return {"index": self.done, "total": self.total, "timestep": self.timestep, "tiles": self.tiles}
+        """What `texgen.runs.stages.tell` is told."""
+        counted = {"stage": "sample", "done": self.done, "total": self.total, "unit": self.unit}
+        return {**counted, "timestep": self.timestep, "tiles": self.tiles}
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,74 @@
+"""A process of the command line: interrupts are heard from its first moment on, and every failure is one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+from texgen.cli.progress import Reporter
+from texgen.errors import OptionError, TexgenError, disk_error
+from texgen.runs.interrupt import INTERRUPTED, Watch
+
+if TYPE_CHECKING:
+    import click
+
+INTERNAL = 1
+
+
+class Interrupted(BaseException):
+    """A `KeyboardInterrupt` on its way through click."""
+
+
+def begin(load: Callable[[], click.Command], args: list[str] | None = None) -> NoReturn:
+    """Run a command that is still to be imported, and exit; an interrupt is heard while that is done, too.
+
+    Args:
+        load: Imports the command.
+        args: Of the command line; those of the process by default.
+    """
+    _open_standard_streams()
+    report = Reporter(sys.argv[1:] if args is None else args)
+    with Watch(report.stopping, report.interrupted), report:
+        try:
+            code = outcome(load, args, report)
+        except KeyboardInterrupt:
+            report.interrupted()
+            code = INTERRUPTED
+    sys.exit(code)
+
+
+def outcome(load: Callable[[], click.Command], args: list[str] | None, report: Reporter) -> int:
+    """The exit code of a command, whose failures are reported.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted.
+    """
+    import click
+
+    try:
+        load().main(args, standalone_mode=False, obj=report, help_option_names=["-h", "--help"], max_content_width=110)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.Abort, Interrupted) as interrupt:
+        raise KeyboardInterrupt from interrupt
+    except click.ClickException as error:
+        return report.failed(error.format_message(), OptionError.exit_code)
+    except TexgenError as error:
+        return report.failed(str(error), error.exit_code)
+    except Exception as error:
+        found = disk_error(error)
+        if found is not None:
+            return report.failed(str(found), found.exit_code)
+        return report.failed(f"internal error: {type(error).__name__}: {error}; please report it.", INTERNAL)
+    return 0
+
+
+def _open_standard_streams() -> None:
+    """Give a process that was begun without them some: else the next file to be opened would be taken for one of them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
