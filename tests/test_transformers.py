@@ -27,6 +27,7 @@ from texgen.diffusion.guidance.distill import ad_loss, distill
 from texgen.diffusion.guidance.exemplar_keys import Exemplars, choose_layers, exemplar_key_values
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.memory import tile_bytes
+from texgen.diffusion.models.hub import wanted_files
 from texgen.diffusion.sampling.checkpoint import Unfinished
 from texgen.diffusion.sampling.loop import Loop
 from texgen.diffusion.sampling.optimize import optimize
@@ -34,6 +35,7 @@ from texgen.diffusion.sampling.progress import Progress
 from texgen.diffusion.sampling.sample import sample
 from texgen.diffusion.sampling.spectrum import spectrum_matcher
 from texgen.diffusion.sampling.tile_pass import TilePass
+from texgen.diffusion.tensors import save_tensors
 from texgen.errors import ModelError, OptionError
 from tiling import Size, Tile, Wrap, make_window
 
@@ -158,6 +160,25 @@ def test_flux_without_a_text_encoder_is_refused(folders, tmp_path, part):
     shutil.rmtree(tmp_path / "flux" / part)
     with pytest.raises(ModelError, match=f"no {part}; Flux needs both text encoders"):
         models.load(tmp_path / "flux")
+
+
+def test_the_empty_prompt_is_encoded_once_for_all_runs(folders, family, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXGEN_CACHE", str(tmp_path))
+    first = models.load(folders[family]).condition
+    (kept,) = tmp_path.iterdir()
+    save_tensors(kept, {name: tensor + 1 for name, tensor in first.items()}, {})
+    again = models.load(folders[family]).condition
+    for name, tensor in model.condition.items():
+        assert tensor.equal(first[name]) and (tensor + 1).equal(again[name])
+
+
+def test_of_a_hub_model_what_is_read_is_fetched():
+    names = [
+        "flux1-dev.safetensors", "text_encoder_3/model-00001-of-00002.safetensors", "tokenizer_3/spiece.model",
+        "transformer/diffusion_pytorch_model.safetensors.index.json",
+        "transformer/diffusion_pytorch_model-00001-of-00003.safetensors",
+    ]  # fmt: skip
+    assert sorted(wanted_files(names, half=True)) == sorted(["model_index.json", names[1], *names[3:]])
 
 
 # Attention distillation, against formulas that share no code with the package

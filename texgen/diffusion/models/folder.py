@@ -15,13 +15,16 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     UNet2DConditionModel,
 )
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from texgen.diffusion.models import text
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
 from texgen.diffusion.models.checks import check_channels, check_flow, check_latents, check_schedule
+from texgen.diffusion.models.joint import Family
 from texgen.diffusion.models.transformer import FAMILIES
-from texgen.diffusion.models.weights import check_part, variant
+from texgen.diffusion.models.weights import check_part, fingerprint, variant
+from texgen.diffusion.tensors import cached
 from texgen.errors import ModelError, OptionError
 
 AUTOENCODERS = {
@@ -67,9 +70,9 @@ def _with_transformer(
         raise OptionError(f"prediction_type is for models with a UNet; leave it out for {folder.name}.")
     family = FAMILIES[name]
     config = _config(family.transformer_class, folder, "transformer")
-    condition = family.condition(
-        folder, config, partial(component, torch_dtype=torch.float32)
-    )  # not beside the transformer
+    condition = _empty_prompt(
+        folder, family, config
+    )  # first, so that text encoders and transformer are not in memory together
     scheduler = _config(FlowMatchEulerDiscreteScheduler, folder, "scheduler")
     check_flow(folder.name, scheduler)
     autoencoder = component(_autoencoder_class(index, folder), folder, "vae", torch_dtype=torch.float32)
@@ -83,6 +86,14 @@ def _with_transformer(
         "family": family,
         "side": family.native_side(config),
     }
+
+
+def _empty_prompt(folder: Path, family: Family, config: dict[str, Any]) -> dict[str, Tensor]:
+    """Encoded once for all runs: T5 has more weights than many a transformer."""
+    encoders = {part: fingerprint(folder / part) for part in family.text if (folder / part).is_dir()}
+    read = [config.get(name) for name in ("joint_attention_dim", "pooled_projection_dim", "guidance_embeds")]
+    make = partial(family.condition, folder, config, partial(component, torch_dtype=torch.float32))
+    return cached([type(family).__name__, encoders, read], make)
 
 
 def _config(cls: Any, folder: Path, part: str) -> dict[str, Any]:
