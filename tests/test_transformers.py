@@ -444,7 +444,7 @@ def test_a_killed_run_resumes_to_the_same_pixels(folders, small, tmp_path, monke
     ("options", "message"),
     [
         ({"inject": "beside"}, "inject='beside' is for models with a UNet; leave it out for tiny-"),
-        ({"layers": [99]}, "layer 99 is not in this"),
+        ({"layers": [99]}, "layer 99 is not in this model"),
     ],
 )
 def test_what_only_a_unet_has_is_refused_before_the_model_runs(model, small, options, message):
