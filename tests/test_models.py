@@ -14,6 +14,7 @@ from conftest import generator
 import texgen
 from texgen.diffusion import models
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
+from texgen.diffusion.models.folder import load_components
 from texgen.diffusion.models.hub import wanted_files
 from texgen.diffusion.models.load import choose_dtype
 from texgen.diffusion.models.weights import PROBED, PROBES
@@ -255,7 +256,8 @@ def test_the_user_may_say_what_a_model_predicts_and_at_which_size(sd_folder, tmp
         models.load(sd_folder, prediction_type="x")
     with pytest.raises(OptionError, match="native_size=100 must be a multiple of 64 px for tiny-sd"):
         models.load(sd_folder, native_size=100)
-    made = texgen.expand(small, 128, model=sd_folder, preset="draft", seed=1, prediction_type="v", native_size=64)
+    told = {"prediction_type": "v", "native_size": 64}
+    made = texgen.expand(small, 128, model=sd_folder, start="noise", steps=1, iterations=0, seed=1, **told)
     assert (made.recipe["prediction_type"], made.recipe["tile"]) == ("v_prediction", [8, 8])
 
 
@@ -351,13 +353,15 @@ def test_half_weights_are_read_where_they_are_all_there_is_or_the_network_runs_i
     with torch.no_grad():
         network.conv_in.weight.add_(1)
     network.to(torch.float16).save_pretrained(folder / "unet", variant="fp16")
-    full, half = (models.load(folder, dtype=dtype).unet.conv_in.weight.float() for dtype in ("float32", "bfloat16"))
+    full, half = (
+        load_components(folder, dtype)["unet"].conv_in.weight.float() for dtype in (torch.float32, torch.float16)
+    )
     ours = sd.unet.conv_in.weight
     assert torch.equal(full, ours) and float((half - ours - 1).abs().max()) < 0.02
     (folder / "unet" / "diffusion_pytorch_model.safetensors").rename(
         folder / "unet" / "diffusion_pytorch_model.non_ema.safetensors"
     )
-    alone = models.load(folder, dtype="float32").unet.conv_in.weight
+    alone = models.load(folder).unet.conv_in.weight
     assert float((alone - ours - 1).abs().max()) < 0.01
 
 
@@ -422,5 +426,5 @@ def test_an_autoencoder_that_gives_no_numbers_is_an_error_that_names_the_stage(h
     with pytest.raises(
         ModelError, match=f"tiny-sd: the autoencoder gave NaN or Inf in {half.replace('er', 'ing')}"
     ) as error:
-        texgen.expand(small, 128, model=model, preset="draft", seed=1)
+        texgen.expand(small, 128, model=model, start="noise", steps=1, iterations=0, seed=1)
     assert error.value.exit_code == 4

@@ -10,6 +10,7 @@ from torch import Tensor
 from texgen.diffusion.decoding.patches import patch_distance
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.exemplar import FLAT, Exemplar, Source
+from texgen.errors import TexgenError
 from texgen.runs.stages import tell
 from tiling import Size, canvas_size, cut
 
@@ -78,6 +79,9 @@ def tuned_decoder(
     Returns:
         The tuned model: frozen, in evaluation mode, on the device of the given one, in its dtype.
 
+    Raises:
+        TexgenError: The decoder gave NaN or Inf.
+
     References:
         Attention Distillation: A Unified Approach to Visual Characteristics Transfer, Zhou et al., CVPR 2025,
         https://arxiv.org/abs/2502.20235, the decoder called VAE*.
@@ -97,6 +101,10 @@ def tuned_decoder(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+    if iterations and not bool(torch.isfinite(loss)):
+        raise TexgenError(
+            "the decoder gave NaN or Inf while it was tuned; use --tune-decoder 0, or another autoencoder."
+        )
         tell("tune", iteration + 1, iterations, "step")
     return model.with_decoder(tuned.decoder_weights())
 
