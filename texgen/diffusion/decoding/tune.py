@@ -101,11 +101,11 @@ def tuned_decoder(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        tell("tune", iteration + 1, iterations, "step")
     if iterations and not bool(torch.isfinite(loss)):
         raise TexgenError(
             "the decoder gave NaN or Inf while it was tuned; use --tune-decoder 0, or another autoencoder."
         )
-        tell("tune", iteration + 1, iterations, "step")
     return model.with_decoder(tuned.decoder_weights())
 
 
