@@ -236,7 +236,7 @@ def test_canvas_rounds_up_only_where_it_does_not_wrap():
 
 def test_presets_are_one_table_and_none_keeps_its_values():
     assert presets.choose("standard", steps=None) == presets.PRESETS["standard"]
-    assert presets.choose("best", painting=True, steps=7).steps == 7
+    assert presets.choose("best", presets.PAINT_PRESETS, steps=7).steps == 7
     assert set(presets.PRESETS) == set(presets.PAINT_PRESETS)
 
 

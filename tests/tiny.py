@@ -96,7 +96,7 @@ def text_encoder(width: int = 32, projected: bool = False, act: str = "quick_gel
 def save_tokenizer(folder: Path) -> None:
     """A byte-pair tokenizer with CLIP's ids for begin and end."""
     folder.mkdir(parents=True)
-    vocabulary = {"a": 0, "<|startoftext|>": END - 1, "<|endoftext|>": END}
+    vocabulary = {"a": 0, "a</w>": 1, "b</w>": 2, "c</w>": 3, "<|startoftext|>": END - 1, "<|endoftext|>": END}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     special = {

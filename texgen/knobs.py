@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 from texgen.errors import OptionError
 
-Kind = Literal["text", "int", "float", "flag", "switch", "path", "crop", "weights", "layers", "maps", "guides"]
+Kind = Literal[
+    "text", "int", "float", "flag", "switch", "path", "crop", "weights", "layers", "maps", "guides", "scaled"
+]
 
 
 @dataclass(frozen=True, kw_only=True)

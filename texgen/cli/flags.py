@@ -136,11 +136,27 @@ class GuideType(NamedType):
         return f"{value[0].name}:{value[1].name}:{value[2]:g}"
 
 
+class ScaledType(NamedType):
+    """`FILE` or `FILE:NUMBER`, to a path and a number, 1 by default."""
+
+    name = "FILE[:NUMBER]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Path, float]:
+        path, _, last = str(value).rpartition(":")
+        try:
+            return (Path(path), float(last)) if path else (Path(last), 1.0)
+        except ValueError:
+            return Path(str(value)), 1.0
+
+    def said(self, value: Any) -> str:
+        return f"{value[0].name}:{value[1]:g}"
+
+
 LABELLED = PairType("FILE:LABEL", "grass.png:green")
 PATH = click.Path(path_type=Path)
 TYPES: dict[str, Any] = {
     "text": str, "int": int, "float": float, "path": PATH, "crop": IntegersType("LEFT,TOP,WIDTH,HEIGHT"), "weights": WeightType(),
-    "layers": LayerType(), "maps": PairType("NAME=FILE", "normal=swatch_normal.png"), "guides": GuideType(),
+    "layers": LayerType(), "maps": PairType("NAME=FILE", "normal=swatch_normal.png"), "guides": GuideType(), "scaled": ScaledType(),
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from texgen.cli.invocation import DASH, command, inputs
 from texgen.cli.knobs import Outputs
 from texgen.cli.places import NothingToDo, output_file, places_of, set_place
 from texgen.cli.progress import reporter
+from texgen.diffusion.knobs import LOADED_WITH
 from texgen.errors import OptionError
 from texgen.files import publish, targets
 from texgen.files.encoding import Encoding
@@ -66,8 +67,8 @@ def make_outputs(
     if keeps and out.suffix.lower() in (".jpg", ".jpeg"):
         report.warn(f"{out.name}: a JPEG changes every pixel a little, those that are kept, too; use .png or .tif")
     if model != NAME:
-        settings = [own_device(values["device"]), *map(values.get, ("dtype", "prediction_type", "native_size"))]
-        options["model"] = functools.cache(lambda: _loaded(model, *settings))
+        options = {name: value for name, value in options.items() if name not in LOADED_WITH}
+        options["model"] = loader(values)
     with ExitStack() as locks:
         for place in places:
             place.check(size, encoding, {name: values[0] for name, values in read.items()}, inputs())
@@ -177,6 +178,13 @@ def _encoding(options: dict[str, Any], pictures: Sequence[Picture], out: Path) -
     return result_encoding([*pictures, *options.get("exemplars", ())], options["bit_depth"])
 
 
+def loader(values: dict[str, Any]) -> Callable[[], Any]:
+    """What loads the diffusion model of a command line, once."""
+    names = ("dtype", "prediction_type", "native_size", *LOADED_WITH)
+    return functools.partial(_loaded, values["model"], own_device(values["device"]), *map(values.get, names))
+
+
+@functools.lru_cache(1)
 def _loaded(model: str, *settings: Any) -> Any:
     from texgen.diffusion import models
 

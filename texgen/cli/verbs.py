@@ -12,6 +12,7 @@ import click
 from texgen.cli.flags import LABELLED, PATH, IntegersType, Option, SizeType, maps_of, options_of, verb
 from texgen.cli.invocation import read_input
 from texgen.cli.knobs import Outputs
+from texgen.diffusion.knobs import TextKnobs
 from texgen.errors import OptionError
 from texgen.exports.knobs import Knobs as ExportKnobs
 from texgen.files import image as images
@@ -172,21 +173,52 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
     make_outputs(partial(run, picture, band), images.size(picture), [picture], keeps=True, **options)
 
 
-@verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", STARTS, tileable="none")
+@verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", (*STARTS, "layout"), tileable="none")
 @click.argument("swatch", type=PATH)
 @click.argument("content", type=PATH)
 @click.option("--size", type=SizeType(), help="In pixels; the content's own by default.")
-@click.option("--weight", type=float, default=1.0, show_default=True, help="How closely the content is followed.")
+@click.option("--weight", type=float, help="How closely the swatch model follows the content; 1 by default.")
+@click.option(
+    "--mode",
+    type=click.Choice(["style", "appearance"]),
+    help="How much of the content a diffusion model keeps: style, the default, more than appearance.",
+)
+@click.option(
+    "--content-weight", type=float, help="The same as a number: by default 0.25 for style, 0.2 for appearance and XL."
+)
 @click.option("--labels", type=PATH, help="Label map of SWATCH: a PNG in which each colour is a label.")
 @click.option("--target", type=PATH, help="Which label is shown where in CONTENT, in the same colours.")
 def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
-    """Show the structure of the picture CONTENT in the material of SWATCH."""
+    """Show the structure of the picture CONTENT in the material or, by a diffusion model, the style of SWATCH."""
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.transfer import transfer as run
 
     picture, shown = read_input(swatch), read_input(content)
     wanted = size or images.size(shown)
     make_outputs(partial(run, picture, shown, wanted), wanted, [picture], **options)
+
+
+@verb('texgen text bark.png "an old castle" --model ~/models/sdxl -o castle.png', ("noise", "swatch"), tileable="none")
+@click.argument("swatch", type=PATH)
+@click.argument("prompt")
+@click.option(
+    "--size", type=SizeType(), help="In pixels; the model's native size by default: 1024 of SDXL, 512 of SD 1.x."
+)
+def text(swatch: Path, prompt: str, size: tuple[int, int] | None, **options: Any) -> None:
+    """Make a picture of what PROMPT says in the style of SWATCH, by a Stable Diffusion --model.
+
+    Every step is denoised under the prompt, and attention is distilled towards the swatch.
+    """
+    from texgen.cli.outputs import loader, make_outputs
+    from texgen.tasks.text import check_model
+    from texgen.tasks.text import text as run
+
+    check_model(options["model"])
+    picture = read_input(swatch)
+    if size is None:
+        model = loader(options)()
+        size = model.native_tile.scaled(model.factor)
+    make_outputs(partial(run, picture, prompt, size), size, [picture], **options)
 
 
 @click.command(epilog="Example: texgen render wall.png.json --map height=swatch_height.exr -o wall.png")
@@ -266,6 +298,7 @@ def inspect(file: Path, command: bool, as_json: bool) -> None:
 
 
 WRITES = ("out", "overwrite")
+text.params += options_of(TextKnobs)
 render.params += [
     *options_of(Outputs, only=WRITES, out="The picture that the maps belong to."),
     Option(MAPS, None, required=True),
@@ -280,4 +313,4 @@ preview.params += [
     *options_of(PreviewKnobs),
 ]
 
-VERBS = (expand, layout, paint, fill, tile, transfer, render, material, preview, export, inspect)
+VERBS = (expand, layout, paint, fill, tile, transfer, text, render, material, preview, export, inspect)

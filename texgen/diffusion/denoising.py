@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from texgen.diffusion.attention import ExemplarKeyValues, Features, InjectionMode
+from texgen.job import Prompt
 from tiling import Size, Tile, Wrap
+
+Condition = Mapping[str, Any]
+"""What a network is told beside the latents and the timestep."""
 
 
 class Schedule(Protocol):
@@ -48,8 +52,8 @@ class Denoiser(Protocol):
     @property
     def dtype(self) -> torch.dtype: ...
 
-    def __call__(self, latents: Tensor, timestep: float) -> Tensor:
-        """Prediction for latents (B, C, h, w), float32."""
+    def __call__(self, latents: Tensor, timestep: float, condition: Condition | None = None) -> Tensor:
+        """Prediction for latents (B, C, h, w), float32, under a condition; None is the empty prompt."""
 
     def features(self, latents: Tensor, timestep: float, layers: Sequence[str]) -> Features:
         """Self-attention features of `layers`, named in order of execution; gradients flow back to the latents."""
@@ -98,6 +102,10 @@ class DenoisingModel(Protocol):
     def latent_channels(self) -> int: ...
 
     @property
+    def is_xl(self) -> bool:
+        """Whether it is a Stable Diffusion XL."""
+
+    @property
     def attention_layers(self) -> Sequence[str]:
         """Self-attention layers in order of execution."""
 
@@ -125,6 +133,26 @@ class DenoisingModel(Protocol):
 
         If `recomputed`, it keeps little for gradients, and computes its blocks again.
         """
+
+    @property
+    def controls(self) -> int:
+        """Number of ControlNets: each reads a picture."""
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        """Refuse a prompt that cannot be read.
+
+        Raises:
+            ModelError: There is no text encoder, or no tokenizer.
+            OptionError: The prompt is too long.
+        """
+
+    def conditions(self, prompt: Prompt, size_px: Size) -> tuple[Condition, Condition | None]:
+        """Of a prompt, in a picture of a size, and of what guidance leads away from; None without guidance."""
+
+    def controlled(
+        self, condition: Condition | None, latents: Tensor, timestep: float, pictures: Tensor, weights: Sequence[float]
+    ) -> Condition:
+        """A condition with what the ControlNets add for latents (B, C, h, w), of pictures (B, 3 n, H, W) in [0, 1]."""
 
     def encode(self, image: Tensor) -> Tensor:
         """Image (1, 3, H, W) in [0, 1], sides multiples of `factor`, to latents (1, C, h, w), float32."""

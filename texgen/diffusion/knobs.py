@@ -12,9 +12,14 @@ from texgen.knobs import check, knob
 from tiling import Size
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from texgen.diffusion.attention import InjectionMode
     from texgen.diffusion.presets import DetailKind, LoopKind
+    from texgen.files.image import ImageLike
     from tiling import ScheduleKind, WindowKind
+
+    ControlLike = ImageLike | tuple[ImageLike, float]
 
 SAMPLING = ("strength", "iterations", "inject", "start_time", "match_spectrum", "adain")
 """What only sampling looks at."""
@@ -22,6 +27,25 @@ PUBLISHED = "published"
 """The preset that is the published method and nothing else."""
 PUBLISHED_SIDE = 512
 """Pixels that it resizes every exemplar to."""
+
+
+GUIDANCE_SCALE = 7.0
+LOADED_WITH = ("loras", "controlnets")
+"""Settings that a loaded model has already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextKnobs:
+    """Settings of `texgen text`."""
+
+    negative_prompt: str | None = knob(
+        None,
+        "What is not wanted; by default nothing, which Stable Diffusion XL is told as zeros.",
+        flag="negative-prompt",
+    )
+    guidance_scale: float = knob(
+        GUIDANCE_SCALE, "How closely the prompt is followed (classifier-free guidance); larger costs variety, 1 does without.", kind="float", low=1, high=50
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +56,11 @@ class Knobs:
     MIN_SIDE: ClassVar[int] = 128
 
     start: str | None = knob(
-        None, "Where the canvas begins: `swatch` (what the swatch model makes of the same job), `noise` (the published start), `layout` (the layout itself) or `scatter` (random pixels of the same "
-        "label, in `paint`).",
+        None, "Where the canvas begins: `swatch` (what the swatch model makes of the same job), `noise` (as published for Stable Diffusion), `layout` (the layout, or the content of `transfer`, itself) or `scatter` (random "
+        "pixels of the same label, in `paint`).",
     )  # fmt: skip
     loop: LoopKind | None = knob(
-        None, "`sample` (Algorithm 2) or `optimize` (Algorithm 1: from noise or the layout itself); by default the second only where a diffusion model paints a canvas of one tile.", choices=("sample", "optimize")
+        None, "`sample` (Algorithm 2) or `optimize` (Algorithm 1: from noise or the layout itself); by default the second only in `transfer`, and where a diffusion model paints a canvas of one tile.", choices=("sample", "optimize")
     )  # fmt: skip
     strength: float | None = knob(
         None, "Noise put on the start; larger departs further from it, 1 keeps nothing. ceil(strength * steps) steps are run.", kind="float", low=0, high=1
@@ -71,7 +95,9 @@ class Knobs:
     start_time: int | None = knob(
         None, "Attention distillation follows steps from timesteps below this only.", kind="int", low=0, high=1000
     )
-    adain: bool = knob(False, "Match channel statistics of each tile to the swatch's.", kind="flag")
+    adain: bool | None = knob(
+        None, "Match channel statistics of each tile to the swatch's; by default in `text` alone.", kind="switch"
+    )
     inject: InjectionMode | Literal["none"] | None = knob(
         None, "The swatch's keys and values in the noise prediction, beside the canvas' own or in their place.", choices=("none", "beside", "replace")
     )  # fmt: skip
@@ -86,6 +112,15 @@ class Knobs:
     )  # fmt: skip
     tune_decoder: int | None = knob(
         None, "Iterations that a copy of the decoder is trained on the swatch first; 0 does not.", kind="int", low=0, high=100_000
+    )  # fmt: skip
+    loras: Sequence[tuple[str | Path, float]] = knob(
+        (), "Weights that are added to the model's own, and how much of them, such as moss.safetensors:0.8; needs peft (`texgen[lora]`).", kind="scaled", flag="lora", several=True
+    )  # fmt: skip
+    controlnets: Sequence[str | Path] = knob(
+        (), "A ControlNet: a diffusers folder or a hub id; its picture comes as `--control`, in the same order.", flag="controlnet", several=True
+    )  # fmt: skip
+    controls: Sequence[ControlLike] = knob(
+        (), "What a ControlNet sees, stretched over the result, and its weight, 1 by default, such as edges.png:0.6; in Python a picture, or a pair.", kind="scaled", flag="control", several=True
     )  # fmt: skip
     device: str = knob("auto", "`auto`, `cpu`, `cuda`, `cuda:1`, `mps`.", everyday=True)
     dtype: str = knob(

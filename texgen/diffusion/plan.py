@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,13 +13,14 @@ from torch import Tensor
 from texgen import job as records
 from texgen.diffusion import presets
 from texgen.diffusion.denoising import DenoisingModel
+from texgen.diffusion.guidance.prompt import ControlPlane
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.kept import Kept, as_tensor, on_grid
 from texgen.diffusion.knobs import PUBLISHED, Knobs
 from texgen.diffusion.memory import GIB, Fit, fitted
 from texgen.diffusion.presets import Preset
 from texgen.errors import OptionError
-from texgen.job import Constraints, Job
+from texgen.job import Constraints, Control, Job, Prompt
 from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 
 PAINT_CONTENT, LAYOUT_CONTENT = 0.15, 0.25
@@ -34,6 +36,9 @@ class Plan:
     Attributes:
         size_px: Of the result.
         canvas, tile, stride: In latent pixels.
+        layout: The layout, or the content, (1, 3, H, W).
+        prompt: What to show.
+        control: What ControlNets see of the canvas.
         target: The label of every pixel of the canvas, (H, W), uint8.
         kept: Pixels of the canvas that are given.
         recomputed: Whether blocks of the network are computed again for the gradient, to save memory.
@@ -53,6 +58,8 @@ class Plan:
     tile_batch: int
     recomputed: bool = False
     layout: Tensor | None = None
+    prompt: Prompt | None = None
+    control: ControlPlane | None = None
     target: Tensor | None = None
     kept: Kept | None = None
     shares: tuple[float, ...] | None = None
@@ -87,7 +94,7 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
     if knobs.tile_batch is None and (preset.strength > 0 or preset.loop == "optimize"):
         budget = None if knobs.memory is None else knobs.memory * GIB
         fit = fitted(model, tile, canvas, len(plan_tiles(canvas, tile, stride, wrap)), budget)
-    layout, target = given.layout, given.target
+    layout, target = given.layout or given.content, given.target
     kept = given.kept if given.place is None else _placed(job.exemplars[0].pixels, given.place)
     return Plan(
         size_px=size_px,
@@ -101,15 +108,17 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
             lr=preset.lr,
             attn_scale=knobs.attn_scale,
             start_time=knobs.start_time,
-            adain=knobs.adain,
+            adain=given.prompt is not None if knobs.adain is None else knobs.adain,
             inject=None if preset.inject == "none" else preset.inject,
             layers=None if knobs.layers is None else tuple(knobs.layers),
-            content_weight=_content_weight(given),
+            content_weight=_content_weight(model, given),
         ),
         seed=job.seed,
         tile_batch=fit.batch,
         recomputed=fit.recomputed,
         layout=None if layout is None else _on_canvas(as_tensor(layout.image), size_px, canvas_px),
+        prompt=given.prompt,
+        control=_control(given.controls, size_px, canvas_px),
         target=None if target is None else torch.from_numpy(target.on_canvas(size_px, canvas_px, wrap, job.seed)),
         kept=None if kept is None else on_grid(Kept.of(kept), size_px, canvas_px),
         shares=job.shares,
@@ -123,14 +132,19 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
     given, overridden = job.constraints, presets.Preset.__dataclass_fields__.keys() - {"tile_overlap"}
     preset = presets.choose(
         name,
-        given.target is not None,
+        _table(given),
         **{field: getattr(knobs, field) for field in overridden},
     )
     if (preset.loop == "optimize" or name == PUBLISHED) and knobs.start is None and given.target is None:
-        preset = replace(preset, start="noise" if given.layout is None else "layout")  # of synthesis, and of transfer
+        preset = replace(
+            preset, start="layout" if given.layout or given.content else "noise"
+        )  # of synthesis, and of transfer
     _check_start(preset.start, given)
     if preset.inject not in (None, "none") and not model.injects:
         raise OptionError(f"inject={preset.inject!r} is for models with a UNet; leave it out for {model.name}.")
+    if preset.loop == "optimize" and (given.prompt or given.controls):
+        what = "prompt" if given.prompt else "control pictures"
+        raise OptionError(f"the {what} would do nothing with loop='optimize'; use 'sample', or leave them out.")
     if job.with_map and preset.start in MAPLESS:
         raise OptionError(f"a start of {preset.start} has no map of where latent pixels came from; use start='swatch'.")
     if given.target is not None and knobs.adain:
@@ -152,10 +166,21 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
     return preset
 
 
-def _content_weight(given: Constraints) -> float:
-    """Of the start's queries: as published where there are labels or a layout, none elsewhere."""
+def _table(given: Constraints) -> Mapping[str, Preset]:
+    """The presets for what is given."""
+    if given.content is not None:
+        return presets.TRANSFER_PRESETS
+    if given.prompt is not None:
+        return presets.TEXT_PRESETS
+    return presets.PRESETS if given.target is None else presets.PAINT_PRESETS
+
+
+def _content_weight(model: DenoisingModel, given: Constraints) -> float:
+    """Of the start's queries: as published where there are content, labels or a layout, none elsewhere."""
     if given.content_weight is not None:
         return given.content_weight
+    if given.content is not None:
+        return presets.TRANSFER_CONTENT_XL if model.is_xl else presets.TRANSFER_CONTENT[given.content.mode]
     if given.target is not None:
         return PAINT_CONTENT
     return 0.0 if given.layout is None else LAYOUT_CONTENT
@@ -174,17 +199,26 @@ def _stride(preset: Preset, overlap_px: int | None, tile: Size, factor: int) -> 
 
 
 def _check_start(start: str, given: Constraints) -> None:
-    if start == "layout" and given.layout is None:
+    if start == "layout" and given.layout is None and given.content is None:
         raise OptionError("start='layout' needs a layout.")
     if start == "scatter" and given.target is None:
         raise OptionError("start='scatter' needs labels; it is for texgen.paint.")
     for constraint, what, allowed in (
         (given.layout, "layout", ("swatch", "layout")),
-        (given.target, "target map", ("swatch", "scatter", "noise")),
+        (given.content, "content", ("layout", "noise")),
+        (given.target, "target map", ("swatch", "scatter", "noise") if given.content is None else ("layout", "noise")),
         (given.kept or given.place, "kept pixels", ("swatch", "noise")),
     ):
         if constraint is not None and start not in allowed:
             raise OptionError(f"start={start!r} does not look at the {what}; use {' or '.join(map(repr, allowed))}.")
+
+
+def _control(controls: Sequence[Control], size_px: Size, canvas_px: Size) -> ControlPlane | None:
+    """Control pictures brought to the result's size."""
+    if not controls:
+        return None
+    pictures = torch.cat([_on_canvas(as_tensor(each.image), size_px, canvas_px) for each in controls], 1)
+    return ControlPlane(pictures, tuple(each.weight for each in controls))
 
 
 def _placed(swatch: np.ndarray, place: tuple[int, int]) -> records.Kept:

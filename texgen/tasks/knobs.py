@@ -13,11 +13,11 @@ from texgen.materials.knobs import Extent
 from texgen.runs.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from texgen.diffusion.models import LatentModel
+    from texgen.diffusion.denoising import DenoisingModel
     from texgen.files.image import ImageLike
     from texgen.tasks.size import Tileable
 
-    ModelLike = str | Path | LatentModel | Callable[[], LatentModel]
+    ModelLike = str | Path | DenoisingModel | Callable[[], DenoisingModel]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from texgen.diffusion.knobs import PUBLISHED
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
-from texgen.errors import OptionError
+from texgen.errors import OptionError, check_range
 from texgen.files import image as images
 from texgen.files.image import ImageLike, Picture, read_picture
-from texgen.job import Canvas, Constraints, Job
+from texgen.job import Canvas, Constraints, Control, Job
 from texgen.knobs import check, rows
 from texgen.materials.guides import prepared_guides
 from texgen.materials.maps import KeptPicture, Map, prepared_maps
@@ -35,6 +35,10 @@ from tiling import Size
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from texgen.diffusion.denoising import DenoisingModel
+    from texgen.diffusion.knobs import ControlLike
+    from texgen.tasks.knobs import ModelLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +128,8 @@ def _job(
         guides = prepared_guides(knobs.guides, sizes, common.preparation)
         orientation = None if knobs.orientation is None else Orientation.of(knobs.orientation)
         given = replace(given, guides=[*given.guides, *guides], orientation=orientation)
+    else:
+        given = replace(given, controls=[_control(each) for each in knobs.controls])
     if given.place is not None:
         check_place(given.place, Size(*exemplars[0].pixels.shape[:2]), size)
     return Job(
@@ -136,6 +142,12 @@ def _job(
         encoding=encoding,
         with_map=common.with_map,
     )
+
+
+def _control(control: ControlLike) -> Control:
+    picture, weight = control if isinstance(control, tuple) else (control, 1.0)
+    check_range("weight of a control picture", weight, 0, 10)
+    return Control(images.read_pixels(picture), weight)
 
 
 def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[Picture]) -> dict[str, Any]:
@@ -159,6 +171,11 @@ def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[
         "bit_depth": job.encoding.depth,
         "channels": job.encoding.channels,
         **({"maps": {each.name: each.entry() for each in job.maps}} if job.maps else {}),
+        **(
+            {"controls": [{"sha256": recipe.digest([c.image]), "weight": c.weight} for c in given.controls]}
+            if given.controls
+            else {}
+        ),
         **({"guides": [each.entry() for each in given.guides]} if given.guides else {}),
         **({"orientation": given.orientation.entry()} if given.orientation is not None else {}),
         **request.notes,
@@ -192,14 +209,22 @@ def _divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | 
 def _model(common: Common, knobs: SwatchKnobs | DiffusionKnobs) -> Model:
     if isinstance(knobs, SwatchKnobs):
         return SwatchModel(common.preset, knobs)
-    from texgen.diffusion import models
     from texgen.diffusion.model import DiffusionModel
 
-    backbone: Any = common.model
-    if isinstance(backbone, str | Path):
-        backbone = models.load(
-            backbone, own_device(knobs.device), knobs.dtype, knobs.prediction_type, knobs.native_size
-        )
-    elif not isinstance(backbone, models.LatentModel):
-        backbone = backbone()
-    return DiffusionModel(backbone, common.preset, knobs)
+    return DiffusionModel(backbone_of(common.model, knobs), common.preset, knobs)
+
+
+def backbone_of(model: ModelLike, knobs: DiffusionKnobs) -> DenoisingModel:
+    """A diffusion model, loaded.
+
+    Raises:
+        ModelError, OptionError: As `texgen.load`; weights to be added to a model that is loaded already.
+    """
+    from texgen.diffusion import models
+
+    if isinstance(model, str | Path):
+        settings = (knobs.dtype, knobs.prediction_type, knobs.native_size, knobs.loras, knobs.controlnets)
+        return models.load(model, own_device(knobs.device), *settings)
+    if knobs.loras or knobs.controlnets:
+        raise OptionError("loras and controlnets are for a model that is given by its name; give them to texgen.load.")
+    return model() if callable(model) else model

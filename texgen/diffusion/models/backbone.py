@@ -10,8 +10,8 @@ from typing import Any
 
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
-from texgen.diffusion.models.latent import LatentModel
 from texgen.diffusion.models.schedule import DDIMSchedule
+from texgen.diffusion.models.steering import Steered
 from texgen.diffusion.models.text import size_ids
 from texgen.diffusion.models.unet import TappedUNet, self_attention_layers, tapped
 from texgen.errors import OptionError
@@ -19,21 +19,14 @@ from tiling import Size
 
 
 @dataclass(kw_only=True)
-class Backbone(LatentModel):
+class Backbone(Steered):
     """A latent diffusion model with a UNet: Stable Diffusion 1.x, 2.x, XL, and the bundled one.
 
     Attributes:
-        unet: The denoising network, in its dtype, on its device.
         scheduler: Deterministic DDIM with the model's own noise schedule and prediction type.
     """
 
-    unet: UNet2DConditionModel
     scheduler: DDIMScheduler
-
-    @property
-    def network(self) -> UNet2DConditionModel:
-        """The UNet."""
-        return self.unet
 
     @property
     def native_tile(self) -> Size:
@@ -49,6 +42,11 @@ class Backbone(LatentModel):
     @property
     def latent_channels(self) -> int:
         return int(self.unet.config.in_channels)
+
+    @property
+    def is_xl(self) -> bool:
+        """Whether the UNet is told the size of the picture, as that of Stable Diffusion XL alone is."""
+        return self.unet.config.addition_embed_type == "text_time"
 
     @property
     def injects(self) -> bool:
@@ -72,7 +70,7 @@ class Backbone(LatentModel):
         self.unet.register_to_config(sample_size=side_px // self.factor)
         added = self.condition.get("added_cond_kwargs")
         if added is not None:
-            added["time_ids"] = size_ids(side_px).to(added["time_ids"])
+            added["time_ids"] = size_ids(Size(side_px, side_px)).to(added["time_ids"])
 
     def schedule(self, steps: int) -> DDIMSchedule:
         """The model's noise schedule in so many steps."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
 from texgen.diffusion.models.joint import PATCH, PartLoader, Projected, project
-from texgen.diffusion.models.text import t5_empty_prompt, tokenized_empty_prompt
+from texgen.diffusion.models.text import folder_tokens, t5_empty_prompt
 from texgen.errors import ModelError
 
 NATIVE_SIDE = 128
@@ -63,7 +63,7 @@ class Flux:
                 raise ModelError(
                     f"{folder}: no {part}; Flux needs both text encoders, for the empty prompt: download the model again."
                 )
-        pooled = load(CLIPTextModel, folder, self.text[0])(tokenized_empty_prompt(folder / "tokenizer")).pooler_output
+        pooled = load(CLIPTextModel, folder, self.text[0])(folder_tokens(folder / "tokenizer", "")).pooler_output
         long = t5_empty_prompt(load(T5EncoderModel, folder, self.text[1]), T5_TOKENS[bool(config["guidance_embeds"])])
         return {"encoder_hidden_states": long, "pooled_projections": pooled}
 

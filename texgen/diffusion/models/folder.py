@@ -22,10 +22,12 @@ from texgen.diffusion.models import text
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
 from texgen.diffusion.models.checks import check_channels, check_flow, check_latents, check_schedule
 from texgen.diffusion.models.joint import Family
+from texgen.diffusion.models.text import Prompts, folder_tokens
 from texgen.diffusion.models.transformer import FAMILIES
 from texgen.diffusion.models.weights import check_part, fingerprint, variant
 from texgen.diffusion.tensors import cached
 from texgen.errors import ModelError, OptionError
+from tiling import Size
 
 AUTOENCODERS = {
     "AutoencoderKL": AutoencoderKL,
@@ -35,7 +37,7 @@ AUTOENCODERS = {
 
 
 def load_components(folder: Path, dtype: torch.dtype, prediction_type: str | None = None) -> dict[str, Any]:
-    """Network, autoencoder, scheduler and condition of a folder, as keyword arguments of `Backbone` or `TransformerModel`.
+    """Network, autoencoder, scheduler and text of a folder, as keyword arguments of `Backbone` or `TransformerModel`.
 
     Args:
         folder: As diffusers saves it.
@@ -52,11 +54,16 @@ def load_components(folder: Path, dtype: torch.dtype, prediction_type: str | Non
     unet = component(UNet2DConditionModel, folder, "unet", dtype != torch.float32, torch_dtype=dtype)
     autoencoder = component(_autoencoder_class(index, folder), folder, "vae", torch_dtype=torch.float32)
     check_channels(folder.name, unet, autoencoder)
+    prompts = text_prompts(folder, index)
+    side_px = unet.config.sample_size * 2 ** (len(autoencoder.config.block_out_channels) - 1) if prompts else 0
     return {
         "unet": unet,
         "autoencoder": autoencoder,
         "scheduler": _scheduler(folder, prediction_type),
-        "condition": _condition(folder, unet, autoencoder),
+        "prompts": prompts,
+        "condition": text.zero_condition(unet.config.cross_attention_dim)
+        if prompts is None
+        else prompts.condition("", Size(side_px, side_px)),
     }
 
 
@@ -172,22 +179,22 @@ def deterministic_scheduler(config: dict[str, Any]) -> DDIMScheduler:
     return DDIMScheduler.from_config(config, clip_sample=False, thresholding=False)
 
 
-def _condition(folder: Path, unet: UNet2DConditionModel, autoencoder: Any) -> dict[str, Any]:
-    has_first, has_second = ((folder / name).is_dir() for name in ("text_encoder", "text_encoder_2"))
-    if not has_first and not has_second:
-        return text.zero_condition(unet.config.cross_attention_dim)
-    try:
-        first_ids = text.tokenized_empty_prompt(folder / "tokenizer") if has_first else None
-    except Exception as error:
-        raise ModelError(f"{folder / 'tokenizer'}: cannot be loaded ({_first_line(error)}).") from error
-    first = component(CLIPTextModel, folder, "text_encoder", torch_dtype=torch.float32) if has_first else None
-    if not has_second:
-        assert first is not None and first_ids is not None
-        return text.stable_diffusion_condition(first, first_ids)
-    second = component(CLIPTextModelWithProjection, folder, "text_encoder_2", torch_dtype=torch.float32)
-    second_ids = text.tokenized_empty_prompt(folder / "tokenizer_2")
-    side_px = unet.config.sample_size * 2 ** (len(autoencoder.config.block_out_channels) - 1)
-    return text.stable_diffusion_xl_condition((first, second), (first_ids, second_ids), side_px)
+def text_prompts(folder: Path, index: dict[str, Any]) -> Prompts | None:
+    """The text encoders of a folder; None where there are none."""
+    parts = {
+        "text_encoder": (CLIPTextModel, "tokenizer"),
+        "text_encoder_2": (CLIPTextModelWithProjection, "tokenizer_2"),
+    }
+    there = {part: pair for part, pair in parts.items() if (folder / part).is_dir()}
+    if not there:
+        return None
+    is_xl = "text_encoder_2" in there
+    return Prompts(
+        encoders=lambda: [component(cls, folder, part, torch_dtype=torch.float32) for part, (cls, _) in there.items()],
+        tokens=lambda prompt: [folder_tokens(folder / name, prompt) for _, name in there.values()],
+        is_xl=is_xl,
+        zeros=is_xl and bool(index.get("force_zeros_for_empty_prompt", True)),
+    )
 
 
 def _first_line(error: Exception) -> str:

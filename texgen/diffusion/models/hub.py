@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from huggingface_hub.errors import GatedRepoError, HFValidationError, Repository
 from texgen.diffusion.models.weights import chosen
 from texgen.errors import ModelError
 
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 NETWORKS = ("unet", "transformer")
 PARTS = (
     *NETWORKS, "vae", "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "scheduler",
@@ -62,6 +64,9 @@ def wanted_files(names: Iterable[str], half: bool) -> list[str]:
         >>> wanted_files(["model_index.json", "unet/model.fp16.safetensors", "unet/model.safetensors", "a.ckpt"], half=True)
         ['model_index.json', 'unet/model.fp16.safetensors']
     """
+    names = list(names)
+    if "model_index.json" not in names:  # one network, such as a ControlNet
+        return chosen([name for name in names if "/" not in name], half)
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
     for name in names:
         part, _, file = name.partition("/")

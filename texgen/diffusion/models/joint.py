@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from texgen.diffusion.attention import ExemplarKeyValues, Features, InjectionMode, LayerFeatures
+from texgen.diffusion.denoising import Condition
 from texgen.diffusion.models.network import OfNetwork, repeated
 from texgen.errors import OptionError
 
@@ -112,15 +113,15 @@ class JointTransformer(OfNetwork):
         """The transformer."""
         return self.transformer
 
-    def __call__(self, latents: Tensor, timestep: float) -> Tensor:
-        """Velocity (B, C, h, w), in the transformer's dtype inside, float32 outside."""
+    def __call__(self, latents: Tensor, timestep: float, condition: Condition | None = None) -> Tensor:
+        """Velocity (B, C, h, w), in the transformer's dtype inside, float32 outside; without a condition that of the empty prompt."""
         height, width = latents.shape[-2:]
         missing = (0, -width % PATCH, 0, -height % PATCH)
         padded = F.pad(latents, missing, mode="replicate") if any(missing) else latents
         batch = len(latents)
         times = torch.as_tensor(timestep, dtype=torch.float32, device=latents.device).expand(batch)
-        condition = repeated(self.condition, batch, self.dtype)
-        velocity = self.family.velocity(self.transformer, padded.to(self.dtype), times, condition)
+        told = repeated(self.condition if condition is None else condition, batch, self.dtype)
+        velocity = self.family.velocity(self.transformer, padded.to(self.dtype), times, told)
         return velocity[..., :height, :width].float()
 
     def features(self, latents: Tensor, timestep: float, layers: Sequence[str]) -> Features:

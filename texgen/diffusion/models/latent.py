@@ -224,7 +224,15 @@ class LatentModel(OfNetwork):
         """Bytes that an AD iteration keeps for the gradient of one tile (in latent pixels), without running it."""
         if (tile, recomputed) not in self._traced:
             layers = choose_layers(self.attention_layers)
-            self._traced[tile, recomputed] = kept_bytes(self, layers, tile, recomputed)
+            self._traced[tile, recomputed] = kept_bytes(
+                self.network,
+                self.condition,
+                layers,
+                tile,
+                recomputed,
+                channels=self.latent_channels,
+                opened=self.opened,
+            )
         return self._traced[tile, recomputed]
 
     @cached_property
@@ -234,11 +242,11 @@ class LatentModel(OfNetwork):
 
     def offload_network(self) -> bool:
         """Move the network to the CPU; False where it is there already."""
-        return _offload(self.network)
+        return offload(self.network)
 
     def offload_autoencoder(self) -> bool:
         """Move the autoencoder to the CPU; False where it is there already."""
-        return _offload(self.autoencoder)
+        return offload(self.autoencoder)
 
     def _unscaled(self, latents: Tensor) -> Tensor:
         """Latents as the autoencoder's decoder takes them, on its device, in its dtype."""
@@ -257,7 +265,8 @@ class LatentModel(OfNetwork):
         return {name: part for name in DECODER if (part := getattr(self.autoencoder, name, None)) is not None}
 
 
-def _offload(module: nn.Module) -> bool:
+def offload(module: nn.Module) -> bool:
+    """Move a module to the CPU; False where it is there already."""
     if next(module.parameters()).device.type == "cpu":
         return False
     module.to("cpu")

@@ -1,27 +1,27 @@
-"""From the name a user gives to a `LatentModel`."""
+"""From the name a user gives to a `Backbone` or a `TransformerModel`."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from texgen.diffusion.models import checks, folder, single_file
+from texgen.diffusion.models import checks, folder, lora, single_file, text
 from texgen.diffusion.models.backbone import Backbone
-from texgen.diffusion.models.hub import download
-from texgen.diffusion.models.latent import LatentModel
+from texgen.diffusion.models.control import load_controlnets
+from texgen.diffusion.models.hub import HUB_ID, download
 from texgen.diffusion.models.transformer import TransformerModel
 from texgen.diffusion.models.weights import PICKLE_SUFFIXES, fingerprint
 from texgen.errors import ModelError, OptionError
+from tiling import Size
 
 BUNDLED = {"mini": Path(str(files("texgen.diffusion.models"))) / "mini"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load(
@@ -30,7 +30,9 @@ def load(
     dtype: str = "auto",
     prediction_type: str | None = None,
     native_size: int | None = None,
-) -> LatentModel:
+    loras: Sequence[tuple[str | Path, float]] = (),
+    controlnets: Sequence[str | Path] = (),
+) -> Backbone | TransformerModel:
     """Load a model for synthesis.
 
     Args:
@@ -40,6 +42,8 @@ def load(
         dtype: Of the network: `auto` (on CUDA bfloat16 where the GPU has it, else float16; elsewhere float32), `float32`, `float16`, `bfloat16`.
         prediction_type: What the UNet predicts: `epsilon` (noise) or `v`; by default what the model says, or its weights show.
         native_size: Side of a tile in px; by default what the model was trained at.
+        loras: `.safetensors` files whose weights are added, and how much of each; needs peft.
+        controlnets: Diffusers folders or hub ids; each reads a picture among `controls`.
 
     Raises:
         ModelError: The model is missing, broken, of another kind, or a pickle.
@@ -47,6 +51,8 @@ def load(
     """
     if prediction_type is not None and prediction_type not in checks.PREDICTIONS:
         raise OptionError(f"prediction_type={prediction_type!r} is not known; use {' or '.join(checks.PREDICTIONS)}.")
+    for file, scale in loras:
+        lora.check(file, scale)
     target = choose_device(device)
     precision = choose_dtype(dtype, target)
     path = _locate(str(model), precision != torch.float32)
@@ -55,10 +61,17 @@ def load(
     components = loader.load_components(path, precision, predicts)
     if "unet" in components:
         checks.check_condition(path.name, components["unet"], components["condition"])
+        if loras:
+            components |= _with_loras(components, loras)
+        components["controlnet"], folders = load_controlnets(controlnets, components["unet"], target)
+    elif loras or controlnets:
+        raise OptionError(f"loras and controlnets are for models with a UNet; leave them out for {path.name}.")
+    components["condition"] = text.moved(components["condition"], target)
     by_name = str(model) in BUNDLED or (HUB_ID.fullmatch(str(model)) and not Path(model).exists())
-    kind: type[LatentModel] = Backbone if "unet" in components else TransformerModel
-    components["condition"] = _moved(components["condition"], target)
-    loaded = kind(name=str(model) if by_name else path.name, fingerprint=fingerprint(path), **components)
+    hashes = [fingerprint(each) for each in (path, *folders)]
+    hashes += [f"{fingerprint(Path(file))}:{scale:g}" for file, scale in loras]
+    kind: type[Backbone | TransformerModel] = Backbone if "unet" in components else TransformerModel
+    loaded = kind(name=str(model) if by_name else path.name, fingerprint="+".join(hashes), **components)
     loaded.network.to(target, memory_format=torch.channels_last)
     loaded.autoencoder.to(target)
     if native_size is not None:
@@ -131,7 +144,11 @@ def _locate(model: str, half: bool) -> Path:
     return download(model, half)
 
 
-def _moved(condition: Any, device: torch.device) -> Any:
-    if isinstance(condition, dict):
-        return {name: _moved(value, device) for name, value in condition.items()}
-    return condition.to(device)
+def _with_loras(components: dict[str, Any], loras: Sequence[tuple[str | Path, float]]) -> dict[str, Any]:
+    """Text encoders and condition of a model whose UNet has LoRAs now."""
+    prompts = lora.fused(components["unet"], components["prompts"], loras)
+    if prompts is None:
+        return {}
+    added = components["condition"].get("added_cond_kwargs")
+    size = Size(0, 0) if added is None else Size(*(int(side) for side in added["time_ids"][0, :2]))
+    return {"prompts": prompts, "condition": prompts.condition("", size)}

@@ -43,7 +43,9 @@ class OfNetwork(ABC):
 
 
 def repeated(condition: Any, batch: int, dtype: torch.dtype) -> Any:
-    """A condition of batch 1 for a batch, in the network's precision."""
+    """A condition (1, ...) for a batch, in the network's precision; what is of the batch already stays."""
     if isinstance(condition, Mapping):
         return {name: repeated(inner, batch, dtype) for name, inner in condition.items()}
+    if isinstance(condition, list | tuple):
+        return [repeated(inner, batch, dtype) for inner in condition]
     return condition.to(dtype).expand(batch, *condition.shape[1:])

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
 from texgen.diffusion.models.joint import PartLoader, Projected, normed, project
-from texgen.diffusion.models.text import t5_empty_prompt, tokenized_empty_prompt
+from texgen.diffusion.models.text import folder_tokens, t5_empty_prompt
 from texgen.errors import ModelError
 
 CLIP_TOKENS, T5_TOKENS = 77, 256
@@ -68,7 +68,7 @@ class StableDiffusion3:
         if there[0]:
             outputs = [
                 load(CLIPTextModelWithProjection, folder, part)(
-                    tokenized_empty_prompt(folder / tokenizer), output_hidden_states=True
+                    folder_tokens(folder / tokenizer, ""), output_hidden_states=True
                 )
                 for part, tokenizer in zip(self.text, ("tokenizer", "tokenizer_2"), strict=False)
             ]

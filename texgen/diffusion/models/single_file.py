@@ -22,7 +22,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from texgen.diffusion.models import text
 from texgen.diffusion.models.checks import check_channels
 from texgen.diffusion.models.folder import deterministic_scheduler
+from texgen.diffusion.models.text import Prompts
 from texgen.errors import ModelError
+from tiling import Size
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
@@ -51,7 +53,7 @@ Weights = dict[str, Tensor]
 
 
 def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None = None) -> dict[str, Any]:
-    """UNet, autoencoder, scheduler and condition of a checkpoint file, as keyword arguments of `Backbone`.
+    """UNet, autoencoder, scheduler and text encoders of a checkpoint file, as keyword arguments of `Backbone`.
 
     Args:
         path: A `.safetensors` file in the original (not diffusers') layout of Stable Diffusion 1.x, 2.x or XL.
@@ -75,7 +77,7 @@ def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None 
     if "edm_mean" in weights:
         raise ModelError(f"{path}: trained with an EDM schedule; use a model that predicts noise or v.")
     try:
-        return _convert(weights, path.name, family, dtype, prediction_type)
+        return _convert(weights, path, family, dtype, prediction_type)
     except ModelError:
         raise
     except Exception as error:
@@ -84,7 +86,7 @@ def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None 
 
 
 def _convert(
-    weights: Weights, name: str, family: str, dtype: torch.dtype, prediction_type: str | None
+    weights: Weights, path: Path, family: str, dtype: torch.dtype, prediction_type: str | None
 ) -> dict[str, Any]:
     known = prediction_type or _prediction_type(weights, family)
     with tempfile.TemporaryDirectory() as scratch:
@@ -95,16 +97,22 @@ def _convert(
         precision = torch.float32 if known is None else dtype  # of the trial
         unet = UNet2DConditionModel.from_single_file(dict(weights), subfolder="unet", torch_dtype=precision, **source)
         vae = AutoencoderKL.from_single_file(dict(weights), subfolder="vae", torch_dtype=torch.float32, **source)
-        check_channels(name, unet, vae)
-        side_px = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
-        condition = _condition(weights, family, root, side_px)
+        check_channels(path.name, unet, vae)
+    side_px = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
+    prompts = Prompts(
+        encoders=lambda: _encoders(_text_weights(path), family),
+        tokens=lambda prompt: [text.known_tokens(prompt, pad) for pad in PADS[family]],
+        is_xl=family == "sdxl",
+        zeros=family == "sdxl",
+    )
+    condition = prompts.condition("", Size(side_px, side_px), _encoders(weights, family))
     if known is None:
         known = "epsilon" if gives_noise_back(unet, condition) else "v_prediction"
         nn.Module.to(unet, dtype)  # diffusers warns of its own cast
     if family == "sd2" and known == "epsilon":
         unet.register_to_config(sample_size=BASE)
     scheduler = deterministic_scheduler({**SCHEDULER, "prediction_type": known})
-    return {"unet": unet, "autoencoder": vae, "scheduler": scheduler, "condition": condition}
+    return {"unet": unet, "autoencoder": vae, "scheduler": scheduler, "prompts": prompts, "condition": condition}
 
 
 def _check_network(path: Path) -> None:
@@ -210,24 +218,34 @@ def _text_configuration(weights: Weights, prefix: str, open_clip: bool) -> CLIPT
     )
 
 
-def _condition(weights: Weights, family: str, root: Path, side_px: int) -> dict[str, Any]:
-    def encoder(cls: Any, part: str, prefix: str, open_clip: bool) -> Any:
-        _text_configuration(weights, prefix, open_clip).save_pretrained(root / part)
-        model = create_diffusers_clip_model_from_ldm(
-            cls, dict(weights), subfolder=part, config=str(root), torch_dtype=torch.float32, local_files_only=True
-        )
-        return model.eval()
+TEXT = ("cond_stage_model.", "conditioner.")
+PADS = {"sd1": (text.END,), "sd2": (0,), "sdxl": (text.END, 0)}
+"""Ids that the tokens of each encoder are filled up with."""
 
-    if family == "sd1":
-        first = encoder(CLIPTextModel, "text_encoder", "cond_stage_model.transformer.text_model.", False)
-        return text.stable_diffusion_condition(first, text.empty_prompt_ids())
-    if family == "sd2":
-        first = encoder(CLIPTextModel, "text_encoder", "cond_stage_model.model.", True)
-        return text.stable_diffusion_condition(first, text.empty_prompt_ids(pad=0))
-    first = encoder(CLIPTextModel, "text_encoder", "conditioner.embedders.0.transformer.text_model.", False)
-    second = encoder(CLIPTextModelWithProjection, "text_encoder_2", "conditioner.embedders.1.model.", True)
-    ids = (text.empty_prompt_ids(), text.empty_prompt_ids(pad=0))
-    return text.stable_diffusion_xl_condition((first, second), ids, side_px)
+
+def _text_weights(path: Path) -> Weights:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(TEXT)}  # noqa: SIM118
+
+
+def _encoders(weights: Weights, family: str) -> list[Any]:
+    """The text encoders of a checkpoint."""
+    if family == "sdxl":
+        return [
+            _encoder(CLIPTextModel, weights, "text_encoder", "conditioner.embedders.0.transformer.text_model."),
+            _encoder(CLIPTextModelWithProjection, weights, "text_encoder_2", "conditioner.embedders.1.model."),
+        ]
+    prefix = "cond_stage_model.transformer.text_model." if family == "sd1" else "cond_stage_model.model."
+    return [_encoder(CLIPTextModel, weights, "text_encoder", prefix)]
+
+
+def _encoder(cls: Any, weights: Weights, part: str, prefix: str) -> Any:
+    with tempfile.TemporaryDirectory() as scratch:
+        _text_configuration(weights, prefix, prefix.endswith(".model.")).save_pretrained(Path(scratch) / part)
+        model = create_diffusers_clip_model_from_ldm(
+            cls, dict(weights), subfolder=part, config=scratch, torch_dtype=torch.float32, local_files_only=True
+        )
+    return model.eval()
 
 
 def _prediction_type(weights: Weights, family: str) -> str | None:

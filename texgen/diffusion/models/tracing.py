@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,36 +13,34 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from texgen.diffusion.denoising import Denoiser
+from texgen.diffusion.models.unet import tapped
 from tiling import Size
 
 
-class Traced(Protocol):
-    """A model as it is traced, see `texgen.diffusion.models.latent.LatentModel`."""
-
-    @property
-    def network(self) -> Any: ...
-
-    @property
-    def latent_channels(self) -> int: ...
-
-    @property
-    def condition(self) -> Mapping[str, Any]: ...
-
-    def opened(self, network: Any, condition: Mapping[str, Any]) -> AbstractContextManager[Denoiser]: ...
-
-
-def kept_bytes(model: Traced, layers: Sequence[str], tile: Size, recomputed: bool = False) -> int:
+def kept_bytes(
+    network: Any,
+    condition: Mapping[str, Any],
+    layers: Sequence[str],
+    tile: Size,
+    recomputed: bool = False,
+    *,
+    channels: int | None = None,
+    opened: Callable[[Any, Mapping[str, Any]], AbstractContextManager[Denoiser]] = tapped,
+) -> int:
     """Bytes kept for the gradient of one tile's features, and where blocks are recomputed those of the largest block as well.
 
     Args:
-        model: In any place and dtype; its network is not run.
+        network: In any place and dtype; it is not run.
+        condition: Keyword arguments of its calls, batch 1.
         layers: Those whose features are compared, in order of execution.
         tile: In latent pixels.
         recomputed: Whether each block keeps its input only (gradient checkpointing).
+        channels: Of the latents; by default what a UNet takes.
+        opened: Opens the attention of such a network; by default a UNet's.
     """
     with torch.device("meta"):
-        ghost = type(model.network).from_config(model.network.config)
-    nn.Module.to(ghost, model.network.dtype).requires_grad_(False).eval()  # diffusers' own warns of every cast
+        ghost = type(network).from_config(network.config)
+    nn.Module.to(ghost, network.dtype).requires_grad_(False).eval()  # diffusers' own warns of every cast
     kept, blocks = _Kept(ghost), [0]
 
     def alone(block: nn.Module, *inputs: Any) -> Any:
@@ -57,8 +55,8 @@ def kept_bytes(model: Traced, layers: Sequence[str], tile: Size, recomputed: boo
 
     if recomputed:
         ghost.enable_gradient_checkpointing(alone)
-    latents = torch.empty(1, model.latent_channels, *tile, device="meta", requires_grad=True)
-    with _FusedAttention(), model.opened(ghost, _on_meta(model.condition)) as tap, kept.watching():
+    latents = torch.empty(1, channels or network.config.in_channels, *tile, device="meta", requires_grad=True)
+    with _FusedAttention(), opened(ghost, _on_meta(condition)) as tap, kept.watching():
         features = tap.features(latents, 0, layers)
         for layer in features.values():
             layer.output.float().abs().mean()

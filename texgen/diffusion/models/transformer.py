@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
@@ -16,7 +16,8 @@ from texgen.diffusion.models.flux import Flux
 from texgen.diffusion.models.joint import PATCH, Family, JointTransformer, opened
 from texgen.diffusion.models.latent import LatentModel
 from texgen.diffusion.models.sd3 import StableDiffusion3
-from texgen.errors import OptionError
+from texgen.errors import ModelError, OptionError
+from texgen.job import Prompt
 from tiling import Size
 
 FAMILIES: dict[str, Family] = {
@@ -93,3 +94,33 @@ class TransformerModel(LatentModel):
     ) -> AbstractContextManager[JointTransformer]:
         """Within, a transformer with its attention open; afterwards it is as found."""
         return opened(network, condition, self.family, recomputed)
+
+    @property
+    def is_xl(self) -> bool:
+        """Whether it is a Stable Diffusion XL."""
+        return False
+
+    @property
+    def controls(self) -> int:
+        """Number of ControlNets."""
+        return 0
+
+    def check_prompt(self, _prompt: Prompt) -> NoReturn:
+        """Refuse any.
+
+        Raises:
+            ModelError: Always.
+        """
+        raise ModelError(f"{self.name} reads no prompt yet; use a Stable Diffusion 1.x, 2.x or XL.")
+
+    def conditions(self, prompt: Prompt, _size_px: Size) -> NoReturn:
+        """As `check_prompt`."""
+        self.check_prompt(prompt)
+
+    def controlled(self, *_: Any) -> NoReturn:
+        """There are no ControlNets.
+
+        Raises:
+            OptionError: Always.
+        """
+        raise OptionError(f"control pictures are for models with a UNet; leave them out for {self.name}.")

@@ -119,11 +119,14 @@ class TappedUNet(OfNetwork):
         """The UNet."""
         return self.unet
 
-    def __call__(self, latents: Tensor, timestep: float | Tensor) -> Tensor:
-        """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside."""
+    def __call__(self, latents: Tensor, timestep: float | Tensor, condition: Mapping[str, Any] | None = None) -> Tensor:
+        """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside.
+
+        A condition takes the place of the UNet's own, the empty prompt.
+        """
         kept = _Tap(injected=self._tap.injected, mode=self._tap.mode, labels=self._tap.labels, pairs=self._tap.pairs)
         with self._set(kept):
-            prediction: Tensor = self._forward(latents, timestep).sample
+            prediction: Tensor = self._forward(latents, timestep, condition).sample
         return prediction.float()
 
     def features(self, latents: Tensor, timestep: float, layers: Sequence[str]) -> Features:
@@ -167,9 +170,8 @@ class TappedUNet(OfNetwork):
         finally:
             vars(self._tap).update(before)
 
-    def _forward(self, latents: Tensor, timestep: float | Tensor) -> Any:
-        batch = latents.shape[0]
-        condition = repeated(self.condition, batch, self.unet.dtype)
+    def _forward(self, latents: Tensor, timestep: float | Tensor, given: Mapping[str, Any] | None = None) -> Any:
+        condition = repeated(self.condition if given is None else given, len(latents), self.unet.dtype)
         sample = latents.to(self.unet.dtype).contiguous(memory_format=torch.channels_last)
         return self.unet(sample, timestep, **condition)
 

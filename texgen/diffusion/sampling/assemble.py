@@ -13,6 +13,7 @@ from torch import Tensor
 from texgen.diffusion.denoising import DenoisingModel, Schedule
 from texgen.diffusion.exemplar import Exemplar
 from texgen.diffusion.guidance.exemplar_keys import Exemplars
+from texgen.diffusion.guidance.prompt import Led
 from texgen.diffusion.guidance.regional import Regions, middle_labels
 from texgen.diffusion.kept import Given
 from texgen.diffusion.plan import Plan
@@ -51,6 +52,7 @@ class Assembly:
         start: The start.
         layout: Latents of the layout, if any.
         given: Latent pixels that stay, if any.
+        led: The prompt, if any.
         seeds: Of the run.
     """
 
@@ -60,6 +62,7 @@ class Assembly:
     start: Start
     layout: Tensor | None
     given: Given | None
+    led: Led | None
     seeds: Seeds
 
     def loop(self, team: Team, checkpoint: Callable[[Progress], None]) -> Loop:
@@ -89,6 +92,8 @@ class Assembly:
             content=self.start.latents if self.layout is None else self.layout,
             correct=self._corrections(schedule),
             seed=self.seeds.exemplars,
+            led=self.led,
+            control=plan.control,
             recomputed=plan.recomputed,
         )
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from texgen.diffusion.attention import ExemplarKeyValues
 from texgen.diffusion.denoising import Denoiser, DenoisingModel, Schedule
 from texgen.diffusion.guidance.exemplar_keys import Exemplars, exemplar_key_values
+from texgen.diffusion.guidance.prompt import ControlPlane, Led
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.sampling.determinism import deterministic
 from texgen.diffusion.sampling.progress import Progress, Step
@@ -33,6 +34,8 @@ class Loop:
         correct: Takes the canvas and its timestep after every step, and gives it the exemplar's statistics, or the latent
             pixels that are given.
         seed: Of the exemplars' noise.
+        led: The prompt that predictions follow; the empty one by default.
+        control: What ControlNets see of the canvas, while it is sampled.
         recomputed: Whether the network saves memory, see `DenoisingModel.denoiser`.
     """
 
@@ -45,6 +48,8 @@ class Loop:
     content: Tensor | None = None
     correct: Callable[[Tensor, float], Tensor] = lambda canvas, _timestep: canvas
     seed: int = 0
+    led: Led | None = None
+    control: ControlPlane | None = None
     recomputed: bool = False
 
     @property
@@ -55,7 +60,12 @@ class Loop:
     def planes(self, latents: Tensor, content: Tensor | None) -> Planes:
         """A canvas with the content and the labels that lie on it."""
         regions = self.exemplars.regions
-        return Planes(latents, content if self.keeps_content else None, None if regions is None else regions.canvas)
+        return Planes(
+            latents,
+            content if self.keeps_content else None,
+            None if regions is None else regions.canvas,
+            None if self.control is None else self.control.pictures,
+        )
 
     def report(self, progress: Progress, timestep: float, losses: tuple[float, ...], iterations: int) -> Step:
         """The step that has just been finished."""

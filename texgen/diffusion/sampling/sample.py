@@ -9,9 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from texgen.diffusion.denoising import Denoiser
+from texgen.diffusion.denoising import Condition, Denoiser
 from texgen.diffusion.guidance.distill import distill
 from texgen.diffusion.guidance.exemplar_keys import choose_layers
+from texgen.diffusion.guidance.prompt import guided
 from texgen.diffusion.sampling.loop import ExemplarReader, Loop, normal, step_generator
 from texgen.diffusion.sampling.progress import Progress, Step
 from texgen.diffusion.sampling.tile_pass import Planes
@@ -80,8 +81,15 @@ class _Tiles:
         if mode is not None:
             scope = self.denoiser.injecting(self.reader.key_values(timestep), mode, tiles.labels)  # type: ignore[assignment]
         with scope:
-            prediction = self.denoiser(tiles.latents, timestep)
+            prediction = guided(partial(self._predicted, timestep, tiles), self.loop.led)
         return self.loop.schedule.step(prediction, timestep, tiles.latents)
+
+    def _predicted(self, timestep: float, tiles: Planes, condition: Condition | None) -> Tensor:
+        """Under a condition, and the control pictures of the tiles."""
+        if tiles.control is not None and self.loop.control is not None:
+            weights = self.loop.control.weights
+            condition = self.loop.model.controlled(condition, tiles.latents, timestep, tiles.control, weights)
+        return self.denoiser(tiles.latents, timestep, condition)
 
     def noised_exemplars(self, timestep: float) -> list[Tensor]:
         generator = step_generator(self.loop.seed, timestep)
