@@ -14,6 +14,7 @@ from typing import Any
 HERE = str(Path(__file__).parent)
 os.environ["PYTHONPATH"] = os.pathsep.join([HERE, *filter(None, [os.environ.get("PYTHONPATH")])])
 """The process that others are forked from finds what it should import there."""
+os.environ["TQDM_DISABLE"] = "1"
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["processes_preloaded"])
 

@@ -105,7 +105,25 @@ def test_progress_as_json_is_one_event_a_line(capsys, swatch, tmp_path):
         "json",
     )
     events = [json.loads(line) for line in stderr.splitlines()]
-    assert [e["event"] for e in events] == ["begin", "step", "step", "step", "done"]
+    assert [e["event"] for e in events if e["event"] not in ("stage", "progress")] == ["begin", "done"]
+    assert [e["name"] for e in events if e["event"] == "stage"] == [
+        "read",
+        "load",
+        "encode",
+        "start",
+        "load",
+        "start",
+        "search",
+        "render",
+        "tune",
+        "sample",
+        "detail",
+        "decode",
+        "save",
+    ]
+    steps = [e for e in events if e["event"] == "progress" and e["stage"] == "sample"]
+    assert [(e["done"], e["total"], e["unit"]) for e in steps] == [(n, 3, "step") for n in (1, 2, 3)]
+    assert events[-1]["seconds"] > 0 and events[-1]["memory_mib"] > 50 and events[-1]["made"] is True
 
 
 def test_a_model_folder_runs_from_the_command_line(capsys, swatch, sd_folder, tmp_path):

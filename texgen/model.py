@@ -80,10 +80,11 @@ class Clock:
         self._stage, self._since = "", 0.0
 
     def begin(self, stage: str) -> None:
-        """End the stage in work, and begin another."""
-        self.end()
-        self._stage, self._since = stage, time.perf_counter()
-        tell(stage)
+        """End the stage in work, and begin this one, if it is another."""
+        if stage != self._stage:
+            self.end()
+            self._stage, self._since = stage, time.perf_counter()
+            tell(stage)
 
     def end(self) -> None:
         """End the stage in work."""

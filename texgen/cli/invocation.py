@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from texgen.files.image import Picture, read_picture
+from texgen.files.limits import MAX_BYTES
 
 DASH = Path("-")
 """Standard input or output."""
@@ -40,7 +41,7 @@ def read_input(path: Path) -> Picture:
     """A picture that an argument names; `-` is standard input."""
     if path != DASH:
         return read_picture(path)
-    return replace(read_picture(sys.stdin.buffer), name="stdin")
+    return replace(read_picture(sys.stdin.buffer.read(MAX_BYTES + 1)), name="stdin")
 
 
 def command(changed: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ def begin(load: Callable[[], click.Command], args: list[str] | None = None) -> N
         args: Of the command line; those of the process by default.
     """
     _open_standard_streams()
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of libraries; texgen's own is drawn in any case
     report = Reporter(sys.argv[1:] if args is None else args)
     with Watch(report.stopping, report.interrupted), report:
         try:

@@ -86,7 +86,15 @@ class Reporter(logging.Handler):
             with _unheard():
                 if self._bar is None:
                     scale = unit == "px"
-                    self._bar = tqdm(desc=stage, total=total, unit=unit, unit_scale=scale, file=sys.stderr, leave=False)
+                    self._bar = tqdm(
+                        desc=stage,
+                        total=total,
+                        unit=unit,
+                        unit_scale=scale,
+                        file=sys.stderr,
+                        leave=False,
+                        disable=False,
+                    )
                 self._bar.update(done - self._bar.n)
 
     def end(self, target: Path, made: bool = True) -> None:

@@ -56,7 +56,7 @@ class Knobs:
     MIN_SIDE: ClassVar[int] = 128
 
     start: str | None = knob(
-        None, "Where the canvas begins: `swatch` (what the swatch model makes of the same job), `noise` (as published for Stable Diffusion), `layout` (the layout, or the content of `transfer`, itself) or `scatter` (random "
+        None, "Where the canvas begins: `swatch` (what the swatch model makes of the same job), `noise` (the published start), `layout` (the layout, or the content of `transfer`, itself) or `scatter` (random "
         "pixels of the same label, in `paint`).",
     )  # fmt: skip
     loop: LoopKind | None = knob(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,15 +18,26 @@ from torch import Tensor
 
 from texgen.errors import ResourceError
 from texgen.files.publish import published
+from texgen.runs.stages import warn
 
 CACHED = 16
 """Files kept in the cache; the one not used for longest goes first."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-    """Write tensors and JSON notes to a safetensors file, whole or not at all."""
+    """Write tensors and JSON notes to a safetensors file, whole or not at all.
+
+    Raises:
+        ResourceError: The disk is full, or not writable.
+    """
+    content = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with published(path) as part:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, {"notes": json.dumps(notes)})
+        try:
+            save_file(content, part, {"notes": json.dumps(notes)})
+        except SafetensorError as error:  # its only word for a full disk is in the text
+            number = re.search(r"os error (\d+)", str(error))
+            code = int(number[1]) if number else errno.EIO
+            raise OSError(code, os.strerror(code)) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -68,9 +81,11 @@ def cached(depends_on: Sequence[Any], make: Callable[[], dict[str, Tensor]]) -> 
             path.touch()
         return found[0]
     made = make()
-    with suppress(OSError, ResourceError):  # a cache that cannot be written is none
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         save_tensors(path, made, {})
         for old in sorted(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)[:-CACHED]:
             old.unlink()
+    except (OSError, ResourceError) as error:  # a cache that cannot be written is none
+        warn(f"{folder}: what was tuned is not kept for other runs ({error})")
     return made

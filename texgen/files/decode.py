@@ -88,7 +88,7 @@ def _suffix(content: bytes, name: str) -> str | None:
 def _opened(content: bytes, name: str, layer: str | None) -> Image.Image:
     """A picture of which Pillow has read the head, at the frame that is meant."""
     try:
-        with _own_limit():
+        with own_limit():
             image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise InputError(f"{name}: too many pixels; {ALLOWED}: crop or shrink the picture.") from error
@@ -114,7 +114,7 @@ def _opened(content: bytes, name: str, layer: str | None) -> Image.Image:
 
 
 @contextmanager
-def _own_limit() -> Iterator[None]:
+def own_limit() -> Iterator[None]:
     """Within, in one thread at once, Pillow warns of nothing, and its limit of pixels is ours: it refuses what is over twice its number."""
     with _limit, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -128,7 +128,7 @@ def _own_limit() -> Iterator[None]:
 @contextmanager
 def _broken(name: str) -> Iterator[None]:
     """Within, whatever Pillow raises on a broken file (struct.error, KeyError, errors of its own ...) is one error."""
-    with _own_limit():
+    with own_limit():
         try:
             yield
         except (MemoryError, TexgenError):

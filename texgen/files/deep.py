@@ -51,7 +51,7 @@ def read(content: bytes, name: str, suffix: str, layer: str | None, data: bool) 
         InputError: As `decode.decode`.
     """
     with _chosen_part(content, name, suffix, layer, data) as (file, spec, channels):
-        dtype = dtype_of(spec, name)
+        dtype = dtype_of(spec)
         if dtype == np.uint8 and layer is None and not data:
             return None
         pixel_bytes = spec.nchannels * dtype.itemsize
@@ -79,14 +79,15 @@ def size_of(content: bytes, name: str, suffix: str, layer: str | None) -> tuple[
         return (spec.width, spec.height) if turns % 2 else (spec.height, spec.width)
 
 
-def dtype_of(spec: Any, name: str) -> np.dtype[Any]:
-    """What a picture's values are read as: floats where it is none of `KINDS`.
-
-    Raises:
-        InputError: Integers of another kind.
-    """
+def check_spec(spec: Any, name: str) -> None:
+    """Refuse a picture over the budget, or of integers of another kind than `KINDS`."""
     if str(spec.format) in WHOLE:
         raise InputError(f"{name}: holds {spec.format} values; save it with 8 or 16 bits without sign, or as floats.")
+    check_size(spec.height, spec.width, spec.nchannels * dtype_of(spec).itemsize, name)
+
+
+def dtype_of(spec: Any) -> np.dtype[Any]:
+    """What a picture's values are read as: floats where it is none of `KINDS`."""
     return np.dtype(next((name for name, kind in KINDS.items() if kind == str(spec.format)), np.float32))
 
 
@@ -129,7 +130,7 @@ def _chosen_part(
         try:
             channels = _chosen(file, name, layer, data)
             spec = file.spec()
-            check_size(spec.height, spec.width, spec.nchannels * dtype_of(spec, name).itemsize, name)
+            check_spec(spec, name)
             yield file, spec, channels
         except UnicodeDecodeError as error:  # names, attributes or complaints that are no text
             raise InputError(f"{name}: broken or truncated (its names are no text).") from error

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from texgen.errors import InputError
+from texgen.files.decode import own_limit
 from texgen.files.deep import dtype_of, opened, told
 from texgen.files.targets import sidecar_path
 
@@ -61,7 +62,7 @@ def facts_of(path: Path) -> Facts:
         while file.seek_subimage(pictures, 0):
             pictures += 1
         return Facts(
-            format=file.format_name(), width=spec.width, height=spec.height, channels=tuple(spec.channelnames), dtype=dtype_of(spec, str(path)).name,
+            format=file.format_name(), width=spec.width, height=spec.height, channels=tuple(spec.channelnames), dtype=dtype_of(spec).name,
             color_space=_color_space(path, spec), profile=spec.getattribute("ICCProfile") is not None, dpi=_dpi(path, spec), pictures=pictures,
         )  # fmt: skip
     except UnicodeDecodeError as error:
@@ -115,14 +116,14 @@ def _head(path: Path) -> dict[str, Any]:
     """What Pillow reads besides: OpenImageIO takes every PNG for sRGB, rounds its pixels a metre, and misses the unit in a JPEG."""
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         return {}
-    with Image.open(path) as image:
+    with own_limit(), Image.open(path) as image:
         return {str(name): value for name, value in image.info.items()}
 
 
 def _color_space(path: Path, spec: Any) -> str | None:
     if spec.getattribute("ICCProfile") is not None:
         return _text(spec, "ICCProfile:profile_description")
-    if dtype_of(spec, str(path)).kind == "f":
+    if dtype_of(spec).kind == "f":
         return "linear"
     return "sRGB" if "srgb" in _head(path) else None
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import mmap
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+
+from texgen.errors import disk_errors
 
 LARGE = 1 << 26
 """Bytes from which an array's pages are given back."""
@@ -18,6 +24,21 @@ def release(*arrays: np.ndarray) -> None:
         mapped = getattr(array, "_mmap", None)
         if mapped is not None and array.nbytes > LARGE and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def mapped(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np.ndarray:
+    """A new array in a file, all of whose room is taken at once: a disk that fills up later would end the process at the first page that finds none.
+
+    Raises:
+        ResourceError: The disk is full.
+    """
+    with disk_errors(path), path.open("wb+") as file:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+        return np.memmap(file, dtype, "r+", shape=shape)
 
 
 class Band(NamedTuple):

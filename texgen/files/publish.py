@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from texgen.errors import LockedError, disk_errors
+from texgen.errors import LockedError, OptionError, disk_errors
 from texgen.files.encode import Tags, write_image
 from texgen.files.pixels import Pixels
 from texgen.files.targets import SUFFIXES, map_path
 
 NO_TAGS = Tags()
+LOCK = b"texgen\n"
+"""What a lock holds: a file of its name that holds anything else is a user's, and stays."""
 
 
 def save_image(path: Path, pixels: Pixels, tags: Tags = NO_TAGS, pyramid: bool = False) -> None:
@@ -114,6 +116,8 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises:
         LockedError: Another run holds it.
+        OptionError: A link, or something else that is no file, has the lock's name.
+        ResourceError: The folder is not writable.
     """
     lock = path.with_name(f".{path.name}.lock")
     try:
@@ -121,26 +125,51 @@ def locked(path: Path) -> Iterator[None]:
     except ImportError:  # no advisory locks on this system: the rename still keeps outputs whole
         yield
         return
-    with lock.open("w") as file:
+    with disk_errors(path):
+        handle = _opened(lock)
+    with os.fdopen(handle, "rb+", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise LockedError(
                 f"{path}: another run is writing this output; wait for it or choose another name."
             ) from error
-        try:
+        ours = file.read() in (b"", LOCK)
+        with disk_errors(path):
+            if ours:
+                os.pwrite(handle, LOCK, 0)
             _sweep(path)
+        try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            if ours:
+                lock.unlink(missing_ok=True)
+
+
+def _opened(lock: Path) -> int:
+    """A lock's file, made where there is none; no link is followed, and what stands there keeps its content."""
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if lock.is_symlink() or lock.is_dir():
+            raise OptionError(
+                f"{lock}: is {'a link' if lock.is_symlink() else 'a folder'}, where a lock goes; remove it."
+            ) from error
+        raise
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise OptionError(f"{lock}: is no file, where a lock goes; remove it.")
 
 
 def _sweep(path: Path) -> None:
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part*"):
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
+    """Remove the temporary files of `published`, of `published_folder` and of the writers that they call."""
+    part = f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}.part"
+    for found in [*path.parent.glob(part), *path.parent.glob(f"{part}.{'[a-z0-9_]' * 8}")]:
+        if found.is_dir() and not found.is_symlink():
+            shutil.rmtree(found, ignore_errors=True)
         else:
-            part.unlink(missing_ok=True)
+            found.unlink(missing_ok=True)
 
 
 def umask() -> int:

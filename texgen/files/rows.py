@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from texgen.files.deep import KINDS, dtype_of, opened, refused
-from texgen.files.limits import check_file, check_size
+from texgen.files.deep import KINDS, check_spec, dtype_of, opened, refused
+from texgen.files.limits import check_file
 
 
 class PictureRows:
@@ -32,9 +32,9 @@ class PictureRows:
         if file is None:
             raise refused(str(path), oiio.geterror)
         self._file, spec = file, file.spec()
+        check_spec(spec, str(path))
         self.shape = (spec.height, spec.width, spec.nchannels)
-        self.dtype: np.dtype[Any] = dtype_of(spec, str(path))
-        check_size(spec.height, spec.width, spec.nchannels * self.dtype.itemsize, str(path))
+        self.dtype: np.dtype[Any] = dtype_of(spec)
         self.tiled = spec.tile_width > 0
         self._first = spec.y
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from texgen.errors import OptionError
+from texgen.errors import OptionError, disk_errors
 from texgen.files.pixels import PixelFile
 from texgen.files.publish import save_json
 from texgen.runs.team import Team
@@ -31,21 +31,24 @@ class RunFolder:
         owner: Whether this process may empty the folder; others only read, and write pixels.
 
     Raises:
-        OptionError: `resume` with a folder of another job.
+        OptionError: `resume` with a folder of another job, or one that cannot be read or holds links.
+        ResourceError: The disk is full, or not writable.
     """
 
     def __init__(self, folder: Path | None, job: Mapping[str, Any], *, resume: bool, owner: bool = True) -> None:
         self.kept = folder is not None
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="texgen-"))
+        with disk_errors(folder or Path(tempfile.gettempdir())):
+            self.folder = folder or Path(tempfile.mkdtemp(prefix="texgen-"))
         if folder is None:
             weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self.owner = owner
         wanted = json.loads(json.dumps(job))
         if resume and (self.folder / JOB).exists():
-            _check_same(self.folder, json.loads((self.folder / JOB).read_text()), wanted)
+            _check_same(self.folder, _read_job(self.folder), wanted)
         elif owner and self.kept:
             self.remove()
-            self.folder.mkdir()
+            with disk_errors(self.folder):
+                self.folder.mkdir()
             save_json(self.folder / JOB, wanted)
 
     def pixels(self, shape: tuple[int, int, int], dtype: npt.DTypeLike, name: str = "pixels") -> PixelFile:
@@ -70,7 +73,7 @@ class Bands:
 
     def __init__(self, path: Path, count: int) -> None:
         self.path = path
-        with path.open("ab") as file:
+        with disk_errors(path), path.open("ab") as file:
             if file.tell() < count:
                 file.write(bytes(count - file.tell()))
 
@@ -79,7 +82,7 @@ class Bands:
 
     def finish(self, index: int) -> None:
         """To be called when the band's pixels are on the disk."""
-        with self.path.open("r+b") as file:
+        with disk_errors(self.path), self.path.open("r+b") as file:
             file.seek(index)
             file.write(b"\x01")
 
@@ -98,7 +101,9 @@ def check_folder(folder: Path | None, resume: bool, team: Team) -> None:
         return
     if not folder.parent.is_dir():
         raise OptionError(f"{folder.parent}: no such folder; make it first.")
-    if folder.exists() and not (folder / JOB).exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise OptionError(f"{folder}: is no folder, where an unfinished run goes; remove it.")
+    if folder.exists() and not (folder / JOB).exists() and any(folder.iterdir()):
         raise OptionError(f"{folder}: holds something else than an unfinished run; choose another checkpoint.")
 
 
@@ -135,6 +140,21 @@ def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Entries of what is wanted that are others, or missing, in what was found as JSON."""
     wanted = json.loads(json.dumps(wanted))
     return sorted(key for key in wanted if key not in found or found[key] != wanted[key])
+
+
+def _read_job(folder: Path) -> dict[str, Any]:
+    """What is made in a folder: only files that a run of texgen has written there are gone on with."""
+    if links := [path for path in folder.rglob("*") if path.is_symlink()]:
+        raise OptionError(
+            f"{links[0]}: is a link in the folder of an unfinished run; leave --resume out to begin anew."
+        )
+    try:
+        found = json.loads((folder / JOB).read_text())
+    except (OSError, ValueError) as error:
+        raise OptionError(f"{folder / JOB}: cannot be read; leave --resume out to begin anew.") from error
+    if not isinstance(found, dict):
+        raise OptionError(f"{folder / JOB}: tells of no run; leave --resume out to begin anew.")
+    return found
 
 
 def _check_same(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

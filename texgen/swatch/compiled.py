@@ -40,6 +40,11 @@ def inlined(function: Callable[..., Any]) -> Any:
     return compiled(function, forceinline=True, _nrt=False)
 
 
+def in_order(function: Callable[..., Any]) -> Any:
+    """As `compiled`, with sums that are added up in the order in which they are written."""
+    return compiled(function, fastmath={"contract"})
+
+
 def is_compiled(function: Any) -> bool:
     """Whether the next call of a compiled function needs no compiling: it ran in this process, or stands in the cache."""
     return bool(function.overloads) or Path(getattr(_cache(function), "_index_path", "")).is_file()

@@ -96,8 +96,9 @@ class SwatchRun:
                 "check crop and scale."
             )
         synthesis = synthesis_of(setup, bank, self.settings, place.folder)
-        begin("search")
+        begin("start")
         for state in synthesis.run():
+            begin(state.stage)
             yield state
             if place.stopping:
                 raise KeyboardInterrupt
@@ -107,7 +108,8 @@ class SwatchRun:
             field.rendering(setup.pictures), place, "pixels", (job.encoding.channels, job.encoding.dtype),
             lambda rows, _, top: job.encoding.stored(rows, top),
         )  # fmt: skip
-        begin("maps")
+        if setup.job.maps:
+            begin("maps")
         maps = {each.name: map_shown(field, each, place) for each in setup.job.maps}
         place.clock.end()
         return Texture(

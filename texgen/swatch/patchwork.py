@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from texgen.files.mapped_arrays import bands, release
+from texgen.files.mapped_arrays import bands, mapped, release
 from texgen.runs.folder import RunFolder
 from texgen.swatch.bank import Bank
 from texgen.swatch.field import Field, Kept
@@ -52,7 +52,7 @@ class Patchwork:
     def field(self, size: Size, kept: Kept | None = None) -> Field:
         """The joined field, see `Synthesis.field`."""
         first = next(iter(self.parts.values()))
-        joined = np.memmap(first.folder / "joined.field", np.int32, "w+", shape=first.result.shape)
+        joined = mapped(first.folder / "joined.field", np.int32, first.result.shape)
         for rows in (band.rows for band in bands(len(joined), BAND, 0)):
             for label, part in self.parts.items():
                 here = self.wanted[rows] == label

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled, inlined
+from texgen.swatch.compiled import compiled, in_order, inlined
 from texgen.swatch.reuse import repeated, repeats
 
 GUIDED = 2.0
@@ -134,12 +134,12 @@ def drawn(costs, count, most, draw):
     return 0
 
 
-@compiled
+@in_order
 def differences(pixels, corners, known, values, step):
     """Squared differences of the known pixels, every `step`-th of them, to the blocks of the bank at some corners (n, 2)."""
     columns, channels, count = pixels.shape[1], pixels.shape[2], len(corners)
     found, flat, starts = np.empty(count + 3, np.float32), pixels.reshape(-1), np.empty(count + 3, np.uint64)
-    for p in range(count + 3):
+    for p in range(count + 3 if count else 0):
         corner = corners[min(p, count - 1)]
         starts[p] = (corner[0] * columns + corner[1]) * channels
     for p in range(0, count, 4):  # four at once: each sum waits for its own last addition alone

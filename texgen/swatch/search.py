@@ -124,20 +124,9 @@ def settle(fy, fx, torn, picture, corner, canvas, bank, control, turn, sums):
         bank, control, turn: As in `improve`.
         sums: (3,), written: as in `improve`.
     """
-    keys, penalty, similar, labels = (
-        bank.keys,
-        bank.penalty,
-        bank.similar,
-        bank.labels,
-    )  # once: counting references takes time
-    basis, offset, wanted, origin = bank.basis, bank.offset, control.labels, turn.origin
-    side, guided, probes, query = (
-        bank.window.shape[0],
-        control.guide.size > 0,
-        turn.probes,
-        np.empty(keys.shape[2], np.float32),
-    )
-    halo = side // 2 * 2
+    keys, penalty, similar, labels = bank.keys, bank.penalty, bank.similar, bank.labels
+    wanted, origin, probes, halo = control.labels, turn.origin, turn.probes, bank.window.shape[0] // 2 * 2
+    queries, numbers = queried(fy, torn, picture, bank, control.guide.size > 0)
     height, width, label, state = fy.shape[0] - 2 * halo, fy.shape[1] - 2 * halo, np.int64(-1), np.uint64(0)
     total_before, total_after, changed = 0.0, 0.0, 0
     for number in range(height * width):
@@ -152,14 +141,13 @@ def settle(fy, fx, torn, picture, corner, canvas, bank, control, turn, sums):
         own, before = penalty[was_y, was_x], np.float32(0)
         if label >= 0 and labels[was_y, was_x] != label:
             own = np.float32(np.inf)
-        if guided or not whole(torn, y, x, 2 * side - 1):
-            describe(picture, y, x, side, basis, offset, query)
+        if numbers[place] >= 0:
+            query = queries[numbers[place]]
             before = squared(query, keys, was_y, was_x, np.float32(np.inf))
         elif own == 0 and probes == 0:
             continue
-        else:  # the patch is the key's, to the last bit
-            for i in range(len(query)):
-                query[i] = keys[was_y, was_x, i]
+        else:
+            query = keys[was_y, was_x]
         best = carried_on(
             fy, fx, row, column, query, keys, penalty, labels, similar, label, (before + own, before, was_y, was_x)
         )
@@ -173,6 +161,22 @@ def settle(fy, fx, torn, picture, corner, canvas, bank, control, turn, sums):
         total_after += best[1]
         changed += best[2] != was_y or best[3] != was_x
     sums[0], sums[1], sums[2] = total_before, total_after, changed
+
+
+@compiled
+def queried(fy, torn, picture, bank, guided):
+    """Descriptors (n, D) of the patches of a tile, and which of them is each pixel's (h w,); -1 where the patch is the key's, to the last bit, or is given."""
+    side, count = bank.window.shape[0], 0
+    halo, height, width = side // 2 * 2, picture.shape[0] - side + 1, picture.shape[1] - side + 1
+    numbers, corners = np.full(height * width, -1, np.int64), np.empty((height * width, 2), np.int64)
+    for y in range(height):
+        for x in range(width):
+            if fy[y + halo, x + halo] >= 0 and (guided or not whole(torn, y, x, 2 * side - 1)):
+                numbers[y * width + x], corners[count, 0], corners[count, 1] = count, y, x
+                count += 1
+    queries = np.empty((count, bank.keys.shape[2]), np.float32)
+    describe(picture, corners[:count], side, bank.basis, bank.offset, queries)
+    return queries, numbers
 
 
 @inlined

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from texgen.files.mapped_arrays import bands, release
+from texgen.files.mapped_arrays import bands, mapped, release
 from texgen.job import Job
 from texgen.materials.exemplar import NONE
 from texgen.materials.guides import ROUGH, Guide
@@ -141,7 +141,7 @@ class Setup:
         if mask.all() and not maps:
             return Given(top, left, picture, mask)
         channels = picture.shape[2] + sum(image.shape[2] for _, image in maps)
-        pixels = np.memmap(self.folder / "picture", np.float32, "w+", shape=(*mask.shape, channels))
+        pixels = mapped(self.folder / "picture", np.float32, (*mask.shape, channels))
         filled_in(picture, mask, pixels[..., : picture.shape[2]])
         for band in bands(len(mask), ROWS, 0):
             first = picture.shape[2]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from texgen.files.mapped_arrays import bands, release
+from texgen.files.mapped_arrays import bands, mapped, release
 from texgen.materials.guides import Guide, strengths_at
 from texgen.swatch.pyramid import halved, halved_rows, with_edges
 from tiling import Size
@@ -155,7 +155,7 @@ class Steering:
         path = self.folder / name
         if path.exists():
             return np.memmap(path, dtype, "r", shape=shape), True
-        return np.memmap(path.with_suffix(".part"), dtype, "w+", shape=shape), False
+        return mapped(path.with_suffix(".part"), dtype, shape), False
 
     def _kept(self, array: Any) -> Any:
         """An array under its own name, now that it is finished."""

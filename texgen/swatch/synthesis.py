@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from texgen.files.mapped_arrays import release
+from texgen.files.mapped_arrays import mapped, release
 from texgen.files.publish import publish
-from texgen.runs.stages import tell
 from texgen.swatch.bank import Bank
 from texgen.swatch.candidates import best_of, copied_share
 from texgen.swatch.compiled import is_compiled
@@ -126,7 +125,6 @@ class Synthesis:
         if not missing:
             return
         level, area = self._level(first), self._size(first).area
-        tell("start")
         start = starter(level, self._size(first), self.settings, self._control(first), self.seed)
         begin = partial(self._begin, level, start)
         for candidate, _ in zip(missing, pool.map(begin, missing), strict=True):
@@ -260,7 +258,7 @@ class Synthesis:
         """A field on disk: small ones stay in the page cache, large ones need no memory."""
         path = self.folder / f"{name}.field"
         fresh = not path.exists() or path.stat().st_size != 4 * size.area
-        return np.memmap(path, np.int32, "w+" if fresh else "r+", shape=tuple(size))
+        return mapped(path, np.int32, tuple(size)) if fresh else np.memmap(path, np.int32, "r+", shape=tuple(size))
 
     def _count(self, level: int) -> int:
         return int(at(self.settings.iterations, level))
