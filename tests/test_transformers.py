@@ -174,11 +174,11 @@ def test_the_empty_prompt_is_encoded_once_for_all_runs(folders, family, model, t
 
 def test_of_a_hub_model_what_is_read_is_fetched():
     names = [
-        "flux1-dev.safetensors", "text_encoder_3/model-00001-of-00002.safetensors", "tokenizer_3/spiece.model",
+        "model_index.json", "flux1-dev.safetensors", "text_encoder_3/model-00001-of-00002.safetensors", "tokenizer_3/spiece.model",
         "transformer/diffusion_pytorch_model.safetensors.index.json",
         "transformer/diffusion_pytorch_model-00001-of-00003.safetensors",
     ]  # fmt: skip
-    assert sorted(wanted_files(names, half=True)) == sorted(["model_index.json", names[1], *names[3:]])
+    assert sorted(wanted_files(names, half=True)) == sorted([names[0], names[2], *names[4:]])
 
 
 # Attention distillation, against formulas that share no code with the package
@@ -452,9 +452,18 @@ def test_what_only_a_unet_has_is_refused_before_the_model_runs(model, small, opt
         texgen.expand(small, model=model, size=(128, 128), **options)
 
 
+def test_a_prompt_is_refused_before_the_model_runs(model, small):
+    with pytest.raises(ModelError, match=r"reads no prompt yet; use a Stable Diffusion 1.x, 2.x or XL"):
+        texgen.text(small, "a cat", size=(128, 128), model=model)
+
+
 def test_what_the_loader_cannot_give_is_refused(folders, tmp_path):
     with pytest.raises(OptionError, match="prediction_type is for models with a UNet; leave it out for tiny-sd3"):
         models.load(folders["sd3"], prediction_type="v")
+    with pytest.raises(
+        OptionError, match="loras and controlnets are for models with a UNet; leave them out for tiny-flux"
+    ):
+        models.load(folders["flux"], controlnets=["control"])
     with pytest.raises(OptionError, match="native_size=208 must be a multiple of 16 px, at most 192, for tiny-sd3"):
         models.load(folders["sd3"], native_size=208)
     with pytest.raises(OptionError, match="native_size=72 must be a multiple of 16 px, for tiny-flux"):

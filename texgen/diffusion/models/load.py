@@ -59,6 +59,7 @@ def load(
     loader = folder if path.is_dir() else single_file
     predicts = None if prediction_type is None else checks.PREDICTIONS[prediction_type]
     components = loader.load_components(path, precision, predicts)
+    folders: Sequence[Path] = ()
     if "unet" in components:
         checks.check_condition(path.name, components["unet"], components["condition"])
         if loras:
