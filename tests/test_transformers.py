@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from conftest import generator
 from diffusers import FluxPipeline, StableDiffusion3Pipeline
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from test_cli import run
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -87,6 +87,23 @@ def test_a_folder_gives_the_saved_networks(folders, family, model):
     assert (model.factor, model.native_tile, model.latent_channels) == (8, (8, 8), 16)
     assert models.load(folders[family]).native_tile == {"sd3": (8, 8), "flux": (128, 128)}[family]
     assert not any(p.requires_grad for p in [*model.transformer.parameters(), *model.autoencoder.parameters()])
+
+
+def test_a_single_file_of_stable_diffusion_3_gives_the_same_network_without_text(folders, tmp_path):
+    loaded = models.load(tiny.save_single_file(tmp_path / "model.safetensors"), native_size=SIDE_PX)
+    folder = models.load(folders["sd3"])
+    for ours, theirs in ((loaded.transformer, folder.transformer), (loaded.autoencoder, folder.autoencoder)):
+        state = theirs.state_dict()
+        assert state.keys() == ours.state_dict().keys()
+        for name, tensor in ours.state_dict().items():
+            assert tensor.equal(state[name]), name
+    image = torch.rand(1, 3, 32, 32, generator=generator())
+    torch.testing.assert_close(loaded.encode(image), folder.encode(image))
+    assert loaded.condition.keys() == folder.condition.keys()
+    for name, tensor in loaded.condition.items():
+        assert tensor.shape == folder.condition[name].shape and not tensor.any()
+    with loaded.denoiser() as ours, folder.denoiser() as theirs, torch.no_grad():
+        torch.testing.assert_close(ours(noise(), 500.0), theirs(noise(), 500.0, loaded.condition))
 
 
 def test_layers_are_the_attention_of_image_tokens_in_order_of_execution(family, model):
@@ -486,14 +503,17 @@ def test_another_kind_of_folder_is_refused(folders, tmp_path, part, change, mess
         models.load(tmp_path / "sd3")
 
 
-@pytest.mark.parametrize(
-    ("tensor", "remedy"),
-    [
-        ("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "StableDiffusion3Pipeline.from_single_file"),
-        ("double_blocks.0.img_attn.qkv.weight", "FluxPipeline.from_single_file"),
-    ],
-)
-def test_a_single_file_of_a_transformer_is_refused_with_a_remedy(tmp_path, tensor, remedy):
-    save_file({tensor: torch.zeros(2)}, tmp_path / "model.safetensors")
-    with pytest.raises(ModelError, match=remedy):
-        models.load(tmp_path / "model.safetensors")
+def test_a_single_file_that_lacks_parts_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"double_blocks.0.img_attn.qkv.weight": torch.zeros(2)}, path)
+    with pytest.raises(ModelError, match="a Flux transformer in one file lacks text encoders; give the folder"):
+        models.load(path)
+    whole = load_file(tiny.save_single_file(path))
+    network = {name: tensor for name, tensor in whole.items() if not name.startswith("first_stage_model")}
+    save_file(network, path)
+    with pytest.raises(ModelError, match="a transformer without its autoencoder; use the whole checkpoint"):
+        models.load(path)
+    del whole["model.diffusion_model.joint_blocks.0.x_block.mlp.fc1.weight"]
+    save_file(whole, path)
+    with pytest.raises(ModelError, match="cannot be converted as Stable Diffusion 3"):
+        models.load(path)

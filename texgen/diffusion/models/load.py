@@ -7,11 +7,13 @@ import sys
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
-from texgen.diffusion.models import checks, folder, lora, single_file, text
+from texgen.diffusion.models import checks, folder, lora, sd3_file, single_file, text
 from texgen.diffusion.models.backbone import Backbone
 from texgen.diffusion.models.control import load_controlnets
 from texgen.diffusion.models.hub import HUB_ID, download
@@ -56,7 +58,7 @@ def load(
     target = choose_device(device)
     precision = choose_dtype(dtype, target)
     path = _locate(str(model), precision != torch.float32)
-    loader = folder if path.is_dir() else single_file
+    loader = folder if path.is_dir() else _file_loader(path)
     predicts = None if prediction_type is None else checks.PREDICTIONS[prediction_type]
     components = loader.load_components(path, precision, predicts)
     folders: Sequence[Path] = ()
@@ -122,6 +124,24 @@ def _bfloat16_works() -> bool:
     """Try a bfloat16 product in a process of its own: where it is not usable the processor kills the process."""
     probe = "import torch; torch.nn.Linear(64, 64, dtype=torch.bfloat16)(torch.ones(64, 64, dtype=torch.bfloat16))"
     return subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode == 0
+
+
+def _file_loader(path: Path) -> ModuleType:
+    """Who reads a file: its tensors' names tell, before its weights, many GiB, are read.
+
+    Raises:
+        ModelError: A Flux transformer, which comes without its autoencoder and text encoders.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            names = " ".join(file.keys())
+    except Exception:  # said when it is read
+        return single_file
+    if "double_blocks.0." in names:
+        raise ModelError(
+            f"{path}: a Flux transformer in one file lacks text encoders; give the folder of the whole model, or its hub id."
+        )
+    return sd3_file if "joint_blocks.0." in names else single_file
 
 
 def _locate(model: str, half: bool) -> Path:

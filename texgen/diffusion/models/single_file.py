@@ -33,8 +33,6 @@ MARKERS = {  # a tensor that only this family has: its text encoder's token embe
     "sd2": "cond_stage_model.model.token_embedding.weight",
     "sd1": "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
 }
-TRANSFORMERS = {"joint_blocks.0.": "StableDiffusion3Pipeline", "double_blocks.0.": "FluxPipeline"}
-"""Parts of names that only these have, and who makes folders of them."""
 LAST = 999
 SCHEDULER = {
     "num_train_timesteps": LAST + 1,
@@ -64,7 +62,6 @@ def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None 
     Raises:
         ModelError: No checkpoint of these families, or a broken one.
     """
-    _check_network(path)
     try:
         weights = load_file(path)
     except Exception as error:
@@ -91,8 +88,8 @@ def _convert(
     known = prediction_type or _prediction_type(weights, family)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        _write(root / "unet", unet_configuration(weights, family))
-        _write(root / "vae", vae_configuration(weights, family))
+        write_configuration(root / "unet", unet_configuration(weights, family))
+        write_configuration(root / "vae", vae_configuration(weights, family))
         source = {"config": str(root), "local_files_only": True}
         precision = torch.float32 if known is None else dtype  # of the trial
         unet = UNet2DConditionModel.from_single_file(dict(weights), subfolder="unet", torch_dtype=precision, **source)
@@ -113,21 +110,6 @@ def _convert(
         unet.register_to_config(sample_size=BASE)
     scheduler = deterministic_scheduler({**SCHEDULER, "prediction_type": known})
     return {"unet": unet, "autoencoder": vae, "scheduler": scheduler, "prompts": prompts, "condition": condition}
-
-
-def _check_network(path: Path) -> None:
-    """Refuse transformers before their weights, many GiB, are read."""
-    try:
-        with safe_open(path, "pt") as file:
-            names = list(file.keys())
-    except Exception:  # said when it is read
-        return
-    for part, pipeline in TRANSFORMERS.items():
-        if any(part in name for name in names):
-            raise ModelError(
-                f"{path}: a {pipeline.removesuffix('Pipeline')} transformer in one file is not read; save it as a folder with diffusers, "
-                f"{pipeline}.from_single_file(FILE).save_pretrained(FOLDER), and give that."
-            )
 
 
 @torch.no_grad()
@@ -263,6 +245,7 @@ def _count(weights: Weights, prefix: str) -> int:
     return len({name[len(prefix) :].split(".")[0] for name in weights if name.startswith(prefix)})
 
 
-def _write(folder: Path, config: dict[str, Any]) -> None:
+def write_configuration(folder: Path, config: dict[str, Any]) -> None:
+    """Make the folder of a part, for diffusers to find what it is."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
