@@ -210,10 +210,10 @@ def text(swatch: Path, prompt: str, size: tuple[int, int] | None, **options: Any
     Every step is denoised under the prompt, and attention is distilled towards the swatch.
     """
     from texgen.cli.outputs import loader, make_outputs
-    from texgen.tasks.text import check_model
+    from texgen.tasks.text import check_words
     from texgen.tasks.text import text as run
 
-    check_model(options["model"])
+    check_words(options["model"], prompt)
     picture = read_input(swatch)
     if size is None:
         model = loader(options)()

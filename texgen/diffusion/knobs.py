@@ -41,10 +41,10 @@ class TextKnobs:
     negative_prompt: str | None = knob(
         None,
         "What is not wanted; by default nothing, which Stable Diffusion XL is told as zeros.",
-        flag="negative-prompt",
+        everyday=True,
     )
     guidance_scale: float = knob(
-        GUIDANCE_SCALE, "How closely the prompt is followed (classifier-free guidance); larger costs variety, 1 does without.", kind="float", low=1, high=50
+        GUIDANCE_SCALE, "How closely the prompt is followed (classifier-free guidance); larger costs variety, 1 does without.", kind="float", low=1, high=50, everyday=True
     )  # fmt: skip
 
 

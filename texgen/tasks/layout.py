@@ -26,8 +26,7 @@ def layout(
 
     Patches are chosen by how well the swatch's low frequencies agree with those of the plan as well as by how they fit. Of a diffusion
     model this is the start; with `start="layout"` the plan itself is noised (SDEdit): more freedom for a model that is strong at large
-    timesteps; `strength=1` keeps nothing of it
-    but what `content_weight` holds on to.
+    timesteps; `strength=1` keeps nothing of it but what `content_weight` holds on to.
 
     Args:
         image: The swatch, as in `expand`.

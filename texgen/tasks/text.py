@@ -50,9 +50,7 @@ def text(
         Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 2.
     """
     check(TextKnobs(negative_prompt=negative_prompt, guidance_scale=guidance_scale))
-    if not prompt.strip():
-        raise OptionError("the prompt is empty; say what to show, or use texgen.expand.")
-    check_model(options.get("model", NAME))
+    check_words(options.get("model", NAME), prompt)
     options.setdefault("tileable", "none")
     if size is None:
         options["model"] = backbone = _loaded(options)
@@ -63,12 +61,10 @@ def text(
     return make(Request(task="text", sources=[image], size=size, constraints=given, notes=notes), **options)
 
 
-def check_model(model: Any) -> None:
-    """Refuse the swatch model, which reads no words.
-
-    Raises:
-        ModelError: Saying what does.
-    """
+def check_words(model: Any, prompt: str) -> None:
+    """Refuse an empty prompt, and the swatch model, which reads none."""
+    if not prompt.strip():
+        raise OptionError("the prompt is empty; say what to show, or use texgen.expand.")
     if model == NAME:
         raise ModelError("the swatch model reads no prompt; give model, a Stable Diffusion 1.x, 2.x or XL.")
 

@@ -65,7 +65,7 @@ def wanted_files(names: Iterable[str], half: bool) -> list[str]:
         ['model_index.json', 'unet/model.fp16.safetensors']
     """
     names = list(names)
-    if "model_index.json" not in names:  # one network, such as a ControlNet
+    if "config.json" in names and "model_index.json" not in names:  # one network, such as a ControlNet
         return chosen([name for name in names if "/" not in name], half)
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
     for name in names:

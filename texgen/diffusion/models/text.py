@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import CLIPTokenizer, T5EncoderModel
 
@@ -17,6 +18,7 @@ from tiling import Size
 BEGIN, END, LENGTH = 49406, 49407, 77
 CLIP = "openai/clip-vit-large-patch14"
 """Whose tokenizer all Stable Diffusion models use; their pad tokens differ."""
+VOCABULARY = ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"]
 Condition = dict[str, Any]
 """Keyword arguments of a UNet's call, batch 1."""
 
@@ -102,26 +104,11 @@ def folder_tokens(folder: Path, prompt: str) -> Tensor:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise ModelError(f"{folder}: cannot be loaded ({reason}); download the model again.") from error
-    return _tokens(tokenizer, prompt)
-
-
-def known_tokens(prompt: str, pad: int) -> Tensor:
-    """Ids (1, 77) of a prompt for a model without a tokenizer of its own: by that of CLIP, from the hub or its cache."""
-    if not prompt:
-        return empty_prompt_ids(pad)
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(CLIP)
-    except Exception as error:
-        raise ModelError(
-            f"a single file has no tokenizer, and that of {CLIP} is neither in the cache nor reachable; download it on a machine with a "
-            "network and set HF_HOME to that cache, or give a diffusers folder."
-        ) from error
-    ids = _tokens(tokenizer, prompt)
-    ids[0, int((ids[0] == END).int().argmax()) + 1 :] = pad
-    return ids
-
-
-def _tokens(tokenizer: Any, prompt: str) -> Tensor:
+    if (tokenizer.bos_token_id, tokenizer.eos_token_id) != (
+        BEGIN,
+        END,
+    ):  # transformers makes an empty one of missing files
+        raise ModelError(f"{folder}: holds no vocabulary of CLIP; download the model again.")
     length = min(tokenizer.model_max_length, LENGTH)
     ids: Tensor = tokenizer(
         prompt, padding="max_length", max_length=length, truncation=False, verbose=False, return_tensors="pt"
@@ -130,6 +117,22 @@ def _tokens(tokenizer: Any, prompt: str) -> Tensor:
         raise OptionError(
             f"the prompt {prompt[:20]!r}... has {ids.shape[1] - 2} tokens, the model reads {length - 2}; shorten it."
         )
+    return ids
+
+
+def known_tokens(prompt: str, pad: int) -> Tensor:
+    """Ids (1, 77) of a prompt for a model without a tokenizer of its own: by that of CLIP, from the hub or its cache."""
+    if not prompt:
+        return empty_prompt_ids(pad)
+    try:
+        folder = snapshot_download(CLIP, allow_patterns=VOCABULARY)
+    except Exception as error:
+        raise ModelError(
+            f"a single file has no tokenizer, and that of {CLIP} is neither in the cache nor reachable; download it on a machine with a "
+            "network and set HF_HOME to that cache, or give a diffusers folder."
+        ) from error
+    ids = folder_tokens(Path(folder), prompt)
+    ids[0, int((ids[0] == END).int().argmax()) + 1 :] = pad
     return ids
 
 
