@@ -61,20 +61,16 @@ def transfer(
         CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 1.
     """
     by_swatch = options.get("model", NAME) == NAME
-    _check(by_swatch, weight, mode)
-    if (labels is None) != (target is None):
-        raise OptionError("labels, the map of the swatch, and target, the map of the content, go together; give both.")
+    _check(by_swatch, weight, mode, (labels is None) == (target is None))
     options.setdefault("tileable", "none")
     swatch, picture = images.read_picture(image), images.read_picture(content)
     pixels = images.read_pixels(picture)
-    maps, wanted = (
-        (None, None) if labels is None or target is None else _masked(swatch, labels, target, pixels.shape[:2])
-    )
+    maps, wanted = None, None
+    if labels is not None and target is not None:
+        maps, wanted = _masked(swatch, labels, target, pixels.shape[:2])
     given = Constraints(target=wanted, content_weight=content_weight)
-    notes: dict[str, Any] = {}
-    notes["content"] = recipe.picture_entry(picture, pixels)
-    if wanted is not None:
-        notes["labels"] = list(wanted.names)
+    notes: dict[str, Any] = {"content": recipe.picture_entry(picture, pixels)}
+    notes |= {} if wanted is None else {"labels": list(wanted.names)}
     more: dict[str, Any] = dict(options)
     if by_swatch:
         notes["weight"] = 1.0 if weight is None else weight
@@ -84,14 +80,15 @@ def transfer(
         notes["mode"] = mode or "style"
         given = replace(given, content=Content(pixels, notes["mode"]))
     size = images.size(picture) if size is None else size
-    return make(
-        Request(task="transfer", sources=[swatch], maps=maps, size=size, constraints=given, notes=notes), **more
-    )
+    request = Request(task="transfer", sources=[swatch], maps=maps, size=size, constraints=given, notes=notes)
+    return make(request, **more)
 
 
-def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None) -> None:
+def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None, paired: bool) -> None:
     """Refuse what is for the other kind of model, or out of its range."""
     check_range("weight", weight, 0, 100)
+    if not paired:
+        raise OptionError("labels, the map of the swatch, and target, the map of the content, go together; give both.")
     if by_swatch and mode is not None:
         raise OptionError(f"mode={mode!r} is for diffusion models; leave it out, or choose another model.")
     if not by_swatch and weight is not None:
