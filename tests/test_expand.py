@@ -198,7 +198,7 @@ def test_a_bad_swatch_is_refused_before_the_model_is_loaded(tmp_path):
         ({"start": "noise", "strength": 0.5}, "strength=0.5 needs start='swatch'"),
         ({"tile_overlap": 64}, "tile_overlap is for schedule='fixed'"),
         ({"tile_overlap": 512, "schedule": "fixed"}, "tile_overlap=512 must be from 0 to less than the tile"),
-        ({"layers": (99,)}, "layer 99 is not in this UNet"),
+        ({"layers": (99,)}, "layer 99 is not in this model"),
     ],
 )
 def test_options_that_need_the_model_are_refused_before_it_runs(options, message, swatch, mini):

@@ -20,28 +20,27 @@ Condition = Mapping[str, Any]
 class Schedule(Protocol):
     """A noise schedule walked in a fixed number of steps; frozen.
 
-    With abar_t the share of the picture's power that is left at timestep t, a noisy picture is
-    sqrt(abar_t) latents + sqrt(1 - abar_t) noise.
+    A noisy picture is alpha_t latents + sigma_t noise. Diffusion has whole timesteps, flow matching those between them, too.
     """
 
     @property
-    def timesteps(self) -> tuple[int, ...]:
+    def timesteps(self) -> tuple[float, ...]:
         """Of all steps, falling."""
 
-    def last(self, strength: float) -> tuple[int, ...]:
+    def last(self, strength: float) -> tuple[float, ...]:
         """The last ceil(strength * steps) timesteps (SDEdit)."""
 
-    def previous(self, timestep: int) -> int:
+    def previous(self, timestep: float) -> float:
         """The timestep that a step from this one leads to, at least 0."""
 
-    def signal(self, timestep: int) -> float:
-        """abar of a timestep."""
+    def levels(self, timestep: float) -> tuple[float, float]:
+        """alpha and sigma of a timestep."""
 
-    def noised(self, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+    def noised(self, latents: Tensor, noise: Tensor, timestep: float) -> Tensor:
         """Latents with as much noise as a timestep has."""
 
-    def step(self, prediction: Tensor, timestep: int, latents: Tensor) -> Tensor:
-        """One deterministic DDIM step (eta = 0) from a timestep to the previous one."""
+    def step(self, prediction: Tensor, timestep: float, latents: Tensor) -> Tensor:
+        """One deterministic step from a timestep to the previous one."""
 
 
 class Denoiser(Protocol):
@@ -53,10 +52,10 @@ class Denoiser(Protocol):
     @property
     def dtype(self) -> torch.dtype: ...
 
-    def __call__(self, latents: Tensor, timestep: int, condition: Condition | None = None) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: float, condition: Condition | None = None) -> Tensor:
         """Prediction for latents (B, C, h, w), float32, under a condition; None is the empty prompt."""
 
-    def features(self, latents: Tensor, timestep: int, layers: Sequence[str]) -> Features:
+    def features(self, latents: Tensor, timestep: float, layers: Sequence[str]) -> Features:
         """Self-attention features of `layers`, named in order of execution; gradients flow back to the latents."""
 
     def injecting(
@@ -111,6 +110,10 @@ class DenoisingModel(Protocol):
         """Self-attention layers in order of execution."""
 
     @property
+    def injects(self) -> bool:
+        """Whether its denoiser has `injecting`."""
+
+    @property
     def halo(self) -> int:
         """Latent pixels of context that a tile is decoded with."""
 
@@ -147,7 +150,7 @@ class DenoisingModel(Protocol):
         """Of a prompt, in a picture of a size, and of what guidance leads away from; None without guidance."""
 
     def controlled(
-        self, condition: Condition | None, latents: Tensor, timestep: int, pictures: Tensor, weights: Sequence[float]
+        self, condition: Condition | None, latents: Tensor, timestep: float, pictures: Tensor, weights: Sequence[float]
     ) -> Condition:
         """A condition with what the ControlNets add for latents (B, C, h, w), of pictures (B, 3 n, H, W) in [0, 1]."""
 

@@ -140,6 +140,8 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
             preset, start="layout" if given.layout or given.content else "noise"
         )  # of synthesis, and of transfer
     _check_start(preset.start, given)
+    if preset.inject not in (None, "none") and not model.injects:
+        raise OptionError(f"inject={preset.inject!r} is for models with a UNet; leave it out for {model.name}.")
     if preset.loop == "optimize" and (given.prompt or given.controls):
         what = "prompt" if given.prompt else "control pictures"
         raise OptionError(f"the {what} would do nothing with loop='optimize'; use 'sample', or leave them out.")

@@ -13,11 +13,11 @@ from texgen.materials.knobs import Extent
 from texgen.runs.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from texgen.diffusion.models import Backbone
+    from texgen.diffusion.denoising import DenoisingModel
     from texgen.files.image import ImageLike
     from texgen.tasks.size import Tileable
 
-    ModelLike = str | Path | Backbone | Callable[[], Backbone]
+    ModelLike = str | Path | DenoisingModel | Callable[[], DenoisingModel]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Common(Extent):
     """Options of every verb and model."""
 
     model: ModelLike = knob(
-        "swatch", "`swatch` (the swatch's own patches), `mini`, a diffusers folder, a `.safetensors` file or a hub id; in Python also a loaded `Backbone`, or a function that "
+        "swatch", "`swatch` (the swatch's own patches), `mini`, a diffusers folder, a `.safetensors` file or a hub id; in Python also what `texgen.load` gives, or a function that "
         "gives one, called when all options and pictures are checked.", kind="any", everyday=True,
     )  # fmt: skip
     tileable: Tileable = knob("both", "Axes along which the result repeats without a seam.", choices=("both", "x", "y", "none"), everyday=True)  # fmt: skip

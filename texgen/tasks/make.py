@@ -37,8 +37,8 @@ from texgen.tasks.size import WRAPS, size_of
 from tiling import Size
 
 if TYPE_CHECKING:
+    from texgen.diffusion.denoising import DenoisingModel
     from texgen.diffusion.knobs import ControlLike
-    from texgen.diffusion.models import Backbone
     from texgen.tasks.knobs import ModelLike
 
 
@@ -228,7 +228,7 @@ def _model(common: Common, knobs: SwatchKnobs | DiffusionKnobs) -> Model:
     return DiffusionModel(backbone_of(common.model, knobs), common.preset, knobs)
 
 
-def backbone_of(model: ModelLike, knobs: DiffusionKnobs) -> Backbone:
+def backbone_of(model: ModelLike, knobs: DiffusionKnobs) -> DenoisingModel:
     """A diffusion model, loaded.
 
     Raises:
@@ -241,4 +241,4 @@ def backbone_of(model: ModelLike, knobs: DiffusionKnobs) -> Backbone:
         return models.load(model, own_device(knobs.device), *settings)
     if knobs.loras or knobs.controlnets:
         raise OptionError("loras and controlnets are for a model that is given by its name; give them to texgen.load.")
-    return model if isinstance(model, models.Backbone) else model()
+    return model() if callable(model) else model

@@ -15,7 +15,7 @@ from texgen.tasks.options import Options
 from texgen.tasks.result import Result
 
 if TYPE_CHECKING:
-    from texgen.diffusion.models import Backbone
+    from texgen.diffusion.denoising import DenoisingModel
 
 
 def text(
@@ -69,7 +69,7 @@ def check_words(model: Any, prompt: str) -> None:
         raise ModelError("the swatch model reads no prompt; give model, a Stable Diffusion 1.x, 2.x or XL.")
 
 
-def _loaded(options: Options) -> Backbone:
+def _loaded(options: Options) -> DenoisingModel:
     """The model among the options; what it is loaded with is taken from them."""
     given = cast(dict[str, Any], options)
     knobs = Knobs(**{row.name: given[row.name] for row in rows(Knobs) if row.name in given})

@@ -80,7 +80,7 @@ def gradient(loss: Tensor, latents: Tensor, features: Features) -> Tensor:
 def distill(
     denoiser: Denoiser,
     latents: Tensor,
-    timestep: int,
+    timestep: float,
     ideal: ExemplarKeyValues,
     guidance: Guidance,
     content: Tensor | None = None,

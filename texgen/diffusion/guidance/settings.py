@@ -31,6 +31,6 @@ class Guidance:
     inject: InjectionMode | None = None
     layers: tuple[int | str, ...] | None = None
 
-    def active(self, timestep: int) -> bool:
+    def active(self, timestep: float) -> bool:
         """Whether AD follows a step from this timestep."""
         return self.iterations > 0 and (self.start_time is None or timestep < self.start_time)

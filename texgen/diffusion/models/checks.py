@@ -66,3 +66,28 @@ def check_schedule(name: str, config: Mapping[str, Any]) -> None:
         raise ModelError(f"{name}: {kind} is an EDM or flow schedule; use a model that predicts noise or v.")
     if predicted not in PREDICTIONS.values():
         raise ModelError(f"{name}: the network predicts {predicted!r}; epsilon and v_prediction are known.")
+
+
+def check_flow(name: str, config: Mapping[str, Any]) -> None:
+    """Refuse schedules of a transformer that are not Euler steps along a flow.
+
+    Raises:
+        ModelError: For all others.
+    """
+    kind = config.get("_class_name")
+    if kind != "FlowMatchEulerDiscreteScheduler":
+        raise ModelError(f"{name}: {kind} is no schedule of this model; FlowMatchEulerDiscreteScheduler is known.")
+
+
+def check_latents(name: str, taken: int, autoencoder: Any) -> None:
+    """Refuse transformers that take more than latents.
+
+    Raises:
+        ModelError: For inpainting, depth or editing.
+    """
+    ours = autoencoder.config.latent_channels
+    if taken != ours:
+        raise ModelError(
+            f"{name}: the transformer takes {taken} channels, the autoencoder's latents have {ours}; inpainting, depth and editing "
+            "models cannot synthesise textures: use the base model."
+        )

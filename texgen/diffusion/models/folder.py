@@ -5,20 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UNet2DConditionModel,
+)
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.utils import logging
 
 from texgen.diffusion.models import text
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from texgen.diffusion.models.checks import check_channels, check_schedule
+from texgen.diffusion.models.checks import check_channels, check_flow, check_latents, check_schedule
+from texgen.diffusion.models.joint import Family
 from texgen.diffusion.models.text import Prompts, folder_tokens
-from texgen.diffusion.models.weights import check_part, variant
-from texgen.errors import ModelError
+from texgen.diffusion.models.transformer import FAMILIES
+from texgen.diffusion.models.weights import check_part, fingerprint, variant
+from texgen.diffusion.tensors import cached
+from texgen.errors import ModelError, OptionError
 from tiling import Size
 
 AUTOENCODERS = {
@@ -29,17 +40,20 @@ AUTOENCODERS = {
 
 
 def load_components(folder: Path, dtype: torch.dtype, prediction_type: str | None = None) -> dict[str, Any]:
-    """UNet, autoencoder, scheduler and text encoders of a folder, as keyword arguments of `Backbone`.
+    """Network, autoencoder, scheduler and text of a folder, as keyword arguments of `Backbone` or `TransformerModel`.
 
     Args:
         folder: As diffusers saves it.
-        dtype: Of the UNet.
+        dtype: Of the network.
         prediction_type: In place of what the folder's scheduler says, in diffusers' words.
 
     Raises:
         ModelError: Something is missing, is a pickle, or is no model of a known kind; the message names the part.
+        OptionError: A prediction type for a transformer.
     """
     index = _read_index(folder)
+    if "transformer" in index:
+        return _with_transformer(folder, index, dtype, prediction_type)
     unet = component(UNet2DConditionModel, folder, "unet", dtype != torch.float32, torch_dtype=dtype)
     autoencoder = component(_autoencoder_class(index, folder), folder, "vae", torch_dtype=torch.float32)
     check_channels(folder.name, unet, autoencoder)
@@ -54,6 +68,50 @@ def load_components(folder: Path, dtype: torch.dtype, prediction_type: str | Non
         if prompts is None
         else prompts.condition("", Size(side_px, side_px)),
     }
+
+
+def _with_transformer(
+    folder: Path, index: dict[str, Any], dtype: torch.dtype, prediction_type: str | None
+) -> dict[str, Any]:
+    name = (index["transformer"] or [None])[-1]
+    if name not in FAMILIES:
+        raise ModelError(f"{folder.name}: transformer class {name!r} is not known; known are {', '.join(FAMILIES)}.")
+    if prediction_type is not None:
+        raise OptionError(f"prediction_type is for models with a UNet; leave it out for {folder.name}.")
+    family = FAMILIES[name]
+    config = _config(family.transformer_class, folder, "transformer")
+    condition = _empty_prompt(
+        folder, family, config
+    )  # first, so that text encoders and transformer are not in memory together
+    scheduler = _config(FlowMatchEulerDiscreteScheduler, folder, "scheduler")
+    check_flow(folder.name, scheduler)
+    autoencoder = component(_autoencoder_class(index, folder), folder, "vae", torch_dtype=torch.float32)
+    check_latents(folder.name, family.latent_channels(config), autoencoder)
+    transformer = component(family.transformer_class, folder, "transformer", dtype != torch.float32, torch_dtype=dtype)
+    return {
+        "transformer": transformer,
+        "autoencoder": autoencoder,
+        "scheduler": FlowMatchEulerDiscreteScheduler.from_config(scheduler),
+        "condition": condition,
+        "family": family,
+        "side": family.native_side(config),
+    }
+
+
+def _empty_prompt(folder: Path, family: Family, config: dict[str, Any]) -> dict[str, Tensor]:
+    """Encoded once for all runs: T5 has more weights than many a transformer."""
+    encoders = {part: fingerprint(folder / part) for part in family.text if (folder / part).is_dir()}
+    read = [config.get(name) for name in ("joint_attention_dim", "pooled_projection_dim", "guidance_embeds")]
+    make = partial(family.condition, folder, config, partial(component, torch_dtype=torch.float32))
+    return cached([type(family).__name__, encoders, read], make)
+
+
+def _config(cls: Any, folder: Path, part: str) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = cls.load_config(folder / part, local_files_only=True)
+        return config
+    except Exception as error:
+        raise ModelError(f"{folder / part}: cannot be loaded ({_first_line(error)}).") from error
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

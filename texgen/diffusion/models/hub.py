@@ -13,7 +13,10 @@ from texgen.diffusion.models.weights import chosen
 from texgen.errors import ModelError
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+NETWORKS = ("unet", "transformer")
+PARTS = (
+    *NETWORKS, "vae", "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "scheduler",
+)  # fmt: skip
 
 
 def download(model: str, half: bool = False) -> Path:
@@ -23,7 +26,7 @@ def download(model: str, half: bool = False) -> Path:
 
     Args:
         model: Its id, owner/name.
-        half: Whether the UNet is fetched in half precision where the repository has it.
+        half: Whether the network is fetched in half precision where the repository has it.
 
     Raises:
         ModelError: Not on the hub, not allowed, or neither in the cache nor reachable.
@@ -55,7 +58,7 @@ def _names(model: str) -> list[str] | None:
 
 
 def wanted_files(names: Iterable[str], half: bool) -> list[str]:
-    """Of a repository's files those that texgen reads; only the UNet runs in half precision.
+    """Of a repository's files those that texgen reads; only the network runs in half precision.
 
     Example:
         >>> wanted_files(["model_index.json", "unet/model.fp16.safetensors", "unet/model.safetensors", "a.ckpt"], half=True)
@@ -69,5 +72,5 @@ def wanted_files(names: Iterable[str], half: bool) -> list[str]:
         part, _, file = name.partition("/")
         if part in parts:
             parts[part].append(file)
-    read = [f"{part}/{file}" for part, files in parts.items() for file in chosen(files, half and part == "unet")]
+    read = [f"{part}/{file}" for part, files in parts.items() for file in chosen(files, half and part in NETWORKS)]
     return ["model_index.json", *read]

@@ -1,4 +1,4 @@
-"""From the name a user gives to a `Backbone`."""
+"""From the name a user gives to a `Backbone` or a `TransformerModel`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from texgen.diffusion.bundled import BUNDLED
-from texgen.diffusion.models import checks, folder, lora, single_file, text
+from texgen.diffusion.models import checks, folder, lora, sd3_file, single_file, text
 from texgen.diffusion.models.backbone import Backbone
 from texgen.diffusion.models.control import load_controlnets
 from texgen.diffusion.models.hub import HUB_ID, download
+from texgen.diffusion.models.transformer import TransformerModel
 from texgen.diffusion.models.weights import PICKLE_SUFFIXES, fingerprint
 from texgen.errors import ModelError, OptionError
 from tiling import Size
@@ -30,14 +33,14 @@ def load(
     native_size: int | None = None,
     loras: Sequence[tuple[str | Path, float]] = (),
     controlnets: Sequence[str | Path] = (),
-) -> Backbone:
+) -> Backbone | TransformerModel:
     """Load a model for synthesis.
 
     Args:
         model: `mini` (bundled), a diffusers folder, a single `.safetensors` file, or a hub id such as
             `stable-diffusion-v1-5/stable-diffusion-v1-5`.
         device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
-        dtype: Of the UNet: `auto` (on CUDA bfloat16 where the GPU has it, else float16; elsewhere float32), `float32`, `float16`, `bfloat16`.
+        dtype: Of the network: `auto` (on CUDA bfloat16 where the GPU has it, else float16; elsewhere float32), `float32`, `float16`, `bfloat16`.
         prediction_type: What the UNet predicts: `epsilon` (noise) or `v`; by default what the model says, or its weights show.
         native_size: Side of a tile in px; by default what the model was trained at.
         loras: `.safetensors` files whose weights are added, and how much of each; needs peft.
@@ -45,7 +48,7 @@ def load(
 
     Raises:
         ModelError: The model is missing, broken, of another kind, or a pickle.
-        OptionError: Unknown device, dtype or prediction type, or a native size that the UNet cannot halve as often as it must.
+        OptionError: Unknown device, dtype or prediction type, or a native size that the network cannot take.
     """
     if prediction_type is not None and prediction_type not in checks.PREDICTIONS:
         raise OptionError(f"prediction_type={prediction_type!r} is not known; use {' or '.join(checks.PREDICTIONS)}.")
@@ -54,23 +57,28 @@ def load(
     target = choose_device(device)
     precision = choose_dtype(dtype, target)
     path = _locate(str(model), precision != torch.float32)
-    loader = folder if path.is_dir() else single_file
+    loader = folder if path.is_dir() else _file_loader(path)
     predicts = None if prediction_type is None else checks.PREDICTIONS[prediction_type]
     components = loader.load_components(path, precision, predicts)
-    checks.check_condition(path.name, components["unet"], components["condition"])
-    if loras:
-        components |= _with_loras(components, loras)
-    components["unet"].to(target, memory_format=torch.channels_last)
-    components["autoencoder"].to(target)
+    folders: Sequence[Path] = ()
+    if "unet" in components:
+        checks.check_condition(path.name, components["unet"], components["condition"])
+        if loras:
+            components |= _with_loras(components, loras)
+        components["controlnet"], folders = load_controlnets(controlnets, components["unet"], target)
+    elif loras or controlnets:
+        raise OptionError(f"loras and controlnets are for models with a UNet; leave them out for {path.name}.")
     components["condition"] = text.moved(components["condition"], target)
-    components["controlnet"], folders = load_controlnets(controlnets, components["unet"], target)
     by_name = str(model) in BUNDLED or (HUB_ID.fullmatch(str(model)) and not Path(model).exists())
     hashes = [fingerprint(each) for each in (path, *folders)]
     hashes += [f"{fingerprint(Path(file))}:{scale:g}" for file, scale in loras]
-    backbone = Backbone(name=str(model) if by_name else path.name, fingerprint="+".join(hashes), **components)
+    kind: type[Backbone | TransformerModel] = Backbone if "unet" in components else TransformerModel
+    loaded = kind(name=str(model) if by_name else path.name, fingerprint="+".join(hashes), **components)
+    loaded.network.to(target, memory_format=torch.channels_last)
+    loaded.autoencoder.to(target)
     if native_size is not None:
-        backbone.resize(native_size)
-    return backbone
+        loaded.resize(native_size)
+    return loaded
 
 
 def choose_device(device: str) -> torch.device:
@@ -115,6 +123,24 @@ def _bfloat16_works() -> bool:
     """Try a bfloat16 product in a process of its own: where it is not usable the processor kills the process."""
     probe = "import torch; torch.nn.Linear(64, 64, dtype=torch.bfloat16)(torch.ones(64, 64, dtype=torch.bfloat16))"
     return subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode == 0
+
+
+def _file_loader(path: Path) -> ModuleType:
+    """Who reads a file: its tensors' names tell, before its weights, many GiB, are read.
+
+    Raises:
+        ModelError: A Flux transformer, which comes without its autoencoder and text encoders.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            names = " ".join(file.keys())
+    except Exception:  # said when it is read
+        return single_file
+    if "double_blocks.0." in names:
+        raise ModelError(
+            f"{path}: a Flux transformer in one file lacks text encoders; give the folder of the whole model, or its hub id."
+        )
+    return sd3_file if "joint_blocks.0." in names else single_file
 
 
 def _locate(model: str, half: bool) -> Path:

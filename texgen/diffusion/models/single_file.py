@@ -88,8 +88,8 @@ def _convert(
     known = prediction_type or _prediction_type(weights, family)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        _write(root / "unet", unet_configuration(weights, family))
-        _write(root / "vae", vae_configuration(weights, family))
+        write_configuration(root / "unet", unet_configuration(weights, family))
+        write_configuration(root / "vae", vae_configuration(weights, family))
         source = {"config": str(root), "local_files_only": True}
         precision = torch.float32 if known is None else dtype  # of the trial
         unet = UNet2DConditionModel.from_single_file(dict(weights), subfolder="unet", torch_dtype=precision, **source)
@@ -245,6 +245,7 @@ def _count(weights: Weights, prefix: str) -> int:
     return len({name[len(prefix) :].split(".")[0] for name in weights if name.startswith(prefix)})
 
 
-def _write(folder: Path, config: dict[str, Any]) -> None:
+def write_configuration(folder: Path, config: dict[str, Any]) -> None:
+    """Make the folder of a part, for diffusers to find what it is."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))

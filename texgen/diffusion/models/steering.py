@@ -10,28 +10,43 @@ import torch
 from diffusers import MultiControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
+from texgen.diffusion.models.latent import LatentModel, offload
+from texgen.diffusion.models.network import repeated
 from texgen.diffusion.models.text import Condition, Prompts, moved
-from texgen.diffusion.models.unet import OfUNet, repeated
 from texgen.errors import ModelError
 from texgen.job import Prompt
 from tiling import Size
 
 
 @dataclass(kw_only=True)
-class Steered(OfUNet):
-    """A UNet with what it is told.
+class Steered(LatentModel):
+    """A latent diffusion model with a UNet, and what that is told.
 
     Attributes:
-        unet: The denoising network.
-        condition: Keyword arguments of its calls, batch 1: the encoded empty prompt.
+        unet: The denoising network, in its dtype, on its device.
         prompts: Its text encoders; None where it has none.
         controlnet: Its ControlNets; None where it has none.
     """
 
     unet: UNet2DConditionModel
-    condition: Mapping[str, Any]
     prompts: Prompts | None = None
     controlnet: MultiControlNetModel | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.controlnet is not None:
+            self.controlnet.requires_grad_(False).eval()
+
+    @property
+    def network(self) -> UNet2DConditionModel:
+        """The UNet."""
+        return self.unet
+
+    def offload_network(self) -> bool:
+        """Move the UNet and its ControlNets to the CPU; False where it is there already."""
+        if self.controlnet is not None:
+            offload(self.controlnet)
+        return super().offload_network()
 
     @property
     def controls(self) -> int:
@@ -61,7 +76,7 @@ class Steered(OfUNet):
         self,
         condition: Mapping[str, Any] | None,
         latents: Tensor,
-        timestep: int,
+        timestep: float,
         pictures: Tensor,
         weights: Sequence[float],
     ) -> Condition:

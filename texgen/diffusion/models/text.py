@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, T5EncoderModel
 
 from texgen.errors import ModelError, OptionError
 from tiling import Size
@@ -142,3 +142,12 @@ def moved(condition: Mapping[str, Any], device: torch.device) -> Condition:
         name: moved(value, device) if isinstance(value, Mapping) else value.to(device)
         for name, value in condition.items()
     }
+
+
+@torch.no_grad()
+def t5_empty_prompt(encoder: T5EncoderModel, length: int) -> Tensor:
+    """T5's last hidden state of the empty prompt, (1, length, width): its ids are an end token and padding, whatever the vocabulary."""
+    ids = torch.full((1, length), encoder.config.pad_token_id)
+    ids[0, 0] = encoder.config.eos_token_id
+    hidden: Tensor = encoder(ids)[0]
+    return hidden.float()

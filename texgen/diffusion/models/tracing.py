@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
+from texgen.diffusion.denoising import Denoiser
 from texgen.diffusion.models.unet import tapped
 from tiling import Size
 
 
 def kept_bytes(
-    unet: UNet2DConditionModel,
+    network: Any,
     condition: Mapping[str, Any],
     layers: Sequence[str],
     tile: Size,
     recomputed: bool = False,
+    *,
+    channels: int | None = None,
+    opened: Callable[[Any, Mapping[str, Any]], AbstractContextManager[Denoiser]] = tapped,
 ) -> int:
     """Bytes kept for the gradient of one tile's features, and where blocks are recomputed those of the largest block as well.
 
     Args:
-        unet: In any place and dtype; it is not run.
+        network: In any place and dtype; it is not run.
         condition: Keyword arguments of its calls, batch 1.
         layers: Those whose features are compared, in order of execution.
         tile: In latent pixels.
         recomputed: Whether each block keeps its input only (gradient checkpointing).
+        channels: Of the latents; by default what a UNet takes.
+        opened: Opens the attention of such a network; by default a UNet's.
     """
     with torch.device("meta"):
-        ghost = UNet2DConditionModel.from_config(unet.config)
-    nn.Module.to(ghost, unet.dtype).requires_grad_(False).eval()  # diffusers warns of its own cast
+        ghost = type(network).from_config(network.config)
+    nn.Module.to(ghost, network.dtype).requires_grad_(False).eval()  # diffusers' own warns of every cast
     kept, blocks = _Kept(ghost), [0]
 
     def alone(block: nn.Module, *inputs: Any) -> Any:
@@ -49,8 +55,8 @@ def kept_bytes(
 
     if recomputed:
         ghost.enable_gradient_checkpointing(alone)
-    latents = torch.empty(1, unet.config.in_channels, *tile, device="meta", requires_grad=True)
-    with _FusedAttention(), tapped(ghost, _on_meta(condition)) as tap, kept.watching():
+    latents = torch.empty(1, channels or network.config.in_channels, *tile, device="meta", requires_grad=True)
+    with _FusedAttention(), opened(ghost, _on_meta(condition)) as tap, kept.watching():
         features = tap.features(latents, 0, layers)
         for layer in features.values():
             layer.output.float().abs().mean()
@@ -94,8 +100,13 @@ class _FusedAttention(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is F.scaled_dot_product_attention:
-            return _Attention.apply(*args[:3])  # type: ignore[no-untyped-call]
+            return _kept_by_a_kernel(*args, **(kwargs or {}))
         return function(*args, **(kwargs or {}))
+
+
+def _kept_by_a_kernel(query: Tensor, key: Tensor, value: Tensor, *_: Any, **_options: Any) -> Tensor:
+    output: Tensor = _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
+    return output
 
 
 def _on_meta(value: Any) -> Any:

@@ -23,6 +23,7 @@ from texgen.diffusion.attention import (
     joined,
     token_labels,
 )
+from texgen.diffusion.models.network import OfNetwork, repeated
 
 PairMode = Literal["self", "replace", "beside"]
 
@@ -96,23 +97,7 @@ def _is_self_attention(unet: UNet2DConditionModel, processor_name: str) -> bool:
     return not getattr(module, "is_cross_attention", True)
 
 
-class OfUNet:
-    """What has a UNet knows where it is, and in which precision."""
-
-    unet: UNet2DConditionModel
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.unet.device
-        return device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.unet.dtype
-        return dtype
-
-
-class TappedUNet(OfUNet):
+class TappedUNet(OfNetwork):
     """A UNet whose self-attention can be captured and injected; made by `tapped`.
 
     Attributes:
@@ -129,7 +114,12 @@ class TappedUNet(OfUNet):
         self.recomputed = recomputed
         self._tap = tap
 
-    def __call__(self, latents: Tensor, timestep: int | Tensor, condition: Mapping[str, Any] | None = None) -> Tensor:
+    @property
+    def network(self) -> UNet2DConditionModel:
+        """The UNet."""
+        return self.unet
+
+    def __call__(self, latents: Tensor, timestep: float | Tensor, condition: Mapping[str, Any] | None = None) -> Tensor:
         """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside.
 
         A condition takes the place of the UNet's own, the empty prompt.
@@ -139,7 +129,7 @@ class TappedUNet(OfUNet):
             prediction: Tensor = self._forward(latents, timestep, condition).sample
         return prediction.float()
 
-    def features(self, latents: Tensor, timestep: int, layers: Sequence[str]) -> Features:
+    def features(self, latents: Tensor, timestep: float, layers: Sequence[str]) -> Features:
         """Self-attention features of `layers`, in order of execution; nothing after the last is computed.
 
         Args:
@@ -172,16 +162,6 @@ class TappedUNet(OfUNet):
             yield
 
     @contextmanager
-    def in_float32(self) -> Iterator[None]:
-        """Within, the network computes in float32."""
-        dtype = self.dtype
-        self.unet.to(torch.float32)
-        try:
-            yield
-        finally:
-            self.unet.to(dtype)
-
-    @contextmanager
     def _set(self, tap: _Tap) -> Iterator[None]:
         before = dict(vars(self._tap))
         vars(self._tap).update(vars(tap))
@@ -190,19 +170,10 @@ class TappedUNet(OfUNet):
         finally:
             vars(self._tap).update(before)
 
-    def _forward(self, latents: Tensor, timestep: int | Tensor, given: Mapping[str, Any] | None = None) -> Any:
+    def _forward(self, latents: Tensor, timestep: float | Tensor, given: Mapping[str, Any] | None = None) -> Any:
         condition = repeated(self.condition if given is None else given, len(latents), self.unet.dtype)
         sample = latents.to(self.unet.dtype).contiguous(memory_format=torch.channels_last)
         return self.unet(sample, timestep, **condition)
-
-
-def repeated(value: Any, batch: int, dtype: torch.dtype) -> Any:
-    """A condition (1, ...) for a batch; what is of the batch already stays."""
-    if isinstance(value, Mapping):
-        return {name: repeated(inner, batch, dtype) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [repeated(inner, batch, dtype) for inner in value]
-    return value.to(dtype).expand(batch, *value.shape[1:])
 
 
 @contextmanager

@@ -135,13 +135,13 @@ class Assembly:
         given = self.given.mask
         return [[tile for tile in tiles if not bool(cut(given, tile).all())] for tiles in plans]
 
-    def _corrections(self, schedule: Schedule) -> Callable[[Tensor, int], Tensor]:
+    def _corrections(self, schedule: Schedule) -> Callable[[Tensor, float], Tensor]:
         """What a canvas at a timestep is given after every step: the exemplars' spectrum, and the latent pixels that stay."""
         wrap, given = self.plan.wrap, self.given
         matchers = self._matchers(schedule) if self.plan.preset.match_spectrum else []
         noise = None if given is None else self._noise()
 
-        def correct(canvas: Tensor, timestep: int) -> Tensor:
+        def correct(canvas: Tensor, timestep: float) -> Tensor:
             for matcher, mask in matchers:
                 canvas = matcher(canvas, timestep, wrap, mask)
             if given is None or noise is None:

@@ -41,12 +41,12 @@ class Loop:
 
     model: DenoisingModel
     schedule: Schedule
-    timesteps: Sequence[int]
+    timesteps: Sequence[float]
     tiles: TilePass
     exemplars: Exemplars
     guidance: Guidance
     content: Tensor | None = None
-    correct: Callable[[Tensor, int], Tensor] = lambda canvas, _timestep: canvas
+    correct: Callable[[Tensor, float], Tensor] = lambda canvas, _timestep: canvas
     seed: int = 0
     led: Led | None = None
     control: ControlPlane | None = None
@@ -67,7 +67,7 @@ class Loop:
             None if self.control is None else self.control.pictures,
         )
 
-    def report(self, progress: Progress, timestep: int, losses: tuple[float, ...], iterations: int) -> Step:
+    def report(self, progress: Progress, timestep: float, losses: tuple[float, ...], iterations: int) -> Step:
         """The step that has just been finished."""
         return Step(
             index=progress.index - 1,
@@ -98,12 +98,12 @@ class ExemplarReader:
         denoiser: Denoiser,
         exemplars: Exemplars,
         layers: Sequence[str],
-        noised: Callable[[int], Sequence[Tensor]],
+        noised: Callable[[float], Sequence[Tensor]],
     ) -> None:
         self.denoiser, self.exemplars, self.layers, self.noised = denoiser, exemplars, layers, noised
-        self._read: dict[tuple[int, torch.dtype], ExemplarKeyValues] = {}
+        self._read: dict[tuple[float, torch.dtype], ExemplarKeyValues] = {}
 
-    def key_values(self, timestep: int) -> ExemplarKeyValues:
+    def key_values(self, timestep: float) -> ExemplarKeyValues:
         """At a timestep, by the network in its present precision; no layers, nothing."""
         key = (timestep, self.denoiser.dtype)
         if key not in self._read:
@@ -112,7 +112,7 @@ class ExemplarReader:
             self._read[key] = self._at(timestep)
         return self._read[key]
 
-    def _at(self, timestep: int) -> ExemplarKeyValues:
+    def _at(self, timestep: float) -> ExemplarKeyValues:
         if not self.layers:
             return {}
         crops = [crop.to(self.denoiser.device) for crop in self.noised(timestep)]
@@ -127,7 +127,7 @@ def normal(shape: Iterable[int], generator: torch.Generator) -> Tensor:
     return torch.randn(tuple(shape), generator=generator)
 
 
-def step_generator(seed: int, timestep: int, stream: int = 0) -> torch.Generator:
+def step_generator(seed: int, timestep: float, stream: int = 0) -> torch.Generator:
     """The random numbers of one timestep, a function of its arguments alone: a resumed run draws what an unbroken one would."""
-    state = np.random.SeedSequence((seed, timestep, stream)).generate_state(1, np.uint64)
+    state = np.random.SeedSequence((seed, round(timestep), stream)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))

@@ -42,7 +42,7 @@ def optimize(loop: Loop, progress: Progress) -> Iterator[Step]:
     with loop.model.denoiser(loop.recomputed) as denoiser:
         reader = ExemplarReader(denoiser, loop.exemplars, layers, lambda _timestep: loop.exemplars.crops)
 
-        def pull(timestep: int, tiles: Planes) -> Work:
+        def pull(timestep: float, tiles: Planes) -> Work:
             """Of the summed loss by the tiles, and the loss."""
             latents = tiles.latents.requires_grad_(True)
             with torch.no_grad():

@@ -62,7 +62,7 @@ class _Tiles:
         read = order if self.guidance.inject else self.layers
         self.reader = ExemplarReader(denoiser, loop.exemplars, read, self.noised_exemplars)
 
-    def step(self, timestep: int, tiles: Planes) -> Work:
+    def step(self, timestep: float, tiles: Planes) -> Work:
         """Tiles denoised and distilled, and their summed losses (first, last), if any."""
         after = self.loop.schedule.previous(timestep)
         latents = self._denoised(timestep, tiles)
@@ -75,7 +75,7 @@ class _Tiles:
         return distill(self.denoiser, latents, after, ideal, self.guidance, tiles.content, tiles.labels)
 
     @torch.no_grad()
-    def _denoised(self, timestep: int, tiles: Planes) -> Tensor:
+    def _denoised(self, timestep: float, tiles: Planes) -> Tensor:
         mode = self.guidance.inject
         scope = nullcontext()
         if mode is not None:
@@ -84,23 +84,23 @@ class _Tiles:
             prediction = guided(partial(self._predicted, timestep, tiles), self.loop.led)
         return self.loop.schedule.step(prediction, timestep, tiles.latents)
 
-    def _predicted(self, timestep: int, tiles: Planes, condition: Condition | None) -> Tensor:
+    def _predicted(self, timestep: float, tiles: Planes, condition: Condition | None) -> Tensor:
         """Under a condition, and the control pictures of the tiles."""
         if tiles.control is not None and self.loop.control is not None:
             weights = self.loop.control.weights
             condition = self.loop.model.controlled(condition, tiles.latents, timestep, tiles.control, weights)
         return self.denoiser(tiles.latents, timestep, condition)
 
-    def noised_exemplars(self, timestep: int) -> list[Tensor]:
+    def noised_exemplars(self, timestep: float) -> list[Tensor]:
         generator = step_generator(self.loop.seed, timestep)
         return [self._noised(crop, timestep, generator) for crop in self.loop.exemplars.crops]
 
-    def noised_content(self, timestep: int) -> Tensor | None:
+    def noised_content(self, timestep: float) -> Tensor | None:
         if self.loop.content is None or not self.loop.keeps_content:
             return None
         return self._noised(self.loop.content.cpu(), timestep, step_generator(self.loop.seed, timestep, 1))
 
-    def _noised(self, latents: Tensor, timestep: int, generator: torch.Generator) -> Tensor:
+    def _noised(self, latents: Tensor, timestep: float, generator: torch.Generator) -> Tensor:
         return self.loop.schedule.noised(latents, normal(latents.shape, generator), timestep)
 
 
