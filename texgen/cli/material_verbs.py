@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from texgen.cli.flags import PATH, Option, maps_of, options_of
+from texgen.cli.flags import Option, maps_of, options_of
 from texgen.cli.knobs import Outputs
+from texgen.cli.types import PATH
 from texgen.exports.knobs import Knobs as ExportKnobs
 from texgen.knobs import rows
 from texgen.materials.knobs import Knobs as MaterialKnobs

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from texgen.cli.flags import LABELLED, PATH, IntegersType, SizeType, options_of, verb
+from texgen.cli.flags import options_of, verb
 from texgen.cli.invocation import read_input
 from texgen.cli.material_verbs import export, inspect, material, preview, render
+from texgen.cli.types import LABELLED, PATH, IntegersType, SizeType
 from texgen.diffusion.knobs import TextKnobs
 from texgen.errors import OptionError
 from texgen.files import image as images
