@@ -248,7 +248,7 @@ def test_every_mistake_on_the_command_line_is_one_line_and_changes_nothing(capsy
             code != wanted
             or words not in said + out
             or not one_line
-            or "internal error" in said
+            or "internal error:" in said
             or state(here) != before
         ):
             wrong.append(f"{line}: {code} instead of {wanted}: {said.strip()} ({words!r})")
