@@ -24,7 +24,7 @@ import numpy as np
 import tifffile
 import torch
 
-from texgen.diffusion.presets import PUBLISHED
+from texgen.diffusion.presets import PRESETS
 from texgen.files import image as images
 from tiling import Size, Wrap, plan_tiles
 
@@ -70,7 +70,7 @@ def expanded(swatch: Path, size: int, out: Path, options: list[str]) -> dict[str
 def published_tiles(size: int) -> int:
     """Tiles a step of the published schedule on a torus."""
     side = size // FACTOR
-    stride = Size(*(round(n * (1 - PUBLISHED.tile_overlap)) for n in NATIVE))
+    stride = Size(*(round(n * (1 - PRESETS["published"].tile_overlap)) for n in NATIVE))
     return len(plan_tiles(Size(side, side), NATIVE, stride, TORUS))
 
 

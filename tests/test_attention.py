@@ -156,7 +156,7 @@ def test_the_ad_loss_reaches_the_latents_and_only_them(sd):
 def test_layers_are_chosen_by_index_or_name_and_unknown_ones_refused(sd):
     order = sd.attention_layers
     assert choose_layers(order, [-1, 0, order[3]]) == [order[0], order[3], order[15]]
-    with pytest.raises(OptionError, match="layer 16 is not in this UNet; it has 16"):
+    with pytest.raises(OptionError, match="layer 16 is not in this model; it has 16"):
         choose_layers(order, [16])
     with pytest.raises(OptionError, match="layer 'nope' is not"):
         choose_layers(order, ["nope"])

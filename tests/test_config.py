@@ -100,4 +100,4 @@ def test_verbs_options_and_choices_are_completed():
 
     assert completed("texgen exp", 1) == ["expand", "export"]
     assert completed("texgen expand s.png --tile-ov", 3) == ["--tile-overlap"]
-    assert completed("texgen expand s.png --preset ", 4) == ["draft", "standard", "best"]
+    assert completed("texgen expand s.png --preset ", 4) == ["draft", "standard", "best", "published"]

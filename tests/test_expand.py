@@ -12,8 +12,11 @@ from PIL import Image
 
 import texgen
 from texgen.diffusion import presets
-from texgen.diffusion.plan import canvas_of
+from texgen.diffusion.knobs import Knobs as DiffusionKnobs
+from texgen.diffusion.plan import canvas_of, make_plan
 from texgen.errors import InputError, OptionError, ResourceError
+from texgen.job import Canvas, Constraints, Job, Layout
+from texgen.materials.exemplar import Exemplar
 from texgen.tasks.size import size_of
 from tiling import Size, Wrap
 
@@ -195,7 +198,7 @@ def test_a_bad_swatch_is_refused_before_the_model_is_loaded(tmp_path):
         ({"start": "noise", "strength": 0.5}, "strength=0.5 needs start='swatch'"),
         ({"tile_overlap": 64}, "tile_overlap is for schedule='fixed'"),
         ({"tile_overlap": 512, "schedule": "fixed"}, "tile_overlap=512 must be from 0 to less than the tile"),
-        ({"layers": (99,)}, "layer 99 is not in this UNet"),
+        ({"layers": (99,)}, "layer 99 is not in this model"),
     ],
 )
 def test_options_that_need_the_model_are_refused_before_it_runs(options, message, swatch, mini):
@@ -233,8 +236,7 @@ def test_canvas_rounds_up_only_where_it_does_not_wrap():
 
 def test_presets_are_one_table_and_none_keeps_its_values():
     assert presets.choose("standard", steps=None) == presets.PRESETS["standard"]
-    assert presets.choose("best", painting=True, steps=7).steps == 7
-    assert presets.PUBLISHED.steps == 50 and presets.PUBLISHED.iterations == 3 and presets.PUBLISHED.lr == 0.05
+    assert presets.choose("best", presets.PAINT_PRESETS, steps=7).steps == 7
     assert set(presets.PRESETS) == set(presets.PAINT_PRESETS)
 
 
@@ -271,3 +273,58 @@ def test_grey_swatches_give_grey_textures(swatch):
     assert result.pixels.shape == (96, 96, 1) and result.image.mode == "L"
     coloured = texgen.expand(np.repeat(grey[..., None], 3, -1), 96, seed=1, preset="draft")
     assert np.array_equal(coloured.pixels[:][..., :1], result.pixels[:])
+
+
+def plan_for(model, given=None, size=256, preset="standard", **knobs):
+    """What a diffusion model would do, without doing it."""
+    exemplars = (Exemplar(np.full((64, 64, 3), 0.5, np.float32)),)
+    job = Job(
+        canvas=Canvas(Size(size, size), Wrap(True, True)),
+        exemplars=exemplars,
+        constraints=given or Constraints(),
+        seed=1,
+    )
+    return make_plan(model, preset, DiffusionKnobs(**knobs), job)
+
+
+def test_optimisation_starts_from_noise_and_takes_200_steps(sd):
+    for preset, steps in (("draft", 100), ("standard", 200), ("best", 300), ("published", 200)):
+        chosen = plan_for(sd, preset=preset, loop="optimize").preset
+        assert (chosen.start, chosen.steps) == ("noise", steps)
+    assert plan_for(sd, loop="optimize", steps=300).preset.steps == 300
+    assert plan_for(sd, loop="optimize", start="swatch").preset.start == "swatch"
+    rough = Constraints(layout=Layout(np.full((64, 64, 3), 0.5, np.float32), 1.0))
+    assert plan_for(sd, rough, loop="optimize").preset.start == "layout"
+
+
+def test_a_layout_is_held_with_the_published_weight(sd):
+    rough = Layout(np.full((64, 64, 3), 0.5, np.float32), 1.0)
+    weights = [plan_for(sd, Constraints(layout=rough, content_weight=w)).guidance.content_weight for w in (None, 0.0)]
+    assert weights == [0.25, 0.0] and plan_for(sd).guidance.content_weight == 0
+
+
+def test_the_published_preset_is_the_published_method(sd):
+    plan = plan_for(sd, preset="published")
+    chosen, tile = plan.preset, sd.native_tile
+    assert (chosen.loop, chosen.start, chosen.strength, chosen.steps) == ("sample", "noise", 1.0, 50)
+    assert (plan.guidance.iterations, plan.guidance.lr, plan.guidance.content_weight) == (3, 0.05, 0)
+    assert (chosen.schedule, chosen.window, plan.stride) == ("fixed", "ones", (tile.height // 8, tile.width // 8))
+    assert 64 - round(64 * chosen.tile_overlap) == 8, "latent pixels at Stable Diffusion's own tile"
+    assert (plan.guidance.inject, chosen.match_spectrum, plan.guidance.adain) == (None, False, False)
+    assert (chosen.detail, chosen.tune_decoder) == ("none", 0)
+
+
+def test_the_published_preset_resizes_the_swatch_and_is_not_for_the_swatch_model(sd, small):
+    made = texgen.expand(small, 128, model=sd, preset="published", steps=1, iterations=0, seed=1, tile_overlap=0)
+    assert made.recipe["preparation"]["size"] == 512 and made.recipe["preset"] == "published"
+    with pytest.raises(OptionError, match="preset='published' is for diffusion models; use draft, standard or best"):
+        texgen.expand(small, 128, preset="published")
+
+
+@pytest.mark.parametrize(("options", "passes"), [({}, 1), ({"match_spectrum": True}, 4)])
+def test_a_swatch_is_encoded_once_where_nothing_looks_between_its_latent_pixels(options, passes, sd, small):
+    calls = []
+    hook = sd.autoencoder.encoder.register_forward_hook(lambda *_: calls.append(1))
+    texgen.expand(small, 128, model=sd, start="noise", steps=1, iterations=0, seed=1, **options)
+    hook.remove()
+    assert len(calls) == passes

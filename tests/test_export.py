@@ -302,3 +302,30 @@ def test_a_deep_swatch_with_maps_grows_in_register_and_goes_to_every_profile(tmp
         found = exported.sidecars[name]
         assert found["size_px"] == [128, 128] and found["size_m"] == [1.5, 1.5] and len(found["textures"]) >= 3, name
         assert set(found["unused"]) <= {"height"}, "all have a place for colour, normals and roughness"
+
+
+def test_what_is_too_large_is_cut_into_udim_tiles_that_make_the_whole(tmp_path):
+    values = np.random.default_rng(0).random((512, 1024, 3), np.float32)
+    wide = only(color=values, height=values[..., :1])
+    texgen.export(wide, tmp_path / "whole", "unreal")
+    exported = texgen.export(wide, tmp_path / "cut", "unreal", split=256)
+    assert len(exported.files) == 2 * 8 + 1
+    for name in ("T_wall_BC", "T_wall_H"):
+        rows = [[pixels(tmp_path / "cut" / f"{name}.{1001 + x + 10 * y}.png") for x in range(4)] for y in (1, 0)]
+        joined = np.concatenate([np.concatenate(row, 1) for row in rows])
+        assert np.array_equal(joined, pixels(tmp_path / "whole" / f"{name}.png"))
+    assert {tuple(each["part"]) for each in sidecar(tmp_path / "cut")["textures"]} >= {
+        (256, 0, 256, 256),
+        (0, 768, 256, 256),
+    }
+    for profile, split, said in (
+        ("gltf", 256, "material of whole textures"),
+        ("unreal", 400, "cannot be cut"),
+        ("unreal", 100, "must be from 256"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            texgen.export(wide, tmp_path / "no", profile, split=split)
+    big = only(color=np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (1, 8193, 3)))
+    with pytest.raises(OptionError, match="or cut them into UDIM tiles with split=8192"):
+        texgen.export(big, tmp_path / "no", "unreal")
+    assert not (tmp_path / "no").exists()

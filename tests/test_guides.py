@@ -289,7 +289,6 @@ def test_what_cannot_be_followed_is_refused(options, error, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "mini"}, "transfer is done by the swatch model"),
         ({"labels": np.zeros((200, 200), np.int64)}, "go together; give both"),
         ({"weight": -1}, "weight=-1 must be from 0"),
     ],

@@ -15,11 +15,13 @@ import torch
 from PIL import Image, ImageCms
 
 from texgen.errors import InputError
+from texgen.files import decode
 from texgen.files import image as images
 from texgen.files.encoding import Encoding, display, linear
 from texgen.files.icc import to_srgb
 from texgen.files.pixels import rounded
 from texgen.files.publish import save_image
+from texgen.files.rows import PictureRows
 
 
 def as_integers(values: np.ndarray) -> np.ndarray:
@@ -74,8 +76,7 @@ def test_exif_rotation_is_applied(tmp_path):
 def test_an_embedded_profile_is_converted_to_srgb(tmp_path):
     """One of sRGB changes nothing; one that calls sRGB's red blue, and its blue red, swaps the channels."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    swapped = srgb.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
-    for profile, order in ((srgb, slice(None)), (swapped, slice(None, None, -1))):
+    for profile, order in ((srgb, slice(None)), (swapped_profile(), slice(None, None, -1))):
         gradient().save(tmp_path / "profile.png", icc_profile=profile)
         found = as_integers(images.read_pixels(tmp_path / "profile.png")).astype(int)
         assert np.abs(found - np.asarray(gradient())[..., order]).max() <= 1
@@ -217,7 +218,7 @@ def test_deep_colours_are_converted_by_their_profile(tmp_path):
     )
     plain = values[40, 0] / 65535
     assert seen[40, 0, 0] < plain[0] - 0.02 and seen[40, 0, 1] == pytest.approx(plain[1], abs=0.02)
-    assert to_srgb(seen, b"no profile at all".ljust(200)) is None
+    assert to_srgb(b"no profile at all".ljust(200)) is None
 
 
 def test_bytes_and_file_objects_are_read_as_files_are(tmp_path):
@@ -270,7 +271,7 @@ def bad_files(folder: Path) -> dict[str, Path]:
         (folder / name).write_bytes(data)
         found[message] = folder / name
     found["no such file"] = folder / "absent.png"
-    found["has 2 frames"] = folder / "moving.webp"
+    found["holds 2 frames"] = folder / "moving.webp"
     gradient().save(folder / "moving.webp", save_all=True, append_images=[gradient().rotate(90)])
     found["is no regular file"] = folder
     written(folder / "nan.exr", np.full((66, 66, 3), np.nan, np.float32))
@@ -294,3 +295,103 @@ def test_arrays_of_other_shapes_and_ranges_are_refused():
         images.read(torch.zeros(5, 4, 4))
     with pytest.raises(InputError, match=r"finite and in \[0, 1\]"):
         images.read(torch.full((3, 80, 80), 2.0))
+
+
+def swapped_profile() -> bytes:
+    """Of sRGB, but red is called blue, and blue red."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return srgb.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_profiles_of_colours_hold_whatever_the_mode(mode, tmp_path):
+    picture = gradient().quantize(32).convert("RGB")
+    picture.convert(mode).save(tmp_path / "a.png", icc_profile=swapped_profile())
+    found = as_integers(images.read_pixels(tmp_path / "a.png")).astype(int)
+    assert np.abs(found - np.asarray(picture.convert(mode).convert("RGB"))[..., ::-1]).max() <= 1
+
+
+def grey_profile(gamma: float) -> bytes:
+    """An ICC profile of one curve."""
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in (0.9642, 1.0, 0.8249)))
+    curve = (b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256))).ljust(16, b"\0")
+    table = struct.pack(">I4sII4sII", 2, b"wtpt", 156, 20, b"kTRC", 176, 14)
+    body = table + white + curve
+    head = struct.pack(">I4sI4s4s4s", 128 + len(body), bytes(4), 0x02400000, b"mntr", b"GRAY", b"XYZ ")
+    return (head + bytes(12) + b"acsp").ljust(128, b"\0") + body
+
+
+@pytest.mark.parametrize("mode", ["L", "LA"])
+def test_profiles_of_greys_hold_with_alpha_and_without(mode, tmp_path):
+    """Under gamma 1 a grey of 0.2 is light of 0.2, which sRGB writes as 0.48."""
+    picture = Image.new("L", (66, 66), 51).convert(mode)
+    if mode == "LA":
+        picture.putpixel((0, 0), (51, 0))
+    picture.save(tmp_path / "a.png", icc_profile=grey_profile(1.0))
+    found = images.read_picture(tmp_path / "a.png")
+    assert found.encoding.stored(found.pixels)[9, 9, 0] / 255 == pytest.approx(
+        float(display(np.float32(0.2))), abs=0.01
+    )
+
+
+@pytest.mark.parametrize("name", ["a.png", "palette.png", "a.tif"])
+def test_a_broken_profile_is_ignored_with_a_warning(name, tmp_path):
+    path, broken = tmp_path / name, b"no profile at all".ljust(200)
+    if name == "a.tif":
+        tifffile.imwrite(path, np.asarray(gradient()).astype(np.uint16) * 257, photometric="rgb", iccprofile=broken)
+    else:
+        gradient().convert("P" if name == "palette.png" else "RGB").save(path, icc_profile=broken)
+    with pytest.warns(UserWarning, match=f"{name}: its colour profile is broken"):
+        found = as_integers(images.read_pixels(path))
+    if name != "palette.png":
+        np.testing.assert_array_equal(found, np.asarray(gradient()))
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_a_frame_of_an_animation_is_named(suffix, tmp_path, monkeypatch):
+    path, frames = tmp_path / f"a.{suffix}", [Image.new("RGB", (66, 70), colour) for colour in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:], **({"lossless": True} if suffix == "webp" else {}))
+    with pytest.raises(InputError, match=rf"a.{suffix}: holds 2 frames; name the wanted one: .*a.{suffix}#1"):
+        images.read_picture(path)
+    for number, colour in ((1, (255, 0, 0)), (2, (0, 0, 255))):
+        assert as_integers(images.read_pixels(f"{path}#{number}"))[5, 5].tolist() == list(colour)
+        assert images.size(f"{path}#{number}") == (70, 66)
+    for wrong in ("0", "3", "x"):
+        with pytest.raises(InputError, match=rf"has no frame '{wrong}'; it has 1 to 2"):
+            images.read_picture(f"{path}#{wrong}")
+    monkeypatch.setattr(decode, "MAX_DECODED", 66 * 70)
+    with pytest.raises(InputError, match="too many frames come before it; save the wanted one as a picture of its own"):
+        images.read_picture(f"{path}#2")
+    frames[0].save(path)
+    with pytest.raises(InputError, match="has no layers to choose from; leave #1 out"):
+        images.read_picture(f"{path}#1")
+
+
+def test_pillows_deep_images_are_read_as_what_they_are():
+    values = np.arange(66 * 66, dtype=np.int32).reshape(66, 66)
+    found = images.read_picture(Image.fromarray(values))
+    assert found.encoding == Encoding("16", colours=1)
+    np.testing.assert_array_equal(found.encoding.stored(found.pixels)[..., 0], values)
+    light = images.read_picture(Image.fromarray(np.full((66, 66), 0.2, np.float32)))
+    assert light.encoding == Encoding("float", colours=1)
+    assert light.pixels[0, 0, 0] == pytest.approx(float(display(np.float32(0.2))))
+    with pytest.raises(InputError, match="values of the kind I from -1 to 4354; give them from 0 to 65535"):
+        images.read_picture(Image.fromarray(values - 1))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int16"])
+def test_integers_that_say_nothing_of_their_range_are_refused(dtype, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((66, 66), dtype))
+    for read in (images.read_picture, images.read_raw, images.size, PictureRows):
+        with pytest.raises(InputError, match=r"a.tif: holds u?int\w* values; save it with 8 or 16 bits"):
+            read(tmp_path / "a.tif")
+
+
+def test_an_animation_of_sixteen_bits_and_one_inside_a_jpeg(tmp_path):
+    """The first is refused; the other pictures of a JPEG are previews of it."""
+    content = plain_png()
+    (tmp_path / "a.png").write_bytes(content[:33] + struct.pack(">I", 8) + b"acTL" + bytes(12) + content[33:])
+    with pytest.raises(InputError, match="is an animation of 16 bits; save the wanted frame"):
+        images.read_picture(tmp_path / "a.png")
+    gradient().save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[gradient(40, 48)], quality=95)
+    assert images.size(tmp_path / "a.jpg") == (96, 80) == images.read_pixels(tmp_path / "a.jpg").shape[:2]

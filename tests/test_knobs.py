@@ -14,6 +14,7 @@ from texgen.cli.main import main
 from texgen.cli.page import page
 from texgen.cli.verbs import VERBS, fill, material, tile
 from texgen.diffusion import presets
+from texgen.diffusion.knobs import PUBLISHED, TextKnobs
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError
 from texgen.knobs import check, rows
@@ -40,7 +41,8 @@ def test_no_row_stands_twice_but_the_start_which_every_model_has():
 @pytest.mark.parametrize("command", [each for each in VERBS if isinstance(each, Verb)], ids=lambda each: each.name)
 def test_every_flag_of_all_verbs_is_made_from_its_row(command):
     made = {each.name: each for each in command.params if isinstance(each, Option)}
-    assert made.keys() == {row.name for row in ALL if row.knob.flag is not None}
+    more = {row.name for row in rows(TextKnobs)} if command.name == "text" else set()
+    assert made.keys() == {row.name for row in ALL if row.knob.flag is not None} | more
     own = {each.name for each in command.params} - made.keys()
     assert not own & {row.name for row in ALL}, "no row is written by hand"
 
@@ -51,7 +53,7 @@ def test_the_flags_of_the_material_verb_are_its_table_and_where_it_writes():
 
 
 def test_the_choices_are_those_of_the_types():
-    assert set(PRESETS) == set(presets.PRESETS) == set(next(r for r in ALL if r.name == "preset").knob.choices)
+    assert {*PRESETS, PUBLISHED} == set(presets.PRESETS) == set(next(r for r in ALL if r.name == "preset").knob.choices)
     by_name = {row.name: row.knob.choices for row in rows(DiffusionKnobs)}
     hints = get_type_hints(presets.Preset)
     for name in ("loop", "schedule", "window", "detail"):

@@ -73,7 +73,7 @@ def test_the_size_is_the_plans_or_what_is_asked_for(wall, halves):
 def test_full_strength_without_content_is_free_synthesis(sd, small):
     options = {"model": sd, "seed": 1, "steps": 2, "iterations": 1, "tile_batch": 1}
     plan = torch.full((3, 128, 128), 0.8)
-    laid_out = texgen.layout(small, plan, start="layout", strength=1.0, **options)
+    laid_out = texgen.layout(small, plan, start="layout", strength=1.0, content_weight=0, **options)
     assert torch.equal(laid_out.latents, texgen.expand(small, 128, start="noise", **options).latents)
     weaker = texgen.layout(small, plan, start="layout", strength=0.5, **options)
     assert not torch.equal(laid_out.latents, weaker.latents)

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -320,27 +321,25 @@ def test_a_page_holds_its_maps_and_loads_nothing():
 BROWSER = shutil.which("chromium")
 
 
+def screenshot(page: str, folder: Path, *flags: str) -> np.ndarray:
+    """What Chromium shows of a page, (480, 640, 3), from 0 to 255; the page must not complain."""
+    shot = folder / "shot.png"
+    flags += ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+              "--disable-component-update", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+              "--hide-scrollbars", "--window-size=640,480", "--virtual-time-budget=8000", "--enable-logging=stderr",
+              f"--user-data-dir={folder / 'profile'}", f"--screenshot={shot}")  # fmt: skip
+    said = subprocess.run([str(BROWSER), *flags, page], check=True, capture_output=True, text=True, timeout=120).stderr
+    console = [line for line in said.splitlines() if "CONSOLE" in line and "GL Driver Message" not in line]
+    assert not console
+    return np.asarray(Image.open(shot).convert("RGB")).astype(float)
+
+
 @pytest.mark.skipif(BROWSER is None, reason="there is no chromium")
 @pytest.mark.parametrize("shape", ["sphere", "plane", "box"])
 def test_a_browser_shows_the_page(shape, tmp_path):
     wall = saved(tmp_path)
     preview(wall).save(tmp_path / "look.html")
-    shot = tmp_path / "shot.png"
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-    flags += " --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader --hide-scrollbars --window-size=640,480 --virtual-time-budget=8000"
-    page = f"{(tmp_path / 'look.html').as_uri()}#shape={shape}&repeats=2"
-    command = [
-        str(BROWSER),
-        *flags.split(),
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--enable-logging=stderr",
-        f"--screenshot={shot}",
-        page,
-    ]
-    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stderr
-    console = [line for line in said.splitlines() if "CONSOLE" in line and "GL Driver Message" not in line]
-    assert not console
-    middle = np.asarray(Image.open(shot).convert("RGB")).astype(float)[200:400, 260:560]
+    middle = screenshot(f"{(tmp_path / 'look.html').as_uri()}#shape={shape}&repeats=2", tmp_path)[200:400, 260:560]
     red = middle[..., 0] - middle[..., 2]
     print(f"redder by {red.mean():.0f}, deviation {middle.mean(-1).std():.1f}")
     assert red.mean() > 30 and middle.mean(-1).std() > 3

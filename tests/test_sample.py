@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import generator
 
-from texgen.diffusion.guidance.distill import distill
+from texgen.diffusion.guidance.distill import distill, gradient, guidance_loss
 from texgen.diffusion.guidance.exemplar_keys import Exemplars, choose_layers, exemplar_key_values
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.sampling.loop import Loop
@@ -122,10 +122,50 @@ def test_one_iteration_moves_no_latent_further_than_the_learning_rate(sd):
     assert 0.03 < (moved - z).abs().median() <= (moved - z).abs().max() <= 0.0501
 
 
-def test_start_time_limits_ad_to_small_timesteps(sd):
-    seen = run(sd, canvas(sd), guidance=Guidance(iterations=1, start_time=400), steps=5)
-    assert [s.iterations for s in seen] == [int(s.timestep < 400) for s in seen]
-    assert {s.iterations for s in seen} == {0, 1}
+def test_start_time_limits_ad_to_steps_from_small_timesteps(sd):
+    """As published: compared is the timestep that a step begins at, not its number nor where it leads."""
+    begun = sd.schedule(5).timesteps
+    assert begun == (801, 601, 401, 201, 1)
+    for start_time, active in ((402, [0, 0, 1, 1, 1]), (401, [0, 0, 0, 1, 1])):
+        seen = run(sd, canvas(sd), guidance=Guidance(iterations=1, start_time=start_time), steps=5)
+        assert [s.iterations for s in seen] == active
+
+
+def test_blocks_that_are_computed_again_change_nothing_in_either_loop(sd):
+    z = canvas(sd, 16, 24)
+    for loop, guidance in ((sample, Guidance(iterations=2, content_weight=0.2)), (optimize, Guidance())):
+        options = {"guidance": guidance, "steps": 2, "content": canvas(sd, 16, 24, seed=3)}
+        whole, again = (
+            list(loop(loop_of(sd, z, recomputed=r, **options), Progress(latents=z)))[-1].latents for r in (False, True)
+        )
+        assert torch.equal(whole, again)
+
+
+def signs_alike(found, exact):
+    """Share of the gradient's signs that are right: all that Adam's first step takes of it."""
+    return float((found.sign() == exact.sign()).float().mean())
+
+
+def test_a_gradient_through_float16_has_the_signs_of_float32(sd):
+    """Unscaled, the gradient of a mean over 32768 numbers loses bits on its way; of a full network's million, most."""
+    z = canvas(sd, 32, 32)
+    layers, found = choose_layers(sd.attention_layers), {}
+    for dtype in (torch.float32, torch.float16):
+        backbone = replace(sd, unet=torch.nn.Module.to(copy.deepcopy(sd.unet), dtype))
+        with backbone.denoiser() as tap:
+            ideal = exemplar_key_values(tap, [canvas(sd, 32, 32, seed=4) * 0.5], 60, layers)
+            latents = z.clone().requires_grad_(True)
+            features = tap.features(latents, 60, layers)
+            loss = guidance_loss(features, ideal, Guidance())
+            if dtype == torch.float16:
+                (found["plain"],) = torch.autograd.grad(loss, latents, retain_graph=True)
+            found[dtype] = gradient(loss, latents, features)
+    exact = found.pop(torch.float32)
+    alike = {name: signs_alike(each, exact) for name, each in found.items()}
+    print({str(name): f"{share:.2%}" for name, share in alike.items()})
+    assert alike[torch.float16] > 0.99 and alike[torch.float16] > alike["plain"] + 0.004
+    assert found[torch.float16].dtype == torch.float32
+    assert float((found[torch.float16] - exact).norm() / exact.norm()) < 0.02, "the size is that of float32, too"
 
 
 def test_strength_runs_the_last_part_of_the_steps(sd):

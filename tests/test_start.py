@@ -13,8 +13,9 @@ from conftest import generator
 import texgen
 from texgen.diffusion.decoding.decode import decode
 from texgen.diffusion.decoding.detail import find_detail
+from texgen.diffusion.encoding import encoded
 from texgen.diffusion.exemplar import encode_exemplar
-from texgen.diffusion.sampling.start import encoded, swatch_start
+from texgen.diffusion.sampling.start import swatch_start
 from texgen.files import image as images
 from texgen.job import Canvas, Job
 from texgen.materials.exemplar import Exemplar as Swatch

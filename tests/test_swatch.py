@@ -18,9 +18,10 @@ from texgen.files import image as images
 from texgen.swatch.atlas import MASK
 from texgen.swatch.bank import Bank
 from texgen.swatch.compiled import compiled
+from texgen.swatch.descriptors import describe, similar_keys
 from texgen.swatch.field import Kept
 from texgen.swatch.level import Level
-from texgen.swatch.pieces import AWRY
+from texgen.swatch.pieces import AWRY, differences
 from texgen.swatch.pyramid import FAR, edge_distance, edges_of, halved, level_count, otsu
 from texgen.swatch.quilt import REUSE, block_corners, misfit, own_corners, quilted, whole_blocks
 from texgen.swatch.repeat import Repeat, repeat_of
@@ -307,6 +308,34 @@ def test_sewing_over_seams_leaves_less_of_them():
     y, x = np.indices((64, 64), np.int32) + 10
     assert seam_cost(level, (y << 16) | x) > 0, "where it closes"
     assert seam(sheet_of(level), (y << 16) | x, 20, 20) == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 7])
+@pytest.mark.parametrize("channels", [1, 4, 5])
+def test_differences_and_descriptors_are_those_of_their_formulas(count, channels):
+    random = np.random.default_rng(0)
+    picture = random.random((30, 40, channels)).astype(np.float32)
+    corners = random.integers(0, 20, (count, 2))
+    patches = np.stack([picture[y : y + 7, x : x + 7].reshape(-1) for y, x in corners] or [np.empty(49 * channels)])
+    basis, offset = random.random((49 * channels, 8)).astype(np.float32), np.ones(8, np.float32)
+    found = np.empty((count, 8), np.float32)
+    describe(picture, corners, 7, basis, offset, found)
+    np.testing.assert_allclose(found, (patches @ basis + offset)[:count], rtol=1e-5)
+    known = random.integers(0, 7, (11, 2)).astype(np.int32)
+    values = random.random((11, channels)).astype(np.float32)
+    shown = patches.reshape(-1, 7, 7, channels)[:, known[::2, 0], known[::2, 1]]
+    expected = ((shown - values[::2]) ** 2).sum((1, 2))[:count]
+    np.testing.assert_allclose(differences(picture, corners, known, values, 2), expected, rtol=1e-5)
+
+
+def test_look_alikes_are_the_nearest_keys_that_are_not_beside():
+    keys = np.random.default_rng(0).random((12, 14, 16)).astype(np.float32)
+    places = np.argwhere(np.ones((12, 14), bool))
+    found = similar_keys(keys, np.ones((12, 14), bool), 2)
+    distances = ((keys.reshape(-1, 1, 16) - keys.reshape(1, -1, 16)) ** 2).sum(-1)
+    distances[np.abs(places[:, None] - places[None]).max(-1) <= 2] = np.inf
+    nearest = places[np.argsort(distances, 1)[:, :2]]
+    np.testing.assert_array_equal(found, (nearest[..., 0] << 16) | nearest[..., 1])
 
 
 def test_no_piece_lies_beside_nearly_what_it_would_carry_on():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -11,9 +12,12 @@ import torch.nn.functional as F
 from conftest import generator
 from diffusers import AutoencoderKL
 
-from texgen.diffusion.models.tiled_vae import HALO, exact_halo, fixed_statistics, gather_statistics, sample_tiles
+from texgen.diffusion import encoding
+from texgen.diffusion.models import tiled_vae
+from texgen.diffusion.models.canvas_statistics import fixed_statistics
+from texgen.diffusion.models.tiled_vae import HALO, exact_halo, gather_statistics, sample_tiles
 from texgen.errors import ModelError, OptionError
-from tiling import Size, Wrap, canvas_size, cut, plan_cores, spread_tiles
+from tiling import Size, Wrap, canvas_size, cut, cut_from, plan_cores, spread_tiles
 
 FLAT, CYLINDER, TORUS = Wrap(), Wrap(x=True), Wrap(True, True)
 CORE = Size(16, 16)
@@ -75,6 +79,23 @@ def decoded_in_tiles(autoencoder, canvas, wrap, halo=EXACT, core=CORE, **options
                 ..., top : top + place.size.height, left : left + place.size.width
             ]
     return image
+
+
+@torch.no_grad()
+def encoded_in_tiles(autoencoder, image, wrap, halo, samples=None) -> torch.Tensor:
+    """Latents of pixels in [-1, 1], core by core, with statistics of the whole."""
+    canvas = Size(*(side // 8 for side in canvas_size(image)))
+    whole = [tile.scaled(8) for tile in (samples or plan_cores(canvas, CORE))]
+    found = gather_statistics(
+        autoencoder, lambda tile: cut(image, tile), canvas.scaled(8), wrap, samples=whole, part="encoder"
+    )
+    latents = torch.empty(1, 4, *canvas)
+    with fixed_statistics(autoencoder, found):
+        for tile in plan_cores(canvas, CORE):
+            read = tile.grown(halo, canvas, wrap)
+            values = autoencoder.encode(cut(image, read.scaled(8))).latent_dist.mean
+            latents[..., tile.top : tile.bottom, tile.left : tile.right] = cut_from(values, read, tile)
+    return latents
 
 
 def psnr(image: torch.Tensor, whole: torch.Tensor) -> float:
@@ -230,3 +251,63 @@ def test_unknown_blocks_are_refused_by_name():
     vae = AutoencoderKL(up_block_types=("AttnUpDecoderBlock2D",), norm_num_groups=32)
     with pytest.raises(ModelError, match="AttnUpDecoderBlock2D"):
         exact_halo(vae)
+
+
+def picture(height: int, width: int) -> torch.Tensor:
+    """Pixels in [-1, 1] of the same kind as `latents`."""
+    return F.interpolate(latents(height, width)[:, :3], scale_factor=8, mode="bicubic").clamp(-2, 2) / 2
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 16), (5, 33), (19, 37)])
+def test_tiles_are_the_whole_encode_where_samples_cover_the_canvas(vae, size):
+    image, exact = picture(*size), exact_halo(vae, "encoder") // 8
+    with torch.no_grad():
+        whole = vae.encode(image).latent_dist.mean
+    assert exact_halo(vae, "encoder") % 8 == 0 and HALO <= exact <= 32
+    assert_alike(encoded_in_tiles(vae, image, FLAT, exact), whole, 100)
+
+
+def test_less_context_and_few_samples_change_an_encode_little(vae):
+    image, canvas = picture(40, 33), Size(40, 33)
+    with torch.no_grad():
+        whole = vae.encode(image).latent_dist.mean
+    assert_alike(encoded_in_tiles(vae, image, FLAT, HALO), whole, 60)
+    assert_alike(encoded_in_tiles(vae, image, FLAT, HALO, spread_tiles(canvas, Size(12, 12), 6)), whole, 30)
+
+
+def test_an_encode_on_a_torus_rolls_with_the_picture(vae):
+    image, exact = picture(16, 32), exact_halo(vae, "encoder") // 8
+    found = encoded_in_tiles(vae, image, TORUS, exact)
+    rolled = encoded_in_tiles(vae, image.roll(16 * 8, 3), TORUS, exact)
+    assert_alike(rolled, found.roll(16, 3), 100)
+
+
+def largest(module: torch.nn.Module, work) -> int:
+    """Numbers of the largest tensor that a layer gives during some work."""
+    sizes: list[int] = []
+    hooks = [
+        layer.register_forward_hook(lambda _l, _i, output: sizes.append(getattr(output, "numel", int)()))
+        for layer in module.modules()
+    ]
+    work()
+    for hook in hooks:
+        hook.remove()
+    return max(sizes)
+
+
+def test_a_large_picture_is_encoded_in_tiles_and_memory_does_not_grow_with_it(sd, monkeypatch):
+    monkeypatch.setattr(encoding, "WHOLE", 8 * 8)
+    monkeypatch.setattr(encoding, "CORE", 8)
+    monkeypatch.setattr(tiled_vae, "ENCODER_SAMPLE", Size(8, 8))
+    monkeypatch.setattr(tiled_vae, "HALO", 8)
+    image, found = picture(72, 60) / 2 + 0.5, []
+    tiles = largest(sd.autoencoder, lambda: found.append(encoding.encoded_image(replace(sd), image)))
+    whole = largest(sd.autoencoder, lambda: found.append(sd.encode(image)))
+    side = 8 * (8 + 2 * exact_halo(sd.autoencoder, "encoder") // 8)
+    assert whole == tiny.WIDTHS[0] * 72 * 60 * 64 and tiles <= tiny.WIDTHS[0] * side**2 < 0.6 * whole
+    assert_alike(*found, 25)
+
+
+def test_what_is_no_larger_than_a_tile_or_four_is_encoded_whole(sd):
+    image = torch.rand(1, 3, 128, 192, generator=generator())
+    assert torch.equal(encoding.encoded_image(sd, image), sd.encode(image))

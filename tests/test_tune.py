@@ -16,7 +16,7 @@ from texgen.diffusion.decoding import tune
 from texgen.diffusion.decoding.tune import tuned_decoder
 from texgen.diffusion.exemplar import Exemplar, encode_exemplar
 from texgen.diffusion.tensors import CACHED, cache_folder, cached
-from texgen.errors import ModelError
+from texgen.errors import ModelError, TexgenError
 from texgen.files import image as images
 
 
@@ -82,6 +82,11 @@ def test_a_tuned_decoder_is_frozen_and_in_evaluation_mode(backbone, swatch):
     for one in (tuned(backbone, encoded(backbone, swatch), iterations=1), backbone):
         assert not any(parameter.requires_grad for parameter in one.autoencoder.parameters())
         assert not any(module.training for module in one.autoencoder.modules())
+
+
+def test_a_decoder_that_gives_no_numbers_is_an_error(sd, swatch):
+    with pytest.raises(TexgenError, match="gave NaN or Inf while it was tuned"):
+        tuned(sd, encoded(sd, swatch), iterations=3, lr=1e30)
 
 
 def test_tuning_is_seeded(backbone, swatch):

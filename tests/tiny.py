@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, PNDMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
@@ -62,6 +62,28 @@ def autoencoder() -> AutoencoderKL:
     ).eval()
 
 
+def taesd() -> AutoencoderTiny:
+    """The small autoencoder that stands in for Stable Diffusion's."""
+    torch.manual_seed(3)
+    widths = {"encoder_block_out_channels": (16,) * 4, "decoder_block_out_channels": (16,) * 4}
+    return AutoencoderTiny(**widths).eval()
+
+
+def predicting(network: UNet2DConditionModel, share: float, condition: Tensor) -> UNet2DConditionModel:
+    """The network with a last layer that gives so much of the noise back at the last timestep, by least squares."""
+    noise, seen = torch.randn(3, 4, 32, 32, generator=torch.Generator().manual_seed(5)), []
+    hook = network.conv_out.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        network(noise, 999, encoder_hidden_states=condition.expand(3, -1, -1))
+        rows = torch.nn.functional.unfold(seen[0], 3, padding=1).transpose(1, 2).flatten(0, 1)
+        wanted = share * noise.permute(0, 2, 3, 1).flatten(0, 2)
+        solved = torch.linalg.lstsq(rows, wanted).solution
+        network.conv_out.weight.copy_(solved.T.view_as(network.conv_out.weight))
+        network.conv_out.bias.zero_()
+    hook.remove()
+    return network
+
+
 def text_encoder(width: int = 32, projected: bool = False, act: str = "quick_gelu") -> Any:
     torch.manual_seed(2)
     config = CLIPTextConfig(
@@ -74,7 +96,7 @@ def text_encoder(width: int = 32, projected: bool = False, act: str = "quick_gel
 def save_tokenizer(folder: Path) -> None:
     """A byte-pair tokenizer with CLIP's ids for begin and end."""
     folder.mkdir(parents=True)
-    vocabulary = {"a": 0, "<|startoftext|>": END - 1, "<|endoftext|>": END}
+    vocabulary = {"a": 0, "a</w>": 1, "b</w>": 2, "c</w>": 3, "<|startoftext|>": END - 1, "<|endoftext|>": END}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     special = {
@@ -125,9 +147,10 @@ def save_xl_folder(folder: Path) -> Path:
     return folder
 
 
-def save_single_file(path: Path, family: str) -> Path:
-    """The same tiny models under the names of the original layout."""
-    tensors = {f"model.diffusion_model.{_unet_name(k)}": v for k, v in unet(family).state_dict().items()}
+def save_single_file(path: Path, family: str, network: UNet2DConditionModel | None = None, **more: Tensor) -> Path:
+    """The same tiny models under the names of the original layout, and more tensors beside them."""
+    network = network or unet(family)
+    tensors = {f"model.diffusion_model.{_unet_name(k)}": v for k, v in network.state_dict().items()} | more
     tensors |= {f"first_stage_model.{_vae_name(k)}": _vae_tensor(k, v) for k, v in autoencoder().state_dict().items()}
     clip, open_clip = "cond_stage_model.transformer.text_model.", "cond_stage_model.model."
     if family == "sdxl":

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from texgen.tasks.preview import preview
     from texgen.tasks.render import render
     from texgen.tasks.result import Result
+    from texgen.tasks.text import text
     from texgen.tasks.tile import tile
     from texgen.tasks.transfer import transfer
     from texgen.tasks.wang import wang
@@ -50,6 +51,7 @@ __all__ = [
     "paint",
     "preview",
     "render",
+    "text",
     "tile",
     "transfer",
     "wang",
@@ -71,14 +73,23 @@ _LAZY = {
     "paint": "texgen.tasks.paint",
     "preview": "texgen.tasks.preview",
     "render": "texgen.tasks.render",
+    "text": "texgen.tasks.text",
     "tile": "texgen.tasks.tile",
     "transfer": "texgen.tasks.transfer",
     "wang": "texgen.tasks.wang",
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Import torch and diffusers only when a name that needs them is used."""
+    if name == "__version__":
+        from texgen.runs.recipe import package_version
+
+        return package_version("texgen")
     if name in _LAZY:
         from importlib import import_module
 

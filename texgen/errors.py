@@ -2,6 +2,7 @@
 
     TexgenError            1  something went wrong inside
     +-- OptionError        2  an option or a combination of options makes no sense
+    |   +-- OptionTypeError   an option that there is not, or a value of another kind
     +-- InputError         3  an input file or image cannot be used
     +-- ModelError         4  a model is missing, broken or refused
     +-- ResourceError      5  out of memory or disk
@@ -13,6 +14,7 @@ The number is the command line's exit code, and part of the interface.
 from __future__ import annotations
 
 import errno
+import numbers
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +30,10 @@ class OptionError(TexgenError, ValueError):
     """An option or a combination of options makes no sense."""
 
     exit_code = 2
+
+
+class OptionTypeError(OptionError, TypeError):
+    """An option that there is not, or a value of another kind than the option takes."""
 
 
 class InputError(TexgenError, ValueError):
@@ -82,5 +88,9 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def check_range(name: str, value: float | None, low: float, high: float) -> None:
     """Refuse a number outside of a range."""
-    if value is not None and not low <= value <= high:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise OptionTypeError(f"{name}={value!r} must be a number.")
+    if not low <= value <= high:
         raise OptionError(f"{name}={value} must be from {low} to {high}.")

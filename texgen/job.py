@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from texgen.files.encoding import Encoding
 from tiling import Size, Tile, Wrap
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from texgen.materials.labels import Target
     from texgen.materials.maps import Map
     from texgen.materials.orientation import Orientation
+
+TransferMode = Literal["style", "appearance"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,47 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Content:
+    """A picture whose structure a diffusion model shows in the exemplars' style or appearance.
+
+    Attributes:
+        image: (H, W, 3), float32, in [0, 1], of any size.
+        mode: `style` or `appearance`: how closely its structure is kept, where `content_weight` does not say.
+    """
+
+    image: np.ndarray
+    mode: TransferMode
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a diffusion model is told to show.
+
+    Attributes:
+        text: In words.
+        negative: What guidance leads away from; None leaves that to the model.
+        guidance_scale: How far (classifier-free guidance); 1 does without.
+    """
+
+    text: str
+    negative: str | None
+    guidance_scale: float
+
+
+@dataclass(frozen=True)
+class Control:
+    """A picture for a ControlNet: edges, depth, poses, whatever it was trained on.
+
+    Attributes:
+        image: (H, W, 3), float32, in [0, 1], of any size; stretched over the canvas.
+        weight: Of the ControlNet.
+    """
+
+    image: np.ndarray
+    weight: float
+
+
+@dataclass(frozen=True)
 class Kept:
     """A picture on the canvas, and which of its pixels stay as they are.
 
@@ -66,7 +109,10 @@ class Constraints:
 
     Attributes:
         layout: A rough plan of it.
-        content_weight: How closely a diffusion model holds on to the layout, or to the painted start; None leaves that to it.
+        content: A picture to be shown in the exemplars' style.
+        prompt: What to show in the exemplars' style.
+        controls: A picture for each ControlNet of the model.
+        content_weight: How closely a diffusion model holds on to the layout, the content or the painted start; None leaves that to it.
         target: Which label is wanted where.
         kept: Pixels that are given.
         place: (left, top) in pixels where the first exemplar itself is kept.
@@ -75,6 +121,9 @@ class Constraints:
     """
 
     layout: Layout | None = None
+    content: Content | None = None
+    prompt: Prompt | None = None
+    controls: Sequence[Control] = ()
     content_weight: float | None = None
     target: Target | None = None
     kept: Kept | None = None

@@ -88,7 +88,7 @@ def autoencoder(
     **run: Any,
 ) -> None:  # fmt: skip
     """Train the autoencoder: first with L1, then its grain, with --init and --patches 1."""
-    from texgen.diffusion.models import load
+    from texgen.diffusion.models import Backbone, load
     from training.autoencoder import AutoencoderObjective, AutoencoderSettings, new_autoencoder, same_latents
     from training.crops import Crops
 
@@ -100,7 +100,7 @@ def autoencoder(
     model = _autoencoder(init) if init else new_autoencoder(crops, channels, run["seed"])
     settings = AutoencoderSettings(batch=batch, side=side, patches=patches)
     backbone = load(sampler, str(device), "float32") if sampler else None
-    if backbone is not None and not same_latents(backbone.autoencoder, model):
+    if backbone is not None and not (isinstance(backbone, Backbone) and same_latents(backbone.autoencoder, model)):
         raise OptionError(
             f"sampler={sampler} has other latents than {init}; train its UNet with that autoencoder first."
         )
@@ -187,8 +187,8 @@ def _part(kind: Any, model: str, name: str) -> Any:
     """One part of the bundled model or of a folder that a training run wrote, in float32, to be trained."""
     import torch
 
+    from texgen.diffusion.bundled import BUNDLED
     from texgen.diffusion.models.folder import component
-    from texgen.diffusion.models.load import BUNDLED
 
     return component(kind, BUNDLED.get(model, Path(model)), name, torch_dtype=torch.float32).requires_grad_(True)
 

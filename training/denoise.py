@@ -66,7 +66,7 @@ def as_sampled(backbone: Backbone, latents: Tensor, generator: torch.Generator) 
 
 
 def denoised(
-    schedule: Schedule, latents: Tensor, timesteps: Sequence[int], predict: Callable[[Tensor, int], Tensor]
+    schedule: Schedule, latents: Tensor, timesteps: Sequence[float], predict: Callable[[Tensor, float], Tensor]
 ) -> Tensor:
     """Latents (B, C, h, w) taken through falling timesteps; `predict` is given them and the timestep."""
     for timestep in timesteps:

@@ -156,7 +156,7 @@ class UNetObjective:
         noisy = schedule.noised(latents[:count], noise[:count], timesteps[0])
         with tapped(self.module, self.condition) as tap, tap.pairing("beside"):
 
-            def velocity(current: Tensor, timestep: int) -> Tensor:
+            def velocity(current: Tensor, timestep: float) -> Tensor:
                 exemplar = schedule.noised(latents[count:], noise[count:], timestep)
                 return tap(torch.cat([current, exemplar]), timestep)[:count]
 

@@ -1,4 +1,4 @@
-"""Options on the command line: made from the table of knobs; the types of their values; a short and a long help."""
+"""Options on the command line, made from the table of knobs; a short and a long help."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from texgen.cli.knobs import Outputs
+from texgen.cli.types import TYPES, AmongType
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.knobs import Knob, Row, rows
 from texgen.swatch.knobs import Knobs as SwatchKnobs
@@ -19,129 +20,6 @@ from texgen.tasks.knobs import Common
 GUIDE = ":guide"
 OWN, OUTPUTS, START = "Options", "Outputs", "Where the canvas begins"
 GROUPS = {"Any model": Common, "The swatch model": SwatchKnobs, "Diffusion models": DiffusionKnobs}
-
-
-class NamedType(click.ParamType):  # type: ignore[type-arg]
-    """A type that the help shows by its name as it is; `said` is the inverse of `convert`."""
-
-    def get_metavar(self, *_: Any, **__: Any) -> str:
-        return self.name
-
-    def said(self, value: Any) -> str:
-        return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-class SizeType(NamedType):
-    """`1024` or `WIDTHxHEIGHT`, to (height, width)."""
-
-    name = "N|WxH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        parts = str(value).lower().split("x")
-        if len(parts) > 2 or not all(part.isdecimal() for part in parts):
-            self.fail(f"{value!r} is neither a number of pixels nor WIDTHxHEIGHT.", param, ctx)
-        width, height = int(parts[0]), int(parts[-1])
-        return height, width
-
-    def said(self, value: Any) -> str:
-        return f"{value[1]}x{value[0]}"
-
-
-class IntegersType(NamedType):
-    """So many whole numbers, separated by commas.
-
-    Args:
-        name: What they are, such as `LEFT,TOP`.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        parts = str(value).split(",")
-        if len(parts) != len(self.name.split(",")) or not all(part.strip().isdecimal() for part in parts):
-            self.fail(f"{value!r} is not {self.name}.", param, ctx)
-        return tuple(int(part) for part in parts)
-
-
-class AmongType(NamedType):
-    """One of a few whole numbers."""
-
-    def __init__(self, choices: Sequence[int]) -> None:
-        self.choices, self.name = choices, "|".join(map(str, choices))
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if str(value) not in map(str, self.choices):
-            self.fail(f"{value!r} is none of {', '.join(map(str, self.choices))}.", param, ctx)
-        return int(value)
-
-
-class PairType(NamedType):
-    """A file and a name, in either order: `FILE:LABEL` or `NAME=FILE`, to (name, path)."""
-
-    def __init__(self, name: str, example: str) -> None:
-        self.name, self.example = name, example
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
-        if "=" in self.name:
-            name, _, path = str(value).partition("=")
-        else:
-            path, _, name = str(value).rpartition(":")
-        if not path or not name:
-            self.fail(f"{value!r} is not {self.name}, such as {self.example}.", param, ctx)
-        return name, Path(path)
-
-    def said(self, value: Any) -> str:
-        return f"{value[0]}={value[1].name}" if "=" in self.name else f"{value[1].name}:{value[0]}"
-
-
-class WeightType(NamedType):
-    """Numbers separated by commas."""
-
-    name = "W,W,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        try:
-            return tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of numbers such as 1,0.5.", param, ctx)
-
-
-class LayerType(NamedType):
-    """Indices or names, separated by commas."""
-
-    name = "I,J,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | str, ...]:
-        return tuple(int(p) if p.lstrip("-").isdecimal() else p for p in (q.strip() for q in str(value).split(",")))
-
-
-class GuideType(NamedType):
-    """`SWATCH_MAP:CANVAS_MAP` or `SWATCH_MAP:CANVAS_MAP:WEIGHT`, to two paths and a number."""
-
-    name = "SWATCH_MAP:CANVAS_MAP[:WEIGHT]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Path, Path, float]:
-        paths, _, last = str(value).rpartition(":")
-        try:
-            weight = float(last)
-        except ValueError:
-            paths, weight = str(value), 1.0
-        swatch, _, canvas = paths.partition(":")
-        if not swatch or not canvas:
-            self.fail(f"{value!r} is not {self.name}, such as swatch_height.png:height.png.", param, ctx)
-        return Path(swatch), Path(canvas), weight
-
-    def said(self, value: Any) -> str:
-        return f"{value[0].name}:{value[1].name}:{value[2]:g}"
-
-
-LABELLED = PairType("FILE:LABEL", "grass.png:green")
-PATH = click.Path(path_type=Path)
-TYPES: dict[str, Any] = {
-    "text": str, "int": int, "float": float, "path": PATH, "crop": IntegersType("LEFT,TOP,WIDTH,HEIGHT"), "weights": WeightType(),
-    "layers": LayerType(), "maps": PairType("NAME=FILE", "normal=swatch_normal.png"), "guides": GuideType(),
-}  # fmt: skip
 
 
 def type_of(knob: Knob) -> Any:
@@ -164,9 +42,10 @@ class Option(click.Option):
             more |= {"is_flag": True}
         elif knob.kind != "switch":
             more |= {"type": type_of(knob), "multiple": knob.several, "metavar": knob.unit.upper() or None}
-        shown = default not in (None, False, (), "")
+        if not more.get("required"):  # else None would be taken for a value
+            more |= {"default": default, "show_default": default not in (None, False, (), "")}
         super().__init__(
-            [*(["-o"] if row.name == "out" else []), *declared], default=default, show_default=shown, help=knob.help.replace("`", ""), **more
+            [*(["-o"] if row.name == "out" else []), *declared], help=knob.help.replace("`", ""), **more
         )  # fmt: skip
         self.everyday = knob.everyday
         self.group = group

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from texgen.files.decode import MAX_BYTES
 from texgen.files.image import Picture, read_picture
+from texgen.files.limits import MAX_BYTES
 
 DASH = Path("-")
 """Standard input or output."""

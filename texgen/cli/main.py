@@ -42,7 +42,7 @@ def cli(context: click.Context) -> None:
 @cli.command()
 def models() -> None:
     """List what --model takes."""
-    from texgen.diffusion.models.load import BUNDLED
+    from texgen.diffusion.bundled import BUNDLED
 
     click.echo("swatch\tthe swatch's own patches, no weights; the default, works offline")
     for name, folder in BUNDLED.items():
@@ -68,18 +68,32 @@ def completion(shell: str) -> None:
 
 
 @cli.command()
-def doctor() -> None:
+@click.option("--quick", is_flag=True, help="Versions and files alone; nothing is loaded.")
+def doctor(quick: bool) -> None:
     """Check the installation: versions, device, bundled model, a forward pass."""
     import platform
 
-    import torch
-
-    from texgen.diffusion import models
+    from texgen.diffusion.bundled import BUNDLED
     from texgen.runs import recipe
 
     click.echo(f"python {platform.python_version()}, {platform.system()} {platform.machine()}")
-    for name in ("texgen", "torch", "diffusers", "transformers", "numpy", "pillow"):
+    for name in ("texgen", "torch", "diffusers", "transformers", "numba", "numpy", "pillow", "openimageio"):
         click.echo(f"{name} {recipe.package_version(name)}")
+    missing = [name for name, folder in BUNDLED.items() if not (folder / "model_index.json").is_file()]
+    if missing:
+        raise TexgenError(f"the bundled model {missing[0]} is not there; reinstall texgen.")
+    if quick:
+        click.echo(f"{', '.join(BUNDLED)} found")
+    else:
+        _try_out()
+
+
+def _try_out() -> None:
+    """Load and use the bundled model."""
+    import torch
+
+    from texgen.diffusion import models
+
     gpu = f"{torch.cuda.get_device_name()}" if torch.cuda.is_available() else "none"
     click.echo(f"threads {torch.get_num_threads()}, gpu {gpu}")
     started = time.perf_counter()

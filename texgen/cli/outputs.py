@@ -18,6 +18,7 @@ from texgen.cli.invocation import DASH, command, inputs
 from texgen.cli.knobs import Outputs
 from texgen.cli.places import NothingToDo, output_file, places_of, set_place
 from texgen.cli.progress import reporter
+from texgen.diffusion.knobs import LOADED_WITH
 from texgen.errors import OptionError
 from texgen.files import publish, targets
 from texgen.files.encoding import Encoding
@@ -62,12 +63,16 @@ def make_outputs(
     places = places_of(replace(outputs, out=out), resume)
     before = next((place.seed - number for number, place in enumerate(places) if place.seed is not None), None)
     seed = agreed_seed(before if seed is None else seed, None, team)
+    if seed + outputs.variations > 2**63:
+        raise OptionError(
+            f"seed={seed} leaves no seeds for {outputs.variations} variations; at most {2**63 - outputs.variations}."
+        )
     report = reporter(outputs.progress, outputs.quiet or team.rank > 0)
     if keeps and out.suffix.lower() in (".jpg", ".jpeg"):
         report.warn(f"{out.name}: a JPEG changes every pixel a little, those that are kept, too; use .png or .tif")
     if model != NAME:
-        device, dtype = own_device(values["device"]), values["dtype"]
-        options["model"] = functools.cache(lambda: _loaded(model, device, dtype))
+        options = {name: value for name, value in options.items() if name not in LOADED_WITH}
+        options["model"] = loader(values)
     with ExitStack() as locks:
         for place in places:
             place.check(size, encoding, {name: values[0] for name, values in read.items()}, inputs())
@@ -177,7 +182,14 @@ def _encoding(options: dict[str, Any], pictures: Sequence[Picture], out: Path) -
     return result_encoding([*pictures, *options.get("exemplars", ())], options["bit_depth"])
 
 
-def _loaded(model: str, device: str, dtype: str) -> Any:
+def loader(values: dict[str, Any]) -> Callable[[], Any]:
+    """What loads the diffusion model of a command line, once."""
+    names = ("dtype", "prediction_type", "native_size", *LOADED_WITH)
+    return functools.partial(_loaded, values["model"], own_device(values["device"]), *map(values.get, names))
+
+
+@functools.lru_cache(1)
+def _loaded(model: str, *settings: Any) -> Any:
     from texgen.diffusion import models
 
-    return models.load(model, device, dtype)
+    return models.load(model, *settings)

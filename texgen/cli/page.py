@@ -9,6 +9,7 @@ import click
 from texgen.cli.flags import GROUPS, Option, type_of
 from texgen.cli.knobs import Outputs
 from texgen.cli.verbs import VERBS
+from texgen.diffusion.knobs import TextKnobs
 from texgen.exports.knobs import Knobs as ExportKnobs
 from texgen.knobs import Knob, Row, rows
 from texgen.materials.knobs import Knobs as MaterialKnobs
@@ -21,7 +22,7 @@ arguments. What is left out takes the preset's value.
 """
 
 TABLES = {
-    **GROUPS, "Outputs": Outputs, "Estimated maps: `texgen material`": MaterialKnobs, "Exports: `texgen export`": ExportKnobs,
+    **GROUPS, "A prompt: `texgen text`": TextKnobs, "Outputs": Outputs, "Estimated maps: `texgen material`": MaterialKnobs, "Exports: `texgen export`": ExportKnobs,
     "A look: `texgen preview`": PreviewKnobs,
 }  # fmt: skip
 

@@ -54,6 +54,9 @@ def outcome(load: Callable[[], click.Command], args: list[str] | None, report: R
         return stop.exit_code
     except (click.Abort, Interrupted) as interrupt:
         raise KeyboardInterrupt from interrupt
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help(), err=True)
+        return OptionError.exit_code
     except click.ClickException as error:
         return report.failed(error.format_message(), OptionError.exit_code)
     except TexgenError as error:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from texgen.cli.flags import LABELLED, PATH, IntegersType, Option, SizeType, maps_of, options_of, verb
+from texgen.cli.flags import options_of, verb
 from texgen.cli.invocation import read_input
-from texgen.cli.knobs import Outputs
+from texgen.cli.material_verbs import export, inspect, material, preview, render
+from texgen.cli.types import LABELLED, PATH, IntegersType, SizeType
+from texgen.diffusion.knobs import TextKnobs
 from texgen.errors import OptionError
-from texgen.exports.knobs import Knobs as ExportKnobs
 from texgen.files import image as images
-from texgen.knobs import rows
-from texgen.materials.knobs import Knobs as MaterialKnobs
-from texgen.previews.knobs import Knobs as PreviewKnobs
-from texgen.swatch.knobs import Knobs
 from texgen.swatch.settings import STARTS
 
 if TYPE_CHECKING:
     from texgen.files.image import ImageLike
     from texgen.materials.labels import Label
-
-
-MAPS = next(row for row in rows(Knobs) if row.name == "maps")
 
 
 @verb("texgen expand swatch.png -o texture.png --size 2048 --seed 7", (*STARTS, "swatch"))
@@ -68,7 +61,7 @@ def expand(
     "--layout-weight", type=float, default=1.0, show_default=True, help="How closely patches follow the layout."
 )
 @click.option(
-    "--content-weight", type=float, help="How closely a diffusion model holds on to the layout; 0 by default."
+    "--content-weight", type=float, help="How closely a diffusion model holds on to the layout; 0.25 by default."
 )
 def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Make a texture of SWATCH that keeps the plan of a rough picture.
@@ -172,15 +165,23 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
     make_outputs(partial(run, picture, band), images.size(picture), [picture], keeps=True, **options)
 
 
-@verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", STARTS, tileable="none")
+@verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", (*STARTS, "layout"), tileable="none")
 @click.argument("swatch", type=PATH)
 @click.argument("content", type=PATH)
 @click.option("--size", type=SizeType(), help="In pixels; the content's own by default.")
-@click.option("--weight", type=float, default=1.0, show_default=True, help="How closely the content is followed.")
+@click.option("--weight", type=float, help="How closely the swatch model follows the content; 1 by default.")
+@click.option(
+    "--mode",
+    type=click.Choice(["style", "appearance"]),
+    help="How much of the content a diffusion model keeps: style, the default, more than appearance.",
+)
+@click.option(
+    "--content-weight", type=float, help="The same as a number: by default 0.25 for style, 0.2 for appearance and XL."
+)
 @click.option("--labels", type=PATH, help="Label map of SWATCH: a PNG in which each colour is a label.")
 @click.option("--target", type=PATH, help="Which label is shown where in CONTENT, in the same colours.")
 def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
-    """Show the structure of the picture CONTENT in the material of SWATCH."""
+    """Show the structure of the picture CONTENT in the material or, by a diffusion model, the style of SWATCH."""
     from texgen.cli.outputs import make_outputs
     from texgen.tasks.transfer import transfer as run
 
@@ -189,95 +190,28 @@ def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **option
     make_outputs(partial(run, picture, shown, wanted), wanted, [picture], **options)
 
 
-@click.command(epilog="Example: texgen render wall.png.json --map height=swatch_height.exr -o wall.png")
-@click.argument("field", type=PATH)
-def render(field: Path, out: Path, overwrite: bool, maps: tuple[tuple[str, Path], ...]) -> None:
-    """Show more maps of a swatch through the FIELD of an earlier run.
+@verb('texgen text bark.png "an old castle" --model ~/models/sdxl -o castle.png', ("noise", "swatch"), tileable="none")
+@click.argument("swatch", type=PATH)
+@click.argument("prompt")
+@click.option(
+    "--size", type=SizeType(), help="In pixels; the model's native size by default: 1024 of SDXL, 512 of SD 1.x."
+)
+def text(swatch: Path, prompt: str, size: tuple[int, int] | None, **options: Any) -> None:
+    """Make a picture of what PROMPT says in the style of SWATCH, by a Stable Diffusion --model.
 
-    FIELD is what --save-field wrote, or the JSON beside the picture, which names it. OUT is the picture that the maps belong to: each is written
-    as OUT_NAME.
+    Every step is denoised under the prompt, and attention is distilled towards the swatch.
     """
-    from texgen.tasks.render import render as run
+    from texgen.cli.outputs import loader, make_outputs
+    from texgen.tasks.text import check_words
+    from texgen.tasks.text import text as run
 
-    run(field, maps_of(maps)[0], out, overwrite)
-
-
-@click.command(epilog="Example: texgen export wall.png -o Unreal --profile unreal")
-@click.argument("material", type=PATH)
-def export(material: Path, out: Path, profile: tuple[str, ...], **options: Any) -> None:
-    """Write the textures of MATERIAL to the folder OUT as an engine takes them.
-
-    MATERIAL is one of its pictures, or a folder that holds one material: wall.png, wall_normal.png, wall_height.exr, ...
-    """
-    from texgen.tasks.export import export as run
-
-    for line in run(material, out, profile, **options).report():
-        click.echo(line, err=True)
+    check_words(options["model"], prompt)
+    picture = read_input(swatch)
+    if size is None:
+        model = loader(options)()
+        size = model.native_tile.scaled(model.factor)
+    make_outputs(partial(run, picture, prompt, size), size, [picture], **options)
 
 
-@click.command(epilog="Example: texgen material wall.png -o wall.png")
-@click.argument("image", metavar="COLOUR", type=PATH)
-def material(image: Path, out: Path, no_metadata: bool, **options: Any) -> None:
-    """Estimate height, normal, roughness and ambient occlusion from a COLOUR picture.
-
-    Writes OUT_height, OUT_normal, OUT_roughness and OUT_ao beside OUT, which may be COLOUR itself, and OUT.json. Maps that lie beside COLOUR
-    (wall_normal.png beside wall.png) are kept and used; with --overwrite, those that were estimated before are estimated anew.
-    """
-    from texgen.tasks.material import material as run
-
-    made = run(image, out, metadata=not no_metadata, **options)
-    click.echo(
-        f"{out.name}: {', '.join(made.estimated)}; relief {made.recipe['relief']:g} px, bumps of {made.recipe['bump_size']:g} px, "
-        f"tileable {made.recipe['tileable']}",
-        err=True,
-    )
-
-
-@click.command(epilog="Example: texgen preview wall.png -o look.html")
-@click.argument("material", type=PATH)
-def preview(material: Path, out: Path, overwrite: bool, **options: Any) -> None:
-    """Show MATERIAL on a sphere and a plane, and its 2x2 repeats.
-
-    MATERIAL is one of its pictures or the folder that holds them. OUT is a picture (PNG, JPEG, WebP) or a page (HTML), by suffix; a page shows
-    it in a browser, offline.
-    """
-    from texgen.tasks.preview import check_new
-    from texgen.tasks.preview import preview as run
-
-    check_new(out, overwrite)
-    run(material, **options).save(out, overwrite)
-
-
-@click.command(epilog="Example: texgen inspect wall.png --command")
-@click.argument("file", type=PATH)
-@click.option("--command", is_flag=True, help="Print the command that makes it again, and nothing else.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def inspect(file: Path, command: bool, as_json: bool) -> None:
-    """Print the facts of a picture, and the recipe that it was made by.
-
-    FILE is a picture, the JSON beside it, or the folder .OUT.texgen of an unfinished run. Files in the command stand without their folders.
-    """
-    from texgen.tasks.inspect import inspect as run
-
-    found = run(file)
-    lines = [found.command] if command else [json.dumps(found.as_json(), indent=2)] if as_json else found.report()
-    for line in lines:
-        click.echo(line)
-
-
-WRITES = ("out", "overwrite")
-render.params += [
-    *options_of(Outputs, only=WRITES, out="The picture that the maps belong to."),
-    Option(MAPS, None, required=True),
-]
-export.params += [*options_of(Outputs, only=WRITES, out="A folder, made if it is not there."), *options_of(ExportKnobs)]
-material.params += [
-    *options_of(Outputs, only=(*WRITES, "no_metadata"), out="PNG, TIFF, EXR, JPEG or WebP, by suffix."),
-    *options_of(MaterialKnobs),
-]
-preview.params += [
-    *options_of(Outputs, only=WRITES, out="PNG, JPEG, WebP or HTML, by suffix."),
-    *options_of(PreviewKnobs),
-]
-
-VERBS = (expand, layout, paint, fill, tile, transfer, render, material, preview, export, inspect)
+text.params += options_of(TextKnobs)
+VERBS = (expand, layout, paint, fill, tile, transfer, text, render, material, preview, export, inspect)

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from texgen.diffusion.attention import ExemplarKeyValues, Features, InjectionMode
-from tiling import Size, Wrap
+from texgen.job import Prompt
+from tiling import Size, Tile, Wrap
+
+Condition = Mapping[str, Any]
+"""What a network is told beside the latents and the timestep."""
 
 
 class Schedule(Protocol):
     """A noise schedule walked in a fixed number of steps; frozen.
 
-    With abar_t the share of the picture's power that is left at timestep t, a noisy picture is
-    sqrt(abar_t) latents + sqrt(1 - abar_t) noise.
+    A noisy picture is alpha_t latents + sigma_t noise. Diffusion has whole timesteps, flow matching those between them, too.
     """
 
     @property
-    def timesteps(self) -> tuple[int, ...]:
+    def timesteps(self) -> tuple[float, ...]:
         """Of all steps, falling."""
 
-    def last(self, strength: float) -> tuple[int, ...]:
+    def last(self, strength: float) -> tuple[float, ...]:
         """The last ceil(strength * steps) timesteps (SDEdit)."""
 
-    def previous(self, timestep: int) -> int:
+    def previous(self, timestep: float) -> float:
         """The timestep that a step from this one leads to, at least 0."""
 
-    def signal(self, timestep: int) -> float:
-        """abar of a timestep."""
+    def levels(self, timestep: float) -> tuple[float, float]:
+        """alpha and sigma of a timestep."""
 
-    def noised(self, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+    def noised(self, latents: Tensor, noise: Tensor, timestep: float) -> Tensor:
         """Latents with as much noise as a timestep has."""
 
-    def step(self, prediction: Tensor, timestep: int, latents: Tensor) -> Tensor:
-        """One deterministic DDIM step (eta = 0) from a timestep to the previous one."""
+    def step(self, prediction: Tensor, timestep: float, latents: Tensor) -> Tensor:
+        """One deterministic step from a timestep to the previous one."""
 
 
 class Denoiser(Protocol):
@@ -49,10 +52,10 @@ class Denoiser(Protocol):
     @property
     def dtype(self) -> torch.dtype: ...
 
-    def __call__(self, latents: Tensor, timestep: int) -> Tensor:
-        """Prediction for latents (B, C, h, w), float32."""
+    def __call__(self, latents: Tensor, timestep: float, condition: Condition | None = None) -> Tensor:
+        """Prediction for latents (B, C, h, w), float32, under a condition; None is the empty prompt."""
 
-    def features(self, latents: Tensor, timestep: int, layers: Sequence[str]) -> Features:
+    def features(self, latents: Tensor, timestep: float, layers: Sequence[str]) -> Features:
         """Self-attention features of `layers`, named in order of execution; gradients flow back to the latents."""
 
     def injecting(
@@ -92,24 +95,70 @@ class DenoisingModel(Protocol):
         """In latent pixels."""
 
     @property
+    def prediction_type(self) -> str:
+        """What the network predicts: `epsilon`, `v_prediction`."""
+
+    @property
     def latent_channels(self) -> int: ...
+
+    @property
+    def is_xl(self) -> bool:
+        """Whether it is a Stable Diffusion XL."""
 
     @property
     def attention_layers(self) -> Sequence[str]:
         """Self-attention layers in order of execution."""
 
     @property
+    def injects(self) -> bool:
+        """Whether its denoiser has `injecting`."""
+
+    @property
     def halo(self) -> int:
         """Latent pixels of context that a tile is decoded with."""
+
+    @property
+    def decodes_locally(self) -> bool:
+        """Whether the autoencoder looks at nothing but the surroundings of a pixel, in both directions."""
+
+    @property
+    def encoder_halo(self) -> int:
+        """Latent pixels of context that a tile is encoded with."""
 
     def schedule(self, steps: int) -> Schedule:
         """The model's noise schedule in so many steps."""
 
-    def denoiser(self) -> AbstractContextManager[Denoiser]:
-        """Within, the network with its self-attention open; afterwards it is as found."""
+    def denoiser(self, recomputed: bool = False) -> AbstractContextManager[Denoiser]:
+        """Within, the network with its self-attention open; afterwards it is as found.
+
+        If `recomputed`, it keeps little for gradients, and computes its blocks again.
+        """
+
+    @property
+    def controls(self) -> int:
+        """Number of ControlNets: each reads a picture."""
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        """Refuse a prompt that cannot be read.
+
+        Raises:
+            ModelError: There is no text encoder, or no tokenizer.
+            OptionError: The prompt is too long.
+        """
+
+    def conditions(self, prompt: Prompt, size_px: Size) -> tuple[Condition, Condition | None]:
+        """Of a prompt, in a picture of a size, and of what guidance leads away from; None without guidance."""
+
+    def controlled(
+        self, condition: Condition | None, latents: Tensor, timestep: float, pictures: Tensor, weights: Sequence[float]
+    ) -> Condition:
+        """A condition with what the ControlNets add for latents (B, C, h, w), of pictures (B, 3 n, H, W) in [0, 1]."""
 
     def encode(self, image: Tensor) -> Tensor:
         """Image (1, 3, H, W) in [0, 1], sides multiples of `factor`, to latents (1, C, h, w), float32."""
+
+    def tile_encoder(self, paint: Callable[[Tile], Tensor], canvas: Size, wrap: Wrap) -> Callable[[Tensor], Tensor]:
+        """`encode` for tiles of a canvas (in latent pixels) whose pixels `paint` gives: with `encoder_halo` they agree with one another."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (1, C, h, w) to an image (1, 3, H, W), float32, not clamped to [0, 1]."""
@@ -133,8 +182,8 @@ class DenoisingModel(Protocol):
             ModelError: The weights are of another autoencoder.
         """
 
-    def tile_bytes(self, tile: Size) -> int:
-        """Bytes that the activations of one tile (in latent pixels) take in a forward pass, without running it."""
+    def tile_bytes(self, tile: Size, recomputed: bool = False) -> int:
+        """Bytes that an AD iteration keeps for the gradient of one tile (in latent pixels), without running it."""
 
     def offload_network(self) -> bool:
         """Move the denoising network to the CPU; False where it is there already."""

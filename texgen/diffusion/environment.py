@@ -19,6 +19,7 @@ def environment(model: DenoisingModel) -> dict[str, Any]:
         "diffusers": package_version("diffusers"),
         "model": model.name,
         "model_fingerprint": model.fingerprint,
+        "prediction_type": model.prediction_type,
         "device": model.device.type,
         "dtype": str(model.dtype).removeprefix("torch."),
     }

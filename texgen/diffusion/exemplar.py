@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from texgen.diffusion.denoising import DenoisingModel
+from texgen.diffusion.encoding import encoded_image
 from texgen.diffusion.guidance.regional import latent_labels
-from texgen.diffusion.tensors import finite
 from texgen.materials.exemplar import NONE
 from tiling import Size, Tile, canvas_size, cut, spread_tiles, tile_size
 
@@ -37,7 +37,7 @@ class Exemplar:
 
     Attributes:
         images: The prepared swatches, each (1, 3, H, W) in [0, 1].
-        sources: Their latents at `PHASES` x `PHASES` pixel phases each, so that blocks can be placed between the
+        sources: Their latents at `PHASES` x `PHASES` pixel phases each, or at the first alone, so that blocks can be placed between the
             autoencoder's latent pixels.
         crops: Latents at phase 0 for keys and values: the whole swatch, or up to four native tiles that cover it.
         numbers: The exemplar that each crop is of.
@@ -92,7 +92,11 @@ class Exemplar:
 
 
 def encode_exemplar(
-    model: DenoisingModel, images: Sequence[Tensor], maps: Sequence[Tensor] | None = None, label_count: int = 1
+    model: DenoisingModel,
+    images: Sequence[Tensor],
+    maps: Sequence[Tensor] | None = None,
+    label_count: int = 1,
+    phases: int = PHASES,
 ) -> Exemplar:
     """Encode prepared swatches at their own scale, 1:1.
 
@@ -101,17 +105,14 @@ def encode_exemplar(
         images: (1, 3, H, W) in [0, 1] each.
         maps: Labels of their pixels, (H, W) each.
         label_count: Number of labels.
-
-    Raises:
-        TexgenError: The autoencoder gave NaN or Inf.
+        phases: Pixel phases along each axis; 1 suffices where only crops are read.
     """
     factor = model.factor
     sources: list[Source] = []
     for number, image in enumerate(images):
-        for top in range(0, factor, factor // PHASES):
-            for left in range(0, factor, factor // PHASES):
-                latents = model.encode(_whole_latents(image[..., top:, left:], factor)).cpu()
-                finite(latents, "encode", f"swatch {number + 1}")
+        for top in range(0, factor, factor // phases):
+            for left in range(0, factor, factor // phases):
+                latents = encoded_image(model, _whole_latents(image[..., top:, left:], factor))
                 sources.append(Source(latents, number, top, left))
     exemplar = Exemplar(
         images=tuple(images), sources=tuple(sources), crops=(), numbers=(), factor=factor,
@@ -123,7 +124,7 @@ def encode_exemplar(
 def _with_crops(exemplar: Exemplar, native: Size) -> Exemplar:
     """With crops of every swatch; where there are labels, each is in one, and so is what surrounds a hole."""
     crops, numbers, labels = [], [], []
-    for number, source in enumerate(exemplar.sources[:: PHASES * PHASES]):
+    for number, source in enumerate(source for source in exemplar.sources if source.top_px == source.left_px == 0):
         size, shown = canvas_size(source.latents), exemplar.source_labels(source)
         tile = tile_size(native, size)
         tiles = spread_tiles(size, tile, MAX_CROPS)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from texgen import job
 from texgen.diffusion.denoising import DenoisingModel
+from texgen.diffusion.encoding import encoded_image
 from texgen.materials.holes import faded, filled_in
 from tiling import Size, Tile
 
@@ -64,7 +65,7 @@ class Kept:
         padded = self._padded(self.image[0], factor).permute(1, 2, 0).numpy()
         picture = torch.from_numpy(filled_in(padded, mask.numpy())).permute(2, 0, 1)[None]
         latents = torch.zeros(1, model.latent_channels, *canvas)
-        latents[..., inside.top : inside.bottom, inside.left : inside.right] = model.encode(picture).cpu()
+        latents[..., inside.top : inside.bottom, inside.left : inside.right] = encoded_image(model, picture)
         return latents
 
     def coordinates(self, canvas: Size, factor: int) -> Tensor:

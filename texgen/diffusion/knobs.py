@@ -12,12 +12,40 @@ from texgen.knobs import check, knob
 from tiling import Size
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from texgen.diffusion.attention import InjectionMode
     from texgen.diffusion.presets import DetailKind, LoopKind
+    from texgen.files.image import ImageLike
     from tiling import ScheduleKind, WindowKind
+
+    ControlLike = ImageLike | tuple[ImageLike, float]
 
 SAMPLING = ("strength", "iterations", "inject", "start_time", "match_spectrum", "adain")
 """What only sampling looks at."""
+PUBLISHED = "published"
+"""The preset that is the published method and nothing else."""
+PUBLISHED_SIDE = 512
+"""Pixels that it resizes every exemplar to."""
+
+
+GUIDANCE_SCALE = 7.0
+LOADED_WITH = ("loras", "controlnets")
+"""Settings that a loaded model has already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextKnobs:
+    """Settings of `texgen text`."""
+
+    negative_prompt: str | None = knob(
+        None,
+        "What is not wanted; by default nothing, which Stable Diffusion XL is told as zeros.",
+        everyday=True,
+    )
+    guidance_scale: float = knob(
+        GUIDANCE_SCALE, "How closely the prompt is followed (classifier-free guidance); larger costs variety, 1 does without.", kind="float", low=1, high=50, everyday=True
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +56,22 @@ class Knobs:
     MIN_SIDE: ClassVar[int] = 128
 
     start: str | None = knob(
-        None, "Where the canvas begins: `swatch` (what the swatch model makes of the same job), `noise` (as published), `layout` (the layout itself) or `scatter` (random pixels of the same "
-        "label, in `paint`).",
+        None, "Where the canvas begins: `swatch` (what the swatch model makes of the same job), `noise` (the published start), `layout` (the layout, or the content of `transfer`, itself) or `scatter` (random "
+        "pixels of the same label, in `paint`).",
     )  # fmt: skip
     loop: LoopKind | None = knob(
-        None, "`sample` (Algorithm 2) or `optimize` (Algorithm 1); by default the second only where Stable Diffusion paints a canvas of one tile.", choices=("sample", "optimize")
+        None, "`sample` (Algorithm 2) or `optimize` (Algorithm 1: from noise or the layout itself); by default the second only in `transfer`, and where a diffusion model paints a canvas of one tile.", choices=("sample", "optimize")
     )  # fmt: skip
     strength: float | None = knob(
         None, "Noise put on the start; larger departs further from it, 1 keeps nothing. ceil(strength * steps) steps are run.", kind="float", low=0, high=1
     )  # fmt: skip
-    steps: int | None = knob(None, "Scheduler steps at strength 1.", kind="int", low=1, high=1000)
+    steps: int | None = knob(
+        None,
+        "Scheduler steps at strength 1; of `optimize` 200 by default, and 300 with `best`, for textures that are not alike everywhere.",
+        kind="int",
+        low=1,
+        high=1000,
+    )
     iterations: int | None = knob(
         None, "Iterations of attention distillation for each step and tile.", kind="int", low=0, high=1000
     )
@@ -58,8 +92,12 @@ class Knobs:
     attn_scale: float = knob(
         1.0, "Sharpness of the ideal attention; larger looks at fewer keys.", kind="float", low=0.01, high=100
     )
-    start_time: int | None = knob(None, "Attention distillation acts at timesteps below this only.", kind="int")
-    adain: bool = knob(False, "Match channel statistics of each tile to the swatch's.", kind="flag")
+    start_time: int | None = knob(
+        None, "Attention distillation follows steps from timesteps below this only.", kind="int", low=0, high=1000
+    )
+    adain: bool | None = knob(
+        None, "Match channel statistics of each tile to the swatch's; by default in `text` alone.", kind="switch"
+    )
     inject: InjectionMode | Literal["none"] | None = knob(
         None, "The swatch's keys and values in the noise prediction, beside the canvas' own or in their place.", choices=("none", "beside", "replace")
     )  # fmt: skip
@@ -75,8 +113,27 @@ class Knobs:
     tune_decoder: int | None = knob(
         None, "Iterations that a copy of the decoder is trained on the swatch first; 0 does not.", kind="int", low=0, high=100_000
     )  # fmt: skip
+    loras: Sequence[tuple[str | Path, float]] = knob(
+        (), "Weights that are added to the model's own, and how much of them, such as moss.safetensors:0.8; needs peft (`texgen[lora]`).", kind="scaled", flag="lora", several=True
+    )  # fmt: skip
+    controlnets: Sequence[str | Path] = knob(
+        (), "A ControlNet: a diffusers folder or a hub id; its picture comes as `--control`, in the same order.", kind="path", flag="controlnet", several=True
+    )  # fmt: skip
+    controls: Sequence[ControlLike] = knob(
+        (), "What a ControlNet sees, stretched over the result, and its weight, 1 by default, such as edges.png:0.6; in Python a picture, or a pair.", kind="scaled", flag="control", several=True
+    )  # fmt: skip
     device: str = knob("auto", "`auto`, `cpu`, `cuda`, `cuda:1`, `mps`.", everyday=True)
-    dtype: str = knob("auto", "Of the network.", choices=("auto", "float32", "float16", "bfloat16"))
+    dtype: str = knob(
+        "auto",
+        "Of the network; by default on CUDA `bfloat16` where the GPU has it, else `float16`, and `float32` elsewhere.",
+        choices=("auto", "float32", "float16", "bfloat16"),
+    )
+    prediction_type: Literal["epsilon", "v"] | None = knob(
+        None, "What the network predicts, for a checkpoint that is taken for the other kind; by default what the model says, or its weights show.", choices=("epsilon", "v")
+    )  # fmt: skip
+    native_size: int | None = knob(
+        None, "Side of a tile; by default what the model was trained at.", kind="int", unit="px", low=64, high=4096
+    )
     checkpoint_minutes: float = knob(
         1.0, "Between two savings of the unfinished canvas.", kind="float", unit="min", low=0, high=1e6
     )

@@ -12,7 +12,7 @@ from texgen.diffusion.guidance.regional import latent_labels
 from texgen.diffusion.knobs import Knobs
 from texgen.diffusion.plan import Plan, make_plan
 from texgen.diffusion.run import DiffusionRun
-from texgen.errors import InputError
+from texgen.errors import InputError, OptionError
 from texgen.job import Job
 from texgen.runs.team import Team
 
@@ -35,13 +35,20 @@ class DiffusionModel:
         """Check and plan a job.
 
         Raises:
-            OptionError, InputError, ResourceError: As `texgen.model.Model.begin`.
+            OptionError, InputError, ModelError, ResourceError: As `texgen.model.Model.begin`.
         """
         for each in job.exemplars:
             if each.pixels.shape[2] != 3 or each.pixels.min() < 0 or each.pixels.max() > 1:
                 raise InputError(
                     "the swatch has transparency, or values outside of 0 to 1, which a diffusion model does not know; use model='swatch'."
                 )
+        given = job.constraints
+        if given.prompt is not None:
+            self.model.check_prompt(given.prompt)
+        if len(given.controls) != self.model.controls:
+            raise OptionError(
+                f"{len(given.controls)} control pictures are given for {self.model.controls} ControlNets; give one to each."
+            )
         plan = make_plan(self.model, self.preset, self.knobs, job)
         choose_layers(self.model.attention_layers, plan.guidance.layers)
         _check_labels(job, plan, self.model.factor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,17 +13,18 @@ from torch import Tensor
 from texgen import job as records
 from texgen.diffusion import presets
 from texgen.diffusion.denoising import DenoisingModel
+from texgen.diffusion.guidance.prompt import ControlPlane
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.kept import Kept, as_tensor, on_grid
-from texgen.diffusion.knobs import Knobs
-from texgen.diffusion.memory import GIB, fitting_batch
+from texgen.diffusion.knobs import PUBLISHED, Knobs
+from texgen.diffusion.memory import GIB, Fit, fitted
 from texgen.diffusion.presets import Preset
 from texgen.errors import OptionError
-from texgen.job import Constraints, Job
+from texgen.job import Constraints, Control, Job, Prompt
 from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 
-CONTENT_WEIGHT = 0.15
-"""Of controlled texture synthesis, as published."""
+PAINT_CONTENT, LAYOUT_CONTENT = 0.15, 0.25
+"""Weights of the content loss as published: of controlled texture synthesis, and of the published sampler."""
 MAPLESS = ("noise", "layout", "scatter")
 """Starts that have no map of where latent pixels came from."""
 
@@ -34,8 +36,12 @@ class Plan:
     Attributes:
         size_px: Of the result.
         canvas, tile, stride: In latent pixels.
+        layout: The layout, or the content, (1, 3, H, W).
+        prompt: What to show.
+        control: What ControlNets see of the canvas.
         target: The label of every pixel of the canvas, (H, W), uint8.
         kept: Pixels of the canvas that are given.
+        recomputed: Whether blocks of the network are computed again for the gradient, to save memory.
         shares: Of the exemplars on the canvas.
         label_count: Number of labels.
         keeps_swatch: Whether what is given is the first swatch itself.
@@ -50,7 +56,10 @@ class Plan:
     guidance: Guidance
     seed: int
     tile_batch: int
+    recomputed: bool = False
     layout: Tensor | None = None
+    prompt: Prompt | None = None
+    control: ControlPlane | None = None
     target: Tensor | None = None
     kept: Kept | None = None
     shares: tuple[float, ...] | None = None
@@ -61,6 +70,11 @@ class Plan:
     def optimizes(self) -> bool:
         """Whether the latents themselves are moved (Algorithm 1), not denoised (Algorithm 2)."""
         return self.preset.loop == "optimize"
+
+    @property
+    def reads_phases(self) -> bool:
+        """Whether anything looks at the exemplars between the autoencoder's latent pixels."""
+        return self.preset.detail != "none" or self.preset.match_spectrum or self.preset.tune_decoder > 0
 
 
 def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -> Plan:
@@ -76,12 +90,11 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
     tile = tile_size(model.native_tile, canvas)
     preset = _preset(model, preset_name, knobs, job, canvas == tile)
     stride = _stride(preset, knobs.tile_overlap, tile, factor)
-    tile_batch = knobs.tile_batch
-    if tile_batch is None:
+    fit = Fit(knobs.tile_batch or 1)
+    if knobs.tile_batch is None and (preset.strength > 0 or preset.loop == "optimize"):
         budget = None if knobs.memory is None else knobs.memory * GIB
-        tiles = plan_tiles(canvas, tile, stride, wrap)
-        tile_batch = 1 if preset.strength == 0 else fitting_batch(model, tile, canvas, len(tiles), budget)
-    layout, target = given.layout, given.target
+        fit = fitted(model, tile, canvas, len(plan_tiles(canvas, tile, stride, wrap)), budget)
+    layout, target = given.layout or given.content, given.target
     kept = given.kept if given.place is None else _placed(job.exemplars[0].pixels, given.place)
     return Plan(
         size_px=size_px,
@@ -95,14 +108,17 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
             lr=preset.lr,
             attn_scale=knobs.attn_scale,
             start_time=knobs.start_time,
-            adain=knobs.adain,
+            adain=given.prompt is not None if knobs.adain is None else knobs.adain,
             inject=None if preset.inject == "none" else preset.inject,
             layers=None if knobs.layers is None else tuple(knobs.layers),
-            content_weight=_content_weight(given),
+            content_weight=_content_weight(model, given),
         ),
         seed=job.seed,
-        tile_batch=tile_batch,
+        tile_batch=fit.batch,
+        recomputed=fit.recomputed,
         layout=None if layout is None else _on_canvas(as_tensor(layout.image), size_px, canvas_px),
+        prompt=given.prompt,
+        control=_control(given.controls, size_px, canvas_px),
         target=None if target is None else torch.from_numpy(target.on_canvas(size_px, canvas_px, wrap, job.seed)),
         kept=None if kept is None else on_grid(Kept.of(kept), size_px, canvas_px),
         shares=job.shares,
@@ -116,10 +132,19 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
     given, overridden = job.constraints, presets.Preset.__dataclass_fields__.keys() - {"tile_overlap"}
     preset = presets.choose(
         name,
-        given.target is not None,
+        _table(given),
         **{field: getattr(knobs, field) for field in overridden},
     )
+    if (preset.loop == "optimize" or name == PUBLISHED) and knobs.start is None and given.target is None:
+        preset = replace(
+            preset, start="layout" if given.layout or given.content else "noise"
+        )  # of synthesis, and of transfer
     _check_start(preset.start, given)
+    if preset.inject not in (None, "none") and not model.injects:
+        raise OptionError(f"inject={preset.inject!r} is for models with a UNet; leave it out for {model.name}.")
+    if preset.loop == "optimize" and (given.prompt or given.controls):
+        what = "prompt" if given.prompt else "control pictures"
+        raise OptionError(f"the {what} would do nothing with loop='optimize'; use 'sample', or leave them out.")
     if job.with_map and preset.start in MAPLESS:
         raise OptionError(f"a start of {preset.start} has no map of where latent pixels came from; use start='swatch'.")
     if given.target is not None and knobs.adain:
@@ -130,20 +155,35 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
         preset = replace(preset, strength=1.0)
     undecided = knobs.loop is None and not knobs.sampling
     if preset.start == "scatter" and preset.strength > 0 and one_tile and undecided:
-        preset = replace(preset, loop="optimize", steps=knobs.steps or presets.PAINT_STEPS)
-    if preset.loop == "optimize" and knobs.sampling:
-        raise OptionError(f"{knobs.sampling[0]} does nothing with loop='optimize'; leave it out, or use 'sample'.")
+        preset = replace(preset, loop="optimize")
+    if preset.loop == "optimize":
+        preset = replace(preset, steps=knobs.steps or presets.OPTIMIZE_STEPS[name])
+        if knobs.sampling:
+            raise OptionError(f"{knobs.sampling[0]} does nothing with loop='optimize'; leave it out, or use 'sample'.")
     mostly_kept = given.kept is not None and 2 * int(given.kept.mask.sum()) > job.canvas.size.area
     if mostly_kept and knobs.match_spectrum is None:
         preset = replace(preset, match_spectrum=False)  # most of the canvas is given, and not to be moved
     return preset
 
 
-def _content_weight(given: Constraints) -> float:
-    """Of the start's queries: as published where there are labels, none elsewhere."""
+def _table(given: Constraints) -> Mapping[str, Preset]:
+    """The presets for what is given."""
+    if given.content is not None:
+        return presets.TRANSFER_PRESETS
+    if given.prompt is not None:
+        return presets.TEXT_PRESETS
+    return presets.PRESETS if given.target is None else presets.PAINT_PRESETS
+
+
+def _content_weight(model: DenoisingModel, given: Constraints) -> float:
+    """Of the start's queries: as published where there are content, labels or a layout, none elsewhere."""
     if given.content_weight is not None:
         return given.content_weight
-    return 0.0 if given.target is None else CONTENT_WEIGHT
+    if given.content is not None:
+        return presets.TRANSFER_CONTENT_XL if model.is_xl else presets.TRANSFER_CONTENT[given.content.mode]
+    if given.target is not None:
+        return PAINT_CONTENT
+    return 0.0 if given.layout is None else LAYOUT_CONTENT
 
 
 def _stride(preset: Preset, overlap_px: int | None, tile: Size, factor: int) -> Size:
@@ -159,17 +199,26 @@ def _stride(preset: Preset, overlap_px: int | None, tile: Size, factor: int) -> 
 
 
 def _check_start(start: str, given: Constraints) -> None:
-    if start == "layout" and given.layout is None:
+    if start == "layout" and given.layout is None and given.content is None:
         raise OptionError("start='layout' needs a layout.")
     if start == "scatter" and given.target is None:
         raise OptionError("start='scatter' needs labels; it is for texgen.paint.")
     for constraint, what, allowed in (
         (given.layout, "layout", ("swatch", "layout")),
-        (given.target, "target map", ("swatch", "scatter", "noise")),
+        (given.content, "content", ("layout", "noise")),
+        (given.target, "target map", ("swatch", "scatter", "noise") if given.content is None else ("layout", "noise")),
         (given.kept or given.place, "kept pixels", ("swatch", "noise")),
     ):
         if constraint is not None and start not in allowed:
             raise OptionError(f"start={start!r} does not look at the {what}; use {' or '.join(map(repr, allowed))}.")
+
+
+def _control(controls: Sequence[Control], size_px: Size, canvas_px: Size) -> ControlPlane | None:
+    """Control pictures brought to the result's size."""
+    if not controls:
+        return None
+    pictures = torch.cat([_on_canvas(as_tensor(each.image), size_px, canvas_px) for each in controls], 1)
+    return ControlPlane(pictures, tuple(each.weight for each in controls))
 
 
 def _placed(swatch: np.ndarray, place: tuple[int, int]) -> records.Kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -56,33 +57,56 @@ PRESETS: dict[str, Preset] = {
     "draft": Preset(iterations=0),
     "standard": Preset(strength=0.6, iterations=2),
     "best": Preset(start="noise", strength=1.0, schedule="fixed"),
+    "published": Preset(start="noise", strength=1.0, schedule="fixed", window="ones", tile_overlap=7 / 8),
 }
-"""Of all verbs but `paint`."""
+"""Of all verbs but those below. `published` is the published expansion: noise, 50 steps, M = 3, tiles an eighth of their side apart with
+weights 1, of an exemplar of `texgen.diffusion.knobs.PUBLISHED_SIDE`; nothing is injected, matched or carried over."""
 
 PAINT_PRESETS: dict[str, Preset] = {
     "draft": Preset(iterations=0),
     "standard": Preset(start="scatter", strength=0.6, iterations=2),
     "best": Preset(start="scatter", strength=0.8, schedule="fixed"),
+    "published": Preset(
+        start="scatter", strength=1.0, loop="optimize", schedule="fixed", window="ones", tile_overlap=7 / 8
+    ),
 }
-"""Along a label map; on a canvas of one tile `PAINT_STEPS` of Algorithm 1 instead."""
+"""Along a label map; on a canvas of one tile Algorithm 1 instead of 2."""
 
-PAINT_STEPS = 200
+_TRANSFER = Preset(loop="optimize", start="layout", strength=1.0)
+TRANSFER_PRESETS: dict[str, Preset] = {
+    "draft": _TRANSFER,
+    "standard": _TRANSFER,
+    "best": replace(_TRANSFER, schedule="fixed"),
+    "published": replace(_TRANSFER, schedule="fixed", window="ones", tile_overlap=7 / 8),
+}
+"""Of `transfer`: Algorithm 1 from the content itself."""
+TRANSFER_CONTENT, TRANSFER_CONTENT_XL = {"style": 0.25, "appearance": 0.2}, 0.2
+"""Weights of its content loss (lambda) by mode; and on Stable Diffusion XL, in both."""
+
+_TEXT = Preset(start="noise", strength=1.0, iterations=2, lr=0.015, schedule="fixed")
+TEXT_PRESETS: dict[str, Preset] = {
+    "draft": replace(_TEXT, iterations=1),
+    "standard": _TEXT,
+    "best": replace(_TEXT, iterations=3),
+    "published": replace(_TEXT, window="ones", tile_overlap=7 / 8),
+}
+"""Of `text`: Algorithm 2 with the numbers published for Stable Diffusion XL, whatever the model; for others there are none."""
+
+OPTIMIZE_STEPS = {"draft": 100, "standard": 200, "best": 300, "published": 200}
+"""Of Algorithm 1, as published: 100 to 300, the most for textures that are not stationary."""
 NAMES = tuple(PRESETS)
-PUBLISHED = Preset(start="noise", strength=1.0, schedule="fixed", window="ones", tile_overlap=7 / 8)
-"""The published expansion: pure noise, 50 steps, M = 3, stride of an eighth of the tile, weights 1."""
 
 
-def choose(name: str, painting: bool = False, **overrides: Any) -> Preset:
+def choose(name: str, table: Mapping[str, Preset] = PRESETS, **overrides: Any) -> Preset:
     """A preset with the given options replaced; options that are None keep the preset's value.
 
     Args:
         name: One of `NAMES`.
-        painting: Whether there are labels.
+        table: Of the task.
 
     Raises:
         OptionError: Unknown name.
     """
     if name not in NAMES:
         raise OptionError(f"preset={name!r} is not known; choose one of {', '.join(NAMES)}.")
-    chosen = (PAINT_PRESETS if painting else PRESETS)[name]
-    return replace(chosen, **{key: value for key, value in overrides.items() if value is not None})
+    return replace(table[name], **{key: value for key, value in overrides.items() if value is not None})

@@ -14,8 +14,10 @@ from texgen.diffusion.decoding.decode import CanvasDecoder
 from texgen.diffusion.decoding.detail import Detail, find_detail
 from texgen.diffusion.decoding.tune import VERSION, tuned_decoder
 from texgen.diffusion.denoising import DenoisingModel
+from texgen.diffusion.encoding import encoded_image
 from texgen.diffusion.environment import environment, machine
-from texgen.diffusion.exemplar import Exemplar, encode_exemplar
+from texgen.diffusion.exemplar import PHASES, Exemplar, encode_exemplar
+from texgen.diffusion.guidance.prompt import Led
 from texgen.diffusion.guidance.regional import clear_labels
 from texgen.diffusion.kept import Given, Kept, as_tensor
 from texgen.diffusion.memory import is_out_of_memory, within_memory
@@ -30,7 +32,7 @@ from texgen.diffusion.sampling.start import Start, layout_start, noise_start, sc
 from texgen.diffusion.tensors import cached
 from texgen.errors import ResourceError
 from texgen.files.pixels import PixelFile
-from texgen.job import Job
+from texgen.job import Job, Prompt
 from texgen.materials.exemplar import Exemplar as Swatch
 from texgen.model import Clock, Texture, Workplace
 from texgen.runs import recipe
@@ -102,8 +104,10 @@ class _Stages:
         """All of them, one after the other."""
         plan, seeds = self.plan, Seeds.of(self.plan.seed)
         self._begin("encode")
-        exemplar = encode_exemplar(self.model, *_tensors(self.job.exemplars), plan.label_count)
-        layout = None if plan.layout is None else self.model.encode(plan.layout).cpu()
+        phases = PHASES if plan.reads_phases else 1
+        exemplar = encode_exemplar(self.model, *_tensors(self.job.exemplars), plan.label_count, phases)
+        led = None if plan.prompt is None else self._led(plan.prompt)
+        layout = None if plan.layout is None else encoded_image(self.model, plan.layout)
         given = None if plan.kept is None else self._given(plan.kept)
         self._begin("start")
         start = self._started(exemplar, layout, seeds.start)
@@ -111,8 +115,8 @@ class _Stages:
         decoder = self._decoder(exemplar)
         self._begin("sample")
         assembly = Assembly(
-            model=self.model, plan=plan, exemplar=exemplar, start=start, layout=layout, given=given, seeds=seeds
-        )
+            model=self.model, plan=plan, exemplar=exemplar, start=start, layout=layout, given=given, led=led, seeds=seeds,
+        )  # fmt: skip
         loop = assembly.loop(self.team, self._checkpoint)
         latents = yield from self._looped(loop, partial(assembly.first, loop))
         self._begin("detail")
@@ -140,6 +144,11 @@ class _Stages:
         self.unfinished.offer(progress, now=stopping)
         if stopping:
             raise KeyboardInterrupt
+
+    def _led(self, prompt: Prompt) -> Led:
+        """The prompt, encoded for a tile."""
+        condition, away = self.model.conditions(prompt, self.plan.tile.scaled(self.model.factor))
+        return Led(condition, away, prompt.guidance_scale)
 
     def _given(self, kept: Kept) -> Given:
         canvas, factor = self.plan.canvas, self.model.factor

@@ -25,3 +25,7 @@ class Knobs(Extent):
     template: str | None = knob(
         None, "Of the textures' names, such as `{name}_{map}_{size}`; the profile's own by default.", everyday=True
     )  # fmt: skip
+    split: int | None = knob(
+        None, "Cut what is larger than so many pixels a side into UDIM tiles, `NAME.1001.png` at the bottom left.",
+        kind="int", unit="px", low=256, high=65536, everyday=True,
+    )  # fmt: skip

@@ -175,6 +175,23 @@ class Packed:
             packed[..., number] = values
 
 
+class Cut:
+    """A part of a texture, whose rows are made when they are read.
+
+    Args:
+        whole: The texture.
+        part: (top, left, height, width) in pixels.
+    """
+
+    def __init__(self, whole: Packed, part: tuple[int, int, int, int]) -> None:
+        self.whole, self.dtype, self._part = whole, whole.dtype, part
+        self.shape = (part[2], part[3], whole.shape[2])
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        (first, last, _), (top, left, _, width) = rows.indices(self.shape[0]), self._part
+        return self.whole[top + first : top + last][:, left : left + width]
+
+
 def thresholds(top: int, bottom: int, width: int, channel: int) -> np.ndarray:
     """Where to round up, in (0, 1), for rows of a texture: the R2 sequence, in which neighbours are far apart.
 

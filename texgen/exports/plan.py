@@ -10,6 +10,7 @@ from typing import Any
 from texgen.errors import OptionError
 from texgen.exports.profiles import MISSING, Channel, Output, Profile
 
+FIRST_UDIM, UDIM_COLUMNS = 1001, 10
 FIELDS = ("name", "map", "size", "size_lower", "width", "height")
 """What a template of names may hold; the size is such as `4K`, or `1000x500`."""
 
@@ -22,11 +23,13 @@ class Texture:
         output: Its row of the table.
         file: Its name.
         channels: Without optional ones that the material lacks.
+        part: (top, left, height, width) of the material in pixels; None is all of it.
     """
 
     output: Output
     file: str
     channels: tuple[Channel, ...]
+    part: tuple[int, int, int, int] | None = None
 
     def constants(self, maps: Collection[str]) -> dict[str, float]:
         """Of maps that the material lacks: what the channels hold instead, by map."""
@@ -98,6 +101,7 @@ def planned(
     template: str | None = None,
     size_m: float | None = None,
     height_m: float | None = None,
+    split: int | None = None,
 ) -> Plan:
     """The export of a material by a profile.
 
@@ -109,15 +113,21 @@ def planned(
         maps: Names of the maps there are, see `pack.sources_of`.
         template: Of the textures' names, with fields of `FIELDS`; the profile's own by default.
         size_m, height_m: See `Plan`.
+        split: Largest side of a texture in pixels; what is larger is cut into a grid, see `udims`.
 
     Raises:
-        OptionError: Too large for the engine, a template that makes no names or one name twice, or no texture to write.
+        OptionError: Too large for the engine, or not to be cut evenly, a template that makes no names or one name twice, or no texture to write.
     """
-    height, width = size
-    if profile.cap is not None and max(size) > profile.cap:
+    parts = udims(size, split or max(size))
+    height, width = size if len(parts) == 1 else parts[FIRST_UDIM][2:]
+    if profile.cap is not None and max(height, width) > profile.cap:
         raise OptionError(
-            f"{material} is {width}x{height} px; {name} takes at most {profile.cap} px a side ({profile.cap_reason}): "
-            f"make or resize the maps to {profile.cap} px or less, or cut them into tiles."
+            f"{material} is {size[1]}x{size[0]} px; {name} takes at most {profile.cap} px a side ({profile.cap_reason}): "
+            f"make or resize the maps to {profile.cap} px or less, or cut them into UDIM tiles with split={profile.cap}."
+        )
+    if len(parts) > 1 and profile.side_file is not None:
+        raise OptionError(
+            f"split={split}: {name} is a material of whole textures; leave it out, or choose another profile."
         )
     textures, left_out = [], []
     for output in profile.outputs:
@@ -127,7 +137,12 @@ def planned(
             continue
         kept = tuple(channel for channel in channels if channel.map in maps or not channel.optional)
         stem = file_name(template or profile.template, material, output.name, size)
-        textures.append(Texture(output, stem + output.suffix, kept))
+        if len(parts) == 1:
+            textures.append(Texture(output, stem + output.suffix, kept))
+        else:
+            textures += [
+                Texture(output, f"{stem}.{number}{output.suffix}", kept, part) for number, part in parts.items()
+            ]
     used = {channel.map for texture in textures for channel in texture.channels}
     plan = Plan(
         name=name, profile=profile, material=material, size=size, size_m=size_m, height_m=height_m, maps=frozenset(maps),
@@ -135,6 +150,33 @@ def planned(
     )  # fmt: skip
     _check(plan, template or profile.template)
     return plan
+
+
+def udims(size: tuple[int, int], most: int) -> dict[int, tuple[int, int, int, int]]:
+    """The parts (top, left, height, width) of a picture by their UDIM: 1001 is at the bottom left, 1002 to its right, 1011 above it.
+
+    Args:
+        size: (height, width) in pixels.
+        most: Of a part's side.
+
+    Raises:
+        OptionError: More than ten columns, or parts of several sizes.
+
+    Example:
+        >>> udims((512, 1024), 512)
+        {1001: (0, 0, 512, 512), 1002: (0, 512, 512, 512)}
+    """
+    rows, columns = (-(-side // most) for side in size)
+    if columns > UDIM_COLUMNS or size[0] % rows or size[1] % columns:
+        raise OptionError(
+            f"split={most}: {size[1]}x{size[0]} px cannot be cut into at most {UDIM_COLUMNS} columns of equal parts; choose another."
+        )
+    height, width = size[0] // rows, size[1] // columns
+    return {
+        FIRST_UDIM + column + UDIM_COLUMNS * (rows - 1 - row): (row * height, column * width, height, width)
+        for row in range(rows)
+        for column in range(columns)
+    }
 
 
 def _check(plan: Plan, template: str) -> None:

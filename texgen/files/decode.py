@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,21 +11,29 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from texgen.errors import InputError
+from texgen.errors import InputError, ResourceError, TexgenError
 from texgen.files import deep
-from texgen.files.deep import MAX_PIXELS, Raw, check_size
+from texgen.files.deep import SEEN_BYTES, Raw
+from texgen.files.icc import warn_ignored
+from texgen.files.limits import ALLOWED, MAX_PIXELS, check_memory, check_size
 
-MAX_BYTES = 4 * 2**30
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "TGA", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "TGA", "BMP")
 """That Pillow reads here; OpenImageIO reads EXR and HDR, too."""
 MAGIC = {
     b"\x76\x2f\x31\x01": ".exr", b"#?RADIANCE": ".hdr", b"#?RGBE": ".hdr",
     b"II*\0": ".tif", b"MM\0*": ".tif", b"II+\0": ".tif", b"MM\0+": ".tif",
 }  # fmt: skip
-SHALLOW = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"BM": ".bmp", b"II": ".tif", b"MM": ".tif"}
+SHALLOW = {
+    b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp", b"II": ".tif", b"MM": ".tif",
+}  # fmt: skip
 GREY = ("1", "L", "LA", "La")
 WIDE = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N", "I;16S")
 """Pillow's modes of more than eight bits."""
+PILLOW_BYTES = 12
+"""Of a pixel that Pillow holds at once, at most: as decoded, converted and copied out."""
+MAX_DECODED = 16 * MAX_PIXELS
+"""Of an animation, up to the frame that is meant: each is made of those before it."""
+_limit = threading.Lock()
 
 
 def decode(content: bytes, name: str, layer: str | None = None, data: bool = False) -> Raw:
@@ -33,17 +42,23 @@ def decode(content: bytes, name: str, layer: str | None = None, data: bool = Fal
     Args:
         content: Of the file.
         name: For messages.
-        layer: Of an EXR, or the number of a TIFF's page, from 1.
+        layer: Of an EXR, or the number of a page or frame, from 1.
         data: Whether it holds no colours: palettes and profiles are not looked at.
 
     Raises:
         InputError: Of an unknown format, broken, truncated, too large, with several pictures of which none is named.
+        ResourceError: It takes more memory than is free.
     """
-    suffix = _suffix(content, name, layer)
+    suffix = _suffix(content, name)
     if data and suffix is None:
         suffix = next((ending for magic, ending in SHALLOW.items() if content.startswith(magic)), ".tga")
-    raw = None if suffix is None else deep.read(content, name, suffix, layer, data)
-    return eight_bits(_opened(content, name), name) if raw is None else raw
+    try:
+        raw = None if suffix is None else deep.read(content, name, suffix, layer, data)
+        return eight_bits(_opened(content, name, layer), name) if raw is None else raw
+    except MemoryError as error:
+        raise ResourceError(
+            f"{name}: reading it takes more memory than there is; crop or shrink the picture."
+        ) from error
 
 
 def size_of(content: bytes, name: str, layer: str | None = None) -> tuple[int, int]:
@@ -52,53 +67,71 @@ def size_of(content: bytes, name: str, layer: str | None = None) -> tuple[int, i
     Raises:
         InputError: As `decode`, as far as the head tells.
     """
-    suffix = _suffix(content, name, layer)
+    suffix = _suffix(content, name)
     if suffix is not None:
         return deep.size_of(content, name, suffix, layer)
-    image = _opened(content, name)
+    image = _opened(content, name, layer)
     with _broken(name):
         sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
     return (image.width, image.height) if sideways else (image.height, image.width)
 
 
-def _suffix(content: bytes, name: str, layer: str | None) -> str | None:
+def _suffix(content: bytes, name: str) -> str | None:
     """Of what OpenImageIO is asked for first; None where Pillow reads it."""
-    suffix = next((ending for magic, ending in MAGIC.items() if content.startswith(magic)), None)
-    if suffix is None and content.startswith(b"\x89PNG") and content[24:25] == b"\x10":
-        suffix = ".png"
-    if suffix is None and layer is not None:
-        raise InputError(f"{name}: has no layers to choose from; leave #{layer} out.")
-    return suffix
+    if content.startswith(b"\x89PNG") and content[24:25] == b"\x10":
+        if b"acTL" in content[: max(0, content.find(b"IDAT"))]:
+            raise InputError(f"{name}: is an animation of 16 bits; save the wanted frame as a PNG of its own.")
+        return ".png"
+    return next((ending for magic, ending in MAGIC.items() if content.startswith(magic)), None)
 
 
-def _opened(content: bytes, name: str) -> Image.Image:
-    """A picture of which Pillow has read the head."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
+def _opened(content: bytes, name: str, layer: str | None) -> Image.Image:
+    """A picture of which Pillow has read the head, at the frame that is meant."""
+    try:
+        with own_limit():
             image = Image.open(io.BytesIO(content), formats=FORMATS)
-        except Image.DecompressionBombError as error:
-            raise InputError(f"{name}: too many pixels; at most {MAX_PIXELS} are read.") from error
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, TypeError, KeyError) as error:
-            known = ", ".join((*FORMATS, "EXR", "HDR"))
-            raise InputError(f"{name}: not an image of a known format ({known}).") from error
-    check_size(image.height, image.width, name)
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise InputError(f"{name}: has {frames} frames; save the wanted frame as an image of its own.")
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name}: too many pixels; {ALLOWED}: crop or shrink the picture.") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, TypeError, KeyError) as error:
+        known = ", ".join((*FORMATS, "EXR", "HDR"))
+        raise InputError(f"{name}: not an image of a known format ({known}).") from error
+    check_size(image.height, image.width, len(image.getbands()), name)
+    with _broken(name):
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a JPEG's others are previews
+        if layer is None and frames > 1:
+            raise InputError(f"{name}: holds {frames} frames; name the wanted one: {name}#1.")
+        if layer is not None and frames == 1:
+            raise InputError(f"{name}: has no layers to choose from; leave #{layer} out.")
+        if layer is not None and not (layer.isdecimal() and 1 <= int(layer) <= frames):
+            raise InputError(f"{name}: has no frame {layer!r}; it has 1 to {frames}.")
+        if layer is not None and int(layer) * image.width * image.height > MAX_DECODED:
+            raise InputError(f"{name}: too many frames come before it; save the wanted one as a picture of its own.")
+        if layer is not None:
+            image.seek(int(layer) - 1)
     if image.mode in WIDE:
         raise InputError(f"{name}: pixels of the kind {image.mode} are not read; save it as PNG, TIFF or EXR.")
     return image
 
 
 @contextmanager
-def _broken(name: str) -> Iterator[None]:
-    """Within, whatever Pillow raises on a broken file (struct.error, KeyError, errors of its own ...) is one error."""
-    with warnings.catch_warnings():
+def own_limit() -> Iterator[None]:
+    """Within, in one thread at once, Pillow warns of nothing, and its limit of pixels is ours: it refuses what is over twice its number."""
+    with _limit, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        kept, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2
         try:
             yield
-        except (MemoryError, InputError):
+        finally:
+            Image.MAX_IMAGE_PIXELS = kept
+
+
+@contextmanager
+def _broken(name: str) -> Iterator[None]:
+    """Within, whatever Pillow raises on a broken file (struct.error, KeyError, errors of its own ...) is one error."""
+    with own_limit():
+        try:
+            yield
+        except (MemoryError, TexgenError):
             raise
         except Exception as error:
             raise InputError(f"{name}: broken or truncated ({error}).") from error
@@ -106,12 +139,19 @@ def _broken(name: str) -> Iterator[None]:
 
 def eight_bits(image: Image.Image, name: str) -> Raw:
     """Grey or RGB, with alpha where it is not opaque throughout; upright; by its profile in sRGB."""
+    check_size(image.height, image.width, len(image.getbands()), name)
+    check_memory(image.height * image.width * (PILLOW_BYTES + SEEN_BYTES), name)
     with _broken(name):
         image.load()
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            image = ImageOps.exif_transpose(image)
         alpha = _alpha(image)
-        image = _to_srgb(image)
-        values = np.asarray(image.convert("L" if image.mode in GREY else "RGB"))
+        profile = image.info.get("icc_profile")
+        plain = image if image.mode == "CMYK" else image.convert("L" if image.mode in GREY else "RGB")
+        converted = _to_srgb(plain, profile) if profile else None
+        values = np.asarray((plain if converted is None else converted).convert("L" if plain.mode == "L" else "RGB"))
+    if profile and converted is None:
+        warn_ignored(name)
     parts = [values[..., None] if values.ndim == 2 else values]
     return Raw(np.concatenate(parts if alpha is None else [*parts, alpha[..., None]], -1))
 
@@ -124,16 +164,10 @@ def _alpha(image: Image.Image) -> np.ndarray | None:
     return None if alpha.getextrema() == (255, 255) else np.asarray(alpha)
 
 
-def _to_srgb(image: Image.Image) -> Image.Image:
-    """By the profile; one for another colour space than the file's is ignored, as viewers do."""
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "RGBA", "L", "CMYK"):
-        return image
-    base = image.convert("RGB") if image.mode == "RGBA" else image
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
+    """RGB, grey or CMYK by its profile; None where that is broken, or one for pictures of another kind."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        mode = "L" if image.mode == "L" else "RGB"
-        converted = ImageCms.profileToProfile(base, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        return image if converted is None else converted.convert(mode)
-    except ImageCms.PyCMSError:
-        return image
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None

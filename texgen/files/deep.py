@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 
 from texgen.errors import InputError, disk_errors
+from texgen.files.limits import ALLOWED, check_memory, check_size
 from texgen.files.pixels import unit_of
 
-MAX_PIXELS = 16384 * 16384
 KINDS = {"uint8": "uint8", "uint16": "uint16", "float16": "half", "float32": "float"}
 """OpenImageIO's names of depths."""
+WHOLE = ("int8", "int16", "uint", "int", "uint64", "int64")
+"""Its names of integers that say of no value what it means."""
+SEEN_BYTES = 16
+"""Of a pixel as it is seen, at most."""
 UPRIGHT = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False)}
 """EXIF's orientations: quarter turns counterclockwise, after mirroring sideways or not."""
 
@@ -36,12 +40,6 @@ class Raw:
     icc: bytes | None = None
 
 
-def check_size(height: int, width: int, name: str) -> None:
-    """Refuse a picture of too many pixels."""
-    if not 0 < width * height <= MAX_PIXELS:
-        raise InputError(f"{name}: {width}x{height} is too many pixels; at most {MAX_PIXELS} are read.")
-
-
 def read(content: bytes, name: str, suffix: str, layer: str | None, data: bool) -> Raw | None:
     """All values of a picture; None for colours of eight bits, which Pillow reads with their palettes and profiles.
 
@@ -56,9 +54,11 @@ def read(content: bytes, name: str, suffix: str, layer: str | None, data: bool) 
         dtype = dtype_of(spec)
         if dtype == np.uint8 and layer is None and not data:
             return None
+        pixel_bytes = spec.nchannels * dtype.itemsize
+        check_memory(spec.height * spec.width * (2 * pixel_bytes + (0 if data else SEEN_BYTES)), name)
         values = file.read_image(KINDS[dtype.name])
         if values is None:
-            raise InputError(f"{name}: broken or truncated ({told(file.geterror)}).")
+            raise refused(name, file.geterror)
         values = np.asarray(values).reshape(spec.height, spec.width, spec.nchannels)[..., channels]
         turns, mirrored = UPRIGHT.get(spec.get_int_attribute("Orientation", 1), (0, False))
         icc = None if data or dtype.kind == "f" else spec.getattribute("ICCProfile")
@@ -79,6 +79,13 @@ def size_of(content: bytes, name: str, suffix: str, layer: str | None) -> tuple[
         return (spec.width, spec.height) if turns % 2 else (spec.height, spec.width)
 
 
+def check_spec(spec: Any, name: str) -> None:
+    """Refuse a picture over the budget, or of integers of another kind than `KINDS`."""
+    if str(spec.format) in WHOLE:
+        raise InputError(f"{name}: holds {spec.format} values; save it with 8 or 16 bits without sign, or as floats.")
+    check_size(spec.height, spec.width, spec.nchannels * dtype_of(spec).itemsize, name)
+
+
 def dtype_of(spec: Any) -> np.dtype[Any]:
     """What a picture's values are read as: floats where it is none of `KINDS`."""
     return np.dtype(next((name for name, kind in KINDS.items() if kind == str(spec.format)), np.float32))
@@ -90,7 +97,20 @@ def opened(path: Path | str) -> Any:
 
     config = oiio.ImageSpec()
     config.attribute("oiio:UnassociatedAlpha", 1)
-    return oiio.ImageInput.open(str(path), config)
+    with utf8_name(path) as name:
+        return oiio.ImageInput.open(name, config)
+
+
+@contextmanager
+def utf8_name(path: Path | str) -> Iterator[str]:
+    """A file's name as OpenImageIO takes it: that of a link to the file where its own is no UTF-8."""
+    if not any("\udc80" <= letter <= "\udcff" for letter in str(path)):
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"link{Path(path).suffix}"
+        link.symlink_to(Path(path).absolute())
+        yield str(link)
 
 
 @contextmanager
@@ -107,11 +127,11 @@ def _chosen_part(
             copy.write(content)
         file = opened(path)
         if file is None:
-            raise InputError(f"{name}: broken or truncated ({told(oiio.geterror)}).")
+            raise refused(name, oiio.geterror)
         try:
             channels = _chosen(file, name, layer, data)
             spec = file.spec()
-            check_size(spec.height, spec.width, name)
+            check_spec(spec, name)
             yield file, spec, channels
         except UnicodeDecodeError as error:  # names, attributes or complaints that are no text
             raise InputError(f"{name}: broken or truncated (its names are no text).") from error
@@ -188,6 +208,16 @@ def _colours(spec: Any, prefix: str, name: str, data: bool) -> list[int]:
             f"{name}: {len(others)} channels are neither grey nor RGB ({', '.join(spec.channelnames[:8])})."
         )
     return others[:3] + ([mine["A"]] if "A" in mine and len(others) in (1, 3) else [])
+
+
+def refused(name: str, complaint: Callable[[], str]) -> InputError:
+    """Why OpenImageIO does not read a file; that it has limits of its own, which are wider than ours, is nothing to a user."""
+    reason = told(complaint)
+    return InputError(
+        f"{name}: is too large ({reason}); {ALLOWED}."
+        if "limit" in reason
+        else f"{name}: broken or truncated ({reason})."
+    )
 
 
 def told(complaint: Callable[[], str]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from texgen.files.deep import KINDS
+from texgen.files.deep import KINDS, utf8_name
 from texgen.files.icc import srgb_profile
 from texgen.files.pixels import Pixels, halved
 
@@ -86,7 +86,8 @@ def _write_rows(path: Path, kind: str, pixels: Pixels, attributes: Mapping[str, 
         spec.attribute(name, value)
     file = oiio.ImageOutput.create(kind.lower())
     assert file is not None, f"OpenImageIO was built without {kind}"
-    written = file.open(str(path), spec)
+    with utf8_name(path) as place:
+        written = file.open(place, spec)
     for top in range(0, height, BAND):
         rows = pixels[top : top + BAND]
         written = written and file.write_scanlines(top, top + len(rows), 0, np.ascontiguousarray(rows))

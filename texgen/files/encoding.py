@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from texgen.files.mapped_arrays import bands
 from texgen.files.pixels import rounded, unit_of
 
 DEPTHS: dict[str, np.dtype[Any]] = {
@@ -22,6 +23,8 @@ PRECISION = {"8": 8, "16": 16, "half": 11, "float": 24}
 """Bits that a depth tells values near 1 apart by."""
 FAINT = 1e-4
 """What a pixel's colour weighs where it is transparent: enough to have a colour where all are, nothing beside one that is not."""
+BAND_PIXELS = 1 << 20
+"""That are brought to what is seen at once, about."""
 DITHER_SEED = np.uint32(0x9E3779B9)
 
 
@@ -107,38 +110,37 @@ def linear(values: np.ndarray) -> np.ndarray:
 def as_seen(
     values: np.ndarray, *, light: bool, convert: Callable[[np.ndarray], np.ndarray] | None = None
 ) -> np.ndarray:
-    """Values as `Encoding` says that they are seen.
+    """Values as `Encoding` says that they are seen; beside them no more than a band is in memory, unless pixels are transparent.
 
     Args:
         values: (H, W, 1 to 4), integers or floats; the last is alpha where there are 2 or 4.
         light: Whether colours are linear light.
         convert: Brings RGB colours (H, W, 3), encoded, to sRGB.
     """
-    floats = values.astype(np.float32) / np.float32(unit_of(values.dtype))
-    split = values.shape[2] - (values.shape[2] in (2, 4))
-    colours, alpha = floats[..., :split], floats[..., split:]
-    if light:
-        colours = display(colours)
-    if convert is not None and split == 3:
-        colours = convert(colours)
-    if colours.shape[2] == 1:
-        colours = np.repeat(colours, 3, -1)
-    if not alpha.shape[2]:
-        return colours.astype(np.float32, copy=False)
-    return weighted(
-        np.concatenate([_bled(colours, alpha[..., 0]), alpha.clip(0, 1)], -1).astype(np.float32, copy=False)
-    )
+    height, width, channels = values.shape
+    split = channels - (channels in (2, 4))
+    seen = np.empty((height, width, 3 if split == channels else 4), np.float32)
+    parts = [band.rows for band in bands(height, max(1, BAND_PIXELS // width), 0)]
+    for rows in parts:
+        floats = values[rows].astype(np.float32) / np.float32(unit_of(values.dtype))
+        colours = display(floats[..., :split]) if light else floats[..., :split]
+        seen[rows][..., :3] = convert(colours) if convert is not None and split == 3 else colours
+        seen[rows][..., 3:] = floats[..., split:].clip(0, 1)
+    if split < channels:
+        _bleed(seen[..., :3], values[..., -1])
+        for rows in parts:
+            seen[rows] = weighted(seen[rows])
+    return seen
 
 
-def _bled(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours (H, W, 3), where nothing is seen those of the nearest pixel that is."""
+def _bleed(colours: np.ndarray, alpha: np.ndarray) -> None:
+    """Give colours (H, W, 3), where nothing is seen, that of the nearest pixel that is."""
     from scipy.ndimage import distance_transform_edt
 
     unseen = alpha <= 0
-    if not unseen.any() or unseen.all():
-        return colours
-    rows, columns = distance_transform_edt(unseen, return_distances=False, return_indices=True)
-    return colours[rows, columns]  # type: ignore[no-any-return]
+    if unseen.any() and not unseen.all():
+        rows, columns = distance_transform_edt(unseen, return_distances=False, return_indices=True)
+        colours[unseen] = colours[rows[unseen], columns[unseen]]
 
 
 def weighted(values: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from texgen.errors import InputError
+from texgen.files.decode import own_limit
 from texgen.files.deep import dtype_of, opened, told
 from texgen.files.targets import sidecar_path
 
@@ -115,7 +116,7 @@ def _head(path: Path) -> dict[str, Any]:
     """What Pillow reads besides: OpenImageIO takes every PNG for sRGB, rounds its pixels a metre, and misses the unit in a JPEG."""
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         return {}
-    with Image.open(path) as image:
+    with own_limit(), Image.open(path) as image:
         return {str(name): value for name, value in image.info.items()}
 
 

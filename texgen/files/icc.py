@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -24,8 +25,8 @@ def srgb_profile() -> bytes:
     return made[:24] + bytes(12) + made[36:84] + bytes(16) + made[100:]  # without its date, and the hash with it
 
 
-def to_srgb(values: np.ndarray, profile: bytes) -> np.ndarray | None:
-    """Colours (H, W, 3) in [0, 1] under a profile, as sRGB-encoded ones; None where it is not of such a kind.
+def to_srgb(profile: bytes) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What brings colours (H, W, 3) in [0, 1] under a profile to sRGB-encoded ones; None where the profile is not of such a kind.
 
     References:
         ICC.1:2022, sections 7.2, 10.6 (curveType), 10.18 (parametricCurveType) and 10.31 (XYZType).
@@ -34,10 +35,24 @@ def to_srgb(values: np.ndarray, profile: bytes) -> np.ndarray | None:
         tags = _tags(profile)
         curves = [_curve(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC")]
         primaries = np.array([_xyz(tags[name]) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]).T
-    except (KeyError, struct.error, ValueError):
+        with np.errstate(all="ignore"):
+            if not all(np.isfinite(curve(np.linspace(0, 1, 256))).all() for curve in curves):
+                return None
+    except (KeyError, struct.error, ValueError, ZeroDivisionError):
         return None
-    light = np.stack([curve(values[..., channel]) for channel, curve in enumerate(curves)], -1)
-    return display((light @ (TO_SRGB @ primaries).T).astype(np.float32)).clip(0, 1)
+
+    def converted(colours: np.ndarray) -> np.ndarray:
+        light = np.stack([curve(colours[..., channel]) for channel, curve in enumerate(curves)], -1)
+        return display((light @ (TO_SRGB @ primaries).T).astype(np.float32)).clip(0, 1)
+
+    return converted
+
+
+def warn_ignored(name: str) -> None:
+    """Tell that a picture is read as if it were sRGB."""
+    warnings.warn(
+        f"{name}: its colour profile is broken, or of a kind that is not read here, and ignored.", stacklevel=2
+    )
 
 
 def _tags(profile: bytes) -> dict[bytes, bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,10 @@ from PIL import Image
 
 from texgen.errors import InputError
 from texgen.files import icc
-from texgen.files.decode import MAX_BYTES, decode, eight_bits, size_of
+from texgen.files.decode import WIDE, decode, eight_bits, size_of
 from texgen.files.deep import Raw
 from texgen.files.encoding import Encoding, as_seen
+from texgen.files.limits import MAX_BYTES, check_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,15 +89,18 @@ def read_pixels(source: ImageLike) -> np.ndarray:
 def read_picture(source: ImageLike) -> Picture:
     """Read any picture, at its own depth.
 
-    Files are PNG, TIFF, EXR, HDR, JPEG, WebP, TGA and BMP, of 8 or 16 bits or floats, grey, RGB, CMYK or a palette. A layer of an EXR or a page
-    of a TIFF is named behind the file: `render.exr#diffuse`, `scan.tif#2`. EXIF rotation is applied; an ICC profile is converted to
-    sRGB; an alpha channel that is opaque everywhere is dropped. Of arrays, integers are sRGB-encoded, floats too, from 0 to 1.
+    Files are PNG, TIFF, EXR, HDR, JPEG, WebP, GIF, TGA and BMP, of 8 or 16 bits or floats, grey, RGB, CMYK or a palette. A layer of an EXR,
+    a page of a TIFF or a frame of an animation is named behind the file: `render.exr#diffuse`, `scan.tif#2`. EXIF rotation is applied; an
+    ICC profile is converted to sRGB, and ignored with a warning where it is broken; an alpha channel that is opaque everywhere is dropped.
+    Of arrays, integers are sRGB-encoded, floats too, from 0 to 1; of Pillow's images, those of the kind `F` are linear light.
 
     Args:
         source: See `ImageLike`.
 
     Raises:
-        InputError: Missing, no file, empty, broken, animated, too large, of an unknown format; values that are no numbers.
+        InputError: Missing, no regular file, empty, broken, of several pictures of which none is named, of an unknown format, over the
+            budget of `texgen.files.limits`; values that are no numbers.
+        ResourceError: Reading it takes more memory than is free.
     """
     if isinstance(source, Picture):
         return source
@@ -111,9 +114,10 @@ def read_picture(source: ImageLike) -> Picture:
         if not isinstance(content, bytes) or not 0 < len(content) <= MAX_BYTES:
             raise InputError(f"file object: gives no bytes, or more than {MAX_BYTES}; open the file as binary.")
         return _decoded(content, "file object", name_of(source), None)
+    light = isinstance(source, Image.Image) and source.mode == "F"
     values = _pillow_values(source) if isinstance(source, Image.Image) else _array_values(source)  # type: ignore[arg-type]
-    encoding = Encoding.of(values.dtype if values.dtype.kind == "u" else np.uint8, values.shape[2])
-    return Picture(name_of(source), _seen(Raw(values), name_of(source), encoded=True), encoding)
+    encoding = Encoding.of(values.dtype if values.dtype.kind == "u" or light else np.uint8, values.shape[2])
+    return Picture(name_of(source), _seen(Raw(values), name_of(source), encoded=not light), encoding)
 
 
 def read_raw(source: str | Path | np.ndarray) -> np.ndarray:
@@ -124,6 +128,8 @@ def read_raw(source: str | Path | np.ndarray) -> np.ndarray:
     """
     if isinstance(source, np.ndarray):
         return source
+    if not isinstance(source, str | Path):
+        raise InputError(f"{type(source).__name__}: is no map; give a file or an array.")
     path, layer = _located(source)
     return decode(_content(path), str(source), layer, data=True).values
 
@@ -143,21 +149,11 @@ def _located(source: str | Path) -> tuple[Path, str | None]:
 
 
 def _content(path: Path) -> bytes:
+    check_file(path)
     try:
-        about = path.stat()
-        regular, size_bytes = stat.S_ISREG(about.st_mode), about.st_size
-        content = path.read_bytes() if regular and size_bytes <= MAX_BYTES else b""
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file.") from error
-    except (OSError, ValueError) as error:  # a ValueError of a name with a null character
-        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', error)}).") from error
-    if not regular:
-        raise InputError(f"{path}: is no regular file.")
-    if size_bytes > MAX_BYTES:
-        raise InputError(f"{path}: {size_bytes} bytes are too many; at most {MAX_BYTES} are read.")
-    if not content:
-        raise InputError(f"{path}: the file is empty.")
-    return content
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _decoded(content: bytes, told: str, name: str, layer: str | None) -> Picture:
@@ -169,13 +165,18 @@ def _decoded(content: bytes, told: str, name: str, layer: str | None) -> Picture
 
 
 def _pillow_values(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I;16"):
-        return np.asarray(image, np.uint16)[..., None]
-    if image.mode in ("I", "F"):
+    """Of the kind `I`, which is of 32 bits, 16 bits are read; `F` is linear light, as floats of a file are."""
+    if image.mode not in WIDE:
+        return eight_bits(image, "image").values
+    values = np.asarray(image)
+    if image.mode == "F":
+        return values[..., None]
+    if values.min() < 0 or values.max() > 65535:
         raise InputError(
-            f"image: pixels of the kind {image.mode} are not read; give an array of uint16, or of floats in [0, 1]."
+            f"image: values of the kind {image.mode} from {values.min()} to {values.max()}; give them from 0 to 65535, or an array "
+            "of floats in [0, 1]."
         )
-    return eight_bits(image, "image").values
+    return values.astype(np.uint16)[..., None]
 
 
 def _array_values(source: np.ndarray | Tensor) -> np.ndarray:
@@ -214,8 +215,7 @@ def _seen(raw: Raw, name: str, encoded: bool = False) -> np.ndarray:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{name}: holds NaN or infinite values.")
 
-    def converted(colours: np.ndarray) -> np.ndarray:
-        found = None if profile is None else icc.to_srgb(colours, profile)
-        return colours if found is None else found
-
-    return as_seen(values, light=values.dtype.kind == "f" and not encoded, convert=converted)
+    convert = None if profile is None else icc.to_srgb(profile)
+    if profile is not None and convert is None:
+        icc.warn_ignored(name)
+    return as_seen(values, light=values.dtype.kind == "f" and not encoded, convert=convert)

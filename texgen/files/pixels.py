@@ -59,8 +59,34 @@ class PixelFile:
             file.flush()
             os.fsync(file.fileno())
 
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        top, bottom, _ = rows.indices(self.shape[0])
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
+        """The whole picture in memory."""
+        if copy is False:
+            raise ValueError("pixels on the disk cannot be had as an array without a copy.")
+        return self._rows(0, self.shape[0]).astype(dtype or self.dtype, copy=True)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        return 3
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """As an array's; only the rows between the first and the last that are wanted are read."""
+        rows, *others = index if isinstance(index, tuple) else (index,)
+        if isinstance(rows, slice):
+            wanted = range(self.shape[0])[rows]
+            low, high = (min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]) + 1) if wanted else (0, 0)
+            step = slice(None, None, wanted.step) if wanted else slice(None)
+            found = self._rows(low, high)[step]
+            return found[(slice(None), *others)] if others else found
+        if isinstance(rows, int | np.integer):
+            row = range(self.shape[0])[rows]
+            return self._rows(row, row + 1)[(0, *others)]
+        return np.asarray(self)[index]
+
+    def _rows(self, top: int, bottom: int) -> np.ndarray:
         with self.path.open("rb") as file:
             file.seek(top * self._row_bytes)
             content = file.read(max(bottom - top, 0) * self._row_bytes)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from texgen.errors import InputError
-from texgen.files.deep import KINDS, check_size, dtype_of, opened, told
+from texgen.files.deep import KINDS, check_spec, dtype_of, opened, refused
+from texgen.files.limits import check_file
 
 
 class PictureRows:
@@ -27,13 +27,12 @@ class PictureRows:
     def __init__(self, path: Path) -> None:
         import OpenImageIO as oiio
 
-        if not path.is_file():
-            raise InputError(f"{path}: no such file.")
+        check_file(path)
         self.path, file = path, opened(path)
         if file is None:
-            raise InputError(f"{path}: cannot be read ({told(oiio.geterror)}).")
+            raise refused(str(path), oiio.geterror)
         self._file, spec = file, file.spec()
-        check_size(spec.height, spec.width, str(path))
+        check_spec(spec, str(path))
         self.shape = (spec.height, spec.width, spec.nchannels)
         self.dtype: np.dtype[Any] = dtype_of(spec)
         self.tiled = spec.tile_width > 0
@@ -46,5 +45,5 @@ class PictureRows:
         kind = KINDS[self.dtype.name]
         read = self._file.read_scanlines(self._first + top, self._first + bottom, 0, 0, self.shape[2], kind)
         if read is None:
-            raise InputError(f"{self.path}: broken or truncated ({told(self._file.geterror)}).")
+            raise refused(str(self.path), self._file.geterror)
         return np.asarray(read).reshape(-1, *self.shape[1:])

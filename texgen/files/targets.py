@@ -34,6 +34,8 @@ DEPTHS = {
     "EXR": ("float16", "float32"),
 }
 """What a channel of each format holds."""
+LONGEST_NAME = 200
+"""Bytes: systems allow 255, and files beside a picture have longer names."""
 MOST_CHANNELS = {"PNG": 4, "JPEG": 3, "WEBP": 3}
 
 
@@ -88,10 +90,14 @@ def check_place(path: Path, suffixes: Sequence[str]) -> None:
     """Refuse a place where no file can be written.
 
     Raises:
-        OptionError: Unknown suffix, a folder, a missing parent folder, or one that is not writable.
+        OptionError: Unknown suffix, too long a name, a folder, a missing parent folder, or one that is not writable.
     """
     if path.suffix.lower() not in suffixes:
         raise OptionError(f"{path}: the suffix must be one of {', '.join(suffixes)}.")
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise OptionError(
+            f"{path.name[:40]}...: the name is too long; at most {LONGEST_NAME} bytes, so that what lies beside it has room."
+        )
     if path.is_dir():
         raise OptionError(f"{path}: is a folder; give a file name.")
     if not path.parent.is_dir():

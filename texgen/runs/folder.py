@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy.typing as npt
 
-from texgen.errors import OptionError, disk_errors
+from texgen.errors import OptionError, ResourceError, disk_errors
 from texgen.files.pixels import PixelFile
 from texgen.files.publish import save_json
 from texgen.runs.team import Team
 
 JOB, SAVING = "job.json", "saving.json"
+FIELD_BYTES, GIB = 8, 2**30
+"""What is kept on the disk beside each pixel: where it is from, at all scales."""
 
 
 class RunFolder:
@@ -105,6 +107,26 @@ def check_folder(folder: Path | None, resume: bool, team: Team) -> None:
         raise OptionError(f"{folder}: is no folder, where an unfinished run goes; remove it.")
     if folder.exists() and not (folder / JOB).exists() and any(folder.iterdir()):
         raise OptionError(f"{folder}: holds something else than an unfinished run; choose another checkpoint.")
+
+
+def check_room(folder: Path | None, height: int, width: int, pixel_bytes: int) -> None:
+    """Refuse, before any work, what the disk has no room for.
+
+    Args:
+        folder: Of the run; None is a temporary one.
+        height, width: Of the result in pixels.
+        pixel_bytes: Of each.
+
+    Raises:
+        ResourceError: As said.
+    """
+    place = Path(tempfile.gettempdir()) if folder is None else folder.parent
+    needed, free = height * width * (pixel_bytes + FIELD_BYTES), shutil.disk_usage(place).free
+    if needed > free:
+        raise ResourceError(
+            f"{place}: {width}x{height} px take about {needed / GIB:.1f} GiB of disk while they are made, {free / GIB:.1f} are free; "
+            "make room, or ask for less."
+        )
 
 
 def agreed_seed(seed: int | None, folder: Path | None, team: Team) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from texgen.swatch.compiled import compiled
+from texgen.swatch.compiled import compiled, in_order, inlined
 from texgen.swatch.threads import in_parts
 
 SAMPLES = 8000
@@ -35,8 +35,13 @@ def components(pixels: np.ndarray, centres: np.ndarray, patch: int, dims: int) -
 
 def described(pixels: np.ndarray, centres: np.ndarray, patch: int, basis: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Descriptors (H, W, D) of all patches, 0 where there is none."""
-    keys = np.zeros((*pixels.shape[:2], basis.shape[1]), np.float32)
-    in_parts(len(pixels), lambda top, bottom: describe_all(pixels, centres, patch, basis, offset, top, bottom, keys))
+    corners, keys = np.argwhere(centres) - patch // 2, np.zeros((*pixels.shape[:2], basis.shape[1]), np.float32)
+    found = np.empty((len(corners), basis.shape[1]), np.float32)
+    in_parts(
+        len(corners),
+        lambda first, last: describe(pixels, corners[first:last], patch, basis, offset, found[first:last]),
+    )
+    keys[centres] = found
     return keys
 
 
@@ -53,33 +58,41 @@ def similar_keys(keys: np.ndarray, centres: np.ndarray, alike: int) -> np.ndarra
     return found
 
 
-@compiled
-def describe(picture, y, x, side, basis, offset, query):
-    """Descriptor of the patch whose corner is (y, x)."""
-    channels, dims = picture.shape[2], basis.shape[1]
-    for d in range(dims):
-        query[d] = offset[d]
-    element = 0
-    for i in range(side):
-        for j in range(side):
-            for c in range(channels):
-                value = picture[y + i, x + j, c]
-                for d in range(dims):
-                    query[d] += value * basis[element, d]
-                element += 1
+@in_order
+def describe(picture, corners, side, basis, offset, found):
+    """Descriptors, into `found` (n, D), of the patches of a picture at some corners (n, 2)."""
+    (_, width, channels), (elements, dims), count = picture.shape, basis.shape, len(corners)
+    flat, starts, there = picture.reshape(-1), np.empty(count + 3, np.uint64), np.empty(elements, np.uint64)
+    for p in range(count + 3 if count else 0):
+        starts[p] = (corners[min(p, count - 1), 0] * width + corners[min(p, count - 1), 1]) * channels
+    for e in range(elements):
+        there[e] = e // (side * channels) * width * channels + e % (side * channels)
+    one, two, three, four = (
+        np.empty(dims, np.float32),
+        np.empty(dims, np.float32),
+        np.empty(dims, np.float32),
+        np.empty(dims, np.float32),
+    )
+    for p in range(0, count, 4):  # four at once: each sum waits for its own last addition alone
+        one[:], two[:], three[:], four[:] = offset, offset, offset, offset
+        a, b, c, d = starts[p], starts[p + 1], starts[p + 2], starts[p + 3]
+        for e in range(0, elements, 2):
+            f = min(e + 1, elements - 1)
+            here, next, both = there[e], there[f], np.float32(f > e)
+            a0, b0, c0, d0 = flat[a + here], flat[b + here], flat[c + here], flat[d + here]
+            a1, b1, c1, d1 = flat[a + next] * both, flat[b + next] * both, flat[c + next] * both, flat[d + next] * both
+            for i in range(dims):
+                first, second = basis[e, i], basis[f, i]
+                one[i] = one[i] + a0 * first + a1 * second
+                two[i] = two[i] + b0 * first + b1 * second
+                three[i] = three[i] + c0 * first + c1 * second
+                four[i] = four[i] + d0 * first + d1 * second
+        for q in range(p, min(p + 4, count)):
+            for i in range(dims):
+                found[q, i] = one[i] if q == p else (two[i] if q == p + 1 else (three[i] if q == p + 2 else four[i]))
 
 
-@compiled
-def describe_all(pixels, centres, side, basis, offset, top, bottom, keys):
-    """Descriptors of all patches with a centre in rows `top` to `bottom` where `centres` is True, into `keys` (H, W, D)."""
-    r = side // 2
-    for y in range(top, bottom):
-        for x in range(pixels.shape[1]):
-            if centres[y, x]:
-                describe(pixels, y - r, x - r, side, basis, offset, keys[y, x])
-
-
-@compiled
+@inlined
 def squared(query, keys, y, x, most):
     """Squared distance of a descriptor to a key; stops where it passes `most`."""
     total = np.float32(0)
@@ -97,9 +110,12 @@ def squared(query, keys, y, x, most):
 @compiled
 def most_similar(keys, places, others, apart, found):
     """For every place (n, 2) the `found.shape[1]` others (m, 2) with the nearest keys, more than `apart` px away, packed."""
-    dims, wanted = keys.shape[2], found.shape[1]
-    query = np.empty(dims, np.float32)
-    least = np.empty(wanted, np.float32)
+    dims, wanted, count = keys.shape[2], found.shape[1], len(others)
+    query, least = np.empty(dims, np.float32), np.empty(wanted, np.float32)
+    begun, begins = np.empty(count, np.float32), np.empty((8, count), np.float32)
+    for m in range(count):
+        for d in range(8):
+            begins[d, m] = keys[others[m, 0], others[m, 1], d]
     for n in range(places.shape[0]):
         y, x = places[n, 0], places[n, 1]
         for d in range(dims):
@@ -107,9 +123,13 @@ def most_similar(keys, places, others, apart, found):
         for s in range(wanted):
             least[s] = np.inf
             found[n, s] = (y << 16) | x
-        for m in range(others.shape[0]):
+        begun[:] = 0
+        for d in range(8):  # of all others at once: for most of them no more is needed
+            for m in range(count):
+                begun[m] += (query[d] - begins[d, m]) ** 2
+        for m in range(count):
             oy, ox = others[m, 0], others[m, 1]
-            if abs(oy - y) <= apart and abs(ox - x) <= apart:
+            if begun[m] >= least[wanted - 1] or (abs(oy - y) <= apart and abs(ox - x) <= apart):
                 continue
             d = squared(query, keys, oy, ox, least[wanted - 1])
             if d < least[wanted - 1]:

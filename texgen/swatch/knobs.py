@@ -38,7 +38,7 @@ class Knobs:
         "compares patches by it, too.", kind="maps", flag="map", several=True, everyday=True,
     )  # fmt: skip
     map_guides: Sequence[str] = knob(
-        (), "Names of maps by which patches are compared as well as by colour, so that bumps do not break where the colour is flat.", flag=None
+        (), "Names of maps by which patches are compared as well as by colour, so that bumps do not break where the colour is flat.", flag=None, several=True
     )  # fmt: skip
     guides: Sequence[GuideLike] = knob(
         (), "An image analogy: a map of the swatch (with several swatches, in Python, a list) and one of the result that are to agree, and how strongly. The second is stretched over the "

@@ -9,9 +9,6 @@ from scipy.ndimage import distance_transform_edt
 
 from texgen.swatch.atlas import pack
 
-EXEMPLAR, TOP, LEFT, HEIGHT, WIDTH, SHIFT, WRAPS_Y, WRAPS_X = range(8)
-"""Columns of `Level.tori`."""
-
 
 @dataclass(frozen=True)
 class Level:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled
+from texgen.swatch.compiled import compiled, in_order, inlined
 from texgen.swatch.reuse import repeated, repeats
 
 GUIDED = 2.0
@@ -19,53 +19,60 @@ AWRY = 6
 @compiled
 def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
     """Corner in the bank of one of the cheapest blocks at (top, left); what lies there is compared within `ring` pixels of its border."""
-    pixels, block, corners = sheet.pixels, rules.block, sheet.corners
-    height, width = field.shape
-    rows, columns, _ = pixels.shape
-    known, values = met(sheet, field, top, left, block, ring)
-    near, phases, carried, credit = repeats(sheet, rules, laid, count, height, width, top, left)
-    n, forgiven = len(known), len(carried)
-    scale = np.float32(1 / (max(n, 1) * rules.spread))
-    order = by_rough_cost(sheet, rules, near, phases, known, values, scale, top, left)
-    span = rules.leap // 2 * 2 + 1
-    costs = np.empty(span * span * SHORTLIST + forgiven, np.float32)
-    found_at = np.empty((span * span * SHORTLIST + forgiven, 2), np.int64)
-    least, spare = np.float32(np.inf), np.float32(np.inf)
+    known, values = met(sheet, field, top, left, rules.block, ring)
+    near, phases, carried, credit = repeats(sheet, rules, laid, count, field.shape, top, left)
+    scale = np.float32(1 / (max(len(known), 1) * rules.spread))
+    shortlist = by_rough_cost(sheet, rules, near, phases, known, values, scale, top, left)[:SHORTLIST]
+    tried = around_places(sheet, shortlist, rules.leap // 2, carried)
+    apart = differences(sheet.pixels, tried, known, values, 1)
+    costs, number = np.empty(len(tried), np.float32), np.empty(len(tried), np.int64)
+    found, least, spare = 0, np.float32(np.inf), np.float32(np.inf)
     spare_y, spare_x = np.int64(sheet.places[0, 0]), np.int64(sheet.places[0, 1])
-    seen = np.zeros((rows, columns), np.bool_)
-    found = 0
-    shortlisted = min(SHORTLIST, len(order)) * span * span
-    for number in range(shortlisted + forgiven):
-        if number < shortlisted:
-            p, step = order[number // (span * span)], number % (span * span)
-            y, x = sheet.places[p, 0] + step // span - span // 2, sheet.places[p, 1] + step % span - span // 2
-            if y < 0 or x < 0 or y >= rows or x >= columns or corners[y, x] < 0:
-                continue
-            y, x = corners[y, x] >> 16, corners[y, x] & MASK
-        else:
-            y, x = carried[number - shortlisted, 0], carried[number - shortlisted, 1]
-        if seen[y, x]:
-            continue
-        seen[y, x] = True
-        cost = repeated(near, phases, sheet.tori, top - y, left - x, y, x, block)
+    for p in range(len(tried)):
+        y, x = tried[p, 0], tried[p, 1]
+        cost = repeated(near, phases, sheet.tori, top - y, left - x, y, x, rules.block)
         awry = False
-        for k in range(forgiven):
+        for k in range(len(carried)):
             if carried[k, 0] == y and carried[k, 1] == x:
                 cost -= credit[k]
             elif max(abs(carried[k, 0] - y), abs(carried[k, 1] - x)) <= AWRY:
                 awry = True
-        cost += scale * difference_at(pixels, y, x, known, values, n, 1) + unguided(sheet, rules, y, x, top, left, 2)
+        cost += scale * apart[p] + unguided(sheet, rules, y, x, top, left, 2)
         if awry:
             if cost < spare:
                 spare, spare_y, spare_x = cost, y, x
             continue
-        costs[found], found_at[found, 0], found_at[found, 1] = cost, y, x
+        costs[found], number[found] = cost, p
         found += 1
         least = min(least, cost)
     if found == 0:  # of a small swatch every place may nearly carry on one
         return spare_y, spare_x
-    pick = drawn(costs, found, least + rules.tolerance * abs(least) + 1e-6, draw)
-    return found_at[pick, 0], found_at[pick, 1]
+    pick = number[drawn(costs, found, least + rules.tolerance * abs(least) + 1e-6, draw)]
+    return tried[pick, 0], tried[pick, 1]
+
+
+@compiled
+def around_places(sheet, shortlist, reach, carried):
+    """Corners (n, 2), each once: those up to `reach` pixels from the places whose numbers are on a list, and those of `carried`."""
+    rows, columns = sheet.corners.shape
+    span = 2 * reach + 1
+    around = len(shortlist) * span * span
+    found, count = np.empty((around + len(carried), 2), np.int64), 0
+    seen = np.zeros((rows, columns), np.bool_)
+    for number in range(len(found)):
+        if number < around:
+            p, step = shortlist[number // (span * span)], number % (span * span)
+            y, x = sheet.places[p, 0] + step // span - reach, sheet.places[p, 1] + step % span - reach
+            if y < 0 or x < 0 or y >= rows or x >= columns or sheet.corners[y, x] < 0:
+                continue
+            y, x = sheet.corners[y, x] >> 16, sheet.corners[y, x] & MASK
+        else:
+            y, x = carried[number - around, 0], carried[number - around, 1]
+        if not seen[y, x]:
+            seen[y, x] = True
+            found[count, 0], found[count, 1] = y, x
+            count += 1
+    return found[:count]
 
 
 @compiled
@@ -93,7 +100,7 @@ def met(sheet, field, top, left, block, ring):
     return known[:n], values[:n]
 
 
-@compiled
+@inlined
 def is_known(sheet, y, x):
     """Whether a pixel of the canvas is given."""
     return sheet.control.known.shape[0] > 0 and sheet.control.known[y, x]
@@ -101,22 +108,18 @@ def is_known(sheet, y, x):
 
 @compiled
 def by_rough_cost(sheet, rules, near, phases, known, values, scale, top, left):
-    """Places of the bank, every `leap`-th of them, from the cheapest on, by every `STEP`-th of the known pixels."""
-    rough, roughly = np.empty(len(sheet.places), np.float32), np.empty(len(sheet.places), np.int64)
-    tried = 0
-    for p in range(len(sheet.places)):
-        y, x = sheet.places[p, 0], sheet.places[p, 1]
-        if y % rules.leap or x % rules.leap:
-            continue
+    """Numbers of the places of the bank, every `leap`-th of them, from the cheapest on, by every `STEP`-th of the known pixels."""
+    numbers = np.nonzero((sheet.places[:, 0] % rules.leap == 0) & (sheet.places[:, 1] % rules.leap == 0))[0]
+    apart = differences(sheet.pixels, sheet.places[numbers], known, values, STEP)
+    rough = np.empty(len(numbers), np.float32)
+    for p in range(len(numbers)):
+        y, x = sheet.places[numbers[p], 0], sheet.places[numbers[p], 1]
         cost = repeated(near, phases, sheet.tori, top - y, left - x, y, x, rules.block)
-        cost += unguided(sheet, rules, y, x, top, left, STEP)
-        rough[tried] = cost + STEP * scale * difference_at(sheet.pixels, y, x, known, values, len(known), STEP)
-        roughly[tried] = p
-        tried += 1
-    return roughly[np.argsort(rough[:tried])]
+        rough[p] = cost + unguided(sheet, rules, y, x, top, left, STEP) + STEP * scale * apart[p]
+    return numbers[np.argsort(rough)]
 
 
-@compiled
+@inlined
 def drawn(costs, count, most, draw):
     """Number of one of the costs that are at most `most`, by a draw in [0, 1)."""
     allowed = 0
@@ -131,18 +134,29 @@ def drawn(costs, count, most, draw):
     return 0
 
 
-@compiled
-def difference_at(pixels, y, x, known, values, n, step):
-    """Squared difference of the first `n` known pixels, every `step`-th, to a block of the bank."""
-    total = np.float32(0)
-    for k in range(0, n, step):
-        for c in range(values.shape[1]):
-            difference = values[k, c] - pixels[y + known[k, 0], x + known[k, 1], c]
-            total += difference * difference
-    return total
+@in_order
+def differences(pixels, corners, known, values, step):
+    """Squared differences of the known pixels, every `step`-th of them, to the blocks of the bank at some corners (n, 2)."""
+    columns, channels, count = pixels.shape[1], pixels.shape[2], len(corners)
+    found, flat, starts = np.empty(count + 3, np.float32), pixels.reshape(-1), np.empty(count + 3, np.uint64)
+    for p in range(count + 3 if count else 0):
+        corner = corners[min(p, count - 1)]
+        starts[p] = (corner[0] * columns + corner[1]) * channels
+    for p in range(0, count, 4):  # four at once: each sum waits for its own last addition alone
+        one, two, three, four = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        for k in range(0, len(known), step):
+            there = np.uint64((known[k, 0] * columns + known[k, 1]) * channels)
+            for c in range(values.shape[1]):
+                value, at = values[k, c], there + np.uint64(c)
+                one += (value - flat[starts[p] + at]) ** 2
+                two += (value - flat[starts[p + 1] + at]) ** 2
+                three += (value - flat[starts[p + 2] + at]) ** 2
+                four += (value - flat[starts[p + 3] + at]) ** 2
+        found[p], found[p + 1], found[p + 2], found[p + 3] = one, two, three, four
+    return found[:count]
 
 
-@compiled
+@inlined
 def unguided(sheet, rules, y, x, top, left, step):
     """How far a block is from what the canvas wants of its last channels: mean squared difference, in those of two random pixels."""
     guides, first = sheet.control.guide.shape[2], sheet.pixels.shape[2] - sheet.control.guide.shape[2]
@@ -160,17 +174,3 @@ def unguided(sheet, rules, y, x, top, left, step):
                 difference = (sheet.pixels[y + i, x + j, first + c] - wanted) / sheet.control.strengths[c]
                 total += difference * difference
     return GUIDED * total / (count * rules.spread)
-
-
-@compiled
-def overlaps(pixels, places, top, left, block, overlap, costs):
-    """Squared differences of a block to all others over an overlap at its top and left."""
-    for p in range(len(places)):
-        y, x = places[p, 0], places[p, 1]
-        total = np.float32(0)
-        for i in range(block):
-            for j in range(block if i < overlap else overlap):
-                for c in range(pixels.shape[2]):
-                    difference = pixels[top + i, left + j, c] - pixels[y + i, x + j, c]
-                    total += difference * difference
-        costs[p] = total

@@ -8,7 +8,7 @@ import numpy as np
 
 from texgen.swatch.atlas import MASK, pack
 from texgen.swatch.level import Level
-from texgen.swatch.pieces import overlaps
+from texgen.swatch.pieces import differences
 from texgen.swatch.sewing import Rules, Sheet, sew
 from texgen.swatch.steering import Control
 from tiling import Size, Wrap, plan_tiles
@@ -118,11 +118,11 @@ def misfit(level: Level, block: int, overlap: int) -> float:
     stones or rust, where all are about equally wrong.
     """
     places = own_corners(block_corners(level, block))
+    shared = np.argwhere(np.indices((block, block)).min(0) < overlap).astype(np.int32)
     found = np.zeros(PROBES, np.float32)
     for number in range(PROBES):
-        costs = np.zeros(len(places), np.float32)
         y, x = places[int(number * GOLDEN % 1 * len(places))]
-        overlaps(level.pixels, places, y, x, block, overlap, costs)
+        costs = differences(level.pixels, places, shared, level.pixels[y + shared[:, 0], x + shared[:, 1]], 1)
         others = np.sort(costs[np.abs(places - (y, x)).max(1) >= block // 2])
         if len(others):
             found[number] = others[int(BEST * len(others))] / max(others.mean(), 1e-12)

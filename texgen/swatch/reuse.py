@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled
-from texgen.swatch.level import HEIGHT, LEFT, SHIFT, TOP, WIDTH, WRAPS_X, WRAPS_Y
+from texgen.swatch.compiled import compiled, inlined
 
+EXEMPLAR, TOP, LEFT, HEIGHT, WIDTH, SHIFT, WRAPS_Y, WRAPS_X = 0, 1, 2, 3, 4, 5, 6, 7
+"""Columns of `Level.tori`."""
 FORGIVEN = 0.5
 """Part of the cost of what two pieces share that is not paid where one carries on the other."""
 PHASE = 4.0
@@ -19,10 +20,10 @@ EXCESS = 4.0
 
 
 @compiled
-def repeats(sheet, rules, laid, count, height, width, top, left):
+def repeats(sheet, rules, laid, count, canvas, top, left):
     """What showing each of the bank's pixels at a place costs beside its difference, as running sums (H + 1, W + 1), what each phase costs, and
     corners (n, 2) that carry on what lies near by, with what they are forgiven (n,)."""
-    rows, columns = sheet.inside.shape
+    (height, width), (rows, columns) = canvas, sheet.inside.shape
     block, tori = rules.block, sheet.tori
     steps = np.zeros((rows + 1, columns + 1), np.float64)
     phases = np.zeros((tori[0, HEIGHT], tori[0, WIDTH]), np.float32)
@@ -89,13 +90,13 @@ def dearness(sheet, rules, laid, count, steps):
             packed = sheet.inside[y, x]
             cy, cx = packed >> 16, packed & MASK
             extra = laid.total[cy, cx] / (mean * max(sheet.shares[y, x], 1e-3)) - 1
-            total += beyond[tori[sheet.source[y, x], 0]] + rules.reuse * beside[cy, cx]
+            total += beyond[tori[sheet.source[y, x], EXEMPLAR]] + rules.reuse * beside[cy, cx]
             total += rules.balance * extra if extra > 0 else 0
             near[y + 1, x + 1] = near[y, x + 1] + total
     return near
 
 
-@compiled
+@inlined
 def repeated(near, phases, tori, down, right, y, x, block):
     """Cost of what a block shows again, and of showing the bank in step with what lies around."""
     again = near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]
@@ -103,14 +104,14 @@ def repeated(near, phases, tori, down, right, y, x, block):
     return again / (block * block) + phases[py, px]
 
 
-@compiled
+@inlined
 def phase(tori, down, right):
     """Where the first source's corner lies, in its own torus."""
     lap = down // tori[0, HEIGHT]
     return down - lap * tori[0, HEIGHT], (right + lap * tori[0, SHIFT]) % tori[0, WIDTH]
 
 
-@compiled
+@inlined
 def around(torus, corners, y, x):
     """The corner that shows what a block at (y, x) would show, carried on around a source where it wraps; -1, -1 if there is none."""
     y, x = y - torus[TOP], x - torus[LEFT]

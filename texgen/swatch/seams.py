@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled
+from texgen.swatch.compiled import compiled, inlined
 
 
-@compiled
+@inlined
 def seam(sheet, field, y, x):
     """What two pieces differ by, at both pixels, where a pixel's right or lower neighbour shows another piece; beside what is given, twice at its pixel.
 
@@ -112,7 +112,7 @@ def cut(sheet, field, top, left, sy, sx, block, overlap, fresh):
                 fresh[y, x] = False
 
 
-@compiled
+@inlined
 def middle(way, along, depth, block):
     """Row and column of a place in the strip at one side of a block: left, right, top, bottom."""
     if way == 0:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled
+from texgen.swatch.compiled import compiled, inlined
 from texgen.swatch.descriptors import describe, squared
 from texgen.swatch.votes import torn_sums, unpacked, vote, whole
 
@@ -124,20 +124,9 @@ def settle(fy, fx, torn, picture, corner, canvas, bank, control, turn, sums):
         bank, control, turn: As in `improve`.
         sums: (3,), written: as in `improve`.
     """
-    keys, penalty, similar, labels = (
-        bank.keys,
-        bank.penalty,
-        bank.similar,
-        bank.labels,
-    )  # once: counting references takes time
-    basis, offset, wanted, origin = bank.basis, bank.offset, control.labels, turn.origin
-    side, guided, probes, query = (
-        bank.window.shape[0],
-        control.guide.size > 0,
-        turn.probes,
-        np.empty(keys.shape[2], np.float32),
-    )
-    halo = side // 2 * 2
+    keys, penalty, similar, labels = bank.keys, bank.penalty, bank.similar, bank.labels
+    wanted, origin, probes, halo = control.labels, turn.origin, turn.probes, bank.window.shape[0] // 2 * 2
+    queries, numbers = queried(fy, torn, picture, bank, control.guide.size > 0)
     height, width, label, state = fy.shape[0] - 2 * halo, fy.shape[1] - 2 * halo, np.int64(-1), np.uint64(0)
     total_before, total_after, changed = 0.0, 0.0, 0
     for number in range(height * width):
@@ -152,14 +141,13 @@ def settle(fy, fx, torn, picture, corner, canvas, bank, control, turn, sums):
         own, before = penalty[was_y, was_x], np.float32(0)
         if label >= 0 and labels[was_y, was_x] != label:
             own = np.float32(np.inf)
-        if guided or not whole(torn, y, x, 2 * side - 1):
-            describe(picture, y, x, side, basis, offset, query)
+        if numbers[place] >= 0:
+            query = queries[numbers[place]]
             before = squared(query, keys, was_y, was_x, np.float32(np.inf))
         elif own == 0 and probes == 0:
             continue
-        else:  # the patch is the key's, to the last bit
-            for i in range(len(query)):
-                query[i] = keys[was_y, was_x, i]
+        else:
+            query = keys[was_y, was_x]
         best = carried_on(
             fy, fx, row, column, query, keys, penalty, labels, similar, label, (before + own, before, was_y, was_x)
         )
@@ -176,6 +164,22 @@ def settle(fy, fx, torn, picture, corner, canvas, bank, control, turn, sums):
 
 
 @compiled
+def queried(fy, torn, picture, bank, guided):
+    """Descriptors (n, D) of the patches of a tile, and which of them is each pixel's (h w,); -1 where the patch is the key's, to the last bit, or is given."""
+    side, count = bank.window.shape[0], 0
+    halo, height, width = side // 2 * 2, picture.shape[0] - side + 1, picture.shape[1] - side + 1
+    numbers, corners = np.full(height * width, -1, np.int64), np.empty((height * width, 2), np.int64)
+    for y in range(height):
+        for x in range(width):
+            if fy[y + halo, x + halo] >= 0 and (guided or not whole(torn, y, x, 2 * side - 1)):
+                numbers[y * width + x], corners[count, 0], corners[count, 1] = count, y, x
+                count += 1
+    queries = np.empty((count, bank.keys.shape[2]), np.float32)
+    describe(picture, corners[:count], side, bank.basis, bank.offset, queries)
+    return queries, numbers
+
+
+@inlined
 def carried_on(fy, fx, y, x, query, keys, penalty, labels, similar, label, best):
     """The best so far, or a cheaper key: one that a neighbour of (y, x) carries on, or one similar to a neighbour's."""
     for way in range(4):
@@ -192,7 +196,7 @@ def carried_on(fy, fx, y, x, query, keys, penalty, labels, similar, label, best)
     return best
 
 
-@compiled
+@inlined
 def probed(fy, fx, y, x, query, keys, penalty, labels, label, probes, state, best):
     """The best so far, or a cheaper one of random keys around it; `probes` are their number and reach."""
     span = probes[1]
@@ -206,7 +210,7 @@ def probed(fy, fx, y, x, query, keys, penalty, labels, label, probes, state, bes
     return best
 
 
-@compiled
+@inlined
 def cheaper(fy, fx, y, x, query, keys, penalty, labels, label, cy, cx, best):
     """Cost, distance and place of the cheaper of the key at (cy, cx) and the best so far. A place outside of the bank, of another label, or that a
     neighbour of (y, x) has is no key: the same key twice beside itself makes rows of stripes on the finer levels."""
@@ -226,7 +230,7 @@ def cheaper(fy, fx, y, x, query, keys, penalty, labels, label, cy, cx, best):
     return best
 
 
-@compiled
+@inlined
 def scrambled(seed, y, x):
     """A random state for each pixel, by the finaliser of SplitMix64."""
     z = np.uint64(seed) + np.uint64(y) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(x) * np.uint64(0xD1B54A32D192ED03)

@@ -9,6 +9,7 @@ import numpy as np
 from texgen.swatch.atlas import MASK
 from texgen.swatch.compiled import compiled
 from texgen.swatch.pieces import best_piece, is_known
+from texgen.swatch.reuse import EXEMPLAR
 from texgen.swatch.seams import cut, seams, worst_window
 from texgen.swatch.steering import Control
 
@@ -135,7 +136,7 @@ def note(sheet, rules, laid, count, top, left, sy, sx):
     """Remember a block."""
     laid.tiles[count, 0], laid.tiles[count, 1] = top, left
     laid.shown[count, 0], laid.shown[count, 1] = sy, sx
-    laid.shown_of[sheet.tori[sheet.source[sy, sx], 0]] += 1
+    laid.shown_of[sheet.tori[sheet.source[sy, sx], EXEMPLAR]] += 1
     for i in range(rules.block):
         for j in range(rules.block):
             packed = sheet.inside[sy + i, sx + j]

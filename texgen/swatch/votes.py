@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled
+from texgen.swatch.compiled import compiled, inlined
 
 DEVIATION = 0.5
 """Standard deviation of a patch's weights in a vote, in half patches."""
@@ -59,13 +59,13 @@ def torn_sums(fy, fx):
     return sums
 
 
-@compiled
+@inlined
 def whole(torn, y, x, side):
     """Whether the square of `side` from (y, x) on shows one piece of the bank."""
     return torn[y + side, x + side] - torn[y, x + side] - torn[y + side, x] + torn[y, x] == 0
 
 
-@compiled
+@inlined
 def vote(fy, fx, torn, y, x, pixels, trust, window, mean):
     """Weighted mean of what the patches around a pixel show at it, and whether they differ; (y, x) is the corner of its neighbourhood in the field."""
     side, channels = window.shape[0], pixels.shape[2]

@@ -13,7 +13,7 @@ import numpy as np
 
 from texgen.exports import glb, materialx, usd
 from texgen.exports.knobs import Knobs
-from texgen.exports.pack import Packed, Source, sources_of
+from texgen.exports.pack import Cut, Packed, Source, sources_of
 from texgen.exports.plan import Plan, Texture, planned
 from texgen.exports.profiles import MISSING, Profile, profiles_of
 from texgen.files.encode import Tags, write_image
@@ -63,6 +63,7 @@ def export(
     texel_density: float | None = None,
     height_m: float | None = None,
     template: str | None = None,
+    split: int | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """Textures of a material, packed and named for an engine, and a JSON file that tells what they hold.
@@ -77,6 +78,7 @@ def export(
         texel_density: The same as pixels a metre.
         height_m: What lies between 0 and 1 of the height map, in metres. Only where it is known, MaterialX and USD displace.
         template: Of the textures' names, such as `{name}_{map}_{size}`; the profile's own by default.
+        split: Cut what is larger than so many pixels a side into UDIM tiles.
         overwrite: Whether to replace files that exist.
 
     Raises:
@@ -88,7 +90,9 @@ def export(
     Example:
         >>> export("wall.png", "out", "unreal,godot", size_m=2.0)  # doctest: +SKIP
     """
-    knobs = Knobs(profile=profile, size_m=size_m, texel_density=texel_density, height_m=height_m, template=template)
+    knobs = Knobs(
+        profile=profile, size_m=size_m, texel_density=texel_density, height_m=height_m, template=template, split=split
+    )
     check(knobs)
     wanted, folder = profiles_of(knobs.profile), Path(os.path.abspath(folder))  # noqa: PTH100 (".." is taken away)
     check_folder(folder, ())
@@ -99,7 +103,7 @@ def export(
     for name, row in wanted.items():
         sources = sources_of(material, row.normal)
         plan = planned(
-            name, row, material=material.name, size=material.size, maps=sources, template=template, size_m=across,
+            name, row, material=material.name, size=material.size, maps=sources, template=template, size_m=across, split=split,
             height_m=None if height_m is None else height_m * float(np.diff(_span(row, sources))[0]),
         )  # fmt: skip
         jobs[Path(name if len(wanted) > 1 else "")] = plan, sources
@@ -147,8 +151,9 @@ def _written(plan: Plan, sources: Mapping[str, Source], folder: Path) -> dict[st
 def _texture(plan: Plan, texture: Texture, sources: Mapping[str, Source], folder: Path) -> dict[str, Any]:
     output, path = texture.output, folder / texture.file
     packed = Packed(texture.channels, sources, MISSING, output.dtype)
+    pixels = packed if texture.part is None else Cut(packed, texture.part)
     tags = Tags(data=output.space == "linear", density=plan.density)
-    write_image(path, SUFFIXES[output.suffix], packed, tags)
+    write_image(path, SUFFIXES[output.suffix], pixels, tags)
     return {
         "map": output.name,
         "file": plan.side_file if plan.profile.embedded else texture.file,
@@ -156,6 +161,7 @@ def _texture(plan: Plan, texture: Texture, sources: Mapping[str, Source], folder
         "constants": texture.constants(sources),
         "dtype": output.dtype,
         "color_space": output.space,
+        **({} if texture.part is None else {"part": list(texture.part)}),
         "dithered": packed.dithered,
         "sha256": _hash(path),
     }

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from texgen.diffusion.knobs import PUBLISHED, PUBLISHED_SIDE
 from texgen.knobs import knob
 from texgen.materials.knobs import Extent
 from texgen.runs.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from texgen.diffusion.models import Backbone
+    from texgen.diffusion.denoising import DenoisingModel
     from texgen.files.image import ImageLike
     from texgen.tasks.size import Tileable
 
-    ModelLike = str | Path | Backbone | Callable[[], Backbone]
+    ModelLike = str | Path | DenoisingModel | Callable[[], DenoisingModel]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +25,11 @@ class Common(Extent):
     """Options of every verb and model."""
 
     model: ModelLike = knob(
-        "swatch", "`swatch` (the swatch's own patches), `mini`, a diffusers folder, a `.safetensors` file or a hub id; in Python also a loaded `Backbone`, or a function that "
-        "gives one, called when all options and pictures are checked.", everyday=True,
+        "swatch", "`swatch` (the swatch's own patches), `mini`, a diffusers folder, a `.safetensors` file or a hub id; in Python also what `texgen.load` gives, or a function that "
+        "gives one, called when all options and pictures are checked.", kind="any", everyday=True,
     )  # fmt: skip
     tileable: Tileable = knob("both", "Axes along which the result repeats without a seam.", choices=("both", "x", "y", "none"), everyday=True)  # fmt: skip
-    preset: str = knob("standard", "How much work is done. Other options replace its values.", choices=("draft", "standard", "best"), everyday=True)  # fmt: skip
+    preset: str = knob("standard", "How much work is done; `published` is attention distillation as published, for diffusion models. Other options replace its values.", choices=("draft", "standard", "best", PUBLISHED), everyday=True)  # fmt: skip
     seed: int | None = knob(
         None, "Of all randomness; drawn, printed and kept in the recipe by default.", kind="int", low=0, high=2**63 - 1, everyday=True
     )  # fmt: skip
@@ -44,31 +45,40 @@ class Common(Extent):
         1.0, "Resize the swatch; larger gives larger features.", kind="float", low=0.05, high=20
     )
     exemplar_size: int | None = knob(
-        None, "Resize the whole swatch to this side, as published.", kind="int", unit="px", low=64, high=8192
+        None,
+        "Resize the whole swatch to this side; 512 with the preset `published`.",
+        kind="int",
+        unit="px",
+        low=64,
+        high=8192,
     )
     flatten_light: bool = knob(
         False, "Take slow changes of brightness out of the swatches: falling light, vignettes, which repeats would show.", kind="flag", everyday=True
     )  # fmt: skip
     with_map: bool = knob(
-        False, "Give the map of where all came from; of a diffusion model, refuse before any work a start that has none.", flag=None
+        False, "Give the map of where all came from; of a diffusion model, refuse before any work a start that has none.", kind="flag", flag=None
     )  # fmt: skip
     bit_depth: str | None = knob(
         None, "Of a channel: integers are sRGB-encoded, floats linear; the swatch's own by default, or what the format of the output holds.", choices=("8", "16", "half", "float"), everyday=True
     )  # fmt: skip
     checkpoint: str | Path | None = knob(
-        None, "A folder, made here, that holds the unfinished run; on the command line .OUT.texgen.", flag=None
+        None,
+        "A folder, made here, that holds the unfinished run; on the command line .OUT.texgen.",
+        kind="folder",
+        flag=None,
     )
     resume: bool = knob(
         False, "Continue an interrupted run of the same options, to the same bytes; begin it where there is none.", kind="flag", everyday=True
     )  # fmt: skip
-    team: Team = knob(ALONE, "Processes that share the work, see `texgen.runs.team.join`; the command line joins torchrun's.", flag=None)  # fmt: skip
+    team: Team = knob(ALONE, "Processes that share the work, see `texgen.runs.team.join`; the command line joins torchrun's.", kind="any", flag=None)  # fmt: skip
     planned: Callable[[dict[str, Any]], None] | None = knob(
         None,
         "Called with the recipe before any work, as far as it is known then; what it raises ends the run.",
+        kind="call",
         flag=None,
     )
     callback: Callable[[Any], None] | None = knob(
-        None, "Called with every state of a run, for progress and previews.", flag=None
+        None, "Called with every state of a run, for progress and previews.", kind="call", flag=None
     )
 
     @property
@@ -78,6 +88,6 @@ class Common(Extent):
             "crop": self.crop,
             "rotate": self.rotate,
             "scale": self.exemplar_scale,
-            "size": self.exemplar_size,
+            "size": PUBLISHED_SIDE if self.preset == PUBLISHED and self.exemplar_size is None else self.exemplar_size,
             "flatten_light": self.flatten_light,
         }

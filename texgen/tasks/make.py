@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -9,11 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from texgen.diffusion.knobs import PUBLISHED
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
-from texgen.errors import OptionError
+from texgen.errors import OptionError, OptionTypeError, check_range
 from texgen.files import image as images
 from texgen.files.image import ImageLike, Picture, read_picture
-from texgen.job import Canvas, Constraints, Job
+from texgen.job import Canvas, Constraints, Control, Job
 from texgen.knobs import check, rows
 from texgen.materials.guides import prepared_guides
 from texgen.materials.maps import KeptPicture, Map, prepared_maps
@@ -21,9 +25,9 @@ from texgen.materials.orientation import Orientation
 from texgen.materials.preparation import prepared, result_encoding, with_alpha
 from texgen.model import Clock, Model, Run, Workplace, followed
 from texgen.runs import recipe
-from texgen.runs.folder import RunFolder, agreed_seed, check_folder
+from texgen.runs.folder import RunFolder, agreed_seed, check_folder, check_room
 from texgen.runs.interrupt import StopSignals
-from texgen.runs.team import own_device
+from texgen.runs.team import Team, own_device
 from texgen.swatch.knobs import Knobs as SwatchKnobs
 from texgen.swatch.model import NAME, SwatchModel
 from texgen.tasks.checks import check_constraints, check_place, shares_of
@@ -33,7 +37,9 @@ from texgen.tasks.size import WRAPS, size_of
 from tiling import Size
 
 if TYPE_CHECKING:
-    import numpy as np
+    from texgen.diffusion.denoising import DenoisingModel
+    from texgen.diffusion.knobs import ControlLike
+    from texgen.tasks.knobs import ModelLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +72,12 @@ def make(request: Request, **options: Any) -> Result:
 
     Raises:
         OptionError, InputError, ModelError, ResourceError, KeyboardInterrupt: As `texgen.expand`.
-        TypeError: An option that there is not.
     """
     clock, size, given = Clock(), size_of(request.size), request.constraints
     clock.begin("read")
     common, knobs = _divided(options, request.task)
     check(common)
+    _check_objects(common)
     check_constraints(given, common.exemplar_weights is not None)
     knobs.check(size, given)
     size_m = common.width_m(size.width)
@@ -80,6 +86,7 @@ def make(request: Request, **options: Any) -> Result:
     check_folder(folder, common.resume, common.team)
     pictures = [read_picture(source) for source in (*request.sources, *common.exemplars)]
     job = _job(request, size, common, knobs, seed, pictures)
+    check_room(folder, *size, job.encoding.channels * job.encoding.dtype.itemsize)
     clock.begin("load")
     run = _model(common, knobs).begin(job, common.team)
     entry = _entry(request, common, run, job, pictures) | ({} if size_m is None else {"size_m": size_m})
@@ -99,6 +106,14 @@ def make(request: Request, **options: Any) -> Result:
         field=texture.field,
         size_m=size_m,
     )
+
+
+def _check_objects(common: Common) -> None:
+    """Refuse what is neither a model nor a team."""
+    if not isinstance(common.team, Team):
+        raise OptionTypeError(f"team={common.team!r} must be a texgen.runs.team.Team.")
+    if not (isinstance(common.model, str | Path) or callable(common.model) or hasattr(common.model, "encode")):
+        raise OptionTypeError(f"model={common.model!r} must be a name, a loaded model or a function that gives one.")
 
 
 def _job(
@@ -123,6 +138,8 @@ def _job(
         guides = prepared_guides(knobs.guides, sizes, common.preparation)
         orientation = None if knobs.orientation is None else Orientation.of(knobs.orientation)
         given = replace(given, guides=[*given.guides, *guides], orientation=orientation)
+    else:
+        given = replace(given, controls=[_control(each) for each in knobs.controls])
     if given.place is not None:
         check_place(given.place, Size(*exemplars[0].pixels.shape[:2]), size)
     return Job(
@@ -135,6 +152,12 @@ def _job(
         encoding=encoding,
         with_map=common.with_map,
     )
+
+
+def _control(control: ControlLike) -> Control:
+    picture, weight = control if isinstance(control, tuple) else (control, 1.0)
+    check_range("weight of a control picture", weight, 0, 10)
+    return Control(images.read_pixels(picture), weight)
 
 
 def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[Picture]) -> dict[str, Any]:
@@ -158,6 +181,11 @@ def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[
         "bit_depth": job.encoding.depth,
         "channels": job.encoding.channels,
         **({"maps": {each.name: each.entry() for each in job.maps}} if job.maps else {}),
+        **(
+            {"controls": [{"sha256": recipe.digest([c.image]), "weight": c.weight} for c in given.controls]}
+            if given.controls
+            else {}
+        ),
         **({"guides": [each.entry() for each in given.guides]} if given.guides else {}),
         **({"orientation": given.orientation.entry()} if given.orientation is not None else {}),
         **request.notes,
@@ -169,15 +197,23 @@ def _divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | 
 
     Raises:
         OptionError: One that only the other kind of model has.
-        TypeError: One that none has.
+        OptionTypeError: One that none has.
     """
     ours = {row.name for row in rows(Common)}
+    options = {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
     common = Common(**{name: value for name, value in options.items() if name in ours})
     kind, other = (SwatchKnobs, DiffusionKnobs) if common.model == NAME else (DiffusionKnobs, SwatchKnobs)
+    if kind is SwatchKnobs and common.preset == PUBLISHED:
+        raise OptionError(
+            f"preset={PUBLISHED!r} is for {other.WHOSE}; use draft, standard or best, or choose another model."
+        )
     known, foreign = ({row.name for row in rows(group)} for group in (kind, other))
     for name in options.keys() - ours - known:
         if name not in foreign:
-            raise TypeError(f"{verb}() got an unexpected keyword argument {name!r}")
+            near = difflib.get_close_matches(name, ours | known | foreign, 1)
+            raise OptionTypeError(
+                f"{verb}() has no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ".")
+            )
         value = options[name]
         said = f"{name}={value!r}" if isinstance(value, str | int | float) else name
         raise OptionError(f"{said} is for {other.WHOSE}; leave it out, or choose another model.")
@@ -187,12 +223,22 @@ def _divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | 
 def _model(common: Common, knobs: SwatchKnobs | DiffusionKnobs) -> Model:
     if isinstance(knobs, SwatchKnobs):
         return SwatchModel(common.preset, knobs)
-    from texgen.diffusion import models
     from texgen.diffusion.model import DiffusionModel
 
-    backbone: Any = common.model
-    if isinstance(backbone, str | Path):
-        backbone = models.load(backbone, own_device(knobs.device), knobs.dtype)
-    elif not isinstance(backbone, models.Backbone):
-        backbone = backbone()
-    return DiffusionModel(backbone, common.preset, knobs)
+    return DiffusionModel(backbone_of(common.model, knobs), common.preset, knobs)
+
+
+def backbone_of(model: ModelLike, knobs: DiffusionKnobs) -> DenoisingModel:
+    """A diffusion model, loaded.
+
+    Raises:
+        ModelError, OptionError: As `texgen.load`; weights to be added to a model that is loaded already.
+    """
+    from texgen.diffusion import models
+
+    if isinstance(model, str | Path):
+        settings = (knobs.dtype, knobs.prediction_type, knobs.native_size, knobs.loras, knobs.controlnets)
+        return models.load(model, own_device(knobs.device), *settings)
+    if knobs.loras or knobs.controlnets:
+        raise OptionError("loras and controlnets are for a model that is given by its name; give them to texgen.load.")
+    return model() if callable(model) else model

@@ -13,6 +13,7 @@ from texgen.tasks.knobs import Common
 
 if TYPE_CHECKING:
     from texgen.diffusion.attention import InjectionMode
+    from texgen.diffusion.knobs import ControlLike
     from texgen.diffusion.presets import DetailKind, LoopKind
     from texgen.files.image import ImageLike
     from texgen.materials.guides import GuideLike
@@ -57,7 +58,7 @@ class Options(TypedDict, total=False):
     memory: float | None
     attn_scale: float
     start_time: int | None
-    adain: bool
+    adain: bool | None
     inject: InjectionMode | Literal["none"] | None
     layers: Sequence[int | str] | None
     match_spectrum: bool | None
@@ -67,6 +68,11 @@ class Options(TypedDict, total=False):
     bit_depth: str | None
     device: str
     dtype: str
+    prediction_type: Literal["epsilon", "v"] | None
+    native_size: int | None
+    loras: Sequence[tuple[str | Path, float]]
+    controlnets: Sequence[str | Path]
+    controls: Sequence[ControlLike]
     checkpoint: str | Path | None
     checkpoint_minutes: float
     resume: bool

@@ -59,7 +59,7 @@ class Preview:
         path = Path(path)
         check_new(path, overwrite)
         if path.suffix.lower() == ".html":
-            publish.publish(path, self.html.encode())
+            publish.publish(path, self.html.encode(errors="replace"))  # a name may be no UTF-8
         else:
             publish.save_image(path, np.asarray(self.image))
 

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from texgen.errors import OptionError
+from texgen.errors import OptionError, OptionTypeError
 from tiling import Size, Wrap
 
 Tileable = Literal["both", "x", "y", "none"]
 WRAPS = {"both": Wrap(True, True), "x": Wrap(False, True), "y": Wrap(True, False), "none": Wrap()}
 
+LONGEST = 10**6
+"""Of a side, in pixels."""
 
-def size_of(size: int | Sequence[int]) -> Size:
+
+def size_of(size: Any) -> Size:
     """(height, width) of an integer or a pair.
 
     Raises:
-        OptionError: Neither.
+        OptionError: Neither, or out of bounds.
     """
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or not all(isinstance(side, int | np.integer) for side in pair):
-        raise OptionError(f"size={size!r} must be one number of pixels or (height, width).")
-    return Size(int(pair[0]), int(pair[1]))
+    pair = (size, size) if isinstance(size, numbers.Integral) else size
+    if (
+        isinstance(pair, str)
+        or not isinstance(pair, Sequence | np.ndarray)
+        or len(pair) != 2
+        or not all(map(_is_whole, pair))
+    ):
+        raise OptionTypeError(f"size={size!r} must be one number of pixels or (height, width).")
+    height, width = int(pair[0]), int(pair[1])
+    if not (0 < height <= LONGEST and 0 < width <= LONGEST):
+        raise OptionError(f"size={width}x{height} must be from 1 to {LONGEST} px a side.")
+    return Size(height, width)
+
+
+def _is_whole(side: Any) -> bool:
+    return isinstance(side, numbers.Integral) and not isinstance(side, bool)

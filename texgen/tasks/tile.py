@@ -6,7 +6,7 @@ from typing import Unpack
 
 import numpy as np
 
-from texgen.errors import OptionError
+from texgen.errors import OptionError, check_range
 from texgen.files import image as images
 from texgen.files.image import ImageLike
 from texgen.job import Constraints, Kept
@@ -42,6 +42,7 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
             raise OptionError(f"{name}={options[name]} would make a border unlike the picture; leave it out.")  # type: ignore[literal-required]
     picture = images.read_picture(image)
     height, width = images.size(picture)
+    check_range("band", band, NARROWEST, 65536)
     wide = max(NARROWEST, round(min(height, width) * BAND)) if band is None else band
     if not wide >= NARROWEST or 2 * wide >= min(height, width):
         raise OptionError(

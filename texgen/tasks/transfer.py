@@ -1,15 +1,16 @@
-"""Transfer: the structure of a picture, shown in a swatch's material."""
+"""Transfer: the structure of a picture, shown in a swatch's material or style."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
 
 from texgen.errors import InputError, OptionError, check_range
 from texgen.files import image as images
-from texgen.files.image import ImageLike
-from texgen.job import Constraints
+from texgen.files.image import ImageLike, Picture
+from texgen.job import Constraints, Content, TransferMode
 from texgen.materials.labels import Target
 from texgen.runs import recipe
 from texgen.swatch.model import NAME
@@ -26,61 +27,81 @@ def transfer(
     content: ImageLike,
     size: int | tuple[int, int] | None = None,
     *,
-    weight: float = 1.0,
+    weight: float | None = None,
+    mode: TransferMode | None = None,
+    content_weight: float | None = None,
     labels: ImageLike | None = None,
     target: ImageLike | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """A texture of the swatch whose light and dark follow a picture: an image analogy by luminance.
+    """A picture in the material or style of the swatch.
 
-    The picture's luminance takes the mean and deviation of the swatch's; patches are chosen by how well the two agree, and by how they fit.
+    By the swatch model, an image analogy by luminance, which takes the mean and deviation of the swatch's; patches are chosen by how well
+    it agrees, and by how they fit. By Stable Diffusion, Algorithm 1 of attention distillation: the latents of the picture move down the
+    AD loss to the swatch and the content loss to the picture, in tiles of the model's native size.
 
     Args:
         image: The swatch, as in `expand`.
         content: The picture whose structure is shown.
         size: Of the result; the content's own by default.
-        weight: How closely the content is followed; 0 leaves it out.
+        weight: Of the swatch model: how closely the content is followed, 1 by default; 0 leaves it out.
+        mode: Of a diffusion model: `style`, the default, keeps more of the content than `appearance` does.
+        content_weight: Of a diffusion model: weight of the content loss in place of the mode's, 0.25 for `style` and 0.2 for
+            `appearance`, and 0.2 for both on Stable Diffusion XL.
         labels: A map of the swatch's parts, as in `paint`.
         target: Which of these parts is shown where, a map of the content; given with `labels`.
         options: Those of `texgen.Options`; `tileable` is `none` by default.
 
     Raises:
-        OptionError: A diffusion model; labels without a target, or a target without labels.
-        InputError, ResourceError: As `expand`.
-
-    Example:
-        >>> transfer("rust.png", "portrait.png", seed=7).save("out.png")  # doctest: +SKIP
+        OptionError: Labels without a target, or a target without labels; an option of the other kind of model.
+        InputError, ModelError, ResourceError: As `expand`.
 
     References:
-        Hertzmann et al., "Image Analogies", SIGGRAPH 2001, https://doi.org/10.1145/383259.383295, section 3.3.
+        Hertzmann et al., "Image Analogies", SIGGRAPH 2001, https://doi.org/10.1145/383259.383295, section 3.3; Attention Distillation,
+        CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 1.
     """
-    check_range("weight", weight, 0, 100)
-    if options.get("model", NAME) != NAME:
-        raise OptionError("transfer is done by the swatch model; leave model out.")
-    if (labels is None) != (target is None):
-        raise OptionError("labels, the map of the swatch, and target, the map of the content, go together; give both.")
+    by_swatch = options.get("model", NAME) == NAME
+    _check(by_swatch, weight, mode, (labels is None) == (target is None))
     options.setdefault("tileable", "none")
-    image, content = images.read_picture(image), images.read_picture(content)
-    swatch, picture = luminance(image), luminance(content)
-    maps, wanted = (
-        (None, None) if labels is None or target is None else _masked(image, labels, target, picture.shape[:2])
-    )
-    spread = float(picture.std())
-    picture = (picture - picture.mean()) * np.float32(swatch.std() / max(spread, 1e-6)) + swatch.mean()
-    guides: list[Any] = [*options.pop("guides", ()), *([(swatch, picture, weight)] if weight > 0 else [])]
-    request = Request(
-        task="transfer",
-        sources=[image],
-        maps=maps,
-        size=images.size(content) if size is None else size,
-        constraints=Constraints(target=wanted),
-        notes={
-            "content": recipe.picture_entry(content, images.read_pixels(content)),
-            "weight": weight,
-            **({} if wanted is None else {"labels": list(wanted.names)}),
-        },
-    )
-    return make(request, guides=guides, **options)
+    swatch, picture = images.read_picture(image), images.read_picture(content)
+    pixels = images.read_pixels(picture)
+    maps, wanted = None, None
+    if labels is not None and target is not None:
+        maps, wanted = _masked(swatch, labels, target, pixels.shape[:2])
+    given = Constraints(target=wanted, content_weight=content_weight)
+    notes: dict[str, Any] = {"content": recipe.picture_entry(picture, pixels)}
+    notes |= {} if wanted is None else {"labels": list(wanted.names)}
+    more: dict[str, Any] = dict(options)
+    if by_swatch:
+        notes["weight"] = 1.0 if weight is None else weight
+        if weight != 0:
+            more["guides"] = [*options.get("guides", ()), _guide(swatch, picture, notes["weight"])]
+    else:
+        notes["mode"] = mode or "style"
+        given = replace(given, content=Content(pixels, notes["mode"]))
+    size = images.size(picture) if size is None else size
+    request = Request(task="transfer", sources=[swatch], maps=maps, size=size, constraints=given, notes=notes)
+    return make(request, **more)
+
+
+def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None, paired: bool) -> None:
+    """Refuse what is for the other kind of model, or out of its range."""
+    check_range("weight", weight, 0, 100)
+    if not paired:
+        raise OptionError("labels, the map of the swatch, and target, the map of the content, go together; give both.")
+    if by_swatch and mode is not None:
+        raise OptionError(f"mode={mode!r} is for diffusion models; leave it out, or choose another model.")
+    if not by_swatch and weight is not None:
+        raise OptionError(f"weight={weight} is for the swatch model; use content_weight.")
+    if mode not in (None, "style", "appearance"):
+        raise OptionError(f"mode={mode!r} is not known; choose style or appearance.")
+
+
+def _guide(swatch: Picture, picture: Picture, weight: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Luminance of both, that of the picture with the swatch's mean and deviation."""
+    own, shown = luminance(swatch), luminance(picture)
+    spread = max(float(shown.std()), 1e-6)
+    return own, (shown - shown.mean()) * np.float32(own.std() / spread) + own.mean(), weight
 
 
 def _masked(

@@ -154,7 +154,11 @@ def wang(image: ImageLike, size: int = 256, colours: tuple[int, int] = (2, 2), *
         raise OptionError(
             "Wang tiles are made by the swatch model, and meet on all sides; leave model and tileable out."
         )
-    if len(colours) != 2 or not all(1 <= colour <= MOST_COLOURS for colour in colours):
+    if not (
+        isinstance(colours, tuple | list)
+        and len(colours) == 2
+        and all(c in range(1, MOST_COLOURS + 1) for c in colours)
+    ):
         raise OptionError(f"colours={colours!r} must be two numbers from 1 to {MOST_COLOURS}.")
     given, planned = options.pop("checkpoint", None), options.pop("planned", None)
     folder = None if given is None else Path(given)

@@ -10,6 +10,7 @@ from torch import Tensor
 from texgen.diffusion.decoding.patches import patch_distance
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.exemplar import FLAT, Exemplar, Source
+from texgen.errors import TexgenError
 from texgen.runs.stages import tell
 from tiling import Size, canvas_size, cut
 
@@ -78,6 +79,9 @@ def tuned_decoder(
     Returns:
         The tuned model: frozen, in evaluation mode, on the device of the given one, in its dtype.
 
+    Raises:
+        TexgenError: The decoder gave NaN or Inf.
+
     References:
         Attention Distillation: A Unified Approach to Visual Characteristics Transfer, Zhou et al., CVPR 2025,
         https://arxiv.org/abs/2502.20235, the decoder called VAE*.
@@ -86,7 +90,6 @@ def tuned_decoder(
     optimizer = torch.optim.Adam(parameters, lr)
     scale, floor = _start(tuned, exemplar, generator)
     for iteration in range(iterations):
-        optimizer.param_groups[0]["lr"] = lr * _rate(iteration, iterations)
         latents, pixels, border_px = _windows(exemplar, generator)
         decoded = _inside(tuned.decode_signed(latents), border_px)
         wanted = _inside(pixels, border_px).to(decoded.device) * 2 - 1
@@ -94,11 +97,21 @@ def tuned_decoder(
         loss = error.abs().mean() + squares / scale * error.square().mean()
         loss = loss + patches * patch_distance(decoded, wanted, generator, PROJECTIONS)
         loss = loss + sharpness * (floor * _differences(wanted) - _differences(decoded)).relu()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        _descend(optimizer, loss, lr * _rate(iteration, iterations))
         tell("tune", iteration + 1, iterations, "step")
     return model.with_decoder(tuned.decoder_weights())
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, lr: float) -> None:
+    """One step at a learning rate."""
+    if not bool(torch.isfinite(loss)):
+        raise TexgenError(
+            "the decoder gave NaN or Inf while it was tuned; use --tune-decoder 0, or another autoencoder."
+        )
+    optimizer.param_groups[0]["lr"] = lr
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
 
 
 def _rate(iteration: int, iterations: int) -> float:

@@ -64,10 +64,23 @@ def guidance_loss(
     return loss if content is None else loss + guidance.content_weight * content_loss(features, content)
 
 
+def gradient(loss: Tensor, latents: Tensor, features: Features) -> Tensor:
+    """Of a loss of features by the latents (B, C, h, w), float32.
+
+    A mean over a million numbers gives each a gradient of a millionth, which float16 cannot hold. There the gradient passes the
+    network multiplied by a sixteenth of that number, as a power of two, and is divided again in float32.
+    """
+    scale = 1
+    if any(layer.output.dtype == torch.float16 for layer in features.values()):
+        scale = 2 ** (max(layer.output[0].numel() for layer in features.values()).bit_length() - 5)
+    (found,) = torch.autograd.grad(loss, latents, torch.full_like(loss, scale))
+    return found / scale
+
+
 def distill(
     denoiser: Denoiser,
     latents: Tensor,
-    timestep: int,
+    timestep: float,
     ideal: ExemplarKeyValues,
     guidance: Guidance,
     content: Tensor | None = None,
@@ -87,8 +100,9 @@ def distill(
     with torch.no_grad():
         wanted = None if content is None else denoiser.features(content, timestep, layers)
     for _ in range(guidance.iterations):
-        loss = guidance_loss(denoiser.features(latents, timestep, layers), ideal, guidance, wanted, labels)
-        (latents.grad,) = torch.autograd.grad(loss, latents)
+        features = denoiser.features(latents, timestep, layers)
+        loss = guidance_loss(features, ideal, guidance, wanted, labels)
+        latents.grad = gradient(loss, latents, features)
         optimizer.step()
         losses.append(float(loss.detach()))
     return latents.detach(), (losses[0], losses[-1])

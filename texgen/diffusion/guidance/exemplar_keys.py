@@ -34,7 +34,7 @@ def choose_layers(order: Sequence[str], wanted: Sequence[int | str] | None = Non
             chosen.add(str(item))
         else:
             raise OptionError(
-                f"layer {item!r} is not in this UNet; it has {len(order)} self-attention layers, 0 to {len(order) - 1}."
+                f"layer {item!r} is not in this model; it has {len(order)} self-attention layers, 0 to {len(order) - 1}."
             )
     if not chosen:
         raise OptionError("no layer is chosen; give at least one index or name.")
@@ -44,7 +44,7 @@ def choose_layers(order: Sequence[str], wanted: Sequence[int | str] | None = Non
 def exemplar_key_values(
     denoiser: Denoiser,
     exemplars: Sequence[Tensor],
-    timestep: int,
+    timestep: float,
     layers: Sequence[str],
     weights: Sequence[float] | None = None,
     regions: Regions | None = None,

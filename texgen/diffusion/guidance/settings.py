@@ -16,7 +16,7 @@ class Guidance:
         lr: Adam's learning rate: about how far a latent may move per iteration.
         attn_scale: Sharpness of the ideal branch, see `ad_loss`.
         content_weight: Weight (lambda) of the content loss; 0 leaves it out.
-        start_time: AD acts at timesteps below this only; None means always.
+        start_time: AD follows steps from timesteps below this only; None means all.
         adain: Give each tile the exemplar's channel means and deviations before AD (text-to-image; not for textures).
         inject: Let noise predictions attend to the exemplar's keys and values too (`beside`) or only (`replace`).
         layers: Self-attention layers of the loss by index or name; None means the last six.
@@ -31,6 +31,6 @@ class Guidance:
     inject: InjectionMode | None = None
     layers: tuple[int | str, ...] | None = None
 
-    def active(self, timestep: int) -> bool:
-        """Whether AD acts on latents at this timestep."""
+    def active(self, timestep: float) -> bool:
+        """Whether AD follows a step from this timestep."""
         return self.iterations > 0 and (self.start_time is None or timestep < self.start_time)

@@ -1,6 +1,7 @@
-"""Models: one `Backbone` shape, loaded from the package, a folder, a file or a hub."""
+"""Models: one `LatentModel` shape, loaded from the package, a folder, a file or a hub."""
 
 from texgen.diffusion.models.backbone import Backbone
-from texgen.diffusion.models.load import BUNDLED, load
+from texgen.diffusion.models.latent import LatentModel
+from texgen.diffusion.models.load import load
 
-__all__ = ["BUNDLED", "Backbone", "load"]
+__all__ = ["Backbone", "LatentModel", "load"]

@@ -98,6 +98,11 @@ class TextureAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         fine_radius = 2 * self.config.fine_blocks + 1
         return 2 + 2 * self.config.coarse_blocks + -(-fine_radius // 2)
 
+    @property
+    def encoder_halo(self) -> int:
+        """Latent pixels of context that the encoder reads around a tile, at most."""
+        return 8
+
     def encode(self, image: Tensor) -> AutoencoderTinyOutput:
         """Image (B, 3, H, W) in [-1, 1], H and W multiples of 8, to latents (B, C, H/8, W/8)."""
         latents = self.block_encoder(image)

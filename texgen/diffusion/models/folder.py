@@ -3,45 +3,115 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UNet2DConditionModel,
+)
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
+from transformers.utils import logging
 
 from texgen.diffusion.models import text
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from texgen.errors import ModelError
+from texgen.diffusion.models.checks import check_channels, check_flow, check_latents, check_schedule
+from texgen.diffusion.models.joint import Family
+from texgen.diffusion.models.text import Prompts, folder_tokens
+from texgen.diffusion.models.transformer import FAMILIES
+from texgen.diffusion.models.weights import check_part, fingerprint, variant
+from texgen.diffusion.tensors import cached
+from texgen.errors import ModelError, OptionError
+from tiling import Size
 
 AUTOENCODERS = {
     "AutoencoderKL": AutoencoderKL,
     "AutoencoderTiny": AutoencoderTiny,
     "TextureAutoencoder": TextureAutoencoder,
 }
-PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
-def load_components(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """UNet, autoencoder, scheduler and condition of a folder, as keyword arguments of `Backbone`.
+def load_components(folder: Path, dtype: torch.dtype, prediction_type: str | None = None) -> dict[str, Any]:
+    """Network, autoencoder, scheduler and text of a folder, as keyword arguments of `Backbone` or `TransformerModel`.
+
+    Args:
+        folder: As diffusers saves it.
+        dtype: Of the network.
+        prediction_type: In place of what the folder's scheduler says, in diffusers' words.
 
     Raises:
         ModelError: Something is missing, is a pickle, or is no model of a known kind; the message names the part.
+        OptionError: A prediction type for a transformer.
     """
     index = _read_index(folder)
-    unet = component(UNet2DConditionModel, folder, "unet", torch_dtype=dtype)
+    if "transformer" in index:
+        return _with_transformer(folder, index, dtype, prediction_type)
+    unet = component(UNet2DConditionModel, folder, "unet", dtype != torch.float32, torch_dtype=dtype)
     autoencoder = component(_autoencoder_class(index, folder), folder, "vae", torch_dtype=torch.float32)
-    if unet.config.in_channels != autoencoder.config.latent_channels:
-        raise ModelError(
-            f"{folder.name}: the UNet takes {unet.config.in_channels} channels, the autoencoder gives "
-            f"{autoencoder.config.latent_channels}; inpainting and refiner models cannot synthesise textures."
-        )
+    check_channels(folder.name, unet, autoencoder)
+    prompts = text_prompts(folder, index)
+    side_px = unet.config.sample_size * 2 ** (len(autoencoder.config.block_out_channels) - 1) if prompts else 0
     return {
         "unet": unet,
         "autoencoder": autoencoder,
-        "scheduler": _scheduler(folder),
-        "condition": _condition(folder, unet, autoencoder),
+        "scheduler": _scheduler(folder, prediction_type),
+        "prompts": prompts,
+        "condition": text.zero_condition(unet.config.cross_attention_dim)
+        if prompts is None
+        else prompts.condition("", Size(side_px, side_px)),
     }
+
+
+def _with_transformer(
+    folder: Path, index: dict[str, Any], dtype: torch.dtype, prediction_type: str | None
+) -> dict[str, Any]:
+    name = (index["transformer"] or [None])[-1]
+    if name not in FAMILIES:
+        raise ModelError(f"{folder.name}: transformer class {name!r} is not known; known are {', '.join(FAMILIES)}.")
+    if prediction_type is not None:
+        raise OptionError(f"prediction_type is for models with a UNet; leave it out for {folder.name}.")
+    family = FAMILIES[name]
+    config = _config(family.transformer_class, folder, "transformer")
+    condition = _empty_prompt(
+        folder, family, config
+    )  # first, so that text encoders and transformer are not in memory together
+    scheduler = _config(FlowMatchEulerDiscreteScheduler, folder, "scheduler")
+    check_flow(folder.name, scheduler)
+    autoencoder = component(_autoencoder_class(index, folder), folder, "vae", torch_dtype=torch.float32)
+    check_latents(folder.name, family.latent_channels(config), autoencoder)
+    transformer = component(family.transformer_class, folder, "transformer", dtype != torch.float32, torch_dtype=dtype)
+    return {
+        "transformer": transformer,
+        "autoencoder": autoencoder,
+        "scheduler": FlowMatchEulerDiscreteScheduler.from_config(scheduler),
+        "condition": condition,
+        "family": family,
+        "side": family.native_side(config),
+    }
+
+
+def _empty_prompt(folder: Path, family: Family, config: dict[str, Any]) -> dict[str, Tensor]:
+    """Encoded once for all runs: T5 has more weights than many a transformer."""
+    encoders = {part: fingerprint(folder / part) for part in family.text if (folder / part).is_dir()}
+    read = [config.get(name) for name in ("joint_attention_dim", "pooled_projection_dim", "guidance_embeds")]
+    make = partial(family.condition, folder, config, partial(component, torch_dtype=torch.float32))
+    return cached([type(family).__name__, encoders, read], make)
+
+
+def _config(cls: Any, folder: Path, part: str) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = cls.load_config(folder / part, local_files_only=True)
+        return config
+    except Exception as error:
+        raise ModelError(f"{folder / part}: cannot be loaded ({_first_line(error)}).") from error
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -66,24 +136,32 @@ def _autoencoder_class(index: dict[str, Any], folder: Path) -> Any:
     return AUTOENCODERS[name]
 
 
-def component(cls: Any, folder: Path, part: str, **options: Any) -> Any:
+def component(cls: Any, folder: Path, part: str, half: bool = False, **options: Any) -> Any:
     """One part, from safetensors only, whole.
+
+    Args:
+        cls: Its class.
+        folder: Of the model.
+        part: Folder within.
+        half: Whether weights in half precision are preferred where there are both.
+        options: Of the class' `from_pretrained`.
 
     Raises:
         ModelError: No safetensors, unreadable, or weights missing, which the libraries would fill with random numbers.
     """
     where = folder / part
-    weights = sorted(where.glob("*.safetensors"))
-    if not weights:
-        pickles = [p.name for p in where.glob("*") if p.suffix in PICKLE_SUFFIXES] if where.is_dir() else []
-        if pickles:
-            raise ModelError(f"{where}: only pickled weights ({pickles[0]}), which can run code; use safetensors.")
-        raise ModelError(f"{where}: no .safetensors weights; the folder is incomplete, download the model again.")
-    variant = None if any("fp16" not in path.name for path in weights) else "fp16"
+    check_part(where)
+    precision = variant([path.name for path in where.iterdir()], half)
     try:
-        model, loaded = cls.from_pretrained(
-            where, use_safetensors=True, local_files_only=True, variant=variant, output_loading_info=True, **options
-        )
+        with _without_bar():
+            model, loaded = cls.from_pretrained(
+                where,
+                use_safetensors=True,
+                local_files_only=True,
+                variant=precision,
+                output_loading_info=True,
+                **options,
+            )
     except Exception as error:  # the libraries raise many kinds; all mean that this part cannot be used
         raise ModelError(f"{where}: cannot be loaded ({_first_line(error)}); download the model again.") from error
     if loaded["missing_keys"]:
@@ -92,12 +170,29 @@ def component(cls: Any, folder: Path, part: str, **options: Any) -> Any:
     return model
 
 
-def _scheduler(folder: Path) -> DDIMScheduler:
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """Within, transformers draws no bar on stderr."""
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
+
+
+def _scheduler(folder: Path, prediction_type: str | None) -> DDIMScheduler:
     try:
         config = DDIMScheduler.load_config(folder / "scheduler", local_files_only=True)
+        check_schedule(folder.name, config)
+        return deterministic_scheduler(
+            config if prediction_type is None else {**config, "prediction_type": prediction_type}
+        )
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(f"{folder / 'scheduler'}: cannot be loaded ({_first_line(error)}).") from error
-    return deterministic_scheduler(config)
 
 
 def deterministic_scheduler(config: dict[str, Any]) -> DDIMScheduler:
@@ -105,22 +200,22 @@ def deterministic_scheduler(config: dict[str, Any]) -> DDIMScheduler:
     return DDIMScheduler.from_config(config, clip_sample=False, thresholding=False)
 
 
-def _condition(folder: Path, unet: UNet2DConditionModel, autoencoder: Any) -> dict[str, Any]:
-    has_first, has_second = ((folder / name).is_dir() for name in ("text_encoder", "text_encoder_2"))
-    if not has_first and not has_second:
-        return text.zero_condition(unet.config.cross_attention_dim)
-    try:
-        first_ids = text.tokenized_empty_prompt(folder / "tokenizer") if has_first else None
-    except Exception as error:
-        raise ModelError(f"{folder / 'tokenizer'}: cannot be loaded ({_first_line(error)}).") from error
-    first = component(CLIPTextModel, folder, "text_encoder", torch_dtype=torch.float32) if has_first else None
-    if not has_second:
-        assert first is not None and first_ids is not None
-        return text.stable_diffusion_condition(first, first_ids)
-    second = component(CLIPTextModelWithProjection, folder, "text_encoder_2", torch_dtype=torch.float32)
-    second_ids = text.tokenized_empty_prompt(folder / "tokenizer_2")
-    side_px = unet.config.sample_size * 2 ** (len(autoencoder.config.block_out_channels) - 1)
-    return text.stable_diffusion_xl_condition((first, second), (first_ids, second_ids), side_px)
+def text_prompts(folder: Path, index: dict[str, Any]) -> Prompts | None:
+    """The text encoders of a folder; None where there are none."""
+    parts = {
+        "text_encoder": (CLIPTextModel, "tokenizer"),
+        "text_encoder_2": (CLIPTextModelWithProjection, "tokenizer_2"),
+    }
+    there = {part: pair for part, pair in parts.items() if (folder / part).is_dir()}
+    if not there:
+        return None
+    is_xl = "text_encoder_2" in there
+    return Prompts(
+        encoders=lambda: [component(cls, folder, part, torch_dtype=torch.float32) for part, (cls, _) in there.items()],
+        tokens=lambda prompt: [folder_tokens(folder / name, prompt) for _, name in there.values()],
+        is_xl=is_xl,
+        zeros=is_xl and bool(index.get("force_zeros_for_empty_prompt", True)),
+    )
 
 
 def _first_line(error: Exception) -> str:

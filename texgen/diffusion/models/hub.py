@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
+from texgen.diffusion.models.weights import chosen
 from texgen.errors import ModelError
 
-PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
-WANTED = ["model_index.json", *(f"{part}/*{suffix}" for part in PARTS for suffix in (".json", ".txt", ".safetensors"))]
-UNWANTED = ["*.fp16.*", "*non_ema*", "*openvino*"]
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+NETWORKS = ("unet", "transformer")
+PARTS = (
+    *NETWORKS, "vae", "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "scheduler",
+)  # fmt: skip
 
 
-def download(model: str) -> Path:
+def download(model: str, half: bool = False) -> Path:
     """Snapshot folder of a hub model, from the cache where it is there. `HF_HOME` and `HF_HUB_OFFLINE` are honoured.
 
-    Only what texgen reads is fetched: safetensors, configurations and vocabularies.
+    Only what texgen reads is fetched: safetensors, configurations and vocabularies. Where there is no network the cache is taken as it is.
+
+    Args:
+        model: Its id, owner/name.
+        half: Whether the network is fetched in half precision where the repository has it.
 
     Raises:
         ModelError: Not on the hub, not allowed, or neither in the cache nor reachable.
     """
     try:
-        return Path(snapshot_download(model, allow_patterns=WANTED, ignore_patterns=UNWANTED))
+        names = _names(model)
+        if names is None:
+            return Path(snapshot_download(model, local_files_only=True))
+        return Path(snapshot_download(model, allow_patterns=wanted_files(names, half)))
     except GatedRepoError as error:
         raise ModelError(f"{model}: access must be granted on the hub; accept its terms and set HF_TOKEN.") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
@@ -33,3 +45,32 @@ def download(model: str) -> Path:
             f"{model}: not in the local cache, and the hub cannot be reached; download it on a machine with a network "
             "and set HF_HOME to that cache, or give a folder."
         ) from error
+
+
+def _names(model: str) -> list[str] | None:
+    """Files of a repository; None where the hub cannot be asked."""
+    try:
+        return HfApi().list_repo_files(model)
+    except (GatedRepoError, RepositoryNotFoundError, HFValidationError):
+        raise
+    except Exception:  # connection, time-out, offline mode
+        return None
+
+
+def wanted_files(names: Iterable[str], half: bool) -> list[str]:
+    """Of a repository's files those that texgen reads; only the network runs in half precision.
+
+    Example:
+        >>> wanted_files(["model_index.json", "unet/model.fp16.safetensors", "unet/model.safetensors", "a.ckpt"], half=True)
+        ['model_index.json', 'unet/model.fp16.safetensors']
+    """
+    names = list(names)
+    if "config.json" in names and "model_index.json" not in names:  # one network, such as a ControlNet
+        return chosen([name for name in names if "/" not in name], half)
+    parts: dict[str, list[str]] = {part: [] for part in PARTS}
+    for name in names:
+        part, _, file = name.partition("/")
+        if part in parts:
+            parts[part].append(file)
+    read = [f"{part}/{file}" for part, files in parts.items() for file in chosen(files, half and part in NETWORKS)]
+    return ["model_index.json", *read]

@@ -1,50 +1,84 @@
-"""From the name a user gives to a `Backbone`."""
+"""From the name a user gives to a `Backbone` or a `TransformerModel`."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 import subprocess
 import sys
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
-from texgen.diffusion.models import folder, single_file
+from texgen.diffusion.bundled import BUNDLED
+from texgen.diffusion.models import checks, folder, lora, sd3_file, single_file, text
 from texgen.diffusion.models.backbone import Backbone
-from texgen.diffusion.models.hub import download
+from texgen.diffusion.models.control import load_controlnets
+from texgen.diffusion.models.hub import HUB_ID, download
+from texgen.diffusion.models.transformer import TransformerModel
+from texgen.diffusion.models.weights import PICKLE_SUFFIXES, fingerprint
 from texgen.errors import ModelError, OptionError
+from tiling import Size
 
-BUNDLED = {"mini": Path(str(files("texgen.diffusion.models"))) / "mini"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-HASHED_WHOLE = 256 * 2**20
 
 
-def load(model: str | Path = "mini", device: str = "auto", dtype: str = "auto") -> Backbone:
+def load(
+    model: str | Path = "mini",
+    device: str = "auto",
+    dtype: str = "auto",
+    prediction_type: str | None = None,
+    native_size: int | None = None,
+    loras: Sequence[tuple[str | Path, float]] = (),
+    controlnets: Sequence[str | Path] = (),
+) -> Backbone | TransformerModel:
     """Load a model for synthesis.
 
     Args:
         model: `mini` (bundled), a diffusers folder, a single `.safetensors` file, or a hub id such as
             `stable-diffusion-v1-5/stable-diffusion-v1-5`.
         device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
-        dtype: Of the UNet: `auto` (float16 on CUDA, else float32), `float32`, `float16`, `bfloat16`.
+        dtype: Of the network: `auto` (on CUDA bfloat16 where the GPU has it, else float16; elsewhere float32), `float32`, `float16`, `bfloat16`.
+        prediction_type: What the UNet predicts: `epsilon` (noise) or `v`; by default what the model says, or its weights show.
+        native_size: Side of a tile in px; by default what the model was trained at.
+        loras: `.safetensors` files whose weights are added, and how much of each; needs peft.
+        controlnets: Diffusers folders or hub ids; each reads a picture among `controls`.
 
     Raises:
         ModelError: The model is missing, broken, of another kind, or a pickle.
-        OptionError: Unknown device or dtype.
+        OptionError: Unknown device, dtype or prediction type, or a native size that the network cannot take.
     """
+    if prediction_type is not None and prediction_type not in checks.PREDICTIONS:
+        raise OptionError(f"prediction_type={prediction_type!r} is not known; use {' or '.join(checks.PREDICTIONS)}.")
+    for file, scale in loras:
+        lora.check(file, scale)
     target = choose_device(device)
     precision = choose_dtype(dtype, target)
-    path = _locate(str(model))
-    components = _components(path, precision)
-    components["unet"].to(target, memory_format=torch.channels_last)
-    components["autoencoder"].to(target)
-    components["condition"] = _moved(components["condition"], target)
+    path = _locate(str(model), precision != torch.float32)
+    loader = folder if path.is_dir() else _file_loader(path)
+    predicts = None if prediction_type is None else checks.PREDICTIONS[prediction_type]
+    components = loader.load_components(path, precision, predicts)
+    folders: Sequence[Path] = ()
+    if "unet" in components:
+        checks.check_condition(path.name, components["unet"], components["condition"])
+        if loras:
+            components |= _with_loras(components, loras)
+        components["controlnet"], folders = load_controlnets(controlnets, components["unet"], target)
+    elif loras or controlnets:
+        raise OptionError(f"loras and controlnets are for models with a UNet; leave them out for {path.name}.")
+    components["condition"] = text.moved(components["condition"], target)
     by_name = str(model) in BUNDLED or (HUB_ID.fullmatch(str(model)) and not Path(model).exists())
-    return Backbone(name=str(model) if by_name else path.name, fingerprint=_fingerprint(path), **components)
+    hashes = [fingerprint(each) for each in (path, *folders)]
+    hashes += [f"{fingerprint(Path(file))}:{scale:g}" for file, scale in loras]
+    kind: type[Backbone | TransformerModel] = Backbone if "unet" in components else TransformerModel
+    loaded = kind(name=str(model) if by_name else path.name, fingerprint="+".join(hashes), **components)
+    loaded.network.to(target, memory_format=torch.channels_last)
+    loaded.autoencoder.to(target)
+    if native_size is not None:
+        loaded.resize(native_size)
+    return loaded
 
 
 def choose_device(device: str) -> torch.device:
@@ -64,13 +98,15 @@ def choose_device(device: str) -> torch.device:
 
 
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The UNet's dtype: float16 on CUDA, float32 elsewhere, unless named.
+    """The UNet's dtype: bfloat16 on CUDA where the GPU has it, else float16; float32 elsewhere; unless named.
 
     Raises:
         OptionError: Not known, or not usable on this device.
     """
     if dtype == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if dtype not in DTYPES:
         raise OptionError(f"dtype={dtype!r} is not known; use auto, {', '.join(DTYPES)}.")
     if dtype == "float16" and device.type == "cpu":
@@ -89,11 +125,29 @@ def _bfloat16_works() -> bool:
     return subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode == 0
 
 
-def _locate(model: str) -> Path:
+def _file_loader(path: Path) -> ModuleType:
+    """Who reads a file: its tensors' names tell, before its weights, many GiB, are read.
+
+    Raises:
+        ModelError: A Flux transformer, which comes without its autoencoder and text encoders.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            names = " ".join(file.keys())
+    except Exception:  # said when it is read
+        return single_file
+    if "double_blocks.0." in names:
+        raise ModelError(
+            f"{path}: a Flux transformer in one file lacks text encoders; give the folder of the whole model, or its hub id."
+        )
+    return sd3_file if "joint_blocks.0." in names else single_file
+
+
+def _locate(model: str, half: bool) -> Path:
     if model in BUNDLED:
         return BUNDLED[model]
     path = Path(model)
-    if path.suffix.lower() in folder.PICKLE_SUFFIXES:
+    if path.suffix.lower() in PICKLE_SUFFIXES:
         raise ModelError(f"{model}: pickled checkpoints can run code and are refused; use a .safetensors file.")
     if path.is_dir():
         return path
@@ -107,27 +161,14 @@ def _locate(model: str) -> Path:
         raise ModelError(
             f"{model}: no such model; give {', '.join(BUNDLED)}, a diffusers folder, a .safetensors file or a hub id."
         )
-    return download(model)
+    return download(model, half)
 
 
-def _components(path: Path, dtype: torch.dtype) -> dict[str, Any]:
-    loader = folder if path.is_dir() else single_file
-    return loader.load_components(path, dtype)
-
-
-def _moved(condition: Any, device: torch.device) -> Any:
-    if isinstance(condition, dict):
-        return {name: _moved(value, device) for name, value in condition.items()}
-    return condition.to(device)
-
-
-def _fingerprint(path: Path) -> str:
-    """Hash of the weights; of names and sizes only where they are larger than 256 MiB together."""
-    weights = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
-    digest = hashlib.sha256()
-    whole = sum(p.stat().st_size for p in weights) <= HASHED_WHOLE
-    for p in weights:
-        digest.update(f"{p.name}:{p.stat().st_size}".encode())
-        if whole:
-            digest.update(p.read_bytes())
-    return digest.hexdigest()[:16]
+def _with_loras(components: dict[str, Any], loras: Sequence[tuple[str | Path, float]]) -> dict[str, Any]:
+    """Text encoders and condition of a model whose UNet has LoRAs now."""
+    prompts = lora.fused(components["unet"], components["prompts"], loras)
+    if prompts is None:
+        return {}
+    added = components["condition"].get("added_cond_kwargs")
+    size = Size(0, 0) if added is None else Size(*(int(side) for side in added["time_ids"][0, :2]))
+    return {"prompts": prompts, "condition": prompts.condition("", size)}

@@ -21,31 +21,37 @@ class DDIMSchedule:
     def __init__(self, scheduler: DDIMScheduler, steps: int) -> None:
         self._scheduler = copy.deepcopy(scheduler)
         self._scheduler.set_timesteps(steps)
-        self.timesteps: tuple[int, ...] = tuple(self._scheduler.timesteps.tolist())
+        self.timesteps: tuple[float, ...] = tuple(self._scheduler.timesteps.tolist())
         self._stride = scheduler.config.num_train_timesteps // steps
 
-    def last(self, strength: float) -> tuple[int, ...]:
-        """The last ceil(strength * steps) timesteps.
+    def last(self, strength: float) -> tuple[float, ...]:
+        """The last ceil(strength * steps) timesteps."""
+        return last_of(self.timesteps, strength)
 
-        References:
-            Meng et al., "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations", ICLR 2022,
-            https://arxiv.org/abs/2108.01073.
-        """
-        steps = len(self.timesteps)
-        return self.timesteps[steps - min(math.ceil(round(strength * steps, 6)), steps) :]
-
-    def previous(self, timestep: int) -> int:
+    def previous(self, timestep: float) -> float:
         """t - train timesteps // steps, at least 0."""
         return max(timestep - self._stride, 0)
 
-    def signal(self, timestep: int) -> float:
-        """abar_t."""
-        return float(self._scheduler.alphas_cumprod[timestep])
+    def levels(self, timestep: float) -> tuple[float, float]:
+        """sqrt(abar_t) and sqrt(1 - abar_t)."""
+        kept = float(self._scheduler.alphas_cumprod[int(timestep)])
+        return math.sqrt(kept), math.sqrt(1 - kept)
 
-    def noised(self, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+    def noised(self, latents: Tensor, noise: Tensor, timestep: float) -> Tensor:
         """sqrt(abar_t) latents + sqrt(1 - abar_t) noise."""
-        return self._scheduler.add_noise(latents, noise, torch.tensor([timestep]))  # type: ignore[no-any-return]
+        return self._scheduler.add_noise(latents, noise, torch.tensor([int(timestep)]))  # type: ignore[no-any-return]
 
-    def step(self, prediction: Tensor, timestep: int, latents: Tensor) -> Tensor:
-        """diffusers' own step."""
-        return self._scheduler.step(prediction, timestep, latents).prev_sample  # type: ignore[no-any-return]
+    def step(self, prediction: Tensor, timestep: float, latents: Tensor) -> Tensor:
+        """diffusers' own step (eta = 0)."""
+        return self._scheduler.step(prediction, int(timestep), latents).prev_sample  # type: ignore[no-any-return]
+
+
+def last_of(timesteps: tuple[float, ...], strength: float) -> tuple[float, ...]:
+    """The last ceil(strength * steps) timesteps.
+
+    References:
+        Meng et al., "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations", ICLR 2022,
+        https://arxiv.org/abs/2108.01073.
+    """
+    steps = len(timesteps)
+    return timesteps[steps - min(math.ceil(round(strength * steps, 6)), steps) :]

@@ -14,13 +14,17 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
+from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from texgen.diffusion.models import text
+from texgen.diffusion.models.checks import check_channels
 from texgen.diffusion.models.folder import deterministic_scheduler
+from texgen.diffusion.models.text import Prompts
 from texgen.errors import ModelError
+from tiling import Size
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
@@ -29,8 +33,9 @@ MARKERS = {  # a tensor that only this family has: its text encoder's token embe
     "sd2": "cond_stage_model.model.token_embedding.weight",
     "sd1": "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
 }
+LAST = 999
 SCHEDULER = {
-    "num_train_timesteps": 1000,
+    "num_train_timesteps": LAST + 1,
     "beta_start": 0.00085,
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
@@ -38,17 +43,21 @@ SCHEDULER = {
     "steps_offset": 1,
     "timestep_spacing": "leading",
 }
+BASE, BASE_STEPS = 64, 875000
+"""Of Stable Diffusion 2.x that predicts noise: side of a tile in latent pixels, and training steps."""
+TRIAL = 32
+"""Side of the noise that a UNet is tried on, in latent pixels."""
 Weights = dict[str, Tensor]
 
 
 def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None = None) -> dict[str, Any]:
-    """UNet, autoencoder, scheduler and condition of a checkpoint file, as keyword arguments of `Backbone`.
+    """UNet, autoencoder, scheduler and text encoders of a checkpoint file, as keyword arguments of `Backbone`.
 
     Args:
         path: A `.safetensors` file in the original (not diffusers') layout of Stable Diffusion 1.x, 2.x or XL.
         dtype: Of the UNet.
-        prediction_type: `epsilon` or `v_prediction`; by default `epsilon`, or `v_prediction` where the file says so
-            (a tensor named `v_pred`) or is a 2.x checkpoint trained to 768 px (global step 875000 or none).
+        prediction_type: `epsilon` or `v_prediction`; by default `v_prediction` where the file says so (a tensor named `v_pred`),
+            else `epsilon`. A 2.x checkpoint shows it by its number of training steps, or else its UNet is tried.
 
     Raises:
         ModelError: No checkpoint of these families, or a broken one.
@@ -62,28 +71,57 @@ def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None 
         raise ModelError(
             f"{path}: no whole Stable Diffusion 1.x, 2.x or XL checkpoint; LoRA, VAE or UNet files alone do not do."
         )
+    if "edm_mean" in weights:
+        raise ModelError(f"{path}: trained with an EDM schedule; use a model that predicts noise or v.")
     try:
-        return _convert(weights, family, dtype, prediction_type)
+        return _convert(weights, path, family, dtype, prediction_type)
+    except ModelError:
+        raise
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise ModelError(f"{path}: cannot be converted as {family} ({reason}).") from error
 
 
-def _convert(weights: Weights, family: str, dtype: torch.dtype, prediction_type: str | None) -> dict[str, Any]:
+def _convert(
+    weights: Weights, path: Path, family: str, dtype: torch.dtype, prediction_type: str | None
+) -> dict[str, Any]:
+    known = prediction_type or _prediction_type(weights, family)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        unet_config, vae_config = unet_configuration(weights, family), vae_configuration(weights, family)
-        _write(root / "unet", unet_config)
-        _write(root / "vae", vae_config)
+        write_configuration(root / "unet", unet_configuration(weights, family))
+        write_configuration(root / "vae", vae_configuration(weights, family))
         source = {"config": str(root), "local_files_only": True}
-        unet = UNet2DConditionModel.from_single_file(dict(weights), subfolder="unet", torch_dtype=dtype, **source)
+        precision = torch.float32 if known is None else dtype  # of the trial
+        unet = UNet2DConditionModel.from_single_file(dict(weights), subfolder="unet", torch_dtype=precision, **source)
         vae = AutoencoderKL.from_single_file(dict(weights), subfolder="vae", torch_dtype=torch.float32, **source)
-        condition = _condition(
-            weights, family, root, unet_config["sample_size"] * 2 ** (len(vae.config.block_out_channels) - 1)
-        )
-    prediction_type = prediction_type or _prediction_type(weights, family)
-    scheduler = deterministic_scheduler({**SCHEDULER, "prediction_type": prediction_type})
-    return {"unet": unet, "autoencoder": vae, "scheduler": scheduler, "condition": condition}
+        check_channels(path.name, unet, vae)
+    side_px = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
+    prompts = Prompts(
+        encoders=lambda: _encoders(_text_weights(path), family),
+        tokens=lambda prompt: [text.known_tokens(prompt, pad) for pad in PADS[family]],
+        is_xl=family == "sdxl",
+        zeros=family == "sdxl",
+    )
+    condition = prompts.condition("", Size(side_px, side_px), _encoders(weights, family))
+    if known is None:
+        known = "epsilon" if gives_noise_back(unet, condition) else "v_prediction"
+        nn.Module.to(unet, dtype)  # diffusers warns of its own cast
+    if family == "sd2" and known == "epsilon":
+        unet.register_to_config(sample_size=BASE)
+    scheduler = deterministic_scheduler({**SCHEDULER, "prediction_type": known})
+    return {"unet": unet, "autoencoder": vae, "scheduler": scheduler, "prompts": prompts, "condition": condition}
+
+
+@torch.no_grad()
+def gives_noise_back(unet: UNet2DConditionModel, condition: dict[str, Any]) -> bool:
+    """Whether a UNet in float32 predicts noise (epsilon), not v: tried on pure noise at the last timestep.
+
+    There v = sqrt(abar) noise - sqrt(1 - abar) picture holds a fifteenth of the noise, epsilon all of it: the slope of the prediction
+    over the noise tells them apart.
+    """
+    noise = torch.randn(1, unet.config.in_channels, TRIAL, TRIAL, generator=torch.Generator().manual_seed(0))
+    found = unet.eval()(noise, LAST, **condition).sample
+    return float((noise * found).sum() / noise.square().sum()) > 0.5
 
 
 def unet_configuration(weights: Weights, family: str) -> dict[str, Any]:
@@ -162,37 +200,52 @@ def _text_configuration(weights: Weights, prefix: str, open_clip: bool) -> CLIPT
     )
 
 
-def _condition(weights: Weights, family: str, root: Path, side_px: int) -> dict[str, Any]:
-    def encoder(cls: Any, part: str, prefix: str, open_clip: bool) -> Any:
-        _text_configuration(weights, prefix, open_clip).save_pretrained(root / part)
+TEXT = ("cond_stage_model.", "conditioner.")
+PADS = {"sd1": (text.END,), "sd2": (0,), "sdxl": (text.END, 0)}
+"""Ids that the tokens of each encoder are filled up with."""
+
+
+def _text_weights(path: Path) -> Weights:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(TEXT)}  # noqa: SIM118
+
+
+def _encoders(weights: Weights, family: str) -> list[Any]:
+    """The text encoders of a checkpoint."""
+    if family == "sdxl":
+        return [
+            _encoder(CLIPTextModel, weights, "text_encoder", "conditioner.embedders.0.transformer.text_model."),
+            _encoder(CLIPTextModelWithProjection, weights, "text_encoder_2", "conditioner.embedders.1.model."),
+        ]
+    prefix = "cond_stage_model.transformer.text_model." if family == "sd1" else "cond_stage_model.model."
+    return [_encoder(CLIPTextModel, weights, "text_encoder", prefix)]
+
+
+def _encoder(cls: Any, weights: Weights, part: str, prefix: str) -> Any:
+    with tempfile.TemporaryDirectory() as scratch:
+        _text_configuration(weights, prefix, prefix.endswith(".model.")).save_pretrained(Path(scratch) / part)
         model = create_diffusers_clip_model_from_ldm(
-            cls, dict(weights), subfolder=part, config=str(root), torch_dtype=torch.float32, local_files_only=True
+            cls, dict(weights), subfolder=part, config=scratch, torch_dtype=torch.float32, local_files_only=True
         )
-        return model.eval()
-
-    if family == "sd1":
-        first = encoder(CLIPTextModel, "text_encoder", "cond_stage_model.transformer.text_model.", False)
-        return text.stable_diffusion_condition(first, text.empty_prompt_ids())
-    if family == "sd2":
-        first = encoder(CLIPTextModel, "text_encoder", "cond_stage_model.model.", True)
-        return text.stable_diffusion_condition(first, text.empty_prompt_ids(pad=0))
-    first = encoder(CLIPTextModel, "text_encoder", "conditioner.embedders.0.transformer.text_model.", False)
-    second = encoder(CLIPTextModelWithProjection, "text_encoder_2", "conditioner.embedders.1.model.", True)
-    ids = (text.empty_prompt_ids(), text.empty_prompt_ids(pad=0))
-    return text.stable_diffusion_xl_condition((first, second), ids, side_px)
+    return model.eval()
 
 
-def _prediction_type(weights: Weights, family: str) -> str:
+def _prediction_type(weights: Weights, family: str) -> str | None:
+    """What a file says; None where it must be tried: of Stable Diffusion 2.x the 512 px base, 875000 steps old, predicts noise."""
     if "v_pred" in weights:
         return "v_prediction"
-    step = int(weights["global_step"]) if "global_step" in weights else None
-    return "v_prediction" if family == "sd2" and step in (None, 875000) else "epsilon"
+    if family != "sd2":
+        return "epsilon"
+    if "global_step" not in weights:
+        return None
+    return "epsilon" if int(weights["global_step"]) == BASE_STEPS else "v_prediction"
 
 
 def _count(weights: Weights, prefix: str) -> int:
     return len({name[len(prefix) :].split(".")[0] for name in weights if name.startswith(prefix)})
 
 
-def _write(folder: Path, config: dict[str, Any]) -> None:
+def write_configuration(folder: Path, config: dict[str, Any]) -> None:
+    """Make the folder of a part, for diffusers to find what it is."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))

@@ -1,20 +1,95 @@
-"""The text condition: the empty prompt, encoded once."""
+"""The text condition: what a UNet is told of a prompt, the empty one among them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTokenizer, T5EncoderModel
+
+from texgen.errors import ModelError, OptionError
+from tiling import Size
 
 BEGIN, END, LENGTH = 49406, 49407, 77
+CLIP = "openai/clip-vit-large-patch14"
+"""Whose tokenizer all Stable Diffusion models use; their pad tokens differ."""
+VOCABULARY = ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"]
+Condition = dict[str, Any]
+"""Keyword arguments of a UNet's call, batch 1."""
 
 
-def zero_condition(width: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Prompts:
+    """The text encoders of a model; they are loaded when a prompt is read, and dropped again.
+
+    Attributes:
+        encoders: Loads them: CLIP's, for Stable Diffusion XL also OpenCLIP's, or that alone.
+        tokens: Ids (1, length) of a prompt for each encoder; the empty one needs no tokenizer where its ids are known.
+        is_xl: Whether the condition is that of Stable Diffusion XL.
+        zeros: Whether zeros stand for a negative prompt that is not given (diffusers' `force_zeros_for_empty_prompt`).
+    """
+
+    encoders: Callable[[], Sequence[Any]]
+    tokens: Callable[[str], Sequence[Tensor]]
+    is_xl: bool
+    zeros: bool = False
+
+    def check(self, prompt: str) -> None:
+        """Refuse a prompt that is not read whole.
+
+        Raises:
+            OptionError: Too long.
+            ModelError: There is no tokenizer.
+        """
+        self.tokens(prompt)
+
+    @torch.no_grad()
+    def condition(self, prompt: str, size_px: Size, encoders: Sequence[Any] | None = None) -> Condition:
+        """What the UNet is told of a prompt, and of a picture's size.
+
+        Stable Diffusion 1.x and 2.x: the encoder's last hidden state, (1, length, width). XL: penultimate hidden states side by side,
+        pooled text, and a picture that was neither shrunk nor cropped.
+
+        Args:
+            prompt: The prompt.
+            size_px: Of the picture, or tile.
+            encoders: Those that are loaded already.
+        """
+        encoders = self.encoders() if encoders is None else encoders
+        outputs = [
+            encoder(ids, output_hidden_states=self.is_xl)
+            for encoder, ids in zip(encoders, self.tokens(prompt), strict=True)
+        ]
+        if not self.is_xl:
+            return {"encoder_hidden_states": outputs[0][0].float()}
+        return {
+            "encoder_hidden_states": torch.cat([output.hidden_states[-2] for output in outputs], -1).float(),
+            "added_cond_kwargs": {"text_embeds": outputs[-1][0].float(), "time_ids": size_ids(size_px)},
+        }
+
+    def unconditional(self, negative: str | None, size_px: Size, encoders: Sequence[Any] | None = None) -> Condition:
+        """What guidance leads away from: a negative prompt, or none; the arguments are those of `condition`."""
+        found = self.condition(negative or "", size_px, encoders)
+        if negative is None and self.zeros:
+            found["encoder_hidden_states"] = torch.zeros_like(found["encoder_hidden_states"])
+            if self.is_xl:
+                found["added_cond_kwargs"]["text_embeds"] = torch.zeros_like(found["added_cond_kwargs"]["text_embeds"])
+        return found
+
+
+def zero_condition(width: int) -> Condition:
     """The condition of a model without text encoder: one token of zeros, (1, 1, width)."""
     return {"encoder_hidden_states": torch.zeros(1, 1, width)}
+
+
+def size_ids(size_px: Size) -> Tensor:
+    """What Stable Diffusion XL is told of a picture that was neither shrunk nor cropped, (1, 6)."""
+    return torch.tensor([[*size_px, 0, 0, *size_px]], dtype=torch.float32)
 
 
 def empty_prompt_ids(pad: int = END) -> Tensor:
@@ -22,38 +97,57 @@ def empty_prompt_ids(pad: int = END) -> Tensor:
     return torch.tensor([[BEGIN, END] + [pad] * (LENGTH - 2)])
 
 
-def tokenized_empty_prompt(folder: Path) -> Tensor:
-    """The same from a tokenizer's folder, (1, length)."""
-    tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+def folder_tokens(folder: Path, prompt: str) -> Tensor:
+    """Ids (1, length) of a prompt, by a tokenizer's folder."""
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise ModelError(f"{folder}: cannot be loaded ({reason}); download the model again.") from error
+    if (tokenizer.bos_token_id, tokenizer.eos_token_id) != (
+        BEGIN,
+        END,
+    ):  # transformers makes an empty one of missing files
+        raise ModelError(f"{folder}: holds no vocabulary of CLIP; download the model again.")
+    length = min(tokenizer.model_max_length, LENGTH)
     ids: Tensor = tokenizer(
-        "", padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+        prompt, padding="max_length", max_length=length, truncation=False, verbose=False, return_tensors="pt"
     ).input_ids
+    if ids.shape[1] > length:
+        raise OptionError(
+            f"the prompt {prompt[:20]!r}... has {ids.shape[1] - 2} tokens, the model reads {length - 2}; shorten it."
+        )
     return ids
 
 
-@torch.no_grad()
-def stable_diffusion_condition(encoder: CLIPTextModel, ids: Tensor) -> dict[str, Any]:
-    """Stable Diffusion 1.x and 2.x: the encoder's last hidden state, (1, length, width)."""
-    return {"encoder_hidden_states": encoder(ids)[0].float()}
+def known_tokens(prompt: str, pad: int) -> Tensor:
+    """Ids (1, 77) of a prompt for a model without a tokenizer of its own: by that of CLIP, from the hub or its cache."""
+    if not prompt:
+        return empty_prompt_ids(pad)
+    try:
+        folder = snapshot_download(CLIP, allow_patterns=VOCABULARY)
+    except Exception as error:
+        raise ModelError(
+            f"a single file has no tokenizer, and that of {CLIP} is neither in the cache nor reachable; download it on a machine with a "
+            "network and set HF_HOME to that cache, or give a diffusers folder."
+        ) from error
+    ids = folder_tokens(Path(folder), prompt)
+    ids[0, int((ids[0] == END).int().argmax()) + 1 :] = pad
+    return ids
 
 
-@torch.no_grad()
-def stable_diffusion_xl_condition(
-    encoders: tuple[CLIPTextModel | None, CLIPTextModelWithProjection],
-    ids: tuple[Tensor | None, Tensor],
-    native_side_px: int,
-) -> dict[str, Any]:
-    """Stable Diffusion XL: penultimate hidden states side by side, pooled text, and an uncropped native size."""
-    outputs = [
-        encoder(tokens, output_hidden_states=True)
-        for encoder, tokens in zip(encoders, ids, strict=True)
-        if encoder is not None
-    ]
-    size = [native_side_px, native_side_px, 0, 0, native_side_px, native_side_px]
+def moved(condition: Mapping[str, Any], device: torch.device) -> Condition:
+    """A condition on a device."""
     return {
-        "encoder_hidden_states": torch.cat([output.hidden_states[-2] for output in outputs], -1).float(),
-        "added_cond_kwargs": {
-            "text_embeds": outputs[-1][0].float(),
-            "time_ids": torch.tensor([size], dtype=torch.float32),
-        },
+        name: moved(value, device) if isinstance(value, Mapping) else value.to(device)
+        for name, value in condition.items()
     }
+
+
+@torch.no_grad()
+def t5_empty_prompt(encoder: T5EncoderModel, length: int) -> Tensor:
+    """T5's last hidden state of the empty prompt, (1, length, width): its ids are an end token and padding, whatever the vocabulary."""
+    ids = torch.full((1, length), encoder.config.pad_token_id)
+    ids[0, 0] = encoder.config.eos_token_id
+    hidden: Tensor = encoder(ids)[0]
+    return hidden.float()

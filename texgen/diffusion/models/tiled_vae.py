@@ -1,26 +1,31 @@
-"""Stable Diffusion's decoder on tiles of a canvas: what looks at the whole image is measured once, then held fixed.
+"""Stable Diffusion's autoencoder on tiles of a canvas: what looks at the whole image is measured once, then held fixed.
 
-The decoder is local but for its group norms and the one self-attention of its middle block. Given both for the whole
-canvas, what is left is convolutions, and a tile read with enough halo decodes to its part of the whole image.
+Encoder and decoder are local but for their group norms and the one self-attention of their middle blocks. Given both for the whole
+canvas, what is left is convolutions, and a tile read with enough halo comes out as its part of the whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import Attention
+from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.unets.unet_2d_blocks import UpDecoderBlock2D
+from diffusers.models.unets.unet_2d_blocks import DownEncoderBlock2D, UpDecoderBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
+from texgen.diffusion.models.canvas_statistics import (
+    CanvasStatistics,
+    Part,
+    fixed_statistics,
+    norm_inputs,
+    pooled,
+    thinned,
+)
 from texgen.errors import ModelError, OptionError
 from tiling import Size, Tile, Wrap, cut_from, plan_cores, spread_tiles, tile_size
 
@@ -28,26 +33,8 @@ HALO = 12
 COVER, MOST_COVERS = Size(32, 32), 16
 SAMPLE, MOST_SAMPLES = Size(16, 16), 64
 MOST_TOKENS = 16384
-
-
-class Moments(NamedTuple):
-    """Mean and variance of the groups of one norm, each (groups,), float32."""
-
-    mean: Tensor
-    variance: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class CanvasStatistics:
-    """What the decoder wants to know of a whole canvas; its size does not depend on the canvas.
-
-    Attributes:
-        norms: Moments of every group norm, by its name within the decoder.
-        tokens: What each attention makes its keys and values of: normalised tokens (1, tokens, channels), by its name.
-    """
-
-    norms: dict[str, Moments] = field(default_factory=dict)
-    tokens: dict[str, Tensor] = field(default_factory=dict)
+ENCODER_SAMPLE, ENCODER_SAMPLES = Size(24, 24), 9
+"""Few and large: at full resolution, where an encoder begins, the context around a sample is what takes memory."""
 
 
 def sample_tiles(canvas: Size) -> list[Tile]:
@@ -63,13 +50,18 @@ def sample_tiles(canvas: Size) -> list[Tile]:
     return cover if len(cover) <= MOST_COVERS else spread_tiles(canvas, tile_size(SAMPLE, canvas), MOST_SAMPLES)
 
 
-def exact_halo(autoencoder: AutoencoderKL) -> int:
-    """Latent pixels of context that a decoded pixel depends on, statistics given; a larger halo changes nothing.
+def encoder_samples(canvas: Size) -> list[Tile]:
+    """Tiles in latent pixels to measure an encoder on: at most 9 of 24 latents a side, spread evenly."""
+    return spread_tiles(canvas, tile_size(ENCODER_SAMPLE, canvas), ENCODER_SAMPLES)
+
+
+def exact_halo(autoencoder: AutoencoderKL, part: Part = "decoder") -> int:
+    """Pixels of a half's input that one of its output depends on, statistics given; a larger halo changes nothing.
 
     Raises:
         ModelError: As `gather_statistics`.
     """
-    return _margins(_stages(autoencoder))[0]
+    return _margins(_stages(autoencoder, part))[0]
 
 
 @torch.no_grad()
@@ -81,94 +73,50 @@ def gather_statistics(
     *,
     samples: Sequence[Tile] | None = None,
     most_tokens: int = MOST_TOKENS,
+    part: Part = "decoder",
 ) -> CanvasStatistics:
-    """Measure on sample tiles what the decoder's norms and attention see of a canvas.
+    """Measure on sample tiles what the norms and attention of a decoder, or encoder, see of a canvas.
 
-    The samples pass the decoder together, layer by layer, so that every norm is measured behind norms that already hold
+    The samples pass it together, layer by layer, so that every norm is measured behind norms that already hold
     the canvas's moments. Each sample is read with all the context it depends on, which is cut away as the layers use it
     up; only what lies inside the sample counts. Samples that cover the canvas once give the moments of a whole decode.
 
     Args:
         autoencoder: Of Stable Diffusion 1, 2 or XL, in any dtype, on any device.
-        read: Gives the latents (1, C, h, w) of a tile, divided by the scaling factor; the tile may pass a wrapped border.
-        canvas: In latent pixels.
+        read: Gives the input (1, C, h, w) of a tile, latents divided by the scaling factor or pixels in [-1, 1]; the tile may pass a
+            wrapped border.
+        canvas: In latent pixels, for an encoder in pixels.
         wrap: Axes that close to a ring.
         samples: Tiles to measure on, in any order. More stand better for a large canvas, and cost time and memory. By
             default `sample_tiles`.
         most_tokens: Tokens that attention reads at most; more are thinned evenly. Fewer cost less time per tile.
+        part: Which half.
 
     Raises:
-        ModelError: The decoder has blocks that are not known here.
+        ModelError: It has blocks that are not known here.
         OptionError: `most_tokens` is less than one per sample.
 
     References:
         "Tiled VAE" of multidiffusion-upscaler-for-automatic1111, 2023, holds group norms in step across all tiles,
         https://github.com/pkuliyi2015/multidiffusion-upscaler-for-automatic1111.
     """
-    stages = _stages(autoencoder)
+    stages, half = _stages(autoencoder, part), getattr(autoencoder, part)
     samples = sample_tiles(canvas) if samples is None else samples
     if most_tokens < len(samples):
         raise OptionError(f"most_tokens={most_tokens} is less than the {len(samples)} samples; allow one for each.")
     margins = _margins(stages)
     lockstep = _Lockstep(samples, canvas, wrap, margins[0], autoencoder.device)
-    lockstep.values = [_as_decoder_input(autoencoder, read(tile)).cpu() for tile in lockstep.held()]
-    found = CanvasStatistics()
+    lockstep.values = [_as_input(autoencoder, read(tile), part).cpu() for tile in lockstep.held()]
+    found = CanvasStatistics(part=part)
     for (stage, following), margin in zip(pairwise(stages), margins[1:], strict=True):
         with fixed_statistics(autoencoder, found):
-            lockstep.advance(autoencoder.decoder.get_submodule(stage), margin)
+            lockstep.advance(half.get_submodule(stage), margin)
         _measure(autoencoder, following, lockstep, most_tokens, found)
     return found
 
 
-@contextmanager
-def fixed_statistics(autoencoder: AutoencoderKL, statistics: CanvasStatistics) -> Iterator[None]:
-    """Within, the decoder normalises by, and attends to, what was measured on the canvas, not the tile at hand.
-
-    Norms and attention are as found afterwards, whatever happens.
-
-    Example:
-        `with fixed_statistics(vae, statistics): image = vae.decode(tile_latents).sample`
-    """
-    decoder = autoencoder.decoder
-    norms = {name: decoder.get_submodule(name) for name in statistics.norms}
-    hooks = []
-    try:
-        for name, norm in norms.items():
-            decoder.set_submodule(name, _FixedNorm(norm, statistics.norms[name]))
-        for name, tokens in statistics.tokens.items():
-            attention = decoder.get_submodule(name)
-            hooks.append(attention.register_forward_pre_hook(_attending(tokens), with_kwargs=True))
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for name, norm in norms.items():
-            decoder.set_submodule(name, norm)
-
-
-class _FixedNorm(nn.Module):
-    """A group norm with given moments, which is batch norm in evaluation: float32 inside, one pass."""
-
-    def __init__(self, norm: nn.GroupNorm, moments: Moments) -> None:
-        super().__init__()
-        self.norm = norm
-        self.mean, self.variance = (m.repeat_interleave(norm.num_channels // norm.num_groups) for m in moments)
-
-    def forward(self, x: Tensor) -> Tensor:
-        scale, shift = self.norm.weight.float(), self.norm.bias.float()
-        return F.batch_norm(x, self.mean, self.variance, scale, shift, eps=self.norm.eps)
-
-
-def _attending(tokens: Tensor) -> Callable[..., Any]:
-    def give_tokens(_attention: Attention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        batch = args[0].shape[0]
-        return args, kwargs | {"encoder_hidden_states": tokens.expand(batch, -1, -1)}
-
-    return give_tokens
-
-
 class _Lockstep:
-    """Sample tiles on their way through the decoder, all behind the same layer; they wait on the CPU, one is on the device.
+    """Sample tiles on their way through the layers, all behind the same layer; they wait on the CPU, one is on the device.
 
     Attributes:
         cores: The tiles themselves, on the canvas at the present resolution.
@@ -192,9 +140,9 @@ class _Lockstep:
 
     def advance(self, stage: nn.Module, margin: int) -> None:
         """Through one more layer, keeping `margin` of the context."""
-        scale = 2 if isinstance(stage, Upsample2D) else 1
-        covered = [tile.scaled(scale) for tile in self.held()]
-        self.cores, self.canvas = [core.scaled(scale) for core in self.cores], self.canvas.scaled(scale)
+        covered = [_behind(tile, stage) for tile in self.held()]
+        self.cores = [_behind(core, stage) for core in self.cores]
+        self.canvas = Size(*_behind(Tile(0, 0, *self.canvas), stage)[2:])
         self.margin = margin
         for index, (before, after) in enumerate(zip(covered, self.held(), strict=True)):
             values = self.values[index].to(self.device)
@@ -204,26 +152,35 @@ class _Lockstep:
             )  # a view would keep the context's memory
 
 
-def _as_decoder_input(autoencoder: AutoencoderKL, latents: Tensor) -> Tensor:
-    weight = autoencoder.decoder.conv_in.weight
-    latents = latents.to(weight.device, weight.dtype)
-    return latents if autoencoder.post_quant_conv is None else autoencoder.post_quant_conv(latents)
+def _behind(tile: Tile, stage: nn.Module) -> Tile:
+    """Where a layer puts a tile: at twice or half the resolution, if it changes that."""
+    if isinstance(stage, Downsample2D):
+        return Tile(*(side // 2 for side in tile))
+    return tile.scaled(2) if isinstance(stage, Upsample2D) else tile
 
 
-def _stages(autoencoder: AutoencoderKL) -> dict[str, nn.Module]:
-    """The decoder's layers by name, in order of execution, to the last norm; registered order is another."""
-    decoder = autoencoder.decoder
-    unknown = {type(block).__name__ for block in decoder.up_blocks if not isinstance(block, UpDecoderBlock2D)}
+def _as_input(autoencoder: AutoencoderKL, values: Tensor, part: Part) -> Tensor:
+    weight = getattr(autoencoder, part).conv_in.weight
+    values = values.to(weight.device, weight.dtype)
+    return values if part == "encoder" or autoencoder.post_quant_conv is None else autoencoder.post_quant_conv(values)
+
+
+def _stages(autoencoder: AutoencoderKL, part: Part) -> dict[str, nn.Module]:
+    """The layers of a half by name, in order of execution, to the last norm; registered order is another."""
+    half, decodes = getattr(autoencoder, part), part == "decoder"
+    blocks, known = (half.up_blocks, UpDecoderBlock2D) if decodes else (half.down_blocks, DownEncoderBlock2D)
+    unknown = {type(block).__name__ for block in blocks if not isinstance(block, known)}
     if unknown:
-        raise ModelError(f"the decoder has {', '.join(unknown)}, UpDecoderBlock2D is allowed; decode the canvas whole.")
-    middle = decoder.mid_block
-    order = [decoder.conv_in, middle.resnets[0]]
-    for pair in zip(middle.attentions, middle.resnets[1:], strict=True):
-        order += [layer for layer in pair if layer is not None]
-    for block in decoder.up_blocks:
-        order += [*block.resnets, *(block.upsamplers or [])]
-    names = {module: name for name, module in decoder.named_modules()}
-    return {names[module]: module for module in [*order, decoder.conv_norm_out]}
+        raise ModelError(f"the {part} has {', '.join(unknown)}, {known.__name__} is allowed; use another autoencoder.")
+    middle = [half.mid_block.resnets[0]]
+    for pair in zip(half.mid_block.attentions, half.mid_block.resnets[1:], strict=True):
+        middle += [layer for layer in pair if layer is not None]
+    levels = [
+        layer for block in blocks for layer in (*block.resnets, *((block.upsamplers if decodes else block.downsamplers) or []))
+    ]  # fmt: skip
+    order = [half.conv_in, *middle, *levels] if decodes else [half.conv_in, *levels, *middle]
+    names = {module: name for name, module in half.named_modules()}
+    return {names[module]: module for module in [*order, half.conv_norm_out]}
 
 
 _RADIUS: dict[type[nn.Module], int] = {nn.Conv2d: 1, ResnetBlock2D: 2, Attention: 0, nn.GroupNorm: 1}
@@ -232,12 +189,19 @@ _RADIUS: dict[type[nn.Module], int] = {nn.Conv2d: 1, ResnetBlock2D: 2, Attention
 def _margins(stages: dict[str, nn.Module]) -> list[int]:
     """Context that each stage must be given, in its own pixels, for all stages after it to be right in the core.
 
-    The last norm counts as the convolution behind it. An upsampler doubles, then convolves.
+    The last norm counts as the convolution behind it. An upsampler doubles, then convolves; a downsampler reads one more on the right
+    and below, and what is given to it must be whole pixels of all that follow.
     """
     margins: list[int] = []
-    needed = 0
+    needed, unit = 0, 1
     for stage in reversed(stages.values()):
-        needed = -(-(needed + 1) // 2) if isinstance(stage, Upsample2D) else needed + _RADIUS[type(stage)]
+        if isinstance(stage, Upsample2D):
+            needed = -(-(needed + 1) // 2)
+        elif isinstance(stage, Downsample2D):
+            needed, unit = 2 * needed + 1, 2 * unit
+        else:
+            needed += _RADIUS[type(stage)]
+        needed = -(-needed // unit) * unit
         margins.insert(0, needed)
     return margins
 
@@ -246,44 +210,13 @@ def _measure(
     autoencoder: AutoencoderKL, name: str, samples: _Lockstep, most_tokens: int, found: CanvasStatistics
 ) -> None:
     """Add the stage's moments and tokens, one norm behind the other, to what was `found` before it."""
-    decoder = autoencoder.decoder
-    stage = decoder.get_submodule(name)
-    for norm, inputs in _norm_inputs(name, stage).items():
-        groups = decoder.get_submodule(norm).num_groups
+    half = getattr(autoencoder, found.part)
+    stage = half.get_submodule(name)
+    for norm, inputs in norm_inputs(name, stage).items():
+        groups = half.get_submodule(norm).num_groups
         with fixed_statistics(autoencoder, found):
-            found.norms[norm] = _pooled(samples.insides(inputs), groups)
+            found.norms[norm] = pooled(samples.insides(inputs), groups)
     if isinstance(stage, Attention):
         with fixed_statistics(autoencoder, found):
             tokens = [values.flatten(2).transpose(1, 2) for values in samples.insides(stage.group_norm)]
-        found.tokens[name] = _thinned(tokens, most_tokens)
-
-
-def _norm_inputs(name: str, stage: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
-    """The norms of a stage, in order, and what each is given when the stage is given x."""
-    if isinstance(stage, ResnetBlock2D):
-        return {
-            f"{name}.norm1": lambda x: x,
-            f"{name}.norm2": lambda x: stage.conv1(stage.nonlinearity(stage.norm1(x))),
-        }
-    if isinstance(stage, Attention):
-        return {f"{name}.group_norm": lambda x: x}
-    return {name: lambda x: x} if isinstance(stage, nn.GroupNorm) else {}
-
-
-def _pooled(parts: Iterable[Tensor], groups: int) -> Moments:
-    """Moments over all parts (1, C, h, w) as if they were one image."""
-    sizes, means, variances = [], [], []
-    for part in parts:
-        variance, mean = torch.var_mean(part.float().reshape(groups, -1), 1, correction=0)
-        sizes.append(part.shape[-2] * part.shape[-1])
-        means.append(mean)
-        variances.append(variance)
-    share = (torch.tensor(sizes) / sum(sizes)).to(means[0].device)
-    mean = share @ torch.stack(means)
-    return Moments(mean, share @ (torch.stack(variances) + (torch.stack(means) - mean).square()))
-
-
-def _thinned(parts: Sequence[Tensor], most: int) -> Tensor:
-    """Of all parts (1, tokens, C), every so many-th token, in equal measure, at most `most` in all."""
-    step = -(-sum(part.shape[1] for part in parts) // most)
-    return torch.cat([part[:, : part.shape[1] // step * step : step] for part in parts], 1)
+        found.tokens[name] = thinned(tokens, most_tokens)

@@ -23,6 +23,7 @@ from texgen.diffusion.attention import (
     joined,
     token_labels,
 )
+from texgen.diffusion.models.network import OfNetwork, repeated
 
 PairMode = Literal["self", "replace", "beside"]
 
@@ -96,43 +97,39 @@ def _is_self_attention(unet: UNet2DConditionModel, processor_name: str) -> bool:
     return not getattr(module, "is_cross_attention", True)
 
 
-class OfUNet:
-    """What has a UNet knows where it is, and in which precision."""
-
-    unet: UNet2DConditionModel
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.unet.device
-        return device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.unet.dtype
-        return dtype
-
-
-class TappedUNet(OfUNet):
+class TappedUNet(OfNetwork):
     """A UNet whose self-attention can be captured and injected; made by `tapped`.
 
     Attributes:
         unet: The UNet itself.
         condition: Keyword arguments of every forward pass, batch 1 (text condition), repeated to the batch.
+        recomputed: Whether it keeps little for gradients and computes its blocks again (gradient checkpointing).
     """
 
-    def __init__(self, unet: UNet2DConditionModel, condition: Mapping[str, Any], tap: _Tap) -> None:
+    def __init__(
+        self, unet: UNet2DConditionModel, condition: Mapping[str, Any], tap: _Tap, recomputed: bool = False
+    ) -> None:
         self.unet = unet
         self.condition = condition
+        self.recomputed = recomputed
         self._tap = tap
 
-    def __call__(self, latents: Tensor, timestep: int | Tensor) -> Tensor:
-        """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside."""
+    @property
+    def network(self) -> UNet2DConditionModel:
+        """The UNet."""
+        return self.unet
+
+    def __call__(self, latents: Tensor, timestep: float | Tensor, condition: Mapping[str, Any] | None = None) -> Tensor:
+        """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside.
+
+        A condition takes the place of the UNet's own, the empty prompt.
+        """
         kept = _Tap(injected=self._tap.injected, mode=self._tap.mode, labels=self._tap.labels, pairs=self._tap.pairs)
         with self._set(kept):
-            prediction: Tensor = self._forward(latents, timestep).sample
+            prediction: Tensor = self._forward(latents, timestep, condition).sample
         return prediction.float()
 
-    def features(self, latents: Tensor, timestep: int, layers: Sequence[str]) -> Features:
+    def features(self, latents: Tensor, timestep: float, layers: Sequence[str]) -> Features:
         """Self-attention features of `layers`, in order of execution; nothing after the last is computed.
 
         Args:
@@ -140,7 +137,8 @@ class TappedUNet(OfUNet):
             timestep: The timestep told to the UNet.
             layers: Names as `self_attention_layers` gives them, in order of execution.
         """
-        tap = _Tap(wanted=frozenset(layers), stop_after=layers[-1])
+        last = None if self.recomputed else layers[-1]  # a block that stops in its middle cannot be computed again
+        tap = _Tap(wanted=frozenset(layers), stop_after=last)
         with self._set(tap), suppress(_LastLayerReached):
             self._forward(latents, timestep)
         return tap.captured
@@ -164,16 +162,6 @@ class TappedUNet(OfUNet):
             yield
 
     @contextmanager
-    def in_float32(self) -> Iterator[None]:
-        """Within, the network computes in float32."""
-        dtype = self.dtype
-        self.unet.to(torch.float32)
-        try:
-            yield
-        finally:
-            self.unet.to(dtype)
-
-    @contextmanager
     def _set(self, tap: _Tap) -> Iterator[None]:
         before = dict(vars(self._tap))
         vars(self._tap).update(vars(tap))
@@ -182,24 +170,23 @@ class TappedUNet(OfUNet):
         finally:
             vars(self._tap).update(before)
 
-    def _forward(self, latents: Tensor, timestep: int | Tensor) -> Any:
-        batch = latents.shape[0]
-        condition = {name: _repeat(value, batch, self.unet.dtype) for name, value in self.condition.items()}
+    def _forward(self, latents: Tensor, timestep: float | Tensor, given: Mapping[str, Any] | None = None) -> Any:
+        condition = repeated(self.condition if given is None else given, len(latents), self.unet.dtype)
         sample = latents.to(self.unet.dtype).contiguous(memory_format=torch.channels_last)
         return self.unet(sample, timestep, **condition)
 
 
-def _repeat(value: Any, batch: int, dtype: torch.dtype) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _repeat(inner, batch, dtype) for name, inner in value.items()}
-    return value.to(dtype).expand(batch, *value.shape[1:])
-
-
 @contextmanager
-def tapped(unet: UNet2DConditionModel, condition: Mapping[str, Any]) -> Iterator[TappedUNet]:
+def tapped(unet: UNet2DConditionModel, condition: Mapping[str, Any], recomputed: bool = False) -> Iterator[TappedUNet]:
     """Put taps on every self-attention layer; the UNet's own processors come back afterwards, whatever happens.
 
     Cross-attention keeps its processors throughout.
+
+    Args:
+        unet: The UNet.
+        condition: Keyword arguments of its calls, batch 1.
+        recomputed: Keep for gradients what goes into each block only, and compute the block again: a third more time, a fraction of
+            the memory, the same gradients.
     """
     tap = _Tap()
     before = dict(unet.attn_processors)
@@ -208,9 +195,13 @@ def tapped(unet: UNet2DConditionModel, condition: Mapping[str, Any]) -> Iterator
         for name, processor in before.items()
     }
     unet.set_attn_processor(dict(taps))
+    if recomputed:
+        unet.enable_gradient_checkpointing()
     try:
-        yield TappedUNet(unet, condition, tap)
+        yield TappedUNet(unet, condition, tap, recomputed)
     finally:
+        if recomputed:
+            unet.disable_gradient_checkpointing()
         unet.set_attn_processor(dict(before))
 
 

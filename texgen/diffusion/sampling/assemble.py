@@ -13,6 +13,7 @@ from torch import Tensor
 from texgen.diffusion.denoising import DenoisingModel, Schedule
 from texgen.diffusion.exemplar import Exemplar
 from texgen.diffusion.guidance.exemplar_keys import Exemplars
+from texgen.diffusion.guidance.prompt import Led
 from texgen.diffusion.guidance.regional import Regions, middle_labels
 from texgen.diffusion.kept import Given
 from texgen.diffusion.plan import Plan
@@ -51,6 +52,7 @@ class Assembly:
         start: The start.
         layout: Latents of the layout, if any.
         given: Latent pixels that stay, if any.
+        led: The prompt, if any.
         seeds: Of the run.
     """
 
@@ -60,6 +62,7 @@ class Assembly:
     start: Start
     layout: Tensor | None
     given: Given | None
+    led: Led | None
     seeds: Seeds
 
     def loop(self, team: Team, checkpoint: Callable[[Progress], None]) -> Loop:
@@ -89,6 +92,9 @@ class Assembly:
             content=self.start.latents if self.layout is None else self.layout,
             correct=self._corrections(schedule),
             seed=self.seeds.exemplars,
+            led=self.led,
+            control=plan.control,
+            recomputed=plan.recomputed,
         )
 
     def first(self, loop: Loop) -> Tensor:
@@ -108,7 +114,7 @@ class Assembly:
         """What a finished loop has done, for the recipe."""
         plans, guidance = loop.tiles.plans, loop.guidance
         distilled = [
-            0 if not guidance.active(loop.schedule.previous(timestep)) else guidance.iterations * len(tiles)
+            0 if not guidance.active(timestep) else guidance.iterations * len(tiles)
             for timestep, tiles in zip(loop.timesteps, plans, strict=True)
         ]
         return {
@@ -129,13 +135,13 @@ class Assembly:
         given = self.given.mask
         return [[tile for tile in tiles if not bool(cut(given, tile).all())] for tiles in plans]
 
-    def _corrections(self, schedule: Schedule) -> Callable[[Tensor, int], Tensor]:
+    def _corrections(self, schedule: Schedule) -> Callable[[Tensor, float], Tensor]:
         """What a canvas at a timestep is given after every step: the exemplars' spectrum, and the latent pixels that stay."""
         wrap, given = self.plan.wrap, self.given
         matchers = self._matchers(schedule) if self.plan.preset.match_spectrum else []
         noise = None if given is None else self._noise()
 
-        def correct(canvas: Tensor, timestep: int) -> Tensor:
+        def correct(canvas: Tensor, timestep: float) -> Tensor:
             for matcher, mask in matchers:
                 canvas = matcher(canvas, timestep, wrap, mask)
             if given is None or noise is None:

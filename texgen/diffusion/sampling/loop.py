@@ -12,6 +12,7 @@ from torch import Tensor
 from texgen.diffusion.attention import ExemplarKeyValues
 from texgen.diffusion.denoising import Denoiser, DenoisingModel, Schedule
 from texgen.diffusion.guidance.exemplar_keys import Exemplars, exemplar_key_values
+from texgen.diffusion.guidance.prompt import ControlPlane, Led
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.sampling.determinism import deterministic
 from texgen.diffusion.sampling.progress import Progress, Step
@@ -33,17 +34,23 @@ class Loop:
         correct: Takes the canvas and its timestep after every step, and gives it the exemplar's statistics, or the latent
             pixels that are given.
         seed: Of the exemplars' noise.
+        led: The prompt that predictions follow; the empty one by default.
+        control: What ControlNets see of the canvas, while it is sampled.
+        recomputed: Whether the network saves memory, see `DenoisingModel.denoiser`.
     """
 
     model: DenoisingModel
     schedule: Schedule
-    timesteps: Sequence[int]
+    timesteps: Sequence[float]
     tiles: TilePass
     exemplars: Exemplars
     guidance: Guidance
     content: Tensor | None = None
-    correct: Callable[[Tensor, int], Tensor] = lambda canvas, _timestep: canvas
+    correct: Callable[[Tensor, float], Tensor] = lambda canvas, _timestep: canvas
     seed: int = 0
+    led: Led | None = None
+    control: ControlPlane | None = None
+    recomputed: bool = False
 
     @property
     def keeps_content(self) -> bool:
@@ -53,9 +60,14 @@ class Loop:
     def planes(self, latents: Tensor, content: Tensor | None) -> Planes:
         """A canvas with the content and the labels that lie on it."""
         regions = self.exemplars.regions
-        return Planes(latents, content if self.keeps_content else None, None if regions is None else regions.canvas)
+        return Planes(
+            latents,
+            content if self.keeps_content else None,
+            None if regions is None else regions.canvas,
+            None if self.control is None else self.control.pictures,
+        )
 
-    def report(self, progress: Progress, timestep: int, losses: tuple[float, ...], iterations: int) -> Step:
+    def report(self, progress: Progress, timestep: float, losses: tuple[float, ...], iterations: int) -> Step:
         """The step that has just been finished."""
         return Step(
             index=progress.index - 1,
@@ -86,12 +98,12 @@ class ExemplarReader:
         denoiser: Denoiser,
         exemplars: Exemplars,
         layers: Sequence[str],
-        noised: Callable[[int], Sequence[Tensor]],
+        noised: Callable[[float], Sequence[Tensor]],
     ) -> None:
         self.denoiser, self.exemplars, self.layers, self.noised = denoiser, exemplars, layers, noised
-        self._read: dict[tuple[int, torch.dtype], ExemplarKeyValues] = {}
+        self._read: dict[tuple[float, torch.dtype], ExemplarKeyValues] = {}
 
-    def key_values(self, timestep: int) -> ExemplarKeyValues:
+    def key_values(self, timestep: float) -> ExemplarKeyValues:
         """At a timestep, by the network in its present precision; no layers, nothing."""
         key = (timestep, self.denoiser.dtype)
         if key not in self._read:
@@ -100,7 +112,7 @@ class ExemplarReader:
             self._read[key] = self._at(timestep)
         return self._read[key]
 
-    def _at(self, timestep: int) -> ExemplarKeyValues:
+    def _at(self, timestep: float) -> ExemplarKeyValues:
         if not self.layers:
             return {}
         crops = [crop.to(self.denoiser.device) for crop in self.noised(timestep)]
@@ -115,7 +127,7 @@ def normal(shape: Iterable[int], generator: torch.Generator) -> Tensor:
     return torch.randn(tuple(shape), generator=generator)
 
 
-def step_generator(seed: int, timestep: int, stream: int = 0) -> torch.Generator:
+def step_generator(seed: int, timestep: float, stream: int = 0) -> torch.Generator:
     """The random numbers of one timestep, a function of its arguments alone: a resumed run draws what an unbroken one would."""
-    state = np.random.SeedSequence((seed, timestep, stream)).generate_state(1, np.uint64)
+    state = np.random.SeedSequence((seed, round(timestep), stream)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))

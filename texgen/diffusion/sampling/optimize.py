@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from texgen.diffusion.guidance.distill import guidance_loss
+from texgen.diffusion.guidance.distill import gradient, guidance_loss
 from texgen.diffusion.guidance.exemplar_keys import choose_layers
 from texgen.diffusion.sampling.loop import ExemplarReader, Loop
 from texgen.diffusion.sampling.progress import Progress, Step
@@ -39,22 +39,21 @@ def optimize(loop: Loop, progress: Progress) -> Iterator[Step]:
     optimizer = torch.optim.Adam([canvas], lr=loop.guidance.lr)
     if progress.adam:
         optimizer.state[canvas] = progress.adam
-    with loop.model.denoiser() as denoiser:
+    with loop.model.denoiser(loop.recomputed) as denoiser:
         reader = ExemplarReader(denoiser, loop.exemplars, layers, lambda _timestep: loop.exemplars.crops)
 
-        def gradient(timestep: int, tiles: Planes) -> Work:
+        def pull(timestep: float, tiles: Planes) -> Work:
             """Of the summed loss by the tiles, and the loss."""
             latents = tiles.latents.requires_grad_(True)
             with torch.no_grad():
                 content = None if tiles.content is None else denoiser.features(tiles.content, timestep, layers)
             features = denoiser.features(latents, timestep, layers)
             loss = guidance_loss(features, reader.key_values(timestep), loop.guidance, content, tiles.labels)
-            (found,) = torch.autograd.grad(loss, latents)
-            return found, (float(loss.detach()),)
+            return gradient(loss, latents, features), (float(loss.detach()),)
 
         for timestep in loop.timesteps[progress.index :]:
             planes = loop.planes(canvas, loop.content)
-            losses = loop.tiles.run(denoiser, progress, planes, partial(gradient, timestep))
+            losses = loop.tiles.run(denoiser, progress, planes, partial(pull, timestep))
             canvas.grad = progress.mean(torch.zeros_like(canvas))
             optimizer.step()
             canvas.copy_(loop.correct(canvas, 0))

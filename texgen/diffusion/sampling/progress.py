@@ -28,7 +28,7 @@ class Step:
 
     index: int
     total: int
-    timestep: int
+    timestep: float
     latents: Tensor
     tiles: int
     iterations: int

@@ -9,9 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from texgen.diffusion.denoising import Denoiser
+from texgen.diffusion.denoising import Condition, Denoiser
 from texgen.diffusion.guidance.distill import distill
 from texgen.diffusion.guidance.exemplar_keys import choose_layers
+from texgen.diffusion.guidance.prompt import guided
 from texgen.diffusion.sampling.loop import ExemplarReader, Loop, normal, step_generator
 from texgen.diffusion.sampling.progress import Progress, Step
 from texgen.diffusion.sampling.tile_pass import Planes
@@ -39,14 +40,16 @@ def sample(loop: Loop, progress: Progress) -> Iterator[Step]:
         Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 2; MultiDiffusion, ICML 2023,
         https://arxiv.org/abs/2302.08113.
     """
-    with loop.model.denoiser() as denoiser:
+    with loop.model.denoiser(loop.recomputed) as denoiser:
         tiles = _Tiles(loop, denoiser)
         for timestep in loop.timesteps[progress.index :]:
             after = loop.schedule.previous(timestep)
             canvas = loop.planes(progress.latents, tiles.noised_content(after))
             losses = loop.tiles.run(denoiser, progress, canvas, partial(tiles.step, timestep))
             progress.advance(loop.correct(progress.mean(progress.latents), after))
-            yield loop.report(progress, after, losses, loop.guidance.iterations if loop.guidance.active(after) else 0)
+            yield loop.report(
+                progress, after, losses, loop.guidance.iterations if loop.guidance.active(timestep) else 0
+            )
 
 
 class _Tiles:
@@ -59,38 +62,45 @@ class _Tiles:
         read = order if self.guidance.inject else self.layers
         self.reader = ExemplarReader(denoiser, loop.exemplars, read, self.noised_exemplars)
 
-    def step(self, timestep: int, tiles: Planes) -> Work:
+    def step(self, timestep: float, tiles: Planes) -> Work:
         """Tiles denoised and distilled, and their summed losses (first, last), if any."""
         after = self.loop.schedule.previous(timestep)
         latents = self._denoised(timestep, tiles)
         if self.guidance.adain:
             latents = adain(latents, self.noised_exemplars(after))
-        if not self.guidance.active(after):
+        if not self.guidance.active(timestep):
             return latents, ()
         read = self.reader.key_values(after)
         ideal = {name: read[name] for name in self.layers}
         return distill(self.denoiser, latents, after, ideal, self.guidance, tiles.content, tiles.labels)
 
     @torch.no_grad()
-    def _denoised(self, timestep: int, tiles: Planes) -> Tensor:
+    def _denoised(self, timestep: float, tiles: Planes) -> Tensor:
         mode = self.guidance.inject
         scope = nullcontext()
         if mode is not None:
             scope = self.denoiser.injecting(self.reader.key_values(timestep), mode, tiles.labels)  # type: ignore[assignment]
         with scope:
-            prediction = self.denoiser(tiles.latents, timestep)
+            prediction = guided(partial(self._predicted, timestep, tiles), self.loop.led)
         return self.loop.schedule.step(prediction, timestep, tiles.latents)
 
-    def noised_exemplars(self, timestep: int) -> list[Tensor]:
+    def _predicted(self, timestep: float, tiles: Planes, condition: Condition | None) -> Tensor:
+        """Under a condition, and the control pictures of the tiles."""
+        if tiles.control is not None and self.loop.control is not None:
+            weights = self.loop.control.weights
+            condition = self.loop.model.controlled(condition, tiles.latents, timestep, tiles.control, weights)
+        return self.denoiser(tiles.latents, timestep, condition)
+
+    def noised_exemplars(self, timestep: float) -> list[Tensor]:
         generator = step_generator(self.loop.seed, timestep)
         return [self._noised(crop, timestep, generator) for crop in self.loop.exemplars.crops]
 
-    def noised_content(self, timestep: int) -> Tensor | None:
+    def noised_content(self, timestep: float) -> Tensor | None:
         if self.loop.content is None or not self.loop.keeps_content:
             return None
         return self._noised(self.loop.content.cpu(), timestep, step_generator(self.loop.seed, timestep, 1))
 
-    def _noised(self, latents: Tensor, timestep: int, generator: torch.Generator) -> Tensor:
+    def _noised(self, latents: Tensor, timestep: float, generator: torch.Generator) -> Tensor:
         return self.loop.schedule.noised(latents, normal(latents.shape, generator), timestep)
 
 

@@ -36,7 +36,7 @@ class SpectrumMatcher:
     Attributes:
         mean: The exemplar's, (1, C, 1, 1).
         spectrum: The exemplar's, (BLOCK, BLOCK, C, C), complex.
-        schedule: Says what noise adds: abar B(f) + (1 - abar) I.
+        schedule: Says what noise adds: alpha^2 B(f) + sigma^2 I.
 
     References:
         Xia, Ferradans, Peyré, Aujol, "Synthesizing and Mixing Stationary Gaussian Texture Models", SIAM Journal on
@@ -47,7 +47,7 @@ class SpectrumMatcher:
     spectrum: Tensor
     schedule: Schedule
 
-    def __call__(self, latents: Tensor, timestep: int, wrap: Wrap, mask: Tensor | None = None) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: float, wrap: Wrap, mask: Tensor | None = None) -> Tensor:
         """The canvas (1, C, h, w) at a timestep, float32, matched; unchanged where it is too small to have a spectrum.
 
         Args:
@@ -59,8 +59,8 @@ class SpectrumMatcher:
         have = cross_spectrum([latents], wrap, None if mask is None else [mask])
         if have is None:
             return latents
-        kept = self.schedule.signal(timestep)
-        wanted = kept * self.spectrum + (1 - kept) * torch.eye(latents.shape[1])
+        kept, noise = self.schedule.levels(timestep)
+        wanted = kept**2 * self.spectrum + noise**2 * torch.eye(latents.shape[1])
         if mask is not None:
             alone = float(mask.sum()) / BLOCK**2
             have = (alone * have + PRIOR * wanted) / (alone + PRIOR)
@@ -69,7 +69,7 @@ class SpectrumMatcher:
         spread = (latents - _mean([latents], [mask])) * mask
         kernel = _kernel(transport(have, wanted)).to(latents.device)
         moved = F.conv2d(bordered(spread, BLOCK // 2, wrap)[..., 1:, 1:], kernel)
-        return torch.where(mask, moved + (kept**0.5 * self.mean).to(latents.device), latents)
+        return torch.where(mask, moved + (kept * self.mean).to(latents.device), latents)
 
 
 def spectrum_matcher(

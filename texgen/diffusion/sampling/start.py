@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,18 +10,13 @@ import torch
 from torch import Tensor
 
 from texgen.diffusion.denoising import DenoisingModel
+from texgen.diffusion.encoding import Paint, encoded
 from texgen.diffusion.exemplar import Exemplar
 from texgen.files.encoding import Encoding
 from texgen.job import Job
 from texgen.model import Workplace, followed
 from texgen.runs.team import Team
-from tiling import Size, Tile, Wrap, cut, cut_from, plan_cores
-
-MARGIN = 8
-"""Latent pixels around a tile that are encoded with it: all that the bundled encoder looks at; Stable Diffusion's looks at whole tiles."""
-CORE = 64
-Paint = Callable[[Tile], Tensor]
-"""Pixels (1, 3, H, W) of a tile in latent pixels, which may pass the border of an axis that wraps."""
+from tiling import Size, Tile, Wrap, cut
 
 
 class Start(NamedTuple):
@@ -123,13 +117,3 @@ def scattered(exemplar: Exemplar, target: Tensor, seed: int) -> Paint:
         return result
 
     return pixels
-
-
-def encoded(model: DenoisingModel, paint: Paint, canvas: Size, wrap: Wrap) -> Tensor:
-    """The latents (1, C, h, w) of pixels that are made tile by tile, in bounded memory."""
-    latents = torch.empty(1, model.latent_channels, *canvas)
-    for core in plan_cores(canvas, Size(CORE, CORE)):
-        read = core.grown(MARGIN, canvas, wrap)
-        values = model.encode(paint(read)).cpu()
-        latents[..., core.top : core.bottom, core.left : core.right] = cut_from(values, read, core)
-    return latents

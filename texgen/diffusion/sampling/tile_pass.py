@@ -27,18 +27,25 @@ class Planes(NamedTuple):
         latents: (B, C, h, w).
         content: The latents whose structure is kept, alike.
         labels: (B, 1, h, w), on the CPU.
+        control: Control pictures (B, 3 n, H, W) in [0, 1], in px.
     """
 
     latents: Tensor
     content: Tensor | None = None
     labels: Tensor | None = None
+    control: Tensor | None = None
 
     def tiles(self, tiles: Sequence[Tile], device: torch.device) -> Planes:
         """Tiles of a canvas, on a device."""
+        control = None
+        if self.control is not None:
+            factor = self.control.shape[-1] // self.latents.shape[-1]
+            control = cut_batch(self.control, [tile.scaled(factor) for tile in tiles]).to(device)
         return Planes(
             cut_batch(self.latents, tiles).to(device),
             None if self.content is None else cut_batch(self.content, tiles).to(device),
             None if self.labels is None else cut_batch(self.labels, tiles),
+            control,
         )
 
 

@@ -1,0 +1,93 @@
+"""What every loaded model must be, whatever layout it came in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from texgen.errors import ModelError
+
+PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction"}
+"""What networks predict: the user's names, and diffusers'."""
+
+
+def check_channels(name: str, unet: Any, autoencoder: Any) -> None:
+    """Refuse networks that take or give more than latents.
+
+    Raises:
+        ModelError: For inpainting, depth or instructions.
+    """
+    taken, given, ours = unet.config.in_channels, unet.config.out_channels, autoencoder.config.latent_channels
+    if (taken, given) != (ours, ours):
+        raise ModelError(
+            f"{name}: the UNet takes {taken} channels and gives {given}, the autoencoder's latents have {ours}; inpainting, "
+            "depth and editing models cannot synthesise textures: use the base model."
+        )
+
+
+def check_condition(name: str, unet: Any, condition: Mapping[str, Any]) -> None:
+    """Refuse networks that want to be told something else than an empty prompt and the picture's size.
+
+    Raises:
+        ModelError: For refiners, upscalers, and text encoders of another model.
+    """
+    config, width = unet.config, condition["encoder_hidden_states"].shape[-1]
+    if width != config.cross_attention_dim:
+        raise ModelError(
+            f"{name}: the UNet reads text of width {config.cross_attention_dim}, the text encoders give {width}; their folders are of "
+            "another model, or one is missing: download the model again."
+        )
+    if config.addition_embed_type not in (None, "text_time") or config.class_embed_type or config.num_class_embeds:
+        kind = config.addition_embed_type or config.class_embed_type or "classes"
+        raise ModelError(
+            f"{name}: the UNet wants {kind!r} beside the prompt; use a Stable Diffusion 1.x, 2.x or XL base."
+        )
+    if config.addition_embed_type is None:
+        return
+    added = condition.get("added_cond_kwargs")
+    told = 0
+    if added is not None:
+        told = added["text_embeds"].shape[1] + added["time_ids"].shape[1] * config.addition_time_embed_dim
+    if told != config.projection_class_embeddings_input_dim:
+        raise ModelError(
+            f"{name}: the UNet is told {config.projection_class_embeddings_input_dim} numbers about the picture, a base model "
+            f"{told}; refiners cannot synthesise textures: use the base model."
+        )
+
+
+def check_schedule(name: str, config: Mapping[str, Any]) -> None:
+    """Refuse noise schedules that are not those of a DDPM.
+
+    Raises:
+        ModelError: For EDM and flow matching, and networks that predict neither noise nor v.
+    """
+    kind, predicted = str(config.get("_class_name")), config.get("prediction_type", "epsilon")
+    if kind.startswith("EDM") or "Flow" in kind or config.get("use_flow_sigmas"):
+        raise ModelError(f"{name}: {kind} is an EDM or flow schedule; use a model that predicts noise or v.")
+    if predicted not in PREDICTIONS.values():
+        raise ModelError(f"{name}: the network predicts {predicted!r}; epsilon and v_prediction are known.")
+
+
+def check_flow(name: str, config: Mapping[str, Any]) -> None:
+    """Refuse schedules of a transformer that are not Euler steps along a flow.
+
+    Raises:
+        ModelError: For all others.
+    """
+    kind = config.get("_class_name")
+    if kind != "FlowMatchEulerDiscreteScheduler":
+        raise ModelError(f"{name}: {kind} is no schedule of this model; FlowMatchEulerDiscreteScheduler is known.")
+
+
+def check_latents(name: str, taken: int, autoencoder: Any) -> None:
+    """Refuse transformers that take more than latents.
+
+    Raises:
+        ModelError: For inpainting, depth or editing.
+    """
+    ours = autoencoder.config.latent_channels
+    if taken != ours:
+        raise ModelError(
+            f"{name}: the transformer takes {taken} channels, the autoencoder's latents have {ours}; inpainting, depth and editing "
+            "models cannot synthesise textures: use the base model."
+        )

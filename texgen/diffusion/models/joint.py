@@ -1,0 +1,203 @@
+"""A transformer whose image and text tokens attend jointly, as a `texgen.diffusion.denoising.Denoiser`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from texgen.diffusion.attention import ExemplarKeyValues, Features, InjectionMode, LayerFeatures
+from texgen.diffusion.denoising import Condition
+from texgen.diffusion.models.network import OfNetwork, repeated
+from texgen.errors import OptionError
+
+PATCH = 2
+"""Latent pixels a side of an image token."""
+
+
+PartLoader = Callable[[Any, Path, str], Any]
+"""Gives a part of a folder, by its class and name, on the CPU in float32."""
+
+
+class Projected(NamedTuple):
+    """What a layer compares, each (B, heads, image tokens, head_dim)."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+
+class Family(Protocol):
+    """What a kind of transformer has its own way of."""
+
+    @property
+    def transformer_class(self) -> Any:
+        """Of diffusers."""
+
+    @property
+    def text(self) -> Sequence[str]:
+        """Parts of the folder that encode text."""
+
+    def native_side(self, config: Mapping[str, Any]) -> int:
+        """Of a tile, in latent pixels."""
+
+    def largest_side(self, config: Mapping[str, Any]) -> int | None:
+        """Of a tile that there are position embeddings for, in latent pixels; None where there is no limit."""
+
+    def latent_channels(self, config: Mapping[str, Any]) -> int:
+        """Channels of the latents that the transformer takes."""
+
+    def sigmas(self, steps: int) -> list[float] | None:
+        """What its pipeline gives the scheduler; None for the scheduler's own."""
+
+    def condition(self, folder: Path, config: Mapping[str, Any], load: PartLoader) -> dict[str, Tensor]:
+        """The encoded empty prompt, batch 1.
+
+        Raises:
+            ModelError: Text encoders are missing that the model cannot do without.
+        """
+
+    def layers(self, transformer: Any) -> list[str]:
+        """Names of the attention modules that see the image tokens, in order of execution."""
+
+    def velocity(self, transformer: Any, latents: Tensor, timestep: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
+        """The prediction.
+
+        Args:
+            transformer: The network.
+            latents: (B, C, h, w), sides multiples of `PATCH`, in the network's dtype.
+            timestep: (B,), from 1000 to 0.
+            condition: Of batch B.
+        """
+
+    def projected(self, attention: Any, inputs: Mapping[str, Any], text_tokens: int) -> Projected:
+        """Queries, keys and values of the image tokens, normalised and turned as the module compares them.
+
+        Args:
+            attention: One of `layers`.
+            inputs: Keyword arguments that it was called with.
+            text_tokens: Number of the text tokens.
+        """
+
+
+class _LastLayerReached(Exception):
+    """Ends a forward pass before the attention of the last layer that is needed."""
+
+
+class JointTransformer(OfNetwork):
+    """A transformer whose joint attention can be read; made by `opened`.
+
+    In a U-Net attention distillation compares self-attention, which no text enters, and leaves cross-attention alone. In joint
+    attention both are one softmax, so that what is compared here is its image part: queries of image tokens, keys and values of
+    image tokens. Thus a picture compared with itself has no loss. The network itself goes on with text, as it was trained.
+
+    Positions are those of a tile, which begin at its top left corner, for canvas and exemplars alike. Sides that are odd in latent
+    pixels are repeated once at the end.
+
+    References:
+        Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, Eq. 3, for U-Nets.
+    """
+
+    def __init__(
+        self, transformer: Any, condition: Mapping[str, Tensor], family: Family, recomputed: bool = False
+    ) -> None:
+        self.transformer, self.condition, self.family, self.recomputed = transformer, condition, family, recomputed
+
+    @property
+    def network(self) -> Any:
+        """The transformer."""
+        return self.transformer
+
+    def __call__(self, latents: Tensor, timestep: float, condition: Condition | None = None) -> Tensor:
+        """Velocity (B, C, h, w), in the transformer's dtype inside, float32 outside; without a condition that of the empty prompt."""
+        height, width = latents.shape[-2:]
+        missing = (0, -width % PATCH, 0, -height % PATCH)
+        padded = F.pad(latents, missing, mode="replicate") if any(missing) else latents
+        batch = len(latents)
+        times = torch.as_tensor(timestep, dtype=torch.float32, device=latents.device).expand(batch)
+        told = repeated(self.condition if condition is None else condition, batch, self.dtype)
+        velocity = self.family.velocity(self.transformer, padded.to(self.dtype), times, told)
+        return velocity[..., :height, :width].float()
+
+    def features(self, latents: Tensor, timestep: float, layers: Sequence[str]) -> Features:
+        """Attention among the image tokens in `layers`, in order of execution; nothing after the last is computed.
+
+        Args:
+            latents: (B, C, h, w); gradients flow back to it.
+            timestep: The timestep told to the transformer.
+            layers: Names as `Family.layers` gives them, in order of execution.
+        """
+        seen: dict[str, Mapping[str, Any]] = {}
+
+        def read(name: str) -> Any:
+            def before(_attention: nn.Module, _args: Any, inputs: dict[str, Any]) -> None:
+                seen[name] = inputs
+                if (
+                    name == layers[-1] and not self.recomputed
+                ):  # a block that stops in its middle cannot be computed again
+                    raise _LastLayerReached
+
+            return before
+
+        with ExitStack() as hooks, suppress(_LastLayerReached):
+            for name in layers:
+                hook = self.transformer.get_submodule(name).register_forward_pre_hook(read(name), with_kwargs=True)
+                hooks.callback(hook.remove)
+            self(latents, timestep)
+        return {name: self._among_image_tokens(name, inputs) for name, inputs in seen.items()}
+
+    def _among_image_tokens(self, layer: str, inputs: Mapping[str, Any]) -> LayerFeatures:
+        text_tokens = self.condition["encoder_hidden_states"].shape[1]
+        query, key, value = self.family.projected(self.transformer.get_submodule(layer), inputs, text_tokens)
+        return LayerFeatures(query, key, value, F.scaled_dot_product_attention(query, key, value))
+
+    def injecting(
+        self, key_values: ExemplarKeyValues, mode: InjectionMode, labels: Tensor | None = None
+    ) -> AbstractContextManager[None]:
+        """There is none.
+
+        Raises:
+            OptionError: Always.
+        """
+        raise OptionError(f"inject={mode!r} is for models with a UNet, not for {type(self.transformer).__name__}.")
+
+
+@contextmanager
+def opened(
+    transformer: Any, condition: Mapping[str, Tensor], family: Family, recomputed: bool = False
+) -> Iterator[JointTransformer]:
+    """The transformer as a denoiser; afterwards it is as found.
+
+    Args:
+        transformer: The network.
+        condition: Arguments of its calls, batch 1.
+        family: Of the transformer.
+        recomputed: Keep for gradients what goes into each block only, and compute the block again.
+    """
+    if recomputed:
+        transformer.enable_gradient_checkpointing()
+    try:
+        yield JointTransformer(transformer, condition, family, recomputed)
+    finally:
+        if recomputed:
+            transformer.disable_gradient_checkpointing()
+
+
+def project(attention: Any, tokens: Tensor) -> Projected:
+    """Tokens (B, tokens, width) by a module's own projections, neither normalised nor turned."""
+    query, key, value = (
+        layer(tokens).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+        for layer in (attention.to_q, attention.to_k, attention.to_v)
+    )
+    return Projected(query, key, value)
+
+
+def normed(norm: nn.Module | None, tokens: Tensor) -> Tensor:
+    """Through a norm that not every model has."""
+    result: Tensor = tokens if norm is None else norm(tokens)
+    return result

@@ -1,0 +1,274 @@
+"""What every latent diffusion model has, whatever its network: an autoencoder, a text condition, a place in memory."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from diffusers import AutoencoderTiny
+from torch import Tensor, nn
+
+from texgen.diffusion.denoising import Denoiser
+from texgen.diffusion.guidance.exemplar_keys import choose_layers
+from texgen.diffusion.models import tiled_vae
+from texgen.diffusion.models.autoencoder import TextureAutoencoder
+from texgen.diffusion.models.canvas_statistics import fixed_statistics
+from texgen.diffusion.models.local import reach
+from texgen.diffusion.models.network import OfNetwork
+from texgen.diffusion.models.tracing import kept_bytes
+from texgen.errors import ModelError
+from tiling import Size, Tile, Wrap, canvas_size, cut
+
+DECODER = ("block_decoder", "residual_decoder", "post_quant_conv", "decoder")
+"""What of an autoencoder runs after the latents, bundled or diffusers'; one that a model lacks is skipped."""
+
+
+@dataclass(kw_only=True)
+class LatentModel(OfNetwork):
+    """A latent diffusion model, frozen, ready to be driven.
+
+    Attributes:
+        name: What the user called it (bundled name, hub id, or the last part of a path).
+        autoencoder: Encoder and decoder in float32. A local one says how much context it reads (`halo`).
+        condition: Keyword arguments of every call of the network, batch 1: the encoded empty prompt.
+        fingerprint: Hash of the weight files, or of some places in each where those are large.
+    """
+
+    name: str
+    autoencoder: Any
+    condition: Mapping[str, Any]
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        for module in (self.network, self.autoencoder):
+            module.requires_grad_(False).eval()
+
+    @cached_property
+    def factor(self) -> int:
+        """Image pixels per latent pixel along one axis."""
+        config = self.autoencoder.config
+        if "block_size" in config:
+            return int(config.block_size)
+        return int(2 ** (len(config.block_out_channels) - 1))
+
+    @property
+    def decodes_locally(self) -> bool:
+        """Whether a pixel depends on the latents around it alone; if not, `texgen.diffusion.models.tiled_vae` makes it so."""
+        return isinstance(self.autoencoder, TextureAutoencoder | AutoencoderTiny)
+
+    @cached_property
+    def halo(self) -> int:
+        """Latent pixels of context that a tile is decoded with."""
+        if isinstance(self.autoencoder, AutoencoderTiny):
+            return reach(self.autoencoder.decoder.layers)
+        return self.autoencoder.halo if self.decodes_locally else tiled_vae.HALO
+
+    @cached_property
+    def encoder_halo(self) -> int:
+        """Latent pixels of context that a tile is encoded with."""
+        if isinstance(self.autoencoder, AutoencoderTiny):
+            return -(-reach(self.autoencoder.encoder.layers) // self.factor)
+        return self.autoencoder.encoder_halo if self.decodes_locally else tiled_vae.HALO
+
+    @torch.no_grad()
+    def encode(self, image: Tensor) -> Tensor:
+        """Image (1, 3, H, W) in [0, 1], sides multiples of `factor`, to latents (1, C, H/factor, W/factor), float32.
+
+        The posterior's mean, times the scaling factor.
+
+        Raises:
+            ModelError: The autoencoder gave NaN or Inf.
+        """
+        encoded = self.autoencoder.encode(image.to(*self._autoencoder_place) * 2 - 1)
+        latents = encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latents
+        shifted = latents.float() - (self.autoencoder.config.get("shift_factor") or 0.0)
+        return self._numbers(shifted * self.autoencoder.config.scaling_factor, "encoding")
+
+    def tile_encoder(self, paint: Callable[[Tile], Tensor], canvas: Size, wrap: Wrap) -> Callable[[Tensor], Tensor]:
+        """`encode` for tiles of a canvas (in latent pixels): with `encoder_halo` around them they agree with one another.
+
+        What an encoder that is not local looks at the whole canvas for is measured here, and held fixed.
+
+        Args:
+            paint: Pixels (1, 3, H, W) in [0, 1] of a tile in latent pixels, which may pass the border of an axis that wraps.
+            canvas: In latent pixels.
+            wrap: Axes that close to a ring.
+        """
+        if self.decodes_locally:
+            return self.encode
+        factor = self.factor
+        statistics = tiled_vae.gather_statistics(
+            self.autoencoder,
+            lambda tile: paint(Tile(*(side // factor for side in tile))) * 2 - 1,
+            canvas.scaled(factor),
+            wrap,
+            samples=[tile.scaled(factor) for tile in tiled_vae.encoder_samples(canvas)],
+            part="encoder",
+        )
+
+        def encode(image: Tensor) -> Tensor:
+            with fixed_statistics(self.autoencoder, statistics):
+                return self.encode(image)
+
+        return encode
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (1, C, h, w) to an image (1, 3, h * factor, w * factor), float32, not clamped to [0, 1].
+
+        Raises:
+            ModelError: The autoencoder gave NaN or Inf.
+        """
+        return self._numbers(self.decode_signed(latents).float() / 2 + 0.5, "decoding")
+
+    def _numbers(self, values: Tensor, stage: str) -> Tensor:
+        """What the autoencoder gave, if it is numbers: the others would be stored as black pixels."""
+        if not bool(torch.isfinite(values).all()):
+            raise ModelError(
+                f"{self.name}: the autoencoder gave NaN or Inf in {stage}; its weights are broken or overflow: use another autoencoder."
+            )
+        return values
+
+    def decode_signed(self, latents: Tensor) -> Tensor:
+        """The same in [-1, 1], with gradients, as the autoencoder gives it."""
+        image: Tensor = self.autoencoder.decode(self._unscaled(latents)).sample
+        return image
+
+    def tile_decoder(self, canvas: Tensor, wrap: Wrap) -> Callable[[Tensor], Tensor]:
+        """`decode` for tiles of a canvas (1, C, h, w): with `halo` around them they agree with one another.
+
+        What a decoder that is not local looks at the whole canvas for is measured here, and held fixed.
+        """
+        if self.decodes_locally:
+            return self.decode
+        statistics = tiled_vae.gather_statistics(
+            self.autoencoder, lambda tile: self._unscaled(cut(canvas, tile)), canvas_size(canvas), wrap
+        )
+
+        def decode(latents: Tensor) -> Tensor:
+            with fixed_statistics(self.autoencoder, statistics):
+                return self.decode(latents)
+
+        return decode
+
+    def trainable_decoder(self) -> tuple[Self, Sequence[Tensor]]:
+        """A copy whose decoder learns, in float32, and the decoder's parameters."""
+        autoencoder = copy.deepcopy(self.autoencoder)
+        if autoencoder.dtype != torch.float32:  # diffusers warns of every cast
+            autoencoder.to(torch.float32)
+        learner = replace(self, autoencoder=autoencoder)
+        parameters = [each for part in learner._decoder_parts.values() for each in part.parameters()]
+        return learner, [each.requires_grad_(True) for each in parameters]
+
+    def decoder_weights(self) -> dict[str, Tensor]:
+        """The decoder's tensors on the CPU, by their names in the autoencoder."""
+        return {
+            f"{part}.{name}": tensor.detach().cpu()
+            for part, module in self._decoder_parts.items()
+            for name, tensor in module.state_dict().items()
+        }
+
+    def with_decoder(self, weights: Mapping[str, Tensor]) -> Self:
+        """A copy whose decoder has other weights.
+
+        Raises:
+            ModelError: The weights are of another autoencoder.
+        """
+        ours = {name: tuple(tensor.shape) for name, tensor in self.decoder_weights().items()}
+        theirs = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+        if differing:
+            raise ModelError(
+                f"{len(differing)} of the decoder's tensors do not fit {self.name}: {differing[0]} is "
+                f"{theirs.get(differing[0], 'missing')}, the model has {ours.get(differing[0], 'none')}; tune it anew."
+            )
+        autoencoder = copy.deepcopy(self.autoencoder)
+        autoencoder.load_state_dict(dict(weights), strict=False)
+        return replace(self, autoencoder=autoencoder)
+
+    @property
+    @abstractmethod
+    def latent_channels(self) -> int:
+        """Channels of the latents."""
+
+    @property
+    @abstractmethod
+    def attention_layers(self) -> Sequence[str]:
+        """Self-attention layers in order of execution."""
+
+    @abstractmethod
+    def resize(self, side_px: int) -> None:
+        """Work in tiles of another size than the model says.
+
+        Raises:
+            OptionError: The network cannot take it.
+        """
+
+    @abstractmethod
+    def opened(
+        self, network: Any, condition: Mapping[str, Any], recomputed: bool = False
+    ) -> AbstractContextManager[Denoiser]:
+        """Within, a network of this kind with its self-attention open."""
+
+    def denoiser(self, recomputed: bool = False) -> AbstractContextManager[Denoiser]:
+        """Within, the network with its self-attention open; afterwards it is as found."""
+        return self.opened(self.network, self.condition, recomputed)
+
+    def tile_bytes(self, tile: Size, recomputed: bool = False) -> int:
+        """Bytes that an AD iteration keeps for the gradient of one tile (in latent pixels), without running it."""
+        if (tile, recomputed) not in self._traced:
+            layers = choose_layers(self.attention_layers)
+            self._traced[tile, recomputed] = kept_bytes(
+                self.network,
+                self.condition,
+                layers,
+                tile,
+                recomputed,
+                channels=self.latent_channels,
+                opened=self.opened,
+            )
+        return self._traced[tile, recomputed]
+
+    @cached_property
+    def _traced(self) -> dict[tuple[Size, bool], int]:
+        """Memory of a tile by its size, so that a model in use is traced once."""
+        return {}
+
+    def offload_network(self) -> bool:
+        """Move the network to the CPU; False where it is there already."""
+        return offload(self.network)
+
+    def offload_autoencoder(self) -> bool:
+        """Move the autoencoder to the CPU; False where it is there already."""
+        return offload(self.autoencoder)
+
+    def _unscaled(self, latents: Tensor) -> Tensor:
+        """Latents as the autoencoder's decoder takes them, on its device, in its dtype."""
+        config = self.autoencoder.config
+        latents = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
+        return latents.to(*self._autoencoder_place)
+
+    @property
+    def _autoencoder_place(self) -> tuple[torch.device, torch.dtype]:
+        """Its own: it may have been moved off the device."""
+        parameter = next(self.autoencoder.parameters())
+        return parameter.device, parameter.dtype
+
+    @property
+    def _decoder_parts(self) -> dict[str, nn.Module]:
+        return {name: part for name in DECODER if (part := getattr(self.autoencoder, name, None)) is not None}
+
+
+def offload(module: nn.Module) -> bool:
+    """Move a module to the CPU; False where it is there already."""
+    if next(module.parameters()).device.type == "cpu":
+        return False
+    module.to("cpu")
+    torch.cuda.empty_cache()
+    return True

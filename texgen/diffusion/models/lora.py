@@ -1,0 +1,87 @@
+"""LoRA: small weights from a file, added to a model's own for good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from diffusers import UNet2DConditionModel
+from diffusers.loaders import StableDiffusionLoraLoaderMixin, StableDiffusionXLLoraLoaderMixin
+from diffusers.loaders.lora_base import fuse_text_encoder_lora
+from diffusers.utils.peft_utils import recurse_remove_peft_layers
+
+from texgen.diffusion.models.text import Prompts
+from texgen.diffusion.models.weights import PICKLE_SUFFIXES
+from texgen.errors import ModelError, check_range
+
+ENCODERS = ("text_encoder", "text_encoder_2")
+NAME = "lora"
+LARGEST = 10.0
+
+
+def check(path: str | Path, scale: float) -> None:
+    """Refuse what cannot be fused before anything is loaded.
+
+    Raises:
+        ModelError: No such file, a pickle, or peft is not installed.
+        OptionError: A scale out of its range.
+    """
+    check_range("LoRA scale", scale, -LARGEST, LARGEST)
+    path = Path(path)
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise ModelError(f"{path}: pickled weights can run code and are refused; use a .safetensors file.")
+    if path.suffix.lower() != ".safetensors" or not path.is_file():
+        raise ModelError(f"{path}: no such LoRA; give a .safetensors file.")
+    if find_spec("peft") is None:
+        raise ModelError("a LoRA needs peft, which is not installed: pip install 'texgen[lora]'.")
+
+
+def fused(
+    unet: UNet2DConditionModel, prompts: Prompts | None, loras: Sequence[tuple[str | Path, float]]
+) -> Prompts | None:
+    """Add LoRAs to a UNet, in place, and to its text encoders, which are given back and stay loaded.
+
+    Args:
+        unet: The UNet.
+        prompts: Its text encoders, if any.
+        loras: Files, and how much of each.
+
+    Raises:
+        ModelError: A file of another kind of model.
+    """
+    encoders = [] if prompts is None else list(prompts.encoders())
+    is_xl = prompts is not None and prompts.is_xl
+    named = dict(zip(ENCODERS[len(ENCODERS) - len(encoders) :] if is_xl else ENCODERS, encoders, strict=False))
+    mixin = StableDiffusionXLLoraLoaderMixin if is_xl else StableDiffusionLoraLoaderMixin
+    for path, scale in loras:
+        try:
+            _fuse(unet, named, mixin, path, scale)
+        except ModelError:
+            raise
+        except Exception as error:  # the libraries raise many kinds; all mean that the file does not fit
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+            raise ModelError(f"{path}: is no LoRA of this model ({reason}); use one trained for it.") from error
+    return None if prompts is None else replace(prompts, encoders=lambda: encoders)
+
+
+def _fuse(unet: UNet2DConditionModel, encoders: Mapping[str, Any], mixin: Any, path: str | Path, scale: float) -> None:
+    """Add one file to the UNet and to the encoders, by diffusers' names for them."""
+    more = {"unet_config": unet.config} if mixin is StableDiffusionXLLoraLoaderMixin else {}
+    weights, alphas = mixin.lora_state_dict(Path(path).resolve(), use_safetensors=True, local_files_only=True, **more)
+    parts = {name.partition(".")[0] for name in weights} & {"unet", *encoders}
+    if not parts:
+        raise ModelError(f"{path}: holds no LoRA for this model's UNet or text encoders; use one trained for it.")
+    if "unet" in parts:
+        mixin.load_lora_into_unet(weights, alphas, unet, adapter_name=NAME)
+        unet.fuse_lora(lora_scale=scale, safe_fusing=True)
+        unet.unload_lora()
+    for part in parts - {"unet"}:
+        encoder = encoders[part]
+        mixin.load_lora_into_text_encoder(weights, alphas, encoder, prefix=part, adapter_name=NAME)
+        fuse_text_encoder_lora(encoder, lora_scale=scale, safe_fusing=True)
+        recurse_remove_peft_layers(encoder)
+        del encoder.peft_config
+        encoder._hf_peft_config_loaded = False

@@ -1,0 +1,51 @@
+"""What all denoising networks share: a place, a precision, a condition repeated to the batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class OfNetwork(ABC):
+    """What has a network knows where it is, and in which precision."""
+
+    @property
+    @abstractmethod
+    def network(self) -> Any:
+        """The denoising network."""
+
+    @property
+    def device(self) -> torch.device:
+        """Of the network."""
+        device: torch.device = self.network.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network."""
+        dtype: torch.dtype = self.network.dtype
+        return dtype
+
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Within, the network computes in float32."""
+        dtype = self.dtype
+        nn.Module.to(self.network, torch.float32)  # diffusers' own warns of every cast
+        try:
+            yield
+        finally:
+            nn.Module.to(self.network, dtype)
+
+
+def repeated(condition: Any, batch: int, dtype: torch.dtype) -> Any:
+    """A condition (1, ...) for a batch, in the network's precision; what is of the batch already stays."""
+    if isinstance(condition, Mapping):
+        return {name: repeated(inner, batch, dtype) for name, inner in condition.items()}
+    if isinstance(condition, list | tuple):
+        return [repeated(inner, batch, dtype) for inner in condition]
+    return condition.to(dtype).expand(batch, *condition.shape[1:])

@@ -1,0 +1,106 @@
+"""Stable Diffusion 3 and 3.5 in one `.safetensors` file of the original layout, read without network.
+
+As in `texgen.diffusion.models.single_file`, diffusers converts the weights, and their shapes say the configuration. Text encoders that
+the file may hold are not read: zeros stand for them, see `texgen.diffusion.models.sd3`.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+from safetensors import safe_open
+
+from texgen.diffusion.models.checks import check_latents
+from texgen.diffusion.models.folder import component
+from texgen.diffusion.models.sd3 import StableDiffusion3
+from texgen.diffusion.models.single_file import UNET, VAE, Weights, vae_configuration, write_configuration
+from texgen.errors import ModelError, OptionError
+
+NATIVE_SIDE = 128
+HEAD = 64
+"""Channels of an attention head, where no norm of queries shows it."""
+SHIFT = 3.0
+AUTOENCODER = {"scaling_factor": 1.5305, "shift_factor": 0.0609, "use_quant_conv": False, "use_post_quant_conv": False}
+
+
+def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None = None) -> dict[str, Any]:
+    """Transformer, autoencoder, scheduler and condition of a checkpoint file, as keyword arguments of `TransformerModel`.
+
+    Args:
+        path: A `.safetensors` file with a transformer and an autoencoder.
+        dtype: Of the transformer.
+        prediction_type: None.
+
+    Raises:
+        ModelError: No autoencoder, or a broken file.
+        OptionError: A prediction type.
+    """
+    if prediction_type is not None:
+        raise OptionError(f"prediction_type is for models with a UNet; leave it out for {path.name}.")
+    try:
+        with safe_open(path, "pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys() if name.startswith((UNET, VAE))}  # noqa: SIM118
+    except Exception as error:
+        raise ModelError(f"{path}: not a readable safetensors file ({error}); download it again.") from error
+    if f"{VAE}decoder.conv_in.weight" not in weights:
+        raise ModelError(f"{path}: a transformer without its autoencoder; use the whole checkpoint, or a folder.")
+    try:
+        return _convert(weights, path, dtype)
+    except ModelError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise ModelError(f"{path}: cannot be converted as Stable Diffusion 3 ({reason}).") from error
+
+
+def _convert(weights: Weights, path: Path, dtype: torch.dtype) -> dict[str, Any]:
+    family = StableDiffusion3()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        write_configuration(root / "transformer", transformer_configuration(weights))
+        write_configuration(root / "vae", vae_configuration(weights, "sd3") | AUTOENCODER)
+        source = {"config": str(root), "local_files_only": True}
+        transformer = SD3Transformer2DModel.from_single_file(
+            dict(weights), subfolder="transformer", torch_dtype=dtype, **source
+        )
+        vae = AutoencoderKL.from_single_file(dict(weights), subfolder="vae", torch_dtype=torch.float32, **source)
+    check_latents(path.name, family.latent_channels(transformer.config), vae)
+    return {
+        "transformer": transformer,
+        "autoencoder": vae,
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+        "condition": family.condition(path, transformer.config, component),  # a file has no folders of text encoders
+        "family": family,
+        "side": NATIVE_SIDE,
+    }
+
+
+def transformer_configuration(weights: Weights) -> dict[str, Any]:
+    """The transformer's diffusers configuration, widths and depths read from the tensors."""
+    shape = {name.removeprefix(UNET): tensor.shape for name, tensor in weights.items() if name.startswith(UNET)}
+    blocks = {name.split(".")[1] for name in shape if name.startswith("joint_blocks.")}
+    width, text = shape["context_embedder.weight"]
+    head = shape.get("joint_blocks.0.x_block.attn.ln_q.weight", (HEAD,))[0]
+    channels = shape["x_embedder.proj.weight"][1]
+    return {
+        "_class_name": "SD3Transformer2DModel",
+        "sample_size": NATIVE_SIDE,
+        "in_channels": channels,
+        "out_channels": channels,
+        "num_layers": len(blocks),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": text,
+        "caption_projection_dim": width,
+        "pooled_projection_dim": shape["y_embedder.mlp.0.weight"][1],
+        "pos_embed_max_size": math.isqrt(shape["pos_embed"][1]),
+        "dual_attention_layers": [
+            number for number in range(len(blocks)) if f"joint_blocks.{number}.x_block.attn2.qkv.weight" in shape
+        ],
+        "qk_norm": "rms_norm" if "joint_blocks.0.x_block.attn.ln_q.weight" in shape else None,
+    }

@@ -1,0 +1,115 @@
+"""What an AD iteration keeps in memory for the gradient, found on tensors without numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.overrides import TorchFunctionMode
+
+from texgen.diffusion.denoising import Denoiser
+from texgen.diffusion.models.unet import tapped
+from tiling import Size
+
+
+def kept_bytes(
+    network: Any,
+    condition: Mapping[str, Any],
+    layers: Sequence[str],
+    tile: Size,
+    recomputed: bool = False,
+    *,
+    channels: int | None = None,
+    opened: Callable[[Any, Mapping[str, Any]], AbstractContextManager[Denoiser]] = tapped,
+) -> int:
+    """Bytes kept for the gradient of one tile's features, and where blocks are recomputed those of the largest block as well.
+
+    Args:
+        network: In any place and dtype; it is not run.
+        condition: Keyword arguments of its calls, batch 1.
+        layers: Those whose features are compared, in order of execution.
+        tile: In latent pixels.
+        recomputed: Whether each block keeps its input only (gradient checkpointing).
+        channels: Of the latents; by default what a UNet takes.
+        opened: Opens the attention of such a network; by default a UNet's.
+    """
+    with torch.device("meta"):
+        ghost = type(network).from_config(network.config)
+    nn.Module.to(ghost, network.dtype).requires_grad_(False).eval()  # diffusers' own warns of every cast
+    kept, blocks = _Kept(ghost), [0]
+
+    def alone(block: nn.Module, *inputs: Any) -> Any:
+        inside = _Kept(ghost)
+        for each in inputs:
+            if isinstance(each, Tensor) and each.requires_grad:
+                kept.pack(each)
+        with inside.watching():
+            result = block(*inputs)
+        blocks.append(inside.total)
+        return result
+
+    if recomputed:
+        ghost.enable_gradient_checkpointing(alone)
+    latents = torch.empty(1, channels or network.config.in_channels, *tile, device="meta", requires_grad=True)
+    with _FusedAttention(), opened(ghost, _on_meta(condition)) as tap, kept.watching():
+        features = tap.features(latents, 0, layers)
+        for layer in features.values():
+            layer.output.float().abs().mean()
+    return kept.total + max(blocks)
+
+
+class _Kept:
+    """Sum of the memory of tensors that are kept for a gradient, each counted once; weights are there anyway."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.total = 0
+        self._seen: dict[int, Tensor] = {
+            tensor.untyped_storage()._cdata: tensor for tensor in network.state_dict().values()
+        }
+
+    def watching(self) -> saved_tensors_hooks:
+        """Within, what is kept is counted."""
+        return saved_tensors_hooks(self.pack, lambda tensor: tensor)
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        """Count a tensor, and hold it, so that no other takes its place."""
+        memory = tensor.untyped_storage()
+        if memory._cdata not in self._seen:
+            self._seen[memory._cdata] = tensor
+            self.total += memory.nbytes()
+        return tensor
+
+
+class _Attention(torch.autograd.Function):
+    """What a fused kernel keeps: its inputs and its output, not all products of queries and keys."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        output = query.new_empty(*query.shape[:-1], value.shape[-1])
+        ctx.save_for_backward(query, key, value, output)
+        return output
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Within, attention keeps what a fused kernel would, which tensors without numbers do not run."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is F.scaled_dot_product_attention:
+            return _kept_by_a_kernel(*args, **(kwargs or {}))
+        return function(*args, **(kwargs or {}))
+
+
+def _kept_by_a_kernel(query: Tensor, key: Tensor, value: Tensor, *_: Any, **_options: Any) -> Tensor:
+    output: Tensor = _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
+    return output
+
+
+def _on_meta(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _on_meta(inner) for name, inner in value.items()}
+    return value.to("meta")

@@ -1,0 +1,126 @@
+"""A `texgen.diffusion.denoising.DenoisingModel` with a transformer: Stable Diffusion 3 and Flux."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NoReturn
+
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+
+from texgen.diffusion.models.flow import FlowSchedule
+from texgen.diffusion.models.flux import Flux
+from texgen.diffusion.models.joint import PATCH, Family, JointTransformer, opened
+from texgen.diffusion.models.latent import LatentModel
+from texgen.diffusion.models.sd3 import StableDiffusion3
+from texgen.errors import ModelError, OptionError
+from texgen.job import Prompt
+from tiling import Size
+
+FAMILIES: dict[str, Family] = {
+    "SD3Transformer2DModel": StableDiffusion3(),
+    "FluxTransformer2DModel": Flux(),
+}
+"""By the transformer's class, as a folder's model_index.json names it."""
+
+
+@dataclass(kw_only=True)
+class TransformerModel(LatentModel):
+    """A latent flow matching model with a transformer.
+
+    Attributes:
+        transformer: The denoising network, in its dtype, on its device.
+        scheduler: Euler steps along the flow.
+        family: What the kind of transformer has its own way of.
+        side: Of a tile, in latent pixels.
+    """
+
+    transformer: Any
+    scheduler: FlowMatchEulerDiscreteScheduler
+    family: Family
+    side: int
+
+    @property
+    def network(self) -> Any:
+        """The transformer."""
+        return self.transformer
+
+    @property
+    def native_tile(self) -> Size:
+        """In latent pixels."""
+        return Size(self.side, self.side)
+
+    @property
+    def prediction_type(self) -> str:
+        """What the transformer predicts."""
+        return "velocity"
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents."""
+        return self.family.latent_channels(self.transformer.config)
+
+    @property
+    def injects(self) -> bool:
+        """Its denoiser has no `injecting`."""
+        return False
+
+    @cached_property
+    def attention_layers(self) -> list[str]:
+        """Attention that image tokens take part in, in order of execution."""
+        return self.family.layers(self.transformer)
+
+    def resize(self, side_px: int) -> None:
+        """Work in tiles of another size than the model says.
+
+        Raises:
+            OptionError: The size is no whole number of image tokens, or larger than there are position embeddings for.
+        """
+        token, largest = self.factor * PATCH, self.family.largest_side(self.transformer.config)
+        if side_px % token or (largest is not None and side_px > largest * self.factor):
+            limit = "" if largest is None else f", at most {largest * self.factor}"
+            raise OptionError(f"native_size={side_px} must be a multiple of {token} px{limit}, for {self.name}.")
+        self.side = side_px // self.factor
+
+    def schedule(self, steps: int) -> FlowSchedule:
+        """The model's noise schedule in so many steps, for tiles of the native size."""
+        return FlowSchedule(self.scheduler, steps, (self.side // PATCH) ** 2, self.family.sigmas(steps))
+
+    def opened(
+        self, network: Any, condition: Mapping[str, Tensor], recomputed: bool = False
+    ) -> AbstractContextManager[JointTransformer]:
+        """Within, a transformer with its attention open; afterwards it is as found."""
+        return opened(network, condition, self.family, recomputed)
+
+    @property
+    def is_xl(self) -> bool:
+        """Whether it is a Stable Diffusion XL."""
+        return False
+
+    @property
+    def controls(self) -> int:
+        """Number of ControlNets."""
+        return 0
+
+    def check_prompt(self, _prompt: Prompt) -> NoReturn:
+        """Refuse any.
+
+        Raises:
+            ModelError: Always.
+        """
+        raise ModelError(f"{self.name} reads no prompt yet; use a Stable Diffusion 1.x, 2.x or XL.")
+
+    def conditions(self, prompt: Prompt, _size_px: Size) -> NoReturn:
+        """As `check_prompt`."""
+        self.check_prompt(prompt)
+
+    def controlled(self, *_: Any) -> NoReturn:
+        """There are no ControlNets.
+
+        Raises:
+            OptionError: Always.
+        """
+        raise OptionError(f"control pictures are for models with a UNet; leave them out for {self.name}.")

@@ -1,0 +1,78 @@
+"""Text: a picture of what a prompt says, in the swatch's style."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Unpack, cast
+
+from texgen.diffusion.knobs import GUIDANCE_SCALE, LOADED_WITH, Knobs, TextKnobs
+from texgen.errors import ModelError, OptionError
+from texgen.files.image import ImageLike
+from texgen.job import Constraints, Prompt
+from texgen.knobs import check, rows
+from texgen.swatch.model import NAME
+from texgen.tasks.make import Request, backbone_of, make
+from texgen.tasks.options import Options
+from texgen.tasks.result import Result
+
+if TYPE_CHECKING:
+    from texgen.diffusion.denoising import DenoisingModel
+
+
+def text(
+    image: ImageLike,
+    prompt: str,
+    size: int | tuple[int, int] | None = None,
+    *,
+    negative_prompt: str | None = None,
+    guidance_scale: float = GUIDANCE_SCALE,
+    **options: Unpack[Options],
+) -> Result:
+    """A picture of what a prompt says, in the style of the swatch, by Stable Diffusion (Algorithm 2 of attention distillation).
+
+    Every step is denoised under the prompt, with classifier-free guidance; then the latents take the channel statistics of the swatch's
+    (AdaIN) and move down the AD loss under the empty prompt. A canvas larger than the model's native size is made in tiles, each of
+    which follows the whole prompt.
+
+    Args:
+        image: The swatch, as in `expand`.
+        prompt: What to show.
+        size: Of the result; the model's native size by default: 1024 px of Stable Diffusion XL, 512 of 1.x.
+        negative_prompt: What is not wanted. By default nothing, which models that say so (Stable Diffusion XL) are told as zeros.
+        guidance_scale: How closely the prompt is followed; 1 does without guidance.
+        options: Those of `texgen.Options`; `tileable` is `none` by default. `model` must be given.
+
+    Raises:
+        ModelError: The swatch model, or a model without a text encoder.
+        OptionError: An empty prompt, or one that is longer than the model reads.
+        InputError, ResourceError: As `expand`.
+
+    References:
+        Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 2.
+    """
+    check(TextKnobs(negative_prompt=negative_prompt, guidance_scale=guidance_scale))
+    check_words(options.get("model", NAME), prompt)
+    options.setdefault("tileable", "none")
+    if size is None:
+        options["model"] = backbone = _loaded(options)
+        size = backbone.native_tile.scaled(backbone.factor)
+    told = Prompt(prompt, negative_prompt, float(guidance_scale))
+    notes = {"prompt": prompt, "negative_prompt": negative_prompt, "guidance_scale": told.guidance_scale}
+    given = Constraints(prompt=told)
+    return make(Request(task="text", sources=[image], size=size, constraints=given, notes=notes), **options)
+
+
+def check_words(model: Any, prompt: str) -> None:
+    """Refuse an empty prompt, and the swatch model, which reads none."""
+    if not prompt.strip():
+        raise OptionError("the prompt is empty; say what to show, or use texgen.expand.")
+    if model == NAME:
+        raise ModelError("the swatch model reads no prompt; give model, a Stable Diffusion 1.x, 2.x or XL.")
+
+
+def _loaded(options: Options) -> DenoisingModel:
+    """The model among the options; what it is loaded with is taken from them."""
+    given = cast(dict[str, Any], options)
+    knobs = Knobs(**{row.name: given[row.name] for row in rows(Knobs) if row.name in given})
+    for name in LOADED_WITH:
+        given.pop(name, None)
+    return backbone_of(given["model"], knobs)
