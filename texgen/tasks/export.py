@@ -91,7 +91,12 @@ def export(
         >>> export("wall.png", "out", "unreal,godot", size_m=2.0)  # doctest: +SKIP
     """
     knobs = Knobs(
-        profile=profile, size_m=size_m, texel_density=texel_density, height_m=height_m, template=template, split=split
+        profile=[profile] if isinstance(profile, str) else profile,
+        size_m=size_m,
+        texel_density=texel_density,
+        height_m=height_m,
+        template=template,
+        split=split,
     )
     check(knobs)
     wanted, folder = profiles_of(knobs.profile), Path(os.path.abspath(folder))  # noqa: PTH100 (".." is taken away)
