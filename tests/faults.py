@@ -5,6 +5,7 @@ Native writers are held to the same as Python: the filter stands between them an
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import errno
 import fcntl
@@ -151,6 +152,7 @@ def _run(arguments: list[str], log: Path, supervisor: socket.socket) -> None:
     os.close(listener)
     supervisor.close()
     code = _code(arguments)
+    atexit._run_exitfuncs()
     sys.stdout.flush()
     os._exit(code)
 

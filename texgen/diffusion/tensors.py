@@ -12,28 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from texgen.errors import ResourceError, TexgenError
+from texgen.errors import ResourceError
 from texgen.files.publish import published
 from texgen.runs.stages import warn
 
 CACHED = 16
 """Files kept in the cache; the one not used for longest goes first."""
-
-
-def finite(tensor: Tensor, stage: str, where: object) -> Tensor:
-    """The tensor, unless it holds NaN or Inf: a picture of those would be black.
-
-    Raises:
-        TexgenError: Naming the stage, and what of the canvas or the swatch it was about.
-    """
-    if bool(torch.isfinite(tensor).all()):
-        return tensor
-    raise TexgenError(f"the autoencoder gave NaN or Inf at {stage} of {where}; try --dtype float32, or another model.")
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:

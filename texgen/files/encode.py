@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -91,11 +91,12 @@ def _write_rows(path: Path, kind: str, pixels: Pixels, attributes: Mapping[str, 
     for top in range(0, height, BAND):
         rows = pixels[top : top + BAND]
         written = written and file.write_scanlines(top, top + len(rows), 0, np.ascontiguousarray(rows))
-    if not (file.close() and written and (kind != "PNG" or _is_whole(path))):
+    whole = _is_whole_png if kind == "PNG" else _is_whole_exr
+    if not (file.close() and written and whole(path)):
         raise OSError(errno.EIO, f"the file is cut short; {file.geterror() or 'the disk may be full'}")
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole_png(path: Path) -> bool:
     """Whether a PNG has all its chunks: OpenImageIO does not tell when the disk refuses some of it."""
     with path.open("rb") as file:
         position, name = file.seek(8), b""
@@ -106,6 +107,38 @@ def _is_whole(path: Path) -> bool:
             name = header[4:]
             position = file.seek(position + 12 + int.from_bytes(header[:4]))
         return position == file.seek(0, os.SEEK_END)
+
+
+EXR_MAGIC = b"\x76\x2f\x31\x01"
+
+
+def _is_whole_exr(path: Path) -> bool:
+    """Whether an EXR knows where all its chunks are, and has the last: OpenEXR does not tell of a refusal when it closes the file."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        while name := _text(file):
+            _text(file)
+            file.seek(int.from_bytes(file.read(4), "little"), os.SEEK_CUR)
+        table = file.tell()
+        first = int.from_bytes(file.read(8), "little")
+        file.seek(table)
+        found = file.read(max(0, first - table))
+        places = np.frombuffer(found[: len(found) // 8 * 8], "<u8")
+        if start[:4] != EXR_MAGIC or name is None or len(found) != first - table or not places.all():
+            return False
+        last = int(places.max())
+        file.seek(last + 4)
+        return last + 8 + int.from_bytes(file.read(4), "little") == file.seek(0, os.SEEK_END)
+
+
+def _text(file: BinaryIO) -> bytes | None:
+    """Bytes up to the next 0; None where the file ends before."""
+    found = bytearray()
+    while (byte := file.read(1)) != b"\0":
+        if not byte:
+            return None
+        found += byte
+    return bytes(found)
 
 
 def _write_tiff(path: Path, pixels: Pixels, tags: Tags, pyramid: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import tifffile
 from scipy.ndimage import distance_transform_edt
 
-from texgen.errors import InputError
+from texgen.errors import InputError, ResourceError, disk_error
 from texgen.files.encode import BIG, TIFF_TILE
 from texgen.files.mapped_arrays import release
 from texgen.files.publish import published
@@ -114,6 +115,8 @@ class Field:
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file.") from error
         except (OSError, ValueError, KeyError, TypeError, tifffile.TiffFileError) as error:
+            if disk_error(error) is not None and getattr(error, "filename", None) != str(path):
+                raise ResourceError(f"{tempfile.gettempdir()}: cannot hold the field ({error}).") from error
             raise InputError(f"{path}: is no field; texgen expand --save-field writes one.") from error
         return found, description["recipe"]
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from texgen.errors import disk_errors
 from texgen.files.mapped_arrays import bands, mapped, release
 from texgen.materials.guides import Guide, strengths_at
 from texgen.swatch.pyramid import halved, halved_rows, with_edges
@@ -154,7 +155,8 @@ class Steering:
         """An array on the disk, and whether it is finished; a new one has to be `_kept`."""
         path = self.folder / name
         if path.exists():
-            return np.memmap(path, dtype, "r", shape=shape), True
+            with disk_errors(path):
+                return np.memmap(path, dtype, "r", shape=shape), True
         return mapped(path.with_suffix(".part"), dtype, shape), False
 
     def _kept(self, array: Any) -> Any:

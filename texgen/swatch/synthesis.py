@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from texgen.errors import disk_errors
 from texgen.files.mapped_arrays import mapped, release
 from texgen.files.publish import publish
 from texgen.swatch.bank import Bank
@@ -258,7 +259,10 @@ class Synthesis:
         """A field on disk: small ones stay in the page cache, large ones need no memory."""
         path = self.folder / f"{name}.field"
         fresh = not path.exists() or path.stat().st_size != 4 * size.area
-        return mapped(path, np.int32, tuple(size)) if fresh else np.memmap(path, np.int32, "r+", shape=tuple(size))
+        if fresh:
+            return mapped(path, np.int32, tuple(size))
+        with disk_errors(path):
+            return np.memmap(path, np.int32, "r+", shape=tuple(size))
 
     def _count(self, level: int) -> int:
         return int(at(self.settings.iterations, level))

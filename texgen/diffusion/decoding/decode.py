@@ -11,7 +11,6 @@ from torch import Tensor
 from texgen.diffusion.decoding.detail import Detail
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.kept import Kept
-from texgen.diffusion.tensors import finite
 from texgen.files.encoding import Encoding
 from texgen.files.pixels import PixelFile
 from texgen.materials.holes import MARGIN
@@ -66,7 +65,7 @@ class CanvasDecoder:
 
     def _made(self, core: Tile) -> Tensor:
         read, factor = core.grown(self.model.halo, self.canvas, self.wrap), self.model.factor
-        image = finite(self._decode(cut(self.latents, read)).cpu(), "decode", core)
+        image = self._decode(cut(self.latents, read)).cpu()
         image = cut_from(image, read.scaled(factor), core.scaled(factor))
         return image if self.detail is None else self.detail.apply(image, core)
 
