@@ -157,7 +157,7 @@ def test_bad_inputs_give_one_line_and_exit_code_3(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (["--size", "0"], 2, "size=0x0 is too small"),
+        (["--size", "0"], 2, "size=0x0 must be from 1"),
         (["--size", "abc"], 2, "'abc' is neither a number of pixels nor WIDTHxHEIGHT"),
         (["--size", "130", "--model", "mini"], 2, "the nearest are 128 and 136"),
         (["--crop", "1,2"], 2, "is not LEFT,TOP,WIDTH,HEIGHT"),
@@ -200,6 +200,9 @@ def test_models_and_doctor_answer(capsys):
 
 
 def test_an_unexpected_failure_is_one_line_and_exit_code_1(capsys, swatch, tmp_path, monkeypatch):
+    from texgen.cli import outputs
+
+    outputs._loaded.cache_clear()
     monkeypatch.setattr("texgen.diffusion.models.load", lambda *_: 1 / 0)
     code, _, stderr = run(capsys, "expand", swatch, "-o", tmp_path / "o.png", "--size", "128", "--model", "mini")
     assert code == 1 and "internal error: ZeroDivisionError" in stderr.splitlines()[-1]

@@ -165,7 +165,7 @@ def never(*_):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 0}, "size=0x0 is too small; at least 128"),
+        ({"size": 0}, "size=0x0 must be from 1"),
         ({"size": (512, 100)}, "size=100x512 is too small"),
         ({"size": "abc"}, "size='abc' must be one number"),
         ({"tileable": "z"}, "tileable='z' is not known"),

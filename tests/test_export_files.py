@@ -155,7 +155,7 @@ def test_rows_of_a_file_are_those_of_the_whole_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         PictureRows(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("text")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"broken or truncated|cannot be read"):
         PictureRows(tmp_path / "text.png")
     with pytest.raises(InputError, match="a map of normals needs 3"):
         open_map(tmp_path / "out" / "wall_height.exr", "normal")

@@ -494,7 +494,8 @@ def test_nothing_of_torch_is_loaded(tmp_path):
     assert done.stdout.split() == ["False", "False"]
     events = [json.loads(line) for line in done.stderr.splitlines()]
     assert events[0]["event"] == "begin" and events[-1]["event"] == "done"
-    assert {"done", "total", "level", "iteration", "stage"} < events[1].keys()
+    steps = [event for event in events if event["event"] == "progress" and "level" in event]
+    assert steps and all({"done", "total", "iteration", "stage"} < event.keys() for event in steps)
 
 
 @pytest.mark.parametrize(
@@ -506,7 +507,7 @@ def test_nothing_of_torch_is_loaded(tmp_path):
         ({"bit_depth": "12"}, OptionError, "bit_depth='12' is not known; choose one of 8, 16, half, float"),
         ({"seed": -1}, OptionError, "seed=-1 must be from 0"),
         ({"strength": 0.5}, OptionError, "strength=0.5 is for diffusion models"),
-        ({"nonsense": 1}, TypeError, "unexpected keyword argument 'nonsense'"),
+        ({"nonsense": 1}, TypeError, "has no option 'nonsense'"),
         ({"keep": (100, 0)}, OptionError, "does not fit there"),
         ({"exemplar_weights": [1, 2]}, OptionError, "must be 1 numbers above 0"),
         ({"crop": (0, 0, 32, 32)}, InputError, "at least 64 px a side are needed"),

@@ -18,7 +18,9 @@ from test_transfer import picture, tensor
 from transformers import CLIPTokenizer
 
 import texgen
+from texgen.cli.flags import type_of
 from texgen.diffusion import models
+from texgen.diffusion.knobs import Knobs
 from texgen.diffusion.models import Backbone
 from texgen.diffusion.models.hub import wanted_files
 from texgen.diffusion.models.text import END, known_tokens
@@ -26,6 +28,7 @@ from texgen.diffusion.sampling.assemble import Seeds
 from texgen.diffusion.sampling.loop import step_generator
 from texgen.errors import ModelError, OptionError
 from texgen.job import Prompt
+from texgen.knobs import rows
 from tiling import Size
 
 PLAIN = {"iterations": 0, "adain": False, "seed": 3, "steps": 2}
@@ -302,7 +305,7 @@ def test_a_lora_is_added_to_the_weights(sd, sd_folder, lora):
         torch.testing.assert_close(tensor_, expected)
     assert half.fingerprint.startswith(f"{sd.fingerprint}+") and half.fingerprint.endswith(":0.5")
     assert not torch.allclose(half.condition["encoder_hidden_states"], sd.condition["encoder_hidden_states"])
-    twice = models.load(sd_folder, device="cpu", loras=[(lora, 0.25), (lora, 0.25)])
+    twice = models.load(sd_folder, device="cpu", loras=[lora, (lora, -0.5)])  # a file alone is added whole
     torch.testing.assert_close(twice.unet.state_dict(), half.unet.state_dict())
     torch.testing.assert_close(twice.condition, half.condition)
     with pytest.raises(ModelError, match=r"style\.safetensors: is no LoRA of this model"):
@@ -395,3 +398,8 @@ def test_of_a_controlnets_repository_only_its_weights_are_fetched():
         "config.json",
         "diffusion_pytorch_model.fp16.safetensors",
     ]
+
+
+def test_a_controlnet_stands_in_the_command_as_it_was_given():
+    row = next(row for row in rows(Knobs) if row.name == "controlnets")
+    assert type_of(row.knob) is str, "a hub id is no path: its owner would go"

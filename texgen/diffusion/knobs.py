@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from texgen.files.image import ImageLike
     from tiling import ScheduleKind, WindowKind
 
+    LoraLike = str | Path | tuple[str | Path, float]
     ControlLike = ImageLike | tuple[ImageLike, float]
 
 SAMPLING = ("strength", "iterations", "inject", "start_time", "match_spectrum", "adain")
@@ -113,11 +114,11 @@ class Knobs:
     tune_decoder: int | None = knob(
         None, "Iterations that a copy of the decoder is trained on the swatch first; 0 does not.", kind="int", low=0, high=100_000
     )  # fmt: skip
-    loras: Sequence[tuple[str | Path, float]] = knob(
-        (), "Weights that are added to the model's own, and how much of them, such as moss.safetensors:0.8; needs peft (`texgen[lora]`).", kind="scaled", flag="lora", several=True
+    loras: Sequence[LoraLike] = knob(
+        (), "Weights that are added to the model's own, and how much of them, such as moss.safetensors:0.8; needs peft (`texgen[lora]`); in Python a file, or a pair.", kind="scaled", flag="lora", several=True
     )  # fmt: skip
     controlnets: Sequence[str | Path] = knob(
-        (), "A ControlNet: a diffusers folder or a hub id; its picture comes as `--control`, in the same order.", kind="path", flag="controlnet", several=True
+        (), "A ControlNet: a diffusers folder or a hub id; its picture comes as `--control`, in the same order.", kind="any", flag="controlnet", several=True
     )  # fmt: skip
     controls: Sequence[ControlLike] = knob(
         (), "What a ControlNet sees, stretched over the result, and its weight, 1 by default, such as edges.png:0.6; in Python a picture, or a pair.", kind="scaled", flag="control", several=True

@@ -90,9 +90,8 @@ def export(
     Example:
         >>> export("wall.png", "out", "unreal,godot", size_m=2.0)  # doctest: +SKIP
     """
-    knobs = Knobs(
-        profile=profile, size_m=size_m, texel_density=texel_density, height_m=height_m, template=template, split=split
-    )
+    extent: dict[str, Any] = {"size_m": size_m, "texel_density": texel_density, "height_m": height_m}
+    knobs = Knobs(profile=[profile] if isinstance(profile, str) else profile, template=template, split=split, **extent)
     check(knobs)
     wanted, folder = profiles_of(knobs.profile), Path(os.path.abspath(folder))  # noqa: PTH100 (".." is taken away)
     check_folder(folder, ())

@@ -13,7 +13,7 @@ from texgen.tasks.knobs import Common
 
 if TYPE_CHECKING:
     from texgen.diffusion.attention import InjectionMode
-    from texgen.diffusion.knobs import ControlLike
+    from texgen.diffusion.knobs import ControlLike, LoraLike
     from texgen.diffusion.presets import DetailKind, LoopKind
     from texgen.files.image import ImageLike
     from texgen.materials.guides import GuideLike
@@ -70,7 +70,7 @@ class Options(TypedDict, total=False):
     dtype: str
     prediction_type: Literal["epsilon", "v"] | None
     native_size: int | None
-    loras: Sequence[tuple[str | Path, float]]
+    loras: Sequence[LoraLike]
     controlnets: Sequence[str | Path]
     controls: Sequence[ControlLike]
     checkpoint: str | Path | None

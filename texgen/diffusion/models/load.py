@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
@@ -22,6 +22,9 @@ from texgen.diffusion.models.weights import PICKLE_SUFFIXES, fingerprint
 from texgen.errors import ModelError, OptionError
 from tiling import Size
 
+if TYPE_CHECKING:
+    from texgen.diffusion.knobs import LoraLike
+
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -31,7 +34,7 @@ def load(
     dtype: str = "auto",
     prediction_type: str | None = None,
     native_size: int | None = None,
-    loras: Sequence[tuple[str | Path, float]] = (),
+    loras: Sequence[LoraLike] = (),
     controlnets: Sequence[str | Path] = (),
 ) -> Backbone | TransformerModel:
     """Load a model for synthesis.
@@ -43,7 +46,7 @@ def load(
         dtype: Of the network: `auto` (on CUDA bfloat16 where the GPU has it, else float16; elsewhere float32), `float32`, `float16`, `bfloat16`.
         prediction_type: What the UNet predicts: `epsilon` (noise) or `v`; by default what the model says, or its weights show.
         native_size: Side of a tile in px; by default what the model was trained at.
-        loras: `.safetensors` files whose weights are added, and how much of each; needs peft.
+        loras: `.safetensors` files whose weights are added, or pairs of one and how much of it; needs peft.
         controlnets: Diffusers folders or hub ids; each reads a picture among `controls`.
 
     Raises:
@@ -52,7 +55,8 @@ def load(
     """
     if prediction_type is not None and prediction_type not in checks.PREDICTIONS:
         raise OptionError(f"prediction_type={prediction_type!r} is not known; use {' or '.join(checks.PREDICTIONS)}.")
-    for file, scale in loras:
+    added = [(each, 1.0) if isinstance(each, str | Path) else each for each in loras]
+    for file, scale in added:
         lora.check(file, scale)
     target = choose_device(device)
     precision = choose_dtype(dtype, target)
@@ -64,14 +68,14 @@ def load(
     if "unet" in components:
         checks.check_condition(path.name, components["unet"], components["condition"])
         if loras:
-            components |= _with_loras(components, loras)
+            components |= _with_loras(components, added)
         components["controlnet"], folders = load_controlnets(controlnets, components["unet"], target)
     elif loras or controlnets:
         raise OptionError(f"loras and controlnets are for models with a UNet; leave them out for {path.name}.")
     components["condition"] = text.moved(components["condition"], target)
     by_name = str(model) in BUNDLED or (HUB_ID.fullmatch(str(model)) and not Path(model).exists())
     hashes = [fingerprint(each) for each in (path, *folders)]
-    hashes += [f"{fingerprint(Path(file))}:{scale:g}" for file, scale in loras]
+    hashes += [f"{fingerprint(Path(file))}:{scale:g}" for file, scale in added]
     kind: type[Backbone | TransformerModel] = Backbone if "unet" in components else TransformerModel
     loaded = kind(name=str(model) if by_name else path.name, fingerprint="+".join(hashes), **components)
     loaded.network.to(target, memory_format=torch.channels_last)
