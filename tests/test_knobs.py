@@ -12,16 +12,18 @@ from texgen.cli.flags import GROUPS, Option, Verb
 from texgen.cli.knobs import Outputs
 from texgen.cli.main import main
 from texgen.cli.page import page
-from texgen.cli.verbs import VERBS, fill, material, tile
+from texgen.cli.verbs import OWN, VERBS, fill, material, tile
 from texgen.diffusion import presets
-from texgen.diffusion.knobs import PUBLISHED, TextKnobs
+from texgen.diffusion.knobs import PUBLISHED
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError
-from texgen.knobs import check, rows
+from texgen.exports.knobs import Knobs as ExportKnobs
+from texgen.knobs import rows
 from texgen.materials.knobs import Knobs as MaterialKnobs
+from texgen.previews.knobs import Knobs as PreviewKnobs
 from texgen.swatch.knobs import Knobs as SwatchKnobs
 from texgen.swatch.settings import PRESETS
-from texgen.tasks.knobs import Common
+from texgen.tasks.knobs import Common, WangKnobs
 from texgen.tasks.options import Options
 
 ALL = [row for group in (*GROUPS.values(), Outputs) for row in rows(group)]
@@ -41,7 +43,7 @@ def test_no_row_stands_twice_but_the_start_which_every_model_has():
 @pytest.mark.parametrize("command", [each for each in VERBS if isinstance(each, Verb)], ids=lambda each: each.name)
 def test_every_flag_of_all_verbs_is_made_from_its_row(command):
     made = {each.name: each for each in command.params if isinstance(each, Option)}
-    more = {row.name for row in rows(TextKnobs)} if command.name == "text" else set()
+    more = {row.name for row in rows(OWN[command.name])} if command.name in OWN else set()
     assert made.keys() == {row.name for row in ALL if row.knob.flag is not None} | more
     own = {each.name for each in command.params} - made.keys()
     assert not own & {row.name for row in ALL}, "no row is written by hand"
@@ -62,25 +64,35 @@ def test_the_choices_are_those_of_the_types():
 
 def test_values_out_of_range_are_refused_with_what_is_allowed():
     refused = {"range": 0, "choice": 0}
-    for group in (*GROUPS.values(), MaterialKnobs):
+    for group in (*GROUPS.values(), *OWN.values(), MaterialKnobs, PreviewKnobs, ExportKnobs):
         for row in rows(group):
             knob = row.knob
             if knob.low is not None and knob.high is not None:
                 refused["range"] += 1
-                check(group(**{row.name: knob.low}))
+                group(**{row.name: knob.low})
                 for value in (knob.low - 1, knob.high * 2 + 1):
                     with pytest.raises(OptionError, match=f"{row.name}=.* must be from"):
-                        check(group(**{row.name: value}))
+                        group(**{row.name: value})
             elif knob.choices:
                 refused["choice"] += 1
-                with pytest.raises(OptionError, match=f"{row.name}=.*(choose one of|must be)"):
-                    check(group(**{row.name: "nonsense"}))
+                with pytest.raises(OptionError, match=f"{row.name}=.*(choose one of| or )"):
+                    group(**{row.name: "nonsense"})
     assert refused["range"] > 5 and refused["choice"] > 5, refused
 
 
 def test_the_defaults_pass_their_own_check():
-    for group in (Common, SwatchKnobs, DiffusionKnobs, MaterialKnobs):
-        check(group())
+    for group in (
+        Common,
+        SwatchKnobs,
+        DiffusionKnobs,
+        MaterialKnobs,
+        PreviewKnobs,
+        ExportKnobs,
+        WangKnobs,
+        *OWN.values(),
+        Outputs,
+    ):
+        group()
 
 
 @pytest.mark.parametrize("command", VERBS, ids=lambda each: each.name)

@@ -1,6 +1,6 @@
 """What may be set: one row an option says its default, range and meaning. Checks, flags and the page of options are made from the rows.
 
-A row is a field of a frozen dataclass:
+A row is a field of a frozen dataclass that is a `Table`:
 
     steps: int | None = knob(None, "Scheduler steps.", low=1, high=1000)
 """
@@ -8,31 +8,24 @@ A row is a field of a frozen dataclass:
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import numbers
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import numpy as np
 
 from texgen.errors import OptionError, OptionTypeError
 
 Kind = Literal[
-    "text",
-    "int",
-    "float",
-    "flag",
-    "switch",
-    "path",
-    "crop",
-    "weights",
-    "layers",
-    "maps",
-    "guides",
-    "scaled",
-    "folder",
-    "call",
-    "any",
-]
+    "text", "int", "float", "flag", "switch", "path", "pair", "crop", "weights", "layers", "maps", "guides", "scaled", "file", "folder", "call", "any"
+]  # fmt: skip
+
+
+REQUIRED = object()
+"""The default of what must be given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,35 +80,65 @@ def rows(*groups: type) -> Iterator[Row]:
             yield Row(each.name, each.default, each.metadata["knob"])
 
 
-def check(knobs: Any) -> None:
-    """Refuse a value that is of another kind, out of its range or none of its choices; None is left to the preset.
+class Table:
+    """A table of options: the records of its subclasses are checked when they are made; None takes the default of an option.
 
     Raises:
-        OptionTypeError: A value of another kind.
-        OptionError: Saying what is allowed.
+        OptionTypeError: A value of another kind than the option takes.
+        OptionError: One that is out of its range, or none of its choices.
     """
-    for row in rows(type(knobs)):
-        value = getattr(knobs, row.name)
-        if value is not None:
-            check_value(row, value)
+
+    def __post_init__(self) -> None:
+        for row in rows(type(self)):
+            object.__setattr__(self, row.name, taken(row, getattr(self, row.name)))
 
 
-def check_value(row: Row, value: Any) -> None:
-    """Refuse a value that the option does not take; see `check`."""
-    about = row.knob
-    if about.choices and value not in about.choices:
-        if isinstance(about.choices[0], str):
-            raise OptionError(f"{row.name}={value!r} is not known; choose one of {', '.join(about.choices)}.")
-        raise OptionError(f"{row.name}={value} must be {' or '.join(map(str, about.choices))}.")
-    takes, said = TAKES[about.kind]
-    several = about.several and about.kind != "maps"
-    if several and (isinstance(value, str | bytes) or not isinstance(value, Iterable)):
-        raise OptionTypeError(f"{row.name}={value!r} must be a list.")
-    values = value if several else [value]
-    if not about.choices and not all(takes(each) for each in values):
-        raise OptionTypeError(f"{row.name}={value!r} must be {said}.")
+def taken(row: Row, value: Any) -> Any:
+    """The value of an option, checked, NumPy's numbers as Python's; see `Table`."""
+    about, (takes, said) = row.knob, TAKES[row.knob.kind]
+    if value is None and row.default is not REQUIRED:
+        return row.default
+    value = plain(value)
+    if about.choices:
+        return _chosen(row, value)
+    if about.several and about.kind != "maps":
+        if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+            raise OptionTypeError(f"{row.name}={short(value)} must be a list.")
+        value = tuple(map(plain, value))
+        if wrong := [each for each in value if not takes(each)]:
+            raise OptionTypeError(f"{row.name}: {short(wrong[0])} must be {said}.")
+    elif not takes(value):
+        raise OptionTypeError(f"{row.name}={short(value)} must be {said}.")
+    if about.kind in ("crop", "pair", "weights", "layers"):
+        value = tuple(map(plain, value))
     if about.low is not None and about.high is not None and not about.low <= value <= about.high:
-        raise OptionError(f"{row.name}={value} must be from {about.low:g} to {about.high:g}.")
+        raise OptionError(f"{row.name}={value} must be from {_bound(about.low)} to {_bound(about.high)}.")
+    return value
+
+
+def _chosen(row: Row, value: Any) -> Any:
+    """A value that is one of the choices."""
+    choices = row.knob.choices
+    if isinstance(value, bool) or not isinstance(value, type(choices[0])):
+        raise OptionTypeError(f"{row.name}={short(value)} must be {' or '.join(map(repr, choices))}.")
+    if value not in choices:
+        raise OptionError(f"{row.name}={value!r} is not known; choose one of {', '.join(map(str, choices))}.")
+    return value
+
+
+def _bound(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+def short(value: Any) -> str:
+    """A value as an error shows it, in one line of a bearable length."""
+    said = " ".join(repr(value).split())
+    return said if len(said) <= 80 else f"{said[:77]}..."
+
+
+def plain(value: Any) -> Any:
+    """A number of NumPy as Python's own; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def is_number(value: Any) -> bool:
@@ -123,15 +146,16 @@ def is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number, NumPy's included, and no truth value."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _are(many: int | None, takes: Callable[[Any], bool]) -> Callable[[Any], bool]:
     """Whether a value is a sequence, of so many where a number is given, of what is taken."""
     return lambda value: (
-        hasattr(value, "__len__")
-        and not isinstance(value, str | bytes | Mapping)
+        isinstance(value, Sequence | np.ndarray)
+        and not isinstance(value, str | bytes)
         and many in (None, len(value))
         and all(takes(each) for each in value)
     )
@@ -139,25 +163,33 @@ def _are(many: int | None, takes: Callable[[Any], bool]) -> Callable[[Any], bool
 
 TAKES: dict[Kind, tuple[Callable[[Any], bool], str]] = {
     "text": (lambda value: isinstance(value, str), "a text"),
-    "int": (_is_whole, "a whole number"),
+    "int": (is_whole, "a whole number"),
     "float": (is_number, "a number"),
     "flag": (lambda value: isinstance(value, bool), "True or False"),
     "switch": (lambda value: isinstance(value, bool), "True or False"),
     "path": (lambda value: True, "a file"),
-    "crop": (_are(4, _is_whole), "four whole numbers"),
+    "pair": (_are(2, is_whole), "two whole numbers"),
+    "crop": (_are(4, is_whole), "four whole numbers"),
     "weights": (_are(None, is_number), "a list of numbers"),
-    "layers": (_are(None, lambda each: isinstance(each, str) or _is_whole(each)), "a list of numbers and names"),
+    "layers": (_are(None, lambda each: isinstance(each, str) or is_whole(each)), "a list of numbers and names"),
     "maps": (lambda value: isinstance(value, Mapping), "a dictionary of names and maps"),
     "guides": (
         lambda value: isinstance(value, tuple | list) and len(value) in (2, 3),
-        "tuples of two maps and a weight",
+        "a tuple of two maps and, if wanted, a weight",
     ),
     "scaled": (lambda value: True, "a file and a number"),
+    "file": (lambda value: isinstance(value, str | os.PathLike), "the path of a file"),
     "folder": (lambda value: isinstance(value, str | os.PathLike), "the path of a folder"),
     "call": (callable, "a function"),
     "any": (lambda value: True, "anything"),
 }
 """Which values an option of each kind takes, and how that is said."""
+
+
+def unknown(where: str, name: str, known: Iterable[str]) -> OptionTypeError:
+    """The error of an option that there is not; it tells which one may be meant."""
+    near = difflib.get_close_matches(name, known, 1)
+    return OptionTypeError(f"{where}() has no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else "."))
 
 
 def described(*groups: type) -> str:

@@ -76,8 +76,8 @@ def _set(
         option = options[verb][name]
         try:
             option.type_cast_value(click.Context(click.Command(verb)), value)
-        except click.BadParameter as error:
-            raise OptionError(f"{said}: {error.message}") from error
+        except (click.BadParameter, OptionError) as error:
+            raise OptionError(f"{said}: {getattr(error, 'message', error)}") from error
         found[verb][name] = value
 
 

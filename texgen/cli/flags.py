@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from texgen.cli.knobs import Outputs
-from texgen.cli.types import TYPES, AmongType
+from texgen.cli.types import TYPES, ChoiceType, NumberType, WholeType
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.knobs import Knob, Row, rows
 from texgen.swatch.knobs import Knobs as SwatchKnobs
@@ -22,12 +22,13 @@ OWN, OUTPUTS, START = "Options", "Outputs", "Where the canvas begins"
 GROUPS = {"Any model": Common, "The swatch model": SwatchKnobs, "Diffusion models": DiffusionKnobs}
 
 
-def type_of(knob: Knob) -> Any:
-    """The type of a knob's values."""
+def type_of(row: Row) -> Any:
+    """The type of an option's values."""
+    knob = row.knob
     if knob.choices:
-        return click.Choice(knob.choices) if isinstance(knob.choices[0], str) else AmongType(knob.choices)
+        return ChoiceType(row)
     if knob.kind in ("int", "float") and knob.low is not None:
-        return click.IntRange(knob.low, knob.high) if knob.kind == "int" else click.FloatRange(knob.low, knob.high)  # type: ignore[arg-type]
+        return WholeType(row) if knob.kind == "int" else NumberType(row)
     return TYPES[knob.kind]
 
 
@@ -41,7 +42,7 @@ class Option(click.Option):
         if knob.kind == "flag":
             more |= {"is_flag": True}
         elif knob.kind != "switch":
-            more |= {"type": type_of(knob), "multiple": knob.several, "metavar": knob.unit.upper() or None}
+            more |= {"type": type_of(row), "multiple": knob.several, "metavar": knob.unit.upper() or None}
         if not more.get("required"):  # else None would be taken for a value
             more |= {"default": default, "show_default": default not in (None, False, (), "")}
         super().__init__(

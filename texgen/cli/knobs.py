@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from texgen.exports.profiles import PROFILES
-from texgen.knobs import knob
+from texgen.knobs import Table, knob
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outputs:
+class Outputs(Table):
     """What is written, and what is said meanwhile."""
 
     out: Path = knob(

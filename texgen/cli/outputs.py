@@ -23,14 +23,18 @@ from texgen.errors import OptionError
 from texgen.files import publish, targets
 from texgen.files.encoding import Encoding
 from texgen.files.image import Picture, read_picture
+from texgen.job import Constraints
 from texgen.knobs import rows
 from texgen.materials.maps import read_map
 from texgen.materials.preparation import result_encoding
-from texgen.runs.folder import agreed_seed
+from texgen.runs.folder import agreed_seed, check_folder
 from texgen.runs.stages import tell
 from texgen.runs.team import join, own_device
 from texgen.swatch.model import NAME
+from texgen.tasks.knobs import EVERY
+from texgen.tasks.make import divided
 from texgen.tasks.result import Result
+from tiling import Size
 
 
 def _parted(values: dict[str, Any]) -> tuple[Outputs, dict[str, Any]]:
@@ -73,9 +77,13 @@ def make_outputs(
     if model != NAME:
         options = {name: value for name, value in options.items() if name not in LOADED_WITH}
         options["model"] = loader(values)
+    named = {row.name for row in rows(*EVERY)}
+    _, knobs = divided({name: value for name, value in options.items() if name in named}, "texgen")
+    knobs.check(Size(*size), Constraints())
     with ExitStack() as locks:
         for place in places:
             place.check(size, encoding, {name: values[0] for name, values in read.items()}, inputs())
+            check_folder(place.folder, resume, team)
             if team.rank == 0:
                 locks.enter_context(publish.locked(place.picture))
         for number, place in enumerate(places):

@@ -8,10 +8,9 @@ import click
 
 from texgen.cli.flags import GROUPS, Option, type_of
 from texgen.cli.knobs import Outputs
-from texgen.cli.verbs import VERBS
-from texgen.diffusion.knobs import TextKnobs
+from texgen.cli.verbs import OWN, VERBS
 from texgen.exports.knobs import Knobs as ExportKnobs
-from texgen.knobs import Knob, Row, rows
+from texgen.knobs import Row, rows
 from texgen.materials.knobs import Knobs as MaterialKnobs
 from texgen.previews.knobs import Knobs as PreviewKnobs
 
@@ -22,7 +21,7 @@ arguments. What is left out takes the preset's value.
 """
 
 TABLES = {
-    **GROUPS, "A prompt: `texgen text`": TextKnobs, "Outputs": Outputs, "Estimated maps: `texgen material`": MaterialKnobs, "Exports: `texgen export`": ExportKnobs,
+    **GROUPS, **{f"Of `texgen {verb}`": group for verb, group in OWN.items()}, "Outputs": Outputs, "Estimated maps: `texgen material`": MaterialKnobs, "Exports: `texgen export`": ExportKnobs,
     "A look: `texgen preview`": PreviewKnobs,
 }  # fmt: skip
 
@@ -53,10 +52,11 @@ def _row(row: Row, python: bool) -> str:
     knob = row.knob
     flag = "" if row.flag is None else f"`{row.flag}`"
     default = "" if row.default in (None, (), False) or row.name == "out" or knob.flag is None else f"`{row.default}`"
-    return f"| {flag} | {f'`{row.name}`' if python else ''} | {_values(knob)} | {default} | {knob.help} |"
+    return f"| {flag} | {f'`{row.name}`' if python else ''} | {_values(row)} | {default} | {knob.help} |"
 
 
-def _values(knob: Knob) -> str:
+def _values(row: Row) -> str:
+    knob = row.knob
     if knob.choices:
         return ", ".join(f"`{each}`" for each in knob.choices)
     if knob.low is not None and knob.high is not None:
@@ -66,7 +66,7 @@ def _values(knob: Knob) -> str:
         return ""
     if knob.kind in ("flag", "switch"):
         return "on" if knob.kind == "flag" else "on, off"
-    named: Any = type_of(knob)
+    named: Any = type_of(row)
     return {str: "text", int: "whole number", float: "number"}.get(
         named
     ) or f"`{getattr(named, 'name', named).upper()}`"

@@ -28,6 +28,8 @@ from texgen.runs.interrupt import INTERRUPTED
 STOPPING = "stopping at the next safe point; press Ctrl-C again to stop at once"
 RESUMABLE = "interrupted; the same command with --resume goes on where it stopped."
 LOST = "interrupted before anything was kept; give the same command again."
+CHECKING = ("read", "load")
+"""Stages in which a run may still be refused."""
 COMPILING = "compiling for this machine, once: about half a minute"
 
 
@@ -45,6 +47,7 @@ class Reporter(logging.Handler):
         self._started, self._stage, self._ended = time.perf_counter(), "", False
         self._bar: Any = None
         self._folder: Path | None = None
+        self._held = ""
 
     def __enter__(self) -> Reporter:
         log = logging.getLogger("texgen")
@@ -62,9 +65,15 @@ class Reporter(logging.Handler):
         self._close_bar()
 
     def begin(self, target: Path, seed: int, folder: Path | None = None) -> None:
-        """A picture is begun; its unfinished run is kept in a folder."""
-        self._folder, self._stage = folder, ""
-        self._say(f"{target.name}: seed {seed}", event="begin", output=target.name, seed=seed)
+        """A picture is begun; its unfinished run is kept in a folder. People are told when all is checked: what is refused is one line."""
+        self._folder, self._stage, self._held = folder, "", f"{target.name}: seed {seed}"
+        if self.kind == "json":
+            self._say(event="begin", output=target.name, seed=seed)
+
+    def _work_begins(self) -> None:
+        if self.kind != "json":
+            self._say(self._held)
+        self._held = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Of the logger `texgen`: where the run stands, see `texgen.runs.stages`, or a warning."""
@@ -74,6 +83,8 @@ class Reporter(logging.Handler):
             self._advance(**record.args)
 
     def _advance(self, stage: str, done: int, total: int, unit: str, **more: Any) -> None:
+        if stage not in CHECKING:
+            self._work_begins()
         if stage != self._stage:
             self._stage = stage
             self._close_bar()
@@ -100,6 +111,7 @@ class Reporter(logging.Handler):
     def end(self, target: Path, made: bool = True) -> None:
         """A picture is written, or was finished before."""
         self._close_bar()
+        self._work_begins()
         self._folder, seconds = None, round(time.perf_counter() - self._started, 1)
         text = f"done in {seconds} s" if made else "nothing to do, it is finished"
         facts: dict[str, Any] = {"output": target.name, "made": made, "seconds": seconds, "memory_mib": _peak()}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+
+from texgen.knobs import Row, taken
+from texgen.tasks.size import size_of
 
 
 class NamedType(click.ParamType):  # type: ignore[type-arg]
@@ -28,11 +30,43 @@ class SizeType(NamedType):
         parts = str(value).lower().split("x")
         if len(parts) > 2 or not all(part.isdecimal() for part in parts):
             self.fail(f"{value!r} is neither a number of pixels nor WIDTHxHEIGHT.", param, ctx)
-        width, height = int(parts[0]), int(parts[-1])
-        return height, width
+        return size_of((int(parts[-1]), int(parts[0])))
 
     def said(self, value: Any) -> str:
         return f"{value[1]}x{value[0]}"
+
+
+class WholeType(click.IntRange):
+    """A whole number, refused by the table in the words that Python's errors have."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(row.knob.low, row.knob.high)  # type: ignore[arg-type]
+        self.row = row
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return taken(self.row, click.INT.convert(value, param, ctx))
+
+
+class NumberType(click.FloatRange):
+    """A number, the same way."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(row.knob.low, row.knob.high)
+        self.row = row
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return taken(self.row, click.FLOAT.convert(value, param, ctx))
+
+
+class ChoiceType(click.Choice):  # type: ignore[type-arg]
+    """One of a few values, the same way."""
+
+    def __init__(self, row: Row) -> None:
+        self.row, self.known = row, {str(each): each for each in row.knob.choices}
+        super().__init__([*self.known])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return taken(self.row, self.known.get(str(value), value))
 
 
 class IntegersType(NamedType):
@@ -50,18 +84,6 @@ class IntegersType(NamedType):
         if len(parts) != len(self.name.split(",")) or not all(part.strip().isdecimal() for part in parts):
             self.fail(f"{value!r} is not {self.name}.", param, ctx)
         return tuple(int(part) for part in parts)
-
-
-class AmongType(NamedType):
-    """One of a few whole numbers."""
-
-    def __init__(self, choices: Sequence[int]) -> None:
-        self.choices, self.name = choices, "|".join(map(str, choices))
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if str(value) not in map(str, self.choices):
-            self.fail(f"{value!r} is none of {', '.join(map(str, self.choices))}.", param, ctx)
-        return int(value)
 
 
 class PairType(NamedType):
@@ -143,6 +165,6 @@ class ScaledType(NamedType):
 LABELLED = PairType("FILE:LABEL", "grass.png:green")
 PATH = click.Path(path_type=Path)
 TYPES: dict[str, Any] = {
-    "text": str, "any": str, "int": int, "float": float, "path": PATH, "crop": IntegersType("LEFT,TOP,WIDTH,HEIGHT"), "weights": WeightType(),
+    "text": str, "any": str, "int": int, "float": float, "path": PATH, "pair": IntegersType("LEFT,TOP"), "crop": IntegersType("LEFT,TOP,WIDTH,HEIGHT"), "weights": WeightType(),
     "layers": LayerType(), "maps": PairType("NAME=FILE", "normal=swatch_normal.png"), "guides": GuideType(), "scaled": ScaledType(),
 }  # fmt: skip

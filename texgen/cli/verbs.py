@@ -11,11 +11,12 @@ import click
 from texgen.cli.flags import options_of, verb
 from texgen.cli.invocation import read_input
 from texgen.cli.material_verbs import export, inspect, material, preview, render
-from texgen.cli.types import LABELLED, PATH, IntegersType, SizeType
+from texgen.cli.types import LABELLED, PATH, SizeType
 from texgen.diffusion.knobs import TextKnobs
 from texgen.errors import OptionError
 from texgen.files import image as images
 from texgen.swatch.settings import STARTS
+from texgen.tasks.knobs import ExpandKnobs, LayoutKnobs, PaintKnobs, TileKnobs, TransferKnobs
 
 if TYPE_CHECKING:
     from texgen.files.image import ImageLike
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 @verb("texgen expand swatch.png -o texture.png --size 2048 --seed 7", (*STARTS, "swatch"))
 @click.argument("swatch", type=PATH)
 @click.option("--size", type=SizeType(), default="1024", show_default=True, help="In pixels.")
-@click.option(
-    "--keep", type=IntegersType("LEFT,TOP"), help="Keep the swatch itself, unchanged, at this place of the result."
-)
 @click.option(
     "--wang",
     type=SizeType(),
@@ -57,12 +55,6 @@ def expand(
 @click.argument("swatch", type=PATH)
 @click.option("--layout", "plan", required=True, type=PATH, help="A rough picture of the result.")
 @click.option("--size", type=SizeType(), help="In pixels; the layout's own by default.")
-@click.option(
-    "--layout-weight", type=float, default=1.0, show_default=True, help="How closely patches follow the layout."
-)
-@click.option(
-    "--content-weight", type=float, help="How closely a diffusion model holds on to the layout; 0.25 by default."
-)
 def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Make a texture of SWATCH that keeps the plan of a rough picture.
 
@@ -97,12 +89,6 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
     help="Instead of a target, a grey picture a label: brighter, more of it.",
 )
 @click.option("--size", type=SizeType(), help="In pixels; the target's own by default.")
-@click.option(
-    "--softness", type=float, default=0.0, show_default=True, metavar="PX", help="Width over which materials interlock."
-)
-@click.option(
-    "--content-weight", type=float, help="How closely a diffusion model holds on to its start; 0.15 by default."
-)
 def paint(
     swatch: Path | None, labels: Path | None, swatches: tuple[tuple[str, Path], ...], target: Path | None,
     weights: tuple[tuple[str, Path], ...], size: tuple[int, int] | None, **options: Any,
@@ -153,9 +139,6 @@ def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
 
 @verb("texgen tile photo.png -o tileable.png", (*STARTS, "swatch"))
 @click.argument("image", type=PATH)
-@click.option(
-    "--band", type=int, metavar="PX", help="Width remade along each border; a sixteenth of the shorter side by default."
-)
 def tile(image: Path, band: int | None, **options: Any) -> None:
     """Make IMAGE tileable at its own size; only a band along its border changes."""
     from texgen.cli.outputs import make_outputs
@@ -169,15 +152,6 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
 @click.argument("swatch", type=PATH)
 @click.argument("content", type=PATH)
 @click.option("--size", type=SizeType(), help="In pixels; the content's own by default.")
-@click.option("--weight", type=float, help="How closely the swatch model follows the content; 1 by default.")
-@click.option(
-    "--mode",
-    type=click.Choice(["style", "appearance"]),
-    help="How much of the content a diffusion model keeps: style, the default, more than appearance.",
-)
-@click.option(
-    "--content-weight", type=float, help="The same as a number: by default 0.25 for style, 0.2 for appearance and XL."
-)
 @click.option("--labels", type=PATH, help="Label map of SWATCH: a PNG in which each colour is a label.")
 @click.option("--target", type=PATH, help="Which label is shown where in CONTENT, in the same colours.")
 def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
@@ -213,5 +187,7 @@ def text(swatch: Path, prompt: str, size: tuple[int, int] | None, **options: Any
     make_outputs(partial(run, picture, prompt, size), size, [picture], **options)
 
 
-text.params += options_of(TextKnobs)
+OWN = {"expand": ExpandKnobs, "layout": LayoutKnobs, "paint": PaintKnobs, "tile": TileKnobs, "transfer": TransferKnobs, "text": TextKnobs}  # fmt: skip
+for each in (expand, layout, paint, tile, transfer, text):
+    each.params += options_of(OWN[str(each.name)])
 VERBS = (expand, layout, paint, fill, tile, transfer, text, render, material, preview, export, inspect)

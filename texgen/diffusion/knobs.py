@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from texgen.errors import OptionError
 from texgen.job import Constraints
-from texgen.knobs import check, knob
+from texgen.knobs import Table, knob
 from tiling import Size
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ LOADED_WITH = ("loras", "controlnets")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextKnobs:
+class TextKnobs(Table):
     """Settings of `texgen text`."""
 
     negative_prompt: str | None = knob(
@@ -50,7 +50,7 @@ class TextKnobs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Knobs:
+class Knobs(Table):
     """Settings as the user gave them; None takes the preset's."""
 
     WHOSE: ClassVar[str] = "diffusion models"
@@ -58,7 +58,7 @@ class Knobs:
 
     start: str | None = knob(
         None, "Where the canvas begins: `swatch` (what the swatch model makes of the same job), `noise` (the published start), `layout` (the layout, or the content of `transfer`, itself) or `scatter` (random "
-        "pixels of the same label, in `paint`).",
+        "pixels of the same label, in `paint`).", choices=("swatch", "noise", "layout", "scatter"),
     )  # fmt: skip
     loop: LoopKind | None = knob(
         None, "`sample` (Algorithm 2) or `optimize` (Algorithm 1: from noise or the layout itself); by default the second only in `transfer`, and where a diffusion model paints a canvas of one tile.", choices=("sample", "optimize")
@@ -83,7 +83,9 @@ class Knobs:
         None, "Of the tiles: `rolled` moves a grid without overlap at random every step, `fixed` is MultiDiffusion's.", choices=("fixed", "rolled")
     )  # fmt: skip
     window: WindowKind | None = knob(None, "Weights of overlapping tiles.", choices=("ones", "hann", "gaussian"))
-    tile_overlap: int | None = knob(None, "Overlap of neighbouring tiles of the fixed schedule.", kind="int", unit="px")
+    tile_overlap: int | None = knob(
+        None, "Overlap of neighbouring tiles of the fixed schedule.", kind="int", unit="px", low=0, high=65536
+    )
     tile_batch: int | None = knob(
         None, "Tiles worked on at once; planned from `memory` by default.", kind="int", low=1, high=4096
     )
@@ -141,7 +143,6 @@ class Knobs:
 
     def check(self, size: Size, constraints: Constraints) -> None:
         """Refuse what needs neither picture nor model to be refused."""
-        check(self)
         if min(size) < self.MIN_SIDE:
             raise OptionError(f"size={size} is too small; at least {self.MIN_SIDE} px a side.")
 

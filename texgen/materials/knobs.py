@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from texgen.errors import OptionError
-from texgen.knobs import knob
+from texgen.knobs import Table, knob
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extent:
+class Extent(Table):
     """The physical size of a surface."""
 
     size_m: float | None = knob(
@@ -35,7 +35,7 @@ class Extent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Knobs:
+class Knobs(Table):
     """Options of `texgen material`."""
 
     tileable: str | None = knob(

@@ -85,6 +85,10 @@ def read_material(path: str | Path, read: Callable[[Path, str], Pixels] = read_m
     Raises:
         InputError: Nothing there, maps of more than one material in a folder, two files for one map, or maps of several sizes.
     """
+    if not isinstance(path, str | Path):
+        raise InputError(
+            f"{type(path).__name__}: is no material; give one of its pictures, or the folder that holds it."
+        )
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from texgen.knobs import knob
+from texgen.knobs import Table, knob
 
 
 @dataclass(frozen=True, kw_only=True)
-class Knobs:
+class Knobs(Table):
     """Options of `texgen preview`."""
 
     width: int = knob(

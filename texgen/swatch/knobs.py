@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from texgen.errors import OptionError
 from texgen.job import Constraints
-from texgen.knobs import check, knob
+from texgen.knobs import Table, knob
 from texgen.materials.preparation import MIN_SIDE
-from texgen.swatch.settings import SYMMETRIES
+from texgen.swatch.settings import STARTS, SYMMETRIES
 from tiling import Size
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Knobs:
+class Knobs(Table):
     """Settings as the user gave them; None takes the preset's."""
 
     WHOSE: ClassVar[str] = "the swatch model"
@@ -27,8 +27,8 @@ class Knobs:
 
     start: str | None = knob(
         None,
-        "Where the canvas begins: `quilt` (pieces sewn together), `blocks` (random pieces: more variety) or `noise`.",
-    )
+        "Where the canvas begins: `quilt` (pieces sewn together), `blocks` (random pieces: more variety) or `noise`.", choices=STARTS,
+    )  # fmt: skip
     symmetry: str = knob(
         "none", "How the material may be shown beside as it is: turned (`rotate`), mirrored sideways (`mirror`) or both (`all`).", choices=tuple(SYMMETRIES)
     )  # fmt: skip
@@ -51,7 +51,6 @@ class Knobs:
 
     def check(self, size: Size, constraints: Constraints) -> None:
         """Refuse what needs no picture to be refused."""
-        check(self)
         if min(size) < self.MIN_SIDE:
             raise OptionError(f"size={size} is too small; at least {self.MIN_SIDE} px a side.")
         if constraints.content_weight is not None:

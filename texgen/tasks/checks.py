@@ -2,20 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
-from texgen.errors import OptionError, check_range
-from texgen.job import Constraints
+from texgen.errors import OptionError, OptionTypeError
+from texgen.knobs import REQUIRED, Kind, Knob, Row, rows, taken, unknown
+from texgen.tasks.knobs import EVERY
 from tiling import Size
 
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
 
-def check_constraints(given: Constraints, weighted: bool) -> None:
-    """Refuse numbers out of their ranges, and weights of exemplars (`weighted`) beside labels."""
-    check_range("layout_weight", None if given.layout is None else given.layout.weight, 0, 1000)
-    check_range("content_weight", given.content_weight, 0, 1000)
-    check_range("softness", None if given.target is None else given.target.softness, 0, 4096)
-    if weighted and given.target is not None:
-        raise OptionError("exemplar_weights do not go with labels: the target says how much there is of each swatch.")
+
+def verb(
+    *own: type, more: Sequence[type] = EVERY, **kinds: Kind
+) -> Callable[[Callable[Given, Made]], Callable[Given, Made]]:
+    """Makes a function a verb: what it is called with is checked before it begins.
+
+    Args:
+        own: Tables of its own options.
+        more: Tables of what its `**options` take, if it has any; None leaves one out.
+        kinds: Of other parameters.
+
+    Raises:
+        OptionTypeError: By the verb: an option that there is not, one too many or too few, a value of another kind.
+        OptionError: By the verb: a value that the option does not take.
+    """
+
+    def made(function: Callable[Given, Made]) -> Callable[Given, Made]:
+        signature, name = inspect.signature(function), function.__name__
+        parameters = {each.name: each for each in signature.parameters.values()}
+        rest = next((each for each, p in parameters.items() if p.kind == p.VAR_KEYWORD), None)
+        defaults = {each: REQUIRED if p.default is p.empty else p.default for each, p in parameters.items()}
+        checked = [*rows(*own), *(Row(each, defaults[each], Knob(help="", kind=kind)) for each, kind in kinds.items())]
+        others = {row.name: row for row in rows(*more)} if rest else {}
+        known = [*parameters, *others]
+
+        @functools.wraps(function)
+        def called(*args: Given.args, **options: Given.kwargs) -> Made:
+            for each in sorted(options.keys() - set(known)):
+                raise unknown(name, each, known)
+            try:
+                arguments = signature.bind(*args, **options)
+            except TypeError as error:
+                raise OptionTypeError(f"{name}(): {error}.") from error
+            given = arguments.arguments
+            given |= {row.name: taken(row, given[row.name]) for row in checked if row.name in given}
+            if rest in given:
+                set_ones = {each: value for each, value in given[rest].items() if value is not None}
+                given[rest] = {
+                    each: value if each == "start" else taken(others[each], value) for each, value in set_ones.items()
+                }
+            return function(*arguments.args, **arguments.kwargs)
+
+        return called
+
+    return made
 
 
 def check_place(place: tuple[int, int], swatch: Size, size: Size) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
-import numpy as np
-
-from texgen.errors import OptionError
 from texgen.files.image import ImageLike
 from texgen.job import Constraints
+from texgen.tasks.checks import verb
+from texgen.tasks.knobs import ExpandKnobs
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result
 
 
+@verb(ExpandKnobs)
 def expand(
     image: ImageLike,
     size: int | tuple[int, int] = 1024,
@@ -45,9 +45,7 @@ def expand(
         >>> result.image.size  # doctest: +SKIP
         (2048, 1024)
     """
-    if keep is not None and (len(keep) != 2 or not all(isinstance(side, int | np.integer) for side in keep)):
-        raise OptionError(f"keep={keep!r} must be (left, top) in whole pixels.")
-    place = None if keep is None else (int(keep[0]), int(keep[1]))
+    place = None if keep is None else (keep[0], keep[1])
     notes = {} if place is None else {"keep": list(place)}
     request = Request(task="expand", sources=[image], size=size, constraints=Constraints(place=place), notes=notes)
     return make(request, **options)

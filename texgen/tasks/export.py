@@ -20,10 +20,10 @@ from texgen.files.encode import Tags, write_image
 from texgen.files.folders import check_folder, published_folder
 from texgen.files.publish import save_json
 from texgen.files.targets import SUFFIXES
-from texgen.knobs import check
 from texgen.materials.maps import open_map
 from texgen.materials.material import Material, read_material
 from texgen.runs.recipe import package_version
+from texgen.tasks.checks import verb
 
 SIDE_FILES = {".glb": glb.write, ".mtlx": materialx.write, ".usda": usd.write}
 
@@ -54,6 +54,7 @@ class Exported:
             yield f"{name}: {'; '.join(said)}"
 
 
+@verb(folder="folder", overwrite="flag")
 def export(
     material: str | Path | Material,
     folder: str | Path,
@@ -92,7 +93,6 @@ def export(
     """
     extent: dict[str, Any] = {"size_m": size_m, "texel_density": texel_density, "height_m": height_m}
     knobs = Knobs(profile=[profile] if isinstance(profile, str) else profile, template=template, split=split, **extent)
-    check(knobs)
     wanted, folder = profiles_of(knobs.profile), Path(os.path.abspath(folder))  # noqa: PTH100 (".." is taken away)
     check_folder(folder, ())
     if not isinstance(material, Material):
@@ -102,8 +102,8 @@ def export(
     for name, row in wanted.items():
         sources = sources_of(material, row.normal)
         plan = planned(
-            name, row, material=material.name, size=material.size, maps=sources, template=template, size_m=across, split=split,
-            height_m=None if height_m is None else height_m * float(np.diff(_span(row, sources))[0]),
+            name, row, material=material.name, size=material.size, maps=sources, template=knobs.template, size_m=across, split=knobs.split,
+            height_m=None if knobs.height_m is None else knobs.height_m * float(np.diff(_span(row, sources))[0]),
         )  # fmt: skip
         jobs[Path(name if len(wanted) > 1 else "")] = plan, sources
     files = [str(place / file) for place, (plan, _) in jobs.items() for file in plan.files]

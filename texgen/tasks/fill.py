@@ -15,12 +15,14 @@ from texgen.materials.exemplar import NONE
 from texgen.materials.holes import filled_in
 from texgen.materials.maps import KeptPicture
 from texgen.runs import recipe
+from texgen.tasks.checks import verb
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result
 from tiling import Tile
 
 
+@verb()
 def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **options: Unpack[Options]) -> Result:
     """A picture with its hole filled; every pixel outside of the hole is as it was.
 

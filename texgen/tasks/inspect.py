@@ -11,6 +11,7 @@ from typing import Any
 from texgen.errors import InputError
 from texgen.files.facts import Facts, facts_of, read_recipe
 from texgen.runs.folder import JOB
+from texgen.tasks.checks import verb
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Inspected:
             yield f"  {key}: {json.dumps(value, sort_keys=True)}"
 
 
+@verb(path="file")
 def inspect(path: str | Path) -> Inspected:
     """The facts and the recipe of a picture that texgen, or another program, has written.
 

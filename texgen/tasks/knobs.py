@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from texgen.diffusion.knobs import PUBLISHED, PUBLISHED_SIDE
-from texgen.knobs import knob
+from texgen.diffusion.knobs import Knobs as DiffusionKnobs
+from texgen.knobs import Table, knob
 from texgen.materials.knobs import Extent
 from texgen.runs.team import ALONE, Team
+from texgen.swatch.knobs import Knobs as SwatchKnobs
 
 if TYPE_CHECKING:
     from texgen.diffusion.denoising import DenoisingModel
@@ -91,3 +93,73 @@ class Common(Extent):
             "size": PUBLISHED_SIDE if self.preset == PUBLISHED and self.exemplar_size is None else self.exemplar_size,
             "flatten_light": self.flatten_light,
         }
+
+
+EVERY = (Common, SwatchKnobs, DiffusionKnobs)
+"""The tables of options that all verbs which make textures have."""
+NARROWEST, MOST_COLOURS = 16, 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpandKnobs(Table):
+    """Options of `expand` alone."""
+
+    keep: Sequence[int] | None = knob(
+        None, "Keep the swatch itself, unchanged, at this place of the result: left, top.", kind="pair", unit="px", everyday=True
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayoutKnobs(Table):
+    """Options of `layout` alone."""
+
+    layout_weight: float = knob(
+        1.0, "How closely patches follow the layout; larger costs seams and variety.", kind="float", low=0, high=1000, everyday=True
+    )  # fmt: skip
+    content_weight: float | None = knob(
+        None, "How closely a diffusion model holds on to the layout; 0.25 by default.", kind="float", low=0, high=1000, everyday=True
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaintKnobs(Table):
+    """Options of `paint` alone."""
+
+    softness: float = knob(
+        0.0, "Width over which materials interlock; 0 cuts them sharply.", kind="float", unit="px", low=0, high=4096, everyday=True
+    )  # fmt: skip
+    content_weight: float | None = knob(
+        None, "How closely a diffusion model holds on to its start; 0.15 by default.", kind="float", low=0, high=1000, everyday=True
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileKnobs(Table):
+    """Options of `tile` alone."""
+
+    band: int | None = knob(
+        None, "Width remade along each border; a sixteenth of the shorter side by default.", kind="int", unit="px", low=NARROWEST, high=65536, everyday=True
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferKnobs(Table):
+    """Options of `transfer` alone."""
+
+    weight: float | None = knob(
+        None, "How closely the swatch model follows the content; 1 by default.", kind="float", low=0, high=100, everyday=True
+    )  # fmt: skip
+    mode: Literal["style", "appearance"] | None = knob(
+        None, "How much of the content a diffusion model keeps: style, the default, more than appearance.", choices=("style", "appearance"), everyday=True
+    )  # fmt: skip
+    content_weight: float | None = knob(
+        None, "The same as a number: by default 0.25 for style, 0.2 for appearance and XL.", kind="float", low=0, high=1000, everyday=True
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class WangKnobs(Table):
+    """Options of `wang` alone."""
+
+    size: int = knob(256, "Side of a tile.", kind="int", unit="px", low=64, high=16384, flag=None)
+    colours: Sequence[int] = knob((2, 2), "Of the edges between rows, and between columns.", kind="pair", flag=None)

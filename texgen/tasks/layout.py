@@ -8,11 +8,14 @@ from texgen.files import image as images
 from texgen.files.image import ImageLike
 from texgen.job import Constraints, Layout
 from texgen.runs import recipe
+from texgen.tasks.checks import verb
+from texgen.tasks.knobs import LayoutKnobs
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result
 
 
+@verb(LayoutKnobs)
 def layout(
     image: ImageLike,
     plan: ImageLike,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from texgen.errors import OptionError, OptionTypeError, check_range
 from texgen.files import image as images
 from texgen.files.image import ImageLike, Picture, read_picture
 from texgen.job import Canvas, Constraints, Control, Job
-from texgen.knobs import check, rows
+from texgen.knobs import rows, unknown
 from texgen.materials.guides import prepared_guides
 from texgen.materials.maps import KeptPicture, Map, prepared_maps
 from texgen.materials.orientation import Orientation
@@ -30,7 +29,7 @@ from texgen.runs.interrupt import StopSignals
 from texgen.runs.team import Team, own_device
 from texgen.swatch.knobs import Knobs as SwatchKnobs
 from texgen.swatch.model import NAME, SwatchModel
-from texgen.tasks.checks import check_constraints, check_place, shares_of
+from texgen.tasks.checks import check_place, shares_of
 from texgen.tasks.knobs import Common
 from texgen.tasks.result import Result
 from texgen.tasks.size import WRAPS, size_of
@@ -75,10 +74,9 @@ def make(request: Request, **options: Any) -> Result:
     """
     clock, size, given = Clock(), size_of(request.size), request.constraints
     clock.begin("read")
-    common, knobs = _divided(options, request.task)
-    check(common)
-    _check_objects(common)
-    check_constraints(given, common.exemplar_weights is not None)
+    common, knobs = divided(options, request.task)
+    if given.target is not None and common.exemplar_weights is not None:
+        raise OptionError("exemplar_weights do not go with labels: the target says how much there is of each swatch.")
     knobs.check(size, given)
     size_m = common.width_m(size.width)
     folder = None if common.checkpoint is None else Path(common.checkpoint)
@@ -157,7 +155,7 @@ def _job(
 def _control(control: ControlLike) -> Control:
     picture, weight = control if isinstance(control, tuple) else (control, 1.0)
     check_range("weight of a control picture", weight, 0, 10)
-    return Control(images.read_pixels(picture), weight)
+    return Control(images.read_pixels(picture), float(weight))
 
 
 def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[Picture]) -> dict[str, Any]:
@@ -192,28 +190,25 @@ def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[
     }
 
 
-def _divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | DiffusionKnobs]:
-    """Options of all models, and those of the one that was chosen.
+def divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | DiffusionKnobs]:
+    """Options of all models, and those of the one that was chosen, checked.
 
     Raises:
-        OptionError: One that only the other kind of model has.
+        OptionError: One that only the other kind of model has, or a value that is not taken.
         OptionTypeError: One that none has.
     """
     ours = {row.name for row in rows(Common)}
-    options = {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
     common = Common(**{name: value for name, value in options.items() if name in ours})
+    _check_objects(common)
     kind, other = (SwatchKnobs, DiffusionKnobs) if common.model == NAME else (DiffusionKnobs, SwatchKnobs)
     if kind is SwatchKnobs and common.preset == PUBLISHED:
         raise OptionError(
             f"preset={PUBLISHED!r} is for {other.WHOSE}; use draft, standard or best, or choose another model."
         )
     known, foreign = ({row.name for row in rows(group)} for group in (kind, other))
-    for name in options.keys() - ours - known:
+    for name in sorted(options.keys() - ours - known):
         if name not in foreign:
-            near = difflib.get_close_matches(name, ours | known | foreign, 1)
-            raise OptionTypeError(
-                f"{verb}() has no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ".")
-            )
+            raise unknown(verb, name, ours | known | foreign)
         value = options[name]
         said = f"{name}={value!r}" if isinstance(value, str | int | float) else name
         raise OptionError(f"{said} is for {other.WHOSE}; leave it out, or choose another model.")

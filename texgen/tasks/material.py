@@ -16,7 +16,6 @@ from texgen.files import publish, targets
 from texgen.files.encode import Tags
 from texgen.files.image import ImageLike
 from texgen.files.pixels import Pixels, rounded
-from texgen.knobs import check
 from texgen.materials import estimate
 from texgen.materials.estimate import Surface
 from texgen.materials.knobs import Knobs
@@ -25,6 +24,7 @@ from texgen.materials.material import Material, as_float, map_name, read_materia
 from texgen.materials.preparation import check_side
 from texgen.runs.recipe import package_version
 from texgen.swatch.repeat import carries_on
+from texgen.tasks.checks import verb
 from texgen.tasks.size import WRAPS
 from tiling import Wrap
 
@@ -90,6 +90,7 @@ class Estimated:
                 raise
 
 
+@verb(more=[Knobs], out="file", metadata="flag", overwrite="flag")
 def material(
     image: ImageLike | Material,
     out: str | Path | None = None,
@@ -120,7 +121,6 @@ def material(
         (('height', 'normal', 'roughness', 'ao'), (64, 64, 3))
     """
     knobs = Knobs(**options)
-    check(knobs)
     source = Path(image) if isinstance(image, str | Path) else None
     found = _read(image)
     if overwrite and source is not None:

@@ -13,6 +13,8 @@ from texgen.files.image import ImageLike
 from texgen.job import Constraints
 from texgen.materials.labels import Label, Target, indexed, label_value, read_values, soft_target, written
 from texgen.runs import recipe
+from texgen.tasks.checks import verb
+from texgen.tasks.knobs import PaintKnobs
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result
@@ -20,6 +22,7 @@ from texgen.tasks.result import Result
 TargetLike = ImageLike | Mapping[Label, ImageLike]
 
 
+@verb(PaintKnobs)
 def paint(
     swatches: ImageLike | Mapping[Label, ImageLike],
     target: TargetLike,

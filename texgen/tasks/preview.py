@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from texgen.files import publish, targets
-from texgen.knobs import check
 from texgen.materials.material import Material, read_material
 from texgen.previews.html import page
 from texgen.previews.knobs import Knobs
 from texgen.previews.render import picture
+from texgen.tasks.checks import verb
 from texgen.tasks.result import Result
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".html")
@@ -64,6 +64,7 @@ class Preview:
             publish.save_image(path, np.asarray(self.image))
 
 
+@verb(Knobs)
 def preview(
     material: Material | Result | str | Path, width: int = 1536, light: float = 135.0, depth: float | None = None
 ) -> Preview:
@@ -84,7 +85,6 @@ def preview(
         >>> preview("wall.png").save("look.png")  # doctest: +SKIP
         >>> preview(texgen.expand("swatch.png")).save("look.html")  # doctest: +SKIP
     """
-    check(Knobs(width=width, light=light, depth=depth))
     if isinstance(material, Result):
         material = material.material("texture")
     elif not isinstance(material, Material):

@@ -20,6 +20,7 @@ from texgen.model import Clock, Workplace
 from texgen.runs.folder import RunFolder
 from texgen.runs.interrupt import StopSignals
 from texgen.swatch.model import map_shown
+from texgen.tasks.checks import verb
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Rendered:
         publish.save_maps(Path(path), self.maps, Tags(recipe=publish.recipe_text(self.recipe)))
 
 
+@verb(field="file", maps="maps", out="file", overwrite="flag")
 def render(field: str | Path, maps: Maps, out: str | Path | None = None, overwrite: bool = False) -> Rendered:
     """Maps of the swatches through a saved field: what they would have been in the first run, to the last bit.
 
@@ -63,11 +65,12 @@ def render(field: str | Path, maps: Maps, out: str | Path | None = None, overwri
     Example:
         >>> render("wall_field.tif", {"height": "swatch_height.exr"}, "wall.png")  # doctest: +SKIP
     """
-    from texgen.swatch.field import Field  # numba is loaded here
-
     if not maps:
         raise OptionError("there is no map to render; give at least one.")
-    found, recipe = Field.load(_field_of(Path(field)))
+    place = _field_of(Path(field))
+    from texgen.swatch.field import Field  # numba is loaded here
+
+    found, recipe = Field.load(place)
     preparation = dict(recipe["preparation"])
     sizes = [(int(height), int(width)) for height, width in preparation.pop("from")]
     kept = preparation.pop("picture", None)
@@ -81,10 +84,10 @@ def render(field: str | Path, maps: Maps, out: str | Path | None = None, overwri
         blanks = {each.name: each.images[0] for each in prepared}
         targets.check_maps(Path(out), *found.size, blanks)
         targets.check_free(targets.files_of(Path(out), blanks, False)[1:], overwrite)
-    place = Workplace(RunFolder(None, {}, resume=False), StopSignals(), Clock())
-    shown = {each.name: map_shown(found, each, place) for each in prepared}
+    work = Workplace(RunFolder(None, {}, resume=False), StopSignals(), Clock())
+    shown = {each.name: map_shown(found, each, work) for each in prepared}
     recipe = {**recipe, "maps": {each.name: each.entry() for each in prepared}}
-    rendered = Rendered(shown, recipe, place.folder)
+    rendered = Rendered(shown, recipe, work.folder)
     if out is not None:
         rendered.save(out, overwrite)
     return rendered
@@ -92,12 +95,12 @@ def render(field: str | Path, maps: Maps, out: str | Path | None = None, overwri
 
 def _field_of(path: Path) -> Path:
     """The field itself, or the one that a recipe names, beside it."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file.")
     if path.suffix.lower() != ".json":
         return path
     try:
         name = json.loads(path.read_text())["field"]
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file.") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: names no field; it is a recipe of a run with --save-field that does.") from error
     return path.with_name(Path(name).name)

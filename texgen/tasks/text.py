@@ -8,8 +8,9 @@ from texgen.diffusion.knobs import GUIDANCE_SCALE, LOADED_WITH, Knobs, TextKnobs
 from texgen.errors import ModelError, OptionError
 from texgen.files.image import ImageLike
 from texgen.job import Constraints, Prompt
-from texgen.knobs import check, rows
+from texgen.knobs import rows
 from texgen.swatch.model import NAME
+from texgen.tasks.checks import verb
 from texgen.tasks.make import Request, backbone_of, make
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from texgen.diffusion.denoising import DenoisingModel
 
 
+@verb(TextKnobs, prompt="text")
 def text(
     image: ImageLike,
     prompt: str,
@@ -49,13 +51,12 @@ def text(
     References:
         Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 2.
     """
-    check(TextKnobs(negative_prompt=negative_prompt, guidance_scale=guidance_scale))
     check_words(options.get("model", NAME), prompt)
     options.setdefault("tileable", "none")
     if size is None:
         options["model"] = backbone = _loaded(options)
         size = backbone.native_tile.scaled(backbone.factor)
-    told = Prompt(prompt, negative_prompt, float(guidance_scale))
+    told = Prompt(prompt, negative_prompt, guidance_scale)
     notes = {"prompt": prompt, "negative_prompt": negative_prompt, "guidance_scale": told.guidance_scale}
     given = Constraints(prompt=told)
     return make(Request(task="text", sources=[image], size=size, constraints=given, notes=notes), **options)

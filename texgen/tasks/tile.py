@@ -6,20 +6,23 @@ from typing import Unpack
 
 import numpy as np
 
-from texgen.errors import OptionError, check_range
+from texgen.errors import OptionError
 from texgen.files import image as images
 from texgen.files.image import ImageLike
 from texgen.job import Constraints, Kept
 from texgen.materials.maps import KeptPicture
+from texgen.tasks.checks import verb
+from texgen.tasks.knobs import NARROWEST, TileKnobs
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result
 from tiling import Tile
 
-BAND, NARROWEST = 1 / 16, 16
-"""Of the shorter side, remade along every border by `tile`, and the least of it in pixels. The energy of all that is remade grows with the band."""
+BAND = 1 / 16
+"""Of the shorter side, remade along every border by `tile`. The energy of all that is remade grows with the band."""
 
 
+@verb(TileKnobs)
 def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) -> Result:
     """A picture made to tile at its own size: a band along its border is remade, the middle stays to the pixel.
 
@@ -42,7 +45,6 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
             raise OptionError(f"{name}={options[name]} would make a border unlike the picture; leave it out.")  # type: ignore[literal-required]
     picture = images.read_picture(image)
     height, width = images.size(picture)
-    check_range("band", band, NARROWEST, 65536)
     wide = max(NARROWEST, round(min(height, width) * BAND)) if band is None else band
     if not wide >= NARROWEST or 2 * wide >= min(height, width):
         raise OptionError(

@@ -7,13 +7,15 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from texgen.errors import InputError, OptionError, check_range
+from texgen.errors import InputError, OptionError
 from texgen.files import image as images
 from texgen.files.image import ImageLike, Picture
 from texgen.job import Constraints, Content, TransferMode
 from texgen.materials.labels import Target
 from texgen.runs import recipe
 from texgen.swatch.model import NAME
+from texgen.tasks.checks import verb
+from texgen.tasks.knobs import TransferKnobs
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.paint import labelled, wanted_labels
@@ -22,6 +24,7 @@ from texgen.tasks.result import Result
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
+@verb(TransferKnobs)
 def transfer(
     image: ImageLike,
     content: ImageLike,
@@ -85,16 +88,13 @@ def transfer(
 
 
 def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None, paired: bool) -> None:
-    """Refuse what is for the other kind of model, or out of its range."""
-    check_range("weight", weight, 0, 100)
+    """Refuse what is for the other kind of model."""
     if not paired:
         raise OptionError("labels, the map of the swatch, and target, the map of the content, go together; give both.")
     if by_swatch and mode is not None:
         raise OptionError(f"mode={mode!r} is for diffusion models; leave it out, or choose another model.")
     if not by_swatch and weight is not None:
         raise OptionError(f"weight={weight} is for the swatch model; use content_weight.")
-    if mode not in (None, "style", "appearance"):
-        raise OptionError(f"mode={mode!r} is not known; choose style or appearance.")
 
 
 def _guide(swatch: Picture, picture: Picture, weight: float) -> tuple[np.ndarray, np.ndarray, float]:

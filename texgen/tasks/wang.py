@@ -23,12 +23,13 @@ from texgen.runs.folder import agreed_seed
 from texgen.runs.recipe import package_version
 from texgen.runs.team import Team
 from texgen.swatch.model import NAME
+from texgen.tasks.checks import verb
+from texgen.tasks.knobs import MOST_COLOURS, WangKnobs
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result
 from tiling import Tile
 
-MOST_COLOURS = 4
 STRIP = 1 / 8
 """Of a tile's side, at each edge, that all tiles with this edge share."""
 PLANE = 16
@@ -128,6 +129,7 @@ def index_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}_wang.json")
 
 
+@verb(WangKnobs)
 def wang(image: ImageLike, size: int = 256, colours: tuple[int, int] = (2, 2), **options: Unpack[Options]) -> WangSet:
     """A complete set of Wang tiles of a swatch: one for each combination of the colours of its edges.
 
@@ -154,11 +156,7 @@ def wang(image: ImageLike, size: int = 256, colours: tuple[int, int] = (2, 2), *
         raise OptionError(
             "Wang tiles are made by the swatch model, and meet on all sides; leave model and tileable out."
         )
-    if not (
-        isinstance(colours, tuple | list)
-        and len(colours) == 2
-        and all(c in range(1, MOST_COLOURS + 1) for c in colours)
-    ):
+    if not all(1 <= each <= MOST_COLOURS for each in colours):
         raise OptionError(f"colours={colours!r} must be two numbers from 1 to {MOST_COLOURS}.")
     given, planned = options.pop("checkpoint", None), options.pop("planned", None)
     folder = None if given is None else Path(given)
