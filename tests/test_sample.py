@@ -131,6 +131,7 @@ def test_start_time_limits_ad_to_steps_from_small_timesteps(sd):
         assert [s.iterations for s in seen] == active
 
 
+@pytest.mark.slow
 def test_blocks_that_are_computed_again_change_nothing_in_either_loop(sd):
     z = canvas(sd, 16, 24)
     for loop, guidance in ((sample, Guidance(iterations=2, content_weight=0.2)), (optimize, Guidance())):

@@ -19,7 +19,7 @@ from texgen.files.publish import save_json
 from texgen.runs.team import Team
 
 JOB, SAVING = "job.json", "saving.json"
-FIELD_BYTES, GIB = 8, 2**30
+FIELD_BYTES, GIB = 12, 2**30
 """What is kept on the disk beside each pixel: where it is from, at all scales."""
 
 
