@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -321,8 +322,123 @@ CALLS: list[tuple[dict[str, Any], type[TexgenError], str]] = [
     ({"image": np.full((80, 80, 3), 2.0)}, InputError, r"in \[0, 1\]"),
     ({"image": np.zeros((80, 80, 7), np.uint8)}, InputError, "1 to 4 channels"),
     ({"image": np.zeros((80, 80, 3), np.int64)}, InputError, "uint8, uint16 or float"),
+    ({"model": "mini", "start": "middle"}, OptionError, "choose one of swatch, noise"),
+    ({"model": "mini", "start": "quilt"}, OptionError, "choose one of swatch, noise"),
+    ({"model": "mini", "loop": "foo"}, OptionError, "choose one of sample"),
+    ({"model": "mini", "inject": "foo"}, OptionError, "choose one of none"),
+    ({"model": "mini", "window": 3}, OptionTypeError, "must be 'ones' or"),
+    ({"model": "mini", "dtype": "int8"}, OptionError, "choose one of auto"),
+    ({"model": "mini", "tile_overlap": -1}, OptionError, "must be from 0"),
+    ({"model": "mini", "memory": float("inf")}, OptionError, "must be from 0.1"),
+    ({"model": "mini", "adain": 3}, OptionTypeError, "True or False"),
+    ({"model": "mini", "layers": [1.5]}, OptionTypeError, "a list of numbers and names"),
+    ({"model": "mini", "device": 5}, OptionTypeError, "must be a text"),
+    ({"model": "mini", "device": "meta"}, OptionError, "is not available"),
+    ({"tileable": np.zeros(2)}, OptionTypeError, "must be 'both' or"),
+    ({"exemplars": SWATCH}, OptionTypeError, "must be a list"),
+    ({"exemplars": {"a": SWATCH}}, OptionTypeError, "must be a list"),
+    ({"size": np.float32(64)}, OptionTypeError, "one number of pixels or"),
+    ({"size": [64, None]}, OptionTypeError, "one number of pixels or"),
+    ({"crop": [0, 0, 500, 500]}, OptionError, "lies outside the 96x80 swatch"),
     ({"keep": "x"}, OptionTypeError, "two whole numbers"),
 ]
+
+
+LABELS = np.arange(96) // 48 + np.ones((80, 96), int)
+VERBS: list[tuple[Callable[[], object], type[Exception], str]] = [
+    # what is called
+    (lambda: texgen.expand(), OptionTypeError, r"expand\(\): missing a required argument: 'image'"),
+    (lambda: texgen.expand(SWATCH, 64, 64), OptionTypeError, "too many positional arguments"),
+    (lambda: texgen.expand(SWATCH, sise=64), OptionTypeError, r"expand\(\) has no option 'sise'; did you mean 'size'"),
+    (lambda: texgen.layout(SWATCH), OptionTypeError, "missing a required argument: 'plan'"),
+    (lambda: texgen.layout(SWATCH, SWATCH, layout_wieght=1), OptionTypeError, "did you mean 'layout_weight'"),
+    (lambda: texgen.paint(SWATCH, LABELS, softnes=1), OptionTypeError, r"paint\(\) has no option 'softnes'; did you mean 'softness'"),
+    (lambda: texgen.fill(SWATCH, SWATCH, keep=(1, 1)), OptionTypeError, r"fill\(\) has no option 'keep'"),
+    (lambda: texgen.tile(SWATCH, size=64), OptionTypeError, r"tile\(\) has no option 'size'"),
+    (lambda: texgen.transfer(SWATCH, SWATCH, wieght=2), OptionTypeError, "did you mean 'weight'"),
+    (lambda: texgen.text(SWATCH), OptionTypeError, "missing a required argument: 'prompt'"),
+    (lambda: texgen.wang(SWATCH, 64, color=2), OptionTypeError, "did you mean 'colours'"),
+    (lambda: texgen.render("f.tif", map={}), OptionTypeError, "did you mean 'maps'"),
+    (lambda: texgen.material(SWATCH, rougness=1), OptionTypeError, r"material\(\) has no option 'rougness'; did you mean 'roughness'"),
+    (lambda: texgen.material(SWATCH, steps=1), OptionTypeError, "no option 'steps'"),
+    (lambda: texgen.preview("wall.png", wdith=300), OptionTypeError, "did you mean 'width'"),
+    (lambda: texgen.export("wall.png", "out", profil="unity"), OptionTypeError, "did you mean 'profile'"),
+    (lambda: texgen.inspect(), OptionTypeError, "missing a required argument: 'path'"),
+    # options of one verb
+    (lambda: texgen.expand(SWATCH, 128, keep=5), OptionTypeError, "keep=5 must be two whole numbers"),
+    (lambda: texgen.expand(SWATCH, 128, keep=(1, 2, 3)), OptionTypeError, "two whole numbers"),
+    (lambda: texgen.expand(SWATCH, 128, keep=(0.5, 2)), OptionTypeError, "two whole numbers"),
+    (lambda: texgen.expand(SWATCH, 128, keep=(-1, 0)), OptionError, "does not fit there"),
+    (lambda: texgen.layout(SWATCH, SWATCH, layout_weight="x"), OptionTypeError, "layout_weight='x' must be a number"),
+    (lambda: texgen.layout(SWATCH, SWATCH, layout_weight=float("nan")), OptionError, "layout_weight=nan must be from 0"),
+    (lambda: texgen.layout(SWATCH, SWATCH, layout_weight=True), OptionTypeError, "must be a number"),
+    (lambda: texgen.layout(SWATCH, SWATCH, content_weight=float("inf"), model="mini"), OptionError, "must be from 0"),
+    (lambda: texgen.layout(SWATCH, None), InputError, "is no picture"),
+    (lambda: texgen.paint({1: SWATCH}, LABELS, softness=-1), OptionError, "softness=-1 must be from 0"),
+    (lambda: texgen.paint({1: SWATCH}, LABELS, softness=[1]), OptionTypeError, "must be a number"),
+    (lambda: texgen.paint({1: SWATCH}, LABELS), InputError, "has no swatch"),
+    (lambda: texgen.paint({}, LABELS), OptionError, "at least one"),
+    (lambda: texgen.paint({"nocolour": SWATCH}, LABELS), OptionError, "is no colour"),
+    (lambda: texgen.paint({1: SWATCH}, {}), OptionError, "at least one"),
+    (lambda: texgen.paint({1: SWATCH}, LABELS, exemplars=[SWATCH]), OptionError, "do not go with labels"),
+    (lambda: texgen.paint(SWATCH, LABELS), OptionError, "is missing"),
+    (lambda: texgen.fill(SWATCH, None), InputError, "is no picture"),
+    (lambda: texgen.fill(SWATCH, np.zeros((80, 96, 3), np.uint8)), InputError, "there is no hole"),
+    (lambda: texgen.tile(SWATCH, 16.5), OptionTypeError, "band=16.5 must be a whole number"),
+    (lambda: texgen.tile(SWATCH, "x"), OptionTypeError, "whole number"),
+    (lambda: texgen.tile(SWATCH, 8), OptionError, "from 16"),
+    (lambda: texgen.tile(SWATCH, exemplar_size=np.int64(128)), OptionError, "unlike the picture"),
+    (lambda: texgen.transfer(SWATCH, SWATCH, weight="x"), OptionTypeError, "must be a number"),
+    (lambda: texgen.transfer(SWATCH, SWATCH, mode=3, model="mini"), OptionTypeError, "must be 'style' or 'appearance'"),
+    (lambda: texgen.transfer(SWATCH, SWATCH, mode="both", model="mini"), OptionError, "choose one of style"),
+    (lambda: texgen.transfer(SWATCH, SWATCH, labels=LABELS), OptionError, "go together"),
+    (lambda: texgen.text(SWATCH, 5), OptionTypeError, "prompt=5 must be a text"),
+    (lambda: texgen.text(SWATCH, "wall"), ModelError, "reads no prompt"),
+    (lambda: texgen.text(SWATCH, " ", model="mini"), OptionError, "the prompt is empty"),
+    (lambda: texgen.text(SWATCH, "wall", guidance_scale="x"), OptionTypeError, "must be a number"),
+    (lambda: texgen.wang(SWATCH, "x"), OptionTypeError, "size='x' must be a whole number"),
+    (lambda: texgen.wang(SWATCH, 32), OptionError, "from 64"),
+    (lambda: texgen.wang(SWATCH, 64, 5), OptionTypeError, "two whole numbers"),
+    (lambda: texgen.wang(SWATCH, 64, (2, 9)), OptionError, "from 1 to 4"),
+    (lambda: texgen.wang(SWATCH, 64, model="mini"), OptionError, "leave model and tileable out"),
+    (lambda: texgen.render(None, {"height": SWATCH}), OptionTypeError, "field=None must be the path of a file"),
+    (lambda: texgen.render("none.tif", {"height": SWATCH}), InputError, "no such file"),
+    (lambda: texgen.render("f.tif", {}), OptionError, "no map to render"),
+    (lambda: texgen.render("f.tif", SWATCH), OptionTypeError, "dictionary of names and maps"),
+    (lambda: texgen.material(None), InputError, "is no picture"),
+    (lambda: texgen.material(SWATCH, 5), OptionTypeError, "out=5 must be the path of a file"),
+    (lambda: texgen.material(SWATCH, ao="x"), OptionTypeError, "must be a number"),
+    (lambda: texgen.material(SWATCH, invert=1), OptionTypeError, "True or False"),
+    (lambda: texgen.material(SWATCH, tileable="z"), OptionError, "choose one of both"),
+    (lambda: texgen.material(SWATCH, relief=float("nan")), OptionError, "from 0"),
+    (lambda: texgen.preview(5), InputError, "is no material"),
+    (lambda: texgen.preview("none.png"), InputError, "no such file"),
+    (lambda: texgen.preview("wall.png", width="x"), OptionTypeError, "whole number"),
+    (lambda: texgen.preview("wall.png", light=float("nan")), OptionError, "light=nan"),
+    (lambda: texgen.export("wall.png", None), OptionTypeError, "folder=None must be the path of a folder"),
+    (lambda: texgen.export(5, "out"), InputError, "is no material"),
+    (lambda: texgen.export("wall.png", "out", 5), OptionTypeError, "must be a list"),
+    (lambda: texgen.export("wall.png", "out", ["unreal", 5]), OptionTypeError, "must be a text"),
+    (lambda: texgen.export("wall.png", "out", "quake"), OptionError, "is not known"),
+    (lambda: texgen.export("wall.png", "out", size_m=float("nan")), OptionError, "size_m=nan"),
+    (lambda: texgen.export("wall.png", "out", split=3.5), OptionTypeError, "whole number"),
+    (lambda: texgen.inspect(5), OptionTypeError, "path=5 must be the path of a file"),
+    (lambda: texgen.load(5), ModelError, "no such model"),
+    (lambda: texgen.load("mini", device="meta"), OptionError, "device='meta' is not available"),
+    (lambda: texgen.load("mini", device="gpu9"), OptionError, "is not available"),
+    (lambda: texgen.load("mini", dtype="int8"), OptionError, "is not known"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(VERBS)))
+def test_every_verb_refuses_mistakes_before_any_work(here, number):
+    call, kind, words = VERBS[number]
+    before = state(here)
+    with pytest.raises(kind, match=words) as found:
+        call()
+    assert isinstance(found.value, TexgenError) and "\n" not in str(found.value)
+    assert isinstance(found.value, TypeError) == (kind is OptionTypeError)
+    assert state(here) == before
 
 
 @pytest.mark.parametrize("number", range(len(CALLS)))

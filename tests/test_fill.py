@@ -206,7 +206,7 @@ def test_a_swatch_kept_in_place_is_unchanged(sd, picture, kind):
         (lambda p: texgen.tile(p[:, :250], model="mini"), OptionError, "width=250 is no multiple of 8"),
         (lambda p: texgen.expand(p, 320, keep=(100, 0)), OptionError, "keep=100,0: the 256x192 swatch does not fit there in 320x320"),
         (lambda p: texgen.expand(p, (192, 256), keep=(0, 0)), OptionError, "the swatch is as large as the result"),
-        (lambda p: texgen.expand(p, 320, keep=(1.5, 0)), OptionError, "must be .left, top. in whole pixels"),
+        (lambda p: texgen.expand(p, 320, keep=(1.5, 0)), OptionError, "must be two whole numbers"),
         (lambda p: texgen.expand(p, exemplar_weights=[1, 2]), OptionError, r"exemplar_weights=\[1, 2\] must be 1 numbers above 0"),
         (lambda p: texgen.expand(p, exemplar_weights=[0]), OptionError, "must be 1 numbers above 0"),
         (lambda p: texgen.expand(p, model="mini", start="scatter"), OptionError, "start='scatter' needs labels"),

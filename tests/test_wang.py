@@ -114,7 +114,7 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(stationary, tmp_path):
         (lambda s: texgen.wang(s, 64, (2, 5)), "must be two numbers from 1 to 4"),
         (lambda s: texgen.wang(s, 64, model="mini"), "made by the swatch model"),
         (lambda s: texgen.wang(s, 64, tileable="x"), "meet on all sides"),
-        (lambda s: texgen.wang(s, 32), "is too small; at least 64"),
+        (lambda s: texgen.wang(s, 32), "must be from 64 to 16384"),
     ],
 )
 def test_sets_that_make_no_sense_are_refused(stationary, call, message):

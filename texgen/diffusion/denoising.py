@@ -87,6 +87,10 @@ class DenoisingModel(Protocol):
         """Of the network."""
 
     @property
+    def network(self) -> Any:
+        """That denoises; the same object in copies of the model."""
+
+    @property
     def factor(self) -> int:
         """Image pixels per latent pixel along one axis."""
 

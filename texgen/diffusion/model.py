@@ -12,6 +12,7 @@ from texgen.diffusion.guidance.regional import latent_labels
 from texgen.diffusion.knobs import Knobs
 from texgen.diffusion.plan import Plan, make_plan
 from texgen.diffusion.run import DiffusionRun
+from texgen.diffusion.turns import turn
 from texgen.errors import InputError, OptionError
 from texgen.job import Job
 from texgen.runs.team import Team
@@ -49,9 +50,10 @@ class DiffusionModel:
             raise OptionError(
                 f"{len(given.controls)} control pictures are given for {self.model.controls} ControlNets; give one to each."
             )
-        plan = make_plan(self.model, self.preset, self.knobs, job)
-        choose_layers(self.model.attention_layers, plan.guidance.layers)
-        _check_labels(job, plan, self.model.factor)
+        with turn(self.model):
+            plan = make_plan(self.model, self.preset, self.knobs, job)
+            choose_layers(self.model.attention_layers, plan.guidance.layers)
+            _check_labels(job, plan, self.model.factor)
         return DiffusionRun(self.model, job, plan, team, self.knobs.checkpoint_minutes)
 
 

@@ -30,6 +30,7 @@ from texgen.diffusion.sampling.progress import Progress, Step
 from texgen.diffusion.sampling.sample import sample
 from texgen.diffusion.sampling.start import Start, layout_start, noise_start, scatter_start, swatch_start
 from texgen.diffusion.tensors import cached
+from texgen.diffusion.turns import turn
 from texgen.errors import ResourceError
 from texgen.files.pixels import PixelFile
 from texgen.job import Job, Prompt
@@ -83,7 +84,8 @@ class DiffusionRun:
             KeyboardInterrupt: The user asked for it.
         """
         try:
-            return (yield from _Stages(self, place, Unfinished(place.folder, self.minutes)).made())
+            with turn(self.model):
+                return (yield from _Stages(self, place, Unfinished(place.folder, self.minutes)).made())
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -23,6 +23,9 @@ class PixelFile:
         shape: (height, width, channels).
         dtype: Of the values.
 
+    Attributes:
+        keeper: What holds the file's folder, to live as long as the pixels.
+
     Example:
         >>> import tempfile
         >>> pixels = PixelFile(Path(tempfile.mkdtemp()) / "pixels", (4, 2, 3), np.uint8)
@@ -33,6 +36,7 @@ class PixelFile:
 
     def __init__(self, path: Path, shape: tuple[int, int, int], dtype: npt.DTypeLike) -> None:
         self.path = path
+        self.keeper: object = None
         self.shape = shape
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         with disk_errors(path), path.open("ab") as file:

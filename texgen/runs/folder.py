@@ -55,7 +55,9 @@ class RunFolder:
 
     def pixels(self, shape: tuple[int, int, int], dtype: npt.DTypeLike, name: str = "pixels") -> PixelFile:
         """Finished pixels by their name; those of an earlier run are kept."""
-        return PixelFile(self.folder / name, shape, dtype)
+        found = PixelFile(self.folder / name, shape, dtype)
+        found.keeper = self  # a temporary folder stays as long as any of its pixels
+        return found
 
     def bands(self, count: int, name: str = "bands") -> Bands:
         """Which bands of some pixels are finished."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from texgen.errors import OptionError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -72,18 +74,31 @@ class Team:
 
 
 ALONE = Team()
+NUMBERS = ("WORLD_SIZE", "RANK", "MASTER_PORT")
+TOLD = (*NUMBERS, "MASTER_ADDR")
+"""What torchrun sets in the environment."""
 
 
 def join() -> Team:
-    """The team that torchrun's environment tells of; alone without one. Speaks gloo: canvases live on the CPU."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    """The team that torchrun's environment tells of; alone without one. Speaks gloo: canvases live on the CPU.
+
+    Raises:
+        OptionError: The environment tells of a team, but not all about it.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         return ALONE
+    told = {name: os.environ.get(name, "") for name in TOLD}
+    if lacking := [name for name, value in told.items() if not value or (name in NUMBERS and not value.isdecimal())]:
+        raise OptionError(
+            f"WORLD_SIZE={told['WORLD_SIZE']} without {lacking[0]} as torchrun sets it: start texgen by torchrun, or unset WORLD_SIZE."
+            if lacking[0] != "WORLD_SIZE"
+            else f"WORLD_SIZE={told['WORLD_SIZE']!r} must be a number of processes; torchrun sets it."
+        )
     from torch import distributed
 
     if not distributed.is_initialized():
         distributed.init_process_group("gloo")
-    return Team(distributed.get_rank(), size)
+    return Team(distributed.get_rank(), int(told["WORLD_SIZE"]))
 
 
 def own_device(device: str) -> str:

@@ -19,6 +19,7 @@ from texgen.diffusion.models.control import load_controlnets
 from texgen.diffusion.models.hub import HUB_ID, download
 from texgen.diffusion.models.transformer import TransformerModel
 from texgen.diffusion.models.weights import PICKLE_SUFFIXES, fingerprint
+from texgen.diffusion.turns import undisturbed
 from texgen.errors import ModelError, OptionError
 from tiling import Size
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
+@undisturbed()
 def load(
     model: str | Path = "mini",
     device: str = "auto",
@@ -95,8 +97,8 @@ def choose_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=chosen).item()  # what can hold numbers, and tell them
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise OptionError(f"device={device!r} is not available here; use auto, cpu, cuda or mps.") from error
     return chosen
 
