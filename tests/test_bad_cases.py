@@ -125,6 +125,27 @@ LINES: list[tuple[str, int, str]] = [
     ("material s.png -o o.png --relief -1", USAGE, "must be from"),
     ("material s.png -o o.png --roughness 2", USAGE, "must be from"),
     ("material s.png -o o.png --tileable z", USAGE, "is not known; choose one of"),
+    # what lies in the way of a run
+    (f"expand s.png -o {LONG}/o.png", USAGE, "no such folder"),
+    (f"expand s.png -o {LONG * 2}/o.png", USAGE, "the name is too long"),
+    (f"expand s.png -o {LONG * 2}.png", USAGE, "the name is too long"),
+    (f"export wall -o {LONG * 2}", USAGE, "the name is too long"),
+    (f"preview {LONG * 2}.png -o o.png", USAGE, "the name is too long"),
+    (f"material {LONG * 2}.png -o o.png", USAGE, "the name is too long"),
+    (f"inspect {LONG * 2}.png", USAGE, "the name is too long"),
+    (f"render {LONG * 2}.tif --map height=mask.png -o o.png", USAGE, "the name is too long"),
+    (f"expand {LONG * 2}.png -o o.png", INPUT, "cannot be read"),
+    ("expand s.png -o s.png/o.png", USAGE, "no such folder"),
+    ("expand s.png -o runs/job.png --size 64", USAGE, "holds something else than an unfinished run"),
+    ("expand s.png -o runs/broken.png --size 64 --resume", USAGE, "cannot be read; leave --resume out"),
+    ("expand s.png -o runs/list.png --size 64 --resume", USAGE, "tells of no run"),
+    ("expand s.png -o runs/file.png --size 64", USAGE, "is no folder"),
+    ("expand s.png -o runs/side.png --size 64", USAGE, "side.png.json: is a folder"),
+    ("expand s.png -o runs --wang 2 --size 64 --save-map m.tif", USAGE, "does not go with --wang"),
+    ("export wall -o runs/file.png/out", USAGE, "no such folder"),
+    ("preview wall -o runs/side.png/look.png", USAGE, "no such folder"),
+    ("material s.png -o runs/none/o.png", USAGE, "no such folder"),
+    ("render none.json --map height=mask.png -o o.png", INPUT, "no such file"),
     # sizes and numbers
     ("expand s.png -o o.png --size 0", USAGE, "must be from 1"),
     ("expand s.png -o o.png --size 32", USAGE, "too small; at least 64 px"),
@@ -134,6 +155,24 @@ LINES: list[tuple[str, int, str]] = [
     ("expand s.png -o o.png --size 6.5", USAGE, "neither a number"),
     ("expand s.png -o o.png --size 100000000000000000000", USAGE, "must be from 1 to 1000000 px"),
     ("expand s.png -o o.tif --size 900000", RESOURCE, "GiB of disk"),
+    ("expand s.png -o o.tif --size 300000x300000", RESOURCE, "300000x300000 px take about"),
+    ("expand s.png -o o.tif --size 304000x304000 --model mini", RESOURCE, "304000x304000 px take about"),
+    (f"{EXPAND} --exemplar-scale nan", USAGE, "exemplar_scale=nan must be from 0.05"),
+    (f"{EXPAND} --exemplar-weights nan", USAGE, "above 0"),
+    (f"{EXPAND} --guide mask.png:mask.png:nan", USAGE, "weight of guide 1=nan"),
+    (f"{EXPAND} --texel-density inf", USAGE, "texel_density=inf must be from"),
+    ("expand s.png -o o.png --model mini --strength nan", USAGE, "strength=nan must be from 0"),
+    ("expand s.png -o o.png --model mini --checkpoint-minutes nan", USAGE, "checkpoint_minutes=nan"),
+    ("expand s.png -o o.png --model mini --start-time -5", USAGE, "start_time=-5 must be from 0"),
+    ("expand s.png -o o.png --model mini --start middle", USAGE, "choose one of"),
+    ("expand s.png -o o.png --model mini --detail all", USAGE, "choose one of residual"),
+    ("expand s.png -o o.png --model mini --layers x --size 128", USAGE, "layer"),
+    ("layout s.png --layout s.png -o o.png --layout-weight nan", USAGE, "layout_weight=nan must be from 0"),
+    ("transfer s.png s.png -o o.png --weight nan", USAGE, "weight=nan must be from 0"),
+    ("tile s.png -o o.png --band 16.5", USAGE, "is not a valid integer"),
+    ("preview wall -o o.png --light nan", USAGE, "light=nan must be from"),
+    ("material s.png -o o.png --bump-size nan", USAGE, "bump_size=nan must be from 1"),
+    ("export wall -o out --height-m nan", USAGE, "height_m=nan must be from"),
     (f"{EXPAND} --seed -1", USAGE, "must be from"),
     (f"{EXPAND} --seed 9223372036854775808", USAGE, "must be from"),
     (f"{EXPAND} --seed one", USAGE, "is not a valid integer"),
@@ -195,6 +234,10 @@ LINES: list[tuple[str, int, str]] = [
     ("expand s.png -o o.png --model mini --steps 0", USAGE, "must be from"),
     ("expand s.png -o o.png --model mini --tile-overlap -1", USAGE, "must be from 0"),
     ("expand s.png -o o.png --model folder --size 128", MODEL, "folder"),
+    ("expand s.png -o o.png --model mini --device meta --size 128", USAGE, "device='meta' is not available"),
+    ("expand s.png -o o.png --model mini --device gpu9 --size 128", USAGE, "device='gpu9' is not available"),
+    ("expand s.png -o o.png --model someone/absent --size 128", MODEL, "someone/absent"),
+    ("expand s.png -o o.png --model text.png --size 128", MODEL, "not a .safetensors file"),
     ("expand s.png -o o.png --model weights.ckpt --size 128", MODEL, "weights.ckpt"),
     ("expand s.png -o o.png --model none.safetensors --size 128", MODEL, "none.safetensors"),
     ("expand s.png -o o.png --model broken.safetensors --size 128", MODEL, "broken.safetensors"),
@@ -231,6 +274,12 @@ def here(tmp_path, monkeypatch) -> Path:
     Image.fromarray(values[..., :3]).save("wall/wall.png")
     Image.new("L", (96, 80), 9).save("wall/wall_roughness.png")
     os.mkfifo("fifo")
+    for name, content in (("broken", "{"), ("list", "[]"), ("job", None)):
+        folder = Path(f"runs/.{name}.png.texgen")
+        folder.mkdir(parents=True)
+        (folder / ("other" if content is None else "job.json")).write_text(content or "")
+    Path("runs/.file.png.texgen").touch()
+    Path("runs/side.png.json").mkdir()
     return tmp_path
 
 
@@ -422,6 +471,7 @@ VERBS: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: texgen.export("wall.png", "out", "quake"), OptionError, "is not known"),
     (lambda: texgen.export("wall.png", "out", size_m=float("nan")), OptionError, "size_m=nan"),
     (lambda: texgen.export("wall.png", "out", split=3.5), OptionTypeError, "whole number"),
+    (lambda: texgen.preview("n" * 500), OptionError, "the name is too long"),
     (lambda: texgen.inspect(5), OptionTypeError, "path=5 must be the path of a file"),
     (lambda: texgen.load(5), ModelError, "no such model"),
     (lambda: texgen.load("mini", device="meta"), OptionError, "device='meta' is not available"),
@@ -451,3 +501,39 @@ def test_every_mistake_in_python_is_an_error_of_ours_and_of_pythons(number):
     assert isinstance(found.value, TexgenError)
     assert isinstance(found.value, TypeError | ValueError) or kind in (ModelError, ResourceError)
     assert isinstance(found.value, TypeError) == (kind is OptionTypeError)
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE=2 without RANK"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "without MASTER_PORT"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE='two' must be a number"),
+        ({"TEXGEN_SEED": "-1"}, "TEXGEN_SEED: seed=-1 must be from 0"),
+        ({"TEXGEN_SEDE": "1"}, "TEXGEN_SEDE: there is no such option; did you mean seed"),
+    ],
+)
+def test_an_environment_that_makes_no_sense_is_refused(capsys, here, monkeypatch, environment, words):
+    for name in ("RANK", "MASTER_PORT", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    before = state(here)
+    code, _, said = run(capsys, *EXPAND.split())
+    assert code == USAGE and words in said and said.count("\n") == 1 and state(here) == before
+
+
+def test_names_that_are_no_utf8_are_read_and_written(capsys, here):
+    name = os.fsdecode(b"\xff.png")
+    Path("s.png").rename(name)
+    assert run(capsys, "expand", name, "-o", os.fsdecode(b"o\xfe.png"), "--size", "64", "--preset", "draft")[0] == 0
+    assert {os.fsencode(path.name) for path in Path().glob("o*.png*")} >= {b"o\xfe.png", b"o\xfe.png.json"}
+
+
+def test_the_longest_name_is_written_with_all_that_lies_beside_it(capsys, here):
+    out = "\u00e9" * 98 + ".png"  # 200 bytes
+    line = ["expand", "s.png", "-o", out, "--size", "64", "--preset", "draft"]
+    assert run(capsys, *line)[0] == 0
+    assert Path(out).is_file() and Path(f"{out}.json").is_file() and not list(Path().glob(".*"))
+    code, _, said = run(capsys, "expand", "s.png", "-o", f"x{out}", "--size", "64")
+    assert code == USAGE and "the name is too long" in said

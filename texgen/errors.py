@@ -67,8 +67,11 @@ DISK = tuple(
 )
 
 
-def disk_error(error: BaseException, path: Path | None = None) -> ResourceError | None:
-    """The error of a failing disk as one that names the file, `path` or the error's own; None of any other error."""
+def disk_error(error: BaseException, path: Path | None = None) -> TexgenError | None:
+    """The error of a failing disk, or of a name that it does not take, as one that names the file, `path` or the error's own; None of any other error."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        name = str(path or error.filename)
+        return OptionError(f"{name[:40]}...: the name is too long; systems take 255 bytes between two slashes.")
     if not isinstance(error, OSError) or (path is None and error.errno not in DISK):
         return None
     what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)

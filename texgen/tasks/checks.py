@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
-from texgen.errors import OptionError, OptionTypeError
+from texgen.errors import OptionError, OptionTypeError, disk_error
 from texgen.knobs import REQUIRED, Kind, Knob, Row, rows, taken, unknown
 from texgen.tasks.knobs import EVERY
 from tiling import Size
@@ -55,7 +56,12 @@ def verb(
                 given[rest] = {
                     each: value if each == "start" else taken(others[each], value) for each, value in set_ones.items()
                 }
-            return function(*arguments.args, **arguments.kwargs)
+            try:
+                return function(*arguments.args, **arguments.kwargs)
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                raise disk_error(error) from error  # type: ignore[misc]
 
         return called
 
