@@ -115,6 +115,15 @@ def test_threads_that_denoise_take_turns_at_a_model(sd, denoised):
     assert sd.unet.attn_processors == before
 
 
+def test_a_map_of_origins_goes_into_a_tiff_alone(tmp_path):
+    made = texgen.expand(SWATCH, (64, 80), with_map=True, **QUICK)
+    for save in (made.save_map, made.save_field):
+        with pytest.raises(texgen.OptionError, match="the suffix must be one of .tif"):
+            save(tmp_path / "x.png")
+    made.save_map(tmp_path / "x.tif")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tif"]
+
+
 def test_pixels_outlive_the_result_that_they_are_of(made):
     pixels = texgen.expand(SWATCH, (64, 80), **QUICK).pixels
     gc.collect()

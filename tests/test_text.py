@@ -402,4 +402,4 @@ def test_of_a_controlnets_repository_only_its_weights_are_fetched():
 
 def test_a_controlnet_stands_in_the_command_as_it_was_given():
     row = next(row for row in rows(Knobs) if row.name == "controlnets")
-    assert type_of(row.knob) is str, "a hub id is no path: its owner would go"
+    assert type_of(row) is str, "a hub id is no path: its owner would go"
