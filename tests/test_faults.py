@@ -199,7 +199,9 @@ def errors_of(call: str) -> tuple[int, ...]:
     return ERRORS.get(call.split()[0], WRITING)
 
 
-@pytest.mark.parametrize(("name", "count"), [("expand", 5), ("export", 2), ("model", 1)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("expand", 5), ("export", 2), pytest.param("model", 1, marks=pytest.mark.slow)]
+)
 def test_a_failing_call_costs_nothing(name, count, laboratory, inputs, folder):
     trials, pick = Trials(laboratory, JOBS[name], inputs, folder), random.Random(3)
     for number in pick.sample(trials.different(), count):

@@ -275,3 +275,23 @@ def test_kept_pixels_in_a_jpeg_are_warned_of(capsys, here):
 def test_a_border_is_not_made_of_the_picture_turned_or_resized(capsys, here, more):
     code, _, said = run(capsys, "tile", "brick.png", "-o", "a.png", *more)
     assert code == 2 and "unlike the picture" in said
+
+
+def test_no_folder_of_the_user_s_stands_in_the_command(capsys, here, sd_folder):
+    (here / "deep").mkdir()
+    words = (
+        "expand",
+        here / "brick.png",
+        "-o",
+        here / "deep" / "a.png",
+        "--size",
+        "128",
+        "--preset",
+        "draft",
+        "--steps",
+        "2",
+    )
+    assert run(capsys, *words, "--model", sd_folder)[0] == 0
+    told = Path("deep/a.png").read_bytes() + Path("deep/a.png.json").read_bytes()
+    assert str(here).encode() not in told and str(sd_folder.parent).encode() not in told
+    assert f"--model {sd_folder.name}" in run(capsys, "inspect", "deep/a.png", "--command")[1]

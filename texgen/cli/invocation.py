@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -72,6 +73,8 @@ def _said(param: click.Parameter, value: Any) -> list[str]:
 
 
 def _text(kind: Any, value: Any) -> str:
-    """What `kind` would read as the value."""
+    """What `kind` would read as the value; a path without its folders."""
     said = getattr(kind, "said", None)
-    return said(value) if said is not None else value.name if isinstance(value, Path) else str(value)
+    if said is not None:
+        return str(said(value))
+    return Path(value).name if isinstance(value, Path) or os.path.isabs(str(value)) else str(value)  # noqa: PTH117
