@@ -118,7 +118,7 @@ def test_threads_that_denoise_take_turns_at_a_model(sd, denoised):
 def test_a_map_of_origins_goes_into_a_tiff_alone(tmp_path):
     made = texgen.expand(SWATCH, (64, 80), with_map=True, **QUICK)
     for save in (made.save_map, made.save_field):
-        with pytest.raises(texgen.OptionError, match="the suffix must be one of .tif"):
+        with pytest.raises(texgen.OptionError, match=r"the suffix must be one of \.tif"):
             save(tmp_path / "x.png")
     made.save_map(tmp_path / "x.tif")
     assert [path.name for path in tmp_path.iterdir()] == ["x.tif"]
