@@ -73,9 +73,10 @@ def make_outputs(
     if model != NAME:
         options = {name: value for name, value in options.items() if name not in LOADED_WITH}
         options["model"] = loader(values)
+    blanks, sources = {name: maps[0] for name, maps in read.items()}, inputs()
     with ExitStack() as locks:
         for place in places:
-            place.check(size, encoding, {name: values[0] for name, values in read.items()}, inputs())
+            place.check(size, encoding, blanks, sources)
             if team.rank == 0:
                 locks.enter_context(publish.locked(place.picture))
         for number, place in enumerate(places):
