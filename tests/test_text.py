@@ -102,10 +102,10 @@ def check_close(found: torch.Tensor, expected: torch.Tensor) -> None:
 # --- parity
 
 
-def test_guidance_without_distillation_is_diffusers_pipeline(sd, sd_folder):
-    negative = "c c"
-    made = texgen.text(picture(1), "a b", model=sd, negative_prompt=negative, **PLAIN)
-    expected = pipeline(sd, sd_folder)(
+def check_parity(model: Backbone, folder: Path, negative: str | None) -> texgen.Result:
+    """Without distillation, what diffusers' own pipeline makes."""
+    made = texgen.text(picture(1), "a b", model=model, negative_prompt=negative, **PLAIN)
+    expected = pipeline(model, folder)(
         "a b",
         negative_prompt=negative,
         guidance_scale=7.0,
@@ -114,21 +114,17 @@ def test_guidance_without_distillation_is_diffusers_pipeline(sd, sd_folder):
         output_type="latent",
     ).images
     check_close(made.latents, expected)
+    return made
+
+
+def test_guidance_without_distillation_is_diffusers_pipeline(sd, sd_folder):
+    made = check_parity(sd, sd_folder, "c c")
     assert made.pixels.shape == (128, 128, 3), "the native size"
 
 
 @pytest.mark.parametrize("negative", [None, "c"])
 def test_guidance_of_xl_is_diffusers_pipeline(xl, xl_folder, negative):
-    made = texgen.text(picture(1), "a b", model=xl, negative_prompt=negative, **PLAIN)
-    expected = pipeline(xl, xl_folder)(
-        "a b",
-        negative_prompt=negative,
-        guidance_scale=7.0,
-        num_inference_steps=2,
-        latents=noise(3),
-        output_type="latent",
-    ).images
-    check_close(made.latents, expected)
+    check_parity(xl, xl_folder, negative)
 
 
 def test_xl_is_told_the_size_of_the_tile(xl):

@@ -80,9 +80,10 @@ def make_outputs(
     named = {row.name for row in rows(*EVERY)}
     _, knobs = divided({name: value for name, value in options.items() if name in named}, "texgen")
     knobs.check(Size(*size), Constraints())
+    blanks, sources = {name: maps[0] for name, maps in read.items()}, inputs()
     with ExitStack() as locks:
         for place in places:
-            place.check(size, encoding, {name: values[0] for name, values in read.items()}, inputs())
+            place.check(size, encoding, blanks, sources)
             check_folder(place.folder, resume, team)
             if team.rank == 0:
                 locks.enter_context(publish.locked(place.picture))

@@ -50,7 +50,7 @@ class Place:
     @property
     def folder(self) -> Path:
         """That holds the run while it is unfinished."""
-        return _folder(self.picture)
+        return self.picture.with_name(f".{self.picture.name}.texgen")
 
     @property
     def preview(self) -> Path | None:
@@ -83,9 +83,7 @@ class Place:
         for place in (self.coordinates, self.field):
             if place is not None:
                 targets.check_target(place, *size, suffixes=TIFF)
-        beside = [each for each in (self.coordinates, self.field, self.preview) if each is not None]
-        files = [*targets.files_of(self.picture, maps, not self.outputs.no_metadata), *beside]
-        targets.check_free(files, self.outputs.overwrite or self.finished is not None, inputs, self.ours)
+        targets.check_free(self._files(maps), self.outputs.overwrite or self.finished is not None, inputs, self.ours)
         kinds = {"color", *(kind for each in maps if (kind := map_name(f"{name}_{each}")[1]) is not None)}
         for profile, folder in self.exports.items():
             from texgen.tasks.export import check_export
@@ -120,10 +118,8 @@ class Place:
             ResourceError: The disk is full.
         """
         outputs, overwrite = self.outputs, self._replaces
-        files = targets.files_of(self.picture, result.maps, not outputs.no_metadata)
-        beside = [each for each in (self.coordinates, self.field, self.preview) if each is not None]
         if result.unfinished is not None:
-            result.unfinished.saving(each.name for each in (*files, *beside))
+            result.unfinished.saving(each.name for each in self._files(result.maps))
         if self.field is not None:
             result.recipe["field"] = self.field.name
             result.save_field(self.field, overwrite)
@@ -138,6 +134,11 @@ class Place:
             from texgen.tasks.export import export
 
             export(result.material(self.picture.stem), folder, profile, overwrite=overwrite)
+
+    def _files(self, maps: Mapping[str, Pixels]) -> list[Path]:
+        """All that are written but exports, which have folders of their own; of each map any pixels will do."""
+        beside = [each for each in (self.coordinates, self.field, self.preview) if each is not None]
+        return [*targets.files_of(self.picture, maps, not self.outputs.no_metadata), *beside]
 
     @property
     def _replaces(self) -> bool:
@@ -192,10 +193,6 @@ def set_place(outputs: Outputs, index: Path, first: str, resume: bool) -> Place:
 def _numbered(path: Path, number: int, count: int) -> Path:
     """The path itself, or OUT-1 ... OUT-N."""
     return path if count == 1 else path.with_name(f"{path.stem}-{number + 1}{path.suffix}")
-
-
-def _folder(picture: Path) -> Path:
-    return picture.with_name(f".{picture.name}.texgen")
 
 
 def output_file(out: Path, picture: Picture, depth: str | None) -> Path:

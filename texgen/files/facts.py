@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from PIL import Image
 from texgen.errors import InputError
 from texgen.files.decode import own_limit
 from texgen.files.deep import dtype_of, opened, told
-from texgen.files.targets import sidecar_path
+from texgen.files.targets import as_recipe, sidecar_path
 
 TEXTS = ("texgen", "ImageDescription", "Exif:ImageDescription")
 """Attributes that may hold a recipe."""
@@ -61,9 +61,10 @@ def facts_of(path: Path) -> Facts:
         spec, pictures = file.spec(), 1
         while file.seek_subimage(pictures, 0):
             pictures += 1
+        head = _head(path)
         return Facts(
             format=file.format_name(), width=spec.width, height=spec.height, channels=tuple(spec.channelnames), dtype=dtype_of(spec).name,
-            color_space=_color_space(path, spec), profile=spec.getattribute("ICCProfile") is not None, dpi=_dpi(path, spec), pictures=pictures,
+            color_space=_color_space(head, spec), profile=spec.getattribute("ICCProfile") is not None, dpi=_dpi(head, spec), pictures=pictures,
         )  # fmt: skip
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: broken or truncated (its names are no text).") from error
@@ -78,19 +79,11 @@ def _sidecars(picture: Path) -> list[Path]:
 
 def read_recipe(path: Path) -> dict[str, Any] | None:
     """The recipe inside a picture, else that in the JSON file beside it; of a JSON file itself. None where there is none."""
-    found = None if path.suffix.lower() == ".json" else _as_recipe(_inside(path))
+    found = None if path.suffix.lower() == ".json" else as_recipe(_inside(path))
     for beside in [path] if path.suffix.lower() == ".json" else _sidecars(path):
         if found is None and beside.is_file():
-            found = _as_recipe(beside.read_text(errors="replace"))
+            found = as_recipe(beside.read_text(errors="replace"))
     return found
-
-
-def _as_recipe(text: str | None) -> dict[str, Any] | None:
-    try:
-        content: Any = json.loads(text or "")
-    except ValueError:
-        return None
-    return content if isinstance(content, dict) and "texgen" in content else None
 
 
 def _inside(path: Path) -> str | None:
@@ -100,7 +93,7 @@ def _inside(path: Path) -> str | None:
         return None
     try:
         found = [_text(file.spec(), name) for name in TEXTS]
-        return next((text for text in found if _as_recipe(text) is not None), None)
+        return next((text for text in found if as_recipe(text) is not None), None)
     except UnicodeDecodeError:
         return None
     finally:
@@ -120,16 +113,16 @@ def _head(path: Path) -> dict[str, Any]:
         return {str(name): value for name, value in image.info.items()}
 
 
-def _color_space(path: Path, spec: Any) -> str | None:
+def _color_space(head: Mapping[str, Any], spec: Any) -> str | None:
     if spec.getattribute("ICCProfile") is not None:
         return _text(spec, "ICCProfile:profile_description")
     if dtype_of(spec).kind == "f":
         return "linear"
-    return "sRGB" if "srgb" in _head(path) else None
+    return "sRGB" if "srgb" in head else None
 
 
-def _dpi(path: Path, spec: Any) -> float | None:
-    exact = _head(path).get("dpi")
+def _dpi(head: Mapping[str, Any], spec: Any) -> float | None:
+    exact = head.get("dpi")
     if exact is not None:
         return float(exact[0])
     many, unit = spec.getattribute("XResolution"), _text(spec, "ResolutionUnit")

@@ -204,7 +204,15 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def is_recipe(path: Path) -> bool:
     """Whether a file is JSON of texgen's."""
     try:
-        content: Any = json.loads(path.read_text())
+        return as_recipe(path.read_text()) is not None
     except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and "texgen" in content
+
+
+def as_recipe(text: str | None) -> dict[str, Any] | None:
+    """The JSON of texgen's that a text is; None of any other text."""
+    try:
+        content: Any = json.loads(text or "")
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) and "texgen" in content else None

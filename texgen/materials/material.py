@@ -120,7 +120,7 @@ def read_material(path: str | Path, read: Callable[[Path, str], Pixels] = read_m
 
 def _size_m(files: Sequence[Path]) -> float | None:
     """Width in metres that the recipe of one of the files tells; a dpi alone is mostly a program's habit."""
-    told = [(read_recipe(file) or {}).get("size_m") for file in files]
+    told = ((read_recipe(file) or {}).get("size_m") for file in files)
     return next((float(value) for value in told if isinstance(value, int | float) and value > 0), None)
 
 

@@ -15,7 +15,7 @@ from texgen.exports import glb, materialx, usd
 from texgen.exports.knobs import Knobs
 from texgen.exports.pack import Cut, Packed, Source, sources_of
 from texgen.exports.plan import Plan, Texture, planned
-from texgen.exports.profiles import MISSING, Profile, profiles_of
+from texgen.exports.profiles import MISSING, PROFILES, Profile, profiles_of
 from texgen.files.encode import Tags, write_image
 from texgen.files.folders import check_folder, published_folder
 from texgen.files.publish import save_json
@@ -114,9 +114,9 @@ def export(
 
 
 def check_export(
-    folder: Path, profile: str | Sequence[str], name: str, size: tuple[int, int], maps: Collection[str], overwrite: bool
+    folder: Path, profile: str, name: str, size: tuple[int, int], maps: Collection[str], overwrite: bool
 ) -> None:
-    """Refuse, before any work, what `export` would refuse later.
+    """Refuse, before any work, what `export` to one profile would refuse later.
 
     Args:
         folder, profile, overwrite: As in `export`.
@@ -125,10 +125,8 @@ def check_export(
     Raises:
         OptionError: As `export`.
     """
-    wanted = profiles_of(profile)
-    plans = {row: planned(row, wanted[row], material=name, size=size, maps=maps) for row in wanted}
-    files = [str(Path(row if len(wanted) > 1 else "") / file) for row, plan in plans.items() for file in plan.files]
-    check_folder(folder, files, overwrite)
+    plan = planned(profile, PROFILES[profile], material=name, size=size, maps=maps)
+    check_folder(folder, plan.files, overwrite)
 
 
 def _written(plan: Plan, sources: Mapping[str, Source], folder: Path) -> dict[str, Any]:

@@ -11,6 +11,11 @@ PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction"}
 """What networks predict: the user's names, and diffusers'."""
 
 
+def reason(error: Exception) -> str:
+    """The first line of what a library complains of, for one line of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+
+
 def check_channels(name: str, unet: Any, autoencoder: Any) -> None:
     """Refuse networks that take or give more than latents.
 

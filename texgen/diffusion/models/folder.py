@@ -23,7 +23,7 @@ from transformers.utils import logging
 
 from texgen.diffusion.models import text
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from texgen.diffusion.models.checks import check_channels, check_flow, check_latents, check_schedule
+from texgen.diffusion.models.checks import check_channels, check_flow, check_latents, check_schedule, reason
 from texgen.diffusion.models.joint import Family
 from texgen.diffusion.models.text import Prompts, folder_tokens
 from texgen.diffusion.models.transformer import FAMILIES
@@ -111,7 +111,7 @@ def _config(cls: Any, folder: Path, part: str) -> dict[str, Any]:
         config: dict[str, Any] = cls.load_config(folder / part, local_files_only=True)
         return config
     except Exception as error:
-        raise ModelError(f"{folder / part}: cannot be loaded ({_first_line(error)}).") from error
+        raise ModelError(f"{folder / part}: cannot be loaded ({reason(error)}).") from error
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def component(cls: Any, folder: Path, part: str, half: bool = False, **options: 
                 **options,
             )
     except Exception as error:  # the libraries raise many kinds; all mean that this part cannot be used
-        raise ModelError(f"{where}: cannot be loaded ({_first_line(error)}); download the model again.") from error
+        raise ModelError(f"{where}: cannot be loaded ({reason(error)}); download the model again.") from error
     if loaded["missing_keys"]:
         missing = sorted(loaded["missing_keys"])
         raise ModelError(f"{where}: {len(missing)} weights are missing ({missing[0]}, ...); download the model again.")
@@ -192,7 +192,7 @@ def _scheduler(folder: Path, prediction_type: str | None) -> DDIMScheduler:
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"{folder / 'scheduler'}: cannot be loaded ({_first_line(error)}).") from error
+        raise ModelError(f"{folder / 'scheduler'}: cannot be loaded ({reason(error)}).") from error
 
 
 def deterministic_scheduler(config: dict[str, Any]) -> DDIMScheduler:
@@ -216,7 +216,3 @@ def text_prompts(folder: Path, index: dict[str, Any]) -> Prompts | None:
         is_xl=is_xl,
         zeros=is_xl and bool(index.get("force_zeros_for_empty_prompt", True)),
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from texgen.diffusion.attention import ExemplarKeyValues, Features, InjectionMode, LayerFeatures
 from texgen.diffusion.denoising import Condition
-from texgen.diffusion.models.network import OfNetwork, repeated
+from texgen.diffusion.models.network import LastLayerReached, OfNetwork, recomputing, repeated
 from texgen.errors import OptionError
 
 PATCH = 2
@@ -85,10 +85,6 @@ class Family(Protocol):
         """
 
 
-class _LastLayerReached(Exception):
-    """Ends a forward pass before the attention of the last layer that is needed."""
-
-
 class JointTransformer(OfNetwork):
     """A transformer whose joint attention can be read; made by `opened`.
 
@@ -140,11 +136,11 @@ class JointTransformer(OfNetwork):
                 if (
                     name == layers[-1] and not self.recomputed
                 ):  # a block that stops in its middle cannot be computed again
-                    raise _LastLayerReached
+                    raise LastLayerReached
 
             return before
 
-        with ExitStack() as hooks, suppress(_LastLayerReached):
+        with ExitStack() as hooks, suppress(LastLayerReached):
             for name in layers:
                 hook = self.transformer.get_submodule(name).register_forward_pre_hook(read(name), with_kwargs=True)
                 hooks.callback(hook.remove)
@@ -177,15 +173,10 @@ def opened(
         transformer: The network.
         condition: Arguments of its calls, batch 1.
         family: Of the transformer.
-        recomputed: Keep for gradients what goes into each block only, and compute the block again.
+        recomputed: See `recomputing`.
     """
-    if recomputed:
-        transformer.enable_gradient_checkpointing()
-    try:
+    with recomputing(transformer, recomputed):
         yield JointTransformer(transformer, condition, family, recomputed)
-    finally:
-        if recomputed:
-            transformer.disable_gradient_checkpointing()
 
 
 def project(attention: Any, tokens: Tensor) -> Projected:

@@ -13,6 +13,7 @@ from diffusers.loaders import StableDiffusionLoraLoaderMixin, StableDiffusionXLL
 from diffusers.loaders.lora_base import fuse_text_encoder_lora
 from diffusers.utils.peft_utils import recurse_remove_peft_layers
 
+from texgen.diffusion.models.checks import reason
 from texgen.diffusion.models.text import Prompts
 from texgen.diffusion.models.weights import PICKLE_SUFFIXES
 from texgen.errors import ModelError, check_range
@@ -62,8 +63,7 @@ def fused(
         except ModelError:
             raise
         except Exception as error:  # the libraries raise many kinds; all mean that the file does not fit
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-            raise ModelError(f"{path}: is no LoRA of this model ({reason}); use one trained for it.") from error
+            raise ModelError(f"{path}: is no LoRA of this model ({reason(error)}); use one trained for it.") from error
     return None if prompts is None else replace(prompts, encoders=lambda: encoders)
 
 

@@ -42,6 +42,23 @@ class OfNetwork(ABC):
             nn.Module.to(self.network, dtype)
 
 
+class LastLayerReached(Exception):
+    """Ends a forward pass at the last layer that is needed."""
+
+
+@contextmanager
+def recomputing(network: Any, wanted: bool) -> Iterator[None]:
+    """Within, if it is wanted, blocks keep what goes into them only, and are computed again for the gradient: a third more time, a fraction of the memory,
+    the same gradients."""
+    if wanted:
+        network.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        if wanted:
+            network.disable_gradient_checkpointing()
+
+
 def repeated(condition: Any, batch: int, dtype: torch.dtype) -> Any:
     """A condition (1, ...) for a batch, in the network's precision; what is of the batch already stays."""
     if isinstance(condition, Mapping):

@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 from safetensors import safe_open
 
-from texgen.diffusion.models.checks import check_latents
+from texgen.diffusion.models.checks import check_latents, reason
 from texgen.diffusion.models.folder import component
 from texgen.diffusion.models.sd3 import StableDiffusion3
 from texgen.diffusion.models.single_file import UNET, VAE, Weights, vae_configuration, write_configuration
@@ -54,8 +54,7 @@ def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None 
     except ModelError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise ModelError(f"{path}: cannot be converted as Stable Diffusion 3 ({reason}).") from error
+        raise ModelError(f"{path}: cannot be converted as Stable Diffusion 3 ({reason(error)}).") from error
 
 
 def _convert(weights: Weights, path: Path, dtype: torch.dtype) -> dict[str, Any]:

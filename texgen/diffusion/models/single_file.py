@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from texgen.diffusion.models import text
-from texgen.diffusion.models.checks import check_channels
+from texgen.diffusion.models.checks import check_channels, reason
 from texgen.diffusion.models.folder import deterministic_scheduler
 from texgen.diffusion.models.text import Prompts
 from texgen.errors import ModelError
@@ -78,8 +78,7 @@ def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None 
     except ModelError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise ModelError(f"{path}: cannot be converted as {family} ({reason}).") from error
+        raise ModelError(f"{path}: cannot be converted as {family} ({reason(error)}).") from error
 
 
 def _convert(

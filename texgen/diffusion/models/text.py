@@ -12,6 +12,7 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import CLIPTokenizer, T5EncoderModel
 
+from texgen.diffusion.models.checks import reason
 from texgen.errors import ModelError, OptionError
 from tiling import Size
 
@@ -102,8 +103,7 @@ def folder_tokens(folder: Path, prompt: str) -> Tensor:
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise ModelError(f"{folder}: cannot be loaded ({reason}); download the model again.") from error
+        raise ModelError(f"{folder}: cannot be loaded ({reason(error)}); download the model again.") from error
     if (tokenizer.bos_token_id, tokenizer.eos_token_id) != (
         BEGIN,
         END,

@@ -23,13 +23,9 @@ from texgen.diffusion.attention import (
     joined,
     token_labels,
 )
-from texgen.diffusion.models.network import OfNetwork, repeated
+from texgen.diffusion.models.network import LastLayerReached, OfNetwork, recomputing, repeated
 
 PairMode = Literal["self", "replace", "beside"]
-
-
-class _LastLayerReached(Exception):
-    """Ends a forward pass after the last layer that is needed."""
 
 
 @dataclass
@@ -71,7 +67,7 @@ class _TappedProcessor:
         if self.name in self.tap.wanted:
             self.tap.captured[self.name] = LayerFeatures(query, key, value, output)
         if self.name == self.tap.stop_after:
-            raise _LastLayerReached
+            raise LastLayerReached
         projection, dropout = attn.to_out
         result: Tensor = dropout(projection(output.transpose(1, 2).flatten(2).to(hidden_states.dtype)))
         return result
@@ -139,7 +135,7 @@ class TappedUNet(OfNetwork):
         """
         last = None if self.recomputed else layers[-1]  # a block that stops in its middle cannot be computed again
         tap = _Tap(wanted=frozenset(layers), stop_after=last)
-        with self._set(tap), suppress(_LastLayerReached):
+        with self._set(tap), suppress(LastLayerReached):
             self._forward(latents, timestep)
         return tap.captured
 
@@ -185,8 +181,7 @@ def tapped(unet: UNet2DConditionModel, condition: Mapping[str, Any], recomputed:
     Args:
         unet: The UNet.
         condition: Keyword arguments of its calls, batch 1.
-        recomputed: Keep for gradients what goes into each block only, and compute the block again: a third more time, a fraction of
-            the memory, the same gradients.
+        recomputed: See `recomputing`.
     """
     tap = _Tap()
     before = dict(unet.attn_processors)
@@ -195,13 +190,10 @@ def tapped(unet: UNet2DConditionModel, condition: Mapping[str, Any], recomputed:
         for name, processor in before.items()
     }
     unet.set_attn_processor(dict(taps))
-    if recomputed:
-        unet.enable_gradient_checkpointing()
     try:
-        yield TappedUNet(unet, condition, tap, recomputed)
+        with recomputing(unet, recomputed):
+            yield TappedUNet(unet, condition, tap, recomputed)
     finally:
-        if recomputed:
-            unet.disable_gradient_checkpointing()
         unet.set_attn_processor(dict(before))
 
 
