@@ -97,16 +97,16 @@ def tuned_decoder(
         loss = error.abs().mean() + squares / scale * error.square().mean()
         loss = loss + patches * patch_distance(decoded, wanted, generator, PROJECTIONS)
         loss = loss + sharpness * (floor * _differences(wanted) - _differences(decoded)).relu()
-        _descend(optimizer, loss, lr * _rate(iteration, iterations))
+        _descend(optimizer, loss, lr * _rate(iteration, iterations), iteration + 1)
         tell("tune", iteration + 1, iterations, "step")
     return model.with_decoder(tuned.decoder_weights())
 
 
-def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, lr: float) -> None:
-    """One step at a learning rate."""
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, lr: float, number: int) -> None:
+    """The step of a number, at a learning rate."""
     if not bool(torch.isfinite(loss)):
         raise TexgenError(
-            "the decoder gave NaN or Inf while it was tuned; use --tune-decoder 0, or another autoencoder."
+            f"the decoder gave NaN or Inf while it was tuned, at step {number}; use --tune-decoder 0, or another autoencoder."
         )
     optimizer.param_groups[0]["lr"] = lr
     optimizer.zero_grad(set_to_none=True)
