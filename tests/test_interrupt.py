@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from processes import CONTEXT, Command
 
 from texgen.cli.main import main
+from texgen.files.publish import save_image
 
 DEFAULT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 
@@ -57,7 +59,7 @@ def long_run(stationary, tmp_path, preset="best"):
         "--size",
         "2048",
         "--preset",
-        "best",
+        preset,
         "--progress",
         "json",
     ]
@@ -100,6 +102,25 @@ def test_every_line_of_a_failed_run_is_an_event(arguments, code, stationary, tmp
     events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert end.value.code == events[-1]["exit"] == code
     assert events[-1]["event"] == "error" and events[-1]["resumable"] is False and events[-1]["message"]
+
+
+@pytest.mark.parametrize("progress", ["json", "none"])
+def test_what_libraries_say_on_stderr_is_not_heard(progress, tmp_path):
+    """The library behind OpenImageIO tells of a broken PNG by itself, too."""
+    save_image(tmp_path / "s.png", np.random.default_rng(0).integers(0, 65536, (96, 96, 3), np.uint16))
+    content = bytearray((tmp_path / "s.png").read_bytes())
+    chunk = content.index(b"IDAT")
+    end = chunk + 4 + int.from_bytes(content[chunk - 4 : chunk], "big")
+    content[end - 1] ^= 255
+    content[end : end + 4] = zlib.crc32(content[chunk:end]).to_bytes(4, "big")
+    (tmp_path / "s.png").write_bytes(content)
+    running = Command(
+        ["expand", tmp_path / "s.png", "-o", tmp_path / "o.png", "--progress", progress], tmp_path / "log"
+    )
+    assert running.wait() == 3
+    (line,) = running.lines
+    told = json.loads(line)["message"] if progress == "json" else line.removeprefix("texgen: error: ")
+    assert told.startswith(str(tmp_path / "s.png")) and "incorrect data check" in told
 
 
 def test_a_run_tells_its_stages_and_what_it_took(stationary, tmp_path, capsys):
