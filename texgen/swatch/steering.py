@@ -116,10 +116,11 @@ class Steering:
 
     def _given(self, given: Given, level: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels and mask on the canvas; all but full size are halved from the level before."""
-        size = self._at(level)
-        pixels, found = self._mapped(f"given-{level}", np.float32, (*size, given.pixels.shape[2] + 1))
-        known, also = self._mapped(f"known-{level}", np.bool_, tuple(size))
-        if found and also:
+        size, names = self._at(level), (f"given-{level}", f"known-{level}")
+        finished = self._finished(*names)
+        pixels = self._mapped(names[0], np.float32, (*size, given.pixels.shape[2] + 1), finished)
+        known = self._mapped(names[1], np.bool_, tuple(size), finished)
+        if finished:
             return pixels, known
         if level == 0:
             self._place(given, pixels, known)
@@ -135,7 +136,7 @@ class Steering:
     def _place(self, given: Given, pixels: np.ndarray, known: np.ndarray) -> None:
         """Lay what is given and its edges on the canvas, its border repeated a little."""
         canvas, (height, width) = pixels.shape[:2], given.mask.shape
-        edged, _ = self._mapped("edged", np.float32, (height, width, pixels.shape[2]))
+        edged = self._mapped("edged", np.float32, (height, width, pixels.shape[2]), finished=False)
         with_edges(given.pixels, edged)
         rows, columns = (
             np.arange(max(first - REPEATED, 0), min(first + side + REPEATED, end))
@@ -151,13 +152,17 @@ class Steering:
         ends = given.top + height, given.left + width
         known[given.top : ends[0], given.left : ends[1]] = given.mask[: canvas[0] - given.top, : canvas[1] - given.left]
 
-    def _mapped(self, name: str, dtype: Any, shape: tuple[int, ...]) -> tuple[Any, bool]:
-        """An array on the disk, and whether it is finished; a new one has to be `_kept`."""
+    def _finished(self, *names: str) -> bool:
+        """Whether arrays that are made together are all there."""
+        return all((self.folder / name).exists() for name in names)
+
+    def _mapped(self, name: str, dtype: Any, shape: tuple[int, ...], finished: bool) -> Any:
+        """A finished array on the disk, or a new one, which has to be `_kept`."""
         path = self.folder / name
-        if path.exists():
-            with disk_errors(path):
-                return np.memmap(path, dtype, "r", shape=shape), True
-        return mapped(path.with_suffix(".part"), dtype, shape), False
+        if not finished:
+            return mapped(path.with_suffix(".part"), dtype, shape)
+        with disk_errors(path):
+            return np.memmap(path, dtype, "r", shape=shape)
 
     def _kept(self, array: Any) -> Any:
         """An array under its own name, now that it is finished."""
@@ -168,7 +173,8 @@ class Steering:
 
     def _guide(self, level: int) -> Any:
         channels = sum(guide.canvas.shape[2] for guide in self.guides)
-        found, finished = self._mapped(f"guide-{level}", np.float32, (*self._at(level), channels))
+        finished = self._finished(f"guide-{level}")
+        found = self._mapped(f"guide-{level}", np.float32, (*self._at(level), channels), finished)
         if finished:
             return found
         first = 0
