@@ -142,6 +142,23 @@ def test_folders_that_cannot_hold_a_run_are_refused(small, tmp_path):
     assert (tmp_path / "mine" / "photo.png").exists()
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_no_link_in_the_folder_of_a_run_is_written_through(resume, small, tmp_path):
+    folder, mine = tmp_path / "run", tmp_path / "mine"
+    mine.write_bytes(b"mine")
+    RunFolder(folder, {"seed": 5}, resume=False)
+    (folder / "pixels").symlink_to(mine)
+    if resume:
+        with pytest.raises(OptionError, match="pixels: is a link in the folder of an unfinished run"):
+            RunFolder(folder, {"seed": 5}, resume=True)
+    else:
+        RunFolder(folder, {"seed": 5}, resume=False).pixels((2, 2, 3), np.uint8).write(0, np.ones((2, 2, 3), np.uint8))
+    assert mine.read_bytes() == b"mine"
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(OptionError, match="link: is no folder"):
+        texgen.expand(small, model=never, checkpoint=tmp_path / "link")
+
+
 def never(*_):
     raise AssertionError("the model was called")
 

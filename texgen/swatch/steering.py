@@ -116,12 +116,12 @@ class Steering:
 
     def _given(self, given: Given, level: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels and mask on the canvas; all but full size are halved from the level before."""
-        size, names = self._at(level), (f"given-{level}", f"known-{level}")
-        finished = self._finished(*names)
-        pixels = self._mapped(names[0], np.float32, (*size, given.pixels.shape[2] + 1), finished)
-        known = self._mapped(names[1], np.bool_, tuple(size), finished)
-        if finished:
+        size = self._at(level)
+        kinds = (f"given-{level}", np.float32, (*size, given.pixels.shape[2] + 1)), (f"known-{level}", np.bool_, size)
+        pixels, known = (self._finished(*kind) for kind in kinds)
+        if pixels is not None and known is not None:
             return pixels, known
+        pixels, known = (self._new(*kind) for kind in kinds)
         if level == 0:
             self._place(given, pixels, known)
         else:
@@ -136,7 +136,7 @@ class Steering:
     def _place(self, given: Given, pixels: np.ndarray, known: np.ndarray) -> None:
         """Lay what is given and its edges on the canvas, its border repeated a little."""
         canvas, (height, width) = pixels.shape[:2], given.mask.shape
-        edged = self._mapped("edged", np.float32, (height, width, pixels.shape[2]), finished=False)
+        edged = self._new("edged", np.float32, (height, width, pixels.shape[2]))
         with_edges(given.pixels, edged)
         rows, columns = (
             np.arange(max(first - REPEATED, 0), min(first + side + REPEATED, end))
@@ -152,17 +152,15 @@ class Steering:
         ends = given.top + height, given.left + width
         known[given.top : ends[0], given.left : ends[1]] = given.mask[: canvas[0] - given.top, : canvas[1] - given.left]
 
-    def _finished(self, *names: str) -> bool:
-        """Whether arrays that are made together are all there."""
-        return all((self.folder / name).exists() for name in names)
-
-    def _mapped(self, name: str, dtype: Any, shape: tuple[int, ...], finished: bool) -> Any:
-        """A finished array on the disk, or a new one, which has to be `_kept`."""
+    def _finished(self, name: str, dtype: Any, shape: tuple[int, ...]) -> Any:
+        """An array that an earlier run finished; None where there is none."""
         path = self.folder / name
-        if not finished:
-            return mapped(path.with_suffix(".part"), dtype, shape)
         with disk_errors(path):
-            return np.memmap(path, dtype, "r", shape=shape)
+            return np.memmap(path, dtype, "r", shape=shape) if path.exists() else None
+
+    def _new(self, name: str, dtype: Any, shape: tuple[int, ...]) -> Any:
+        """An array to be filled, and then `_kept`."""
+        return mapped((self.folder / name).with_suffix(".part"), dtype, shape)
 
     def _kept(self, array: Any) -> Any:
         """An array under its own name, now that it is finished."""
@@ -173,11 +171,11 @@ class Steering:
 
     def _guide(self, level: int) -> Any:
         channels = sum(guide.canvas.shape[2] for guide in self.guides)
-        finished = self._finished(f"guide-{level}")
-        found = self._mapped(f"guide-{level}", np.float32, (*self._at(level), channels), finished)
-        if finished:
+        kind = f"guide-{level}", np.float32, (*self._at(level), channels)
+        found, first = self._finished(*kind), 0
+        if found is not None:
             return found
-        first = 0
+        found = self._new(*kind)
         for guide in self.guides:
             last = first + guide.canvas.shape[2]
             self._resize(guide.canvas, level, found[..., first:last])
