@@ -22,7 +22,6 @@ from texgen.diffusion.sampling.checkpoint import GENERATIONS, Unfinished
 from texgen.diffusion.sampling.progress import Progress
 from texgen.errors import OptionError
 from texgen.runs.folder import RunFolder, unfinished_seed
-from texgen.swatch.steering import Given, Steering
 from tiling import Accumulator, Size, Tile
 
 TWO_TILES = {"size": (128, 144), "seed": 3, "steps": 25, "strength": 0.12, "iterations": 1, "tile_batch": 1}
@@ -267,21 +266,6 @@ def test_an_interrupt_saves_the_run_and_exits_130(small, sd_folder, tmp_path):
     assert [p.name for p in out.parent.iterdir()] == [".o.png.texgen"]
     job = json.loads((out.parent / ".o.png.texgen" / "job.json").read_text())
     assert job["seed"] == 5 and str(tmp_path) not in json.dumps(job)
-
-
-@pytest.mark.parametrize("name", ["given-0", "known-0", "given-1", "known-1"])
-def test_pixels_that_are_kept_are_laid_out_again_where_a_run_ended_in_the_midst(name, tmp_path):
-    pixels = np.random.default_rng(0).random((40, 48, 3), np.float32)
-    given = Given(top=8, left=4, pixels=pixels, mask=pixels[..., 0] > 0.1)
-
-    def laid_out() -> list[np.ndarray]:
-        control = Steering(Size(64, 64), Size(64, 64), tmp_path, given=given).at(int(name[-1]))
-        return [np.array(control.given), np.array(control.known)]
-
-    whole = laid_out()
-    (tmp_path / name).unlink()
-    for found, wanted in zip(laid_out(), whole, strict=True):
-        np.testing.assert_array_equal(found, wanted)
 
 
 STEERED = {
