@@ -510,7 +510,7 @@ def test_every_mistake_in_python_is_an_error_of_ours_and_of_pythons(number):
         ({"WORLD_SIZE": "2", "RANK": "0"}, "without MASTER_PORT"),
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE='two' must be a number"),
         ({"TEXGEN_SEED": "-1"}, "TEXGEN_SEED: seed=-1 must be from 0"),
-        ({"TEXGEN_SEDE": "1"}, "TEXGEN_SEDE: there is no such option; did you mean seed"),
+        ({"TEXGEN_SEDE": "1"}, "TEXGEN_SEDE: there is no such option; did you mean 'seed'"),
     ],
 )
 def test_an_environment_that_makes_no_sense_is_refused(capsys, here, monkeypatch, environment, words):

@@ -13,7 +13,6 @@ from texgen.files.image import ImageLike
 from texgen.job import Constraints, Kept
 from texgen.materials.exemplar import NONE
 from texgen.materials.holes import filled_in
-from texgen.materials.maps import KeptPicture
 from texgen.runs import recipe
 from texgen.tasks.checks import verb
 from texgen.tasks.make import Request, make
@@ -60,9 +59,8 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
         sources=[given if swatch is None else swatch],
         size=(height, width),
         maps=[mask * np.uint8(NONE)] if swatch is None else None,
-        constraints=Constraints(kept=Kept(given.pixels, ~mask, Tile(0, 0, height, width))),
+        constraints=Constraints(kept=Kept(given.pixels, ~mask, Tile(0, 0, height, width), is_swatch=swatch is None)),
         base=given,
-        picture=KeptPicture((height, width), is_swatch=swatch is None),
         notes={"picture": recipe.picture_entry(given, given.pixels), "hole": recipe.picture_entry(hole, mask)},
     )
     return make(request, **options)

@@ -51,7 +51,6 @@ class Request:
         size: Of the result, as the user gave it.
         maps: The label of every pixel of each source, (H, W), uint8, `NONE` for what is not to be used; None where there are none.
         constraints: What steers the canvas.
-        picture: What of it is kept in part, if anything.
         base: The picture whose encoding the result takes; the first source by default.
         notes: Entries of the recipe.
     """
@@ -61,7 +60,6 @@ class Request:
     size: Any
     maps: Sequence[np.ndarray] | None = None
     constraints: Constraints = field(default_factory=Constraints)
-    picture: KeptPicture | None = None
     base: Picture | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -132,7 +130,7 @@ def _job(
     exemplars = prepared(pictures, request.maps, common.preparation)
     maps: Sequence[Map] = []
     if isinstance(knobs, SwatchKnobs):
-        maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides, request.picture)
+        maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides, _kept_picture(given))
         guides = prepared_guides(knobs.guides, sizes, common.preparation)
         orientation = None if knobs.orientation is None else Orientation.of(knobs.orientation)
         given = replace(given, guides=[*given.guides, *guides], orientation=orientation)
@@ -158,9 +156,22 @@ def _control(control: ControlLike) -> Control:
     return Control(images.read_pixels(picture), float(weight))
 
 
+def _kept_picture(given: Constraints) -> KeptPicture | None:
+    if given.kept is None:
+        return None
+    height, width = given.kept.image.shape[:2]
+    return KeptPicture((height, width), given.kept.is_swatch)
+
+
 def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[Picture]) -> dict[str, Any]:
     """The recipe, but for what the run will tell."""
-    given = job.constraints
+    given, picture = job.constraints, _kept_picture(job.constraints)
+    may_lack = {
+        "maps": {each.name: each.entry() for each in job.maps},
+        "controls": [{"sha256": recipe.digest([each.image]), "weight": each.weight} for each in given.controls],
+        "guides": [each.entry() for each in given.guides],
+        "orientation": None if given.orientation is None else given.orientation.entry(),
+    }
     return {
         "task": request.task,
         "texgen": recipe.package_version("texgen"),
@@ -174,18 +185,11 @@ def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[
         "preparation": {
             **common.preparation,
             "from": [list(images.size(each)) for each in pictures],
-            **({} if request.picture is None else {"picture": list(request.picture)}),
+            **({} if picture is None else {"picture": list(picture)}),
         },
         "bit_depth": job.encoding.depth,
         "channels": job.encoding.channels,
-        **({"maps": {each.name: each.entry() for each in job.maps}} if job.maps else {}),
-        **(
-            {"controls": [{"sha256": recipe.digest([c.image]), "weight": c.weight} for c in given.controls]}
-            if given.controls
-            else {}
-        ),
-        **({"guides": [each.entry() for each in given.guides]} if given.guides else {}),
-        **({"orientation": given.orientation.entry()} if given.orientation is not None else {}),
+        **{name: value for name, value in may_lack.items() if value},
         **request.notes,
     }
 
