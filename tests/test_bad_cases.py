@@ -334,6 +334,11 @@ CALLS: list[tuple[dict[str, Any], type[TexgenError], str]] = [
     ({"exemplar_weights": [1, 2]}, OptionError, "must be 1 numbers"),
     ({"exemplar_scale": float("nan")}, OptionError, "must be from 0.05"),
     ({"exemplar_scale": "2"}, OptionTypeError, "must be a number"),
+    (
+        {"exemplar_scale": 2, "exemplar_size": 128},
+        OptionError,
+        "exemplar_scale=2 and exemplar_size=128 both resize the swatch; give one",
+    ),
     ({"flatten_light": "yes"}, OptionTypeError, "True or False"),
     ({"maps": 5}, OptionTypeError, "dictionary of names and maps"),
     ({"rotate": 90.0}, OptionTypeError, "must be 0 or 90"),

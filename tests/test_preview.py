@@ -56,7 +56,7 @@ def dome(size=64) -> np.ndarray:
 
 
 def bump(depth=0.1) -> np.ndarray:
-    return np.rint((normals(dome(), depth, 1.0) * 0.5 + 0.5) * 255).astype(np.uint8)
+    return np.rint((normals(dome(), depth) * 0.5 + 0.5) * 255).astype(np.uint8)
 
 
 WHITE, GREY = ({"color": flat(each), "roughness": flat(255, 1)} for each in (230, 120))
@@ -190,24 +190,22 @@ def test_grey_float_and_deep_maps_are_read_as_what_they_are():
     assert np.array_equal(looked(deep), looked(WHITE))
     linear = {"color": decoded(flat(230)), "roughness": flat(255, 1)}
     assert np.array_equal(looked(linear), looked({**WHITE, "color": flat(230, 1)}))
-    vectors = normals(dome(), 0.1, 1.0)
+    vectors = normals(dome(), 0.1)
     assert np.abs(looked({**WHITE, "normal": vectors}) - looked({**WHITE, "normal": bump()})).mean() < 1
 
 
 def test_the_depth_is_that_of_the_normals():
     height = dome(256)
     for depth in (0.02, 0.08):
-        assert fitting_depth({"normal": normals(height, depth, 1.0)}, height[..., None], 1.0) == pytest.approx(
-            depth, rel=0.02
-        )
-    assert fitting_depth({"normal": normals(1 - height, 0.02, 1.0)}, height[..., None], 1.0) <= DEPTH
+        assert fitting_depth({"normal": normals(height, depth)}, height) == pytest.approx(depth, rel=0.02)
+    assert fitting_depth({"normal": normals(1 - height, 0.02)}, height) <= DEPTH
     noise = np.random.default_rng(0).random((256, 256, 1), np.float32)
-    assert fitting_depth({}, noise, 1.0) < DEPTH / 4
+    assert fitting_depth({}, noise[..., 0]) < DEPTH / 4
 
 
 def test_what_lies_deeper_than_its_surroundings_is_darker():
     pit = np.tile(1 - dome(128), (1, 2))[..., None]
-    maps, _ = completed({"height": pit}, 0.05, 2.0)
+    maps, _ = completed({"height": pit}, 0.05)
     shade = maps["ao"][..., 0]
     assert shade[64, 64] < 0.8 < 0.99 < shade[2, 2] <= 1
     assert np.abs(shade - np.roll(shade, 128, 1)).max() < 1e-4, "it repeats as the height does"

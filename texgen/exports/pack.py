@@ -11,15 +11,13 @@ import numpy.typing as npt
 
 from texgen.errors import InputError
 from texgen.exports.profiles import Channel
-from texgen.files.encoding import display
+from texgen.files.encoding import display, thresholds
 from texgen.files.pixels import Pixels, unit_of
 from texgen.materials.maps import is_signed
 from texgen.materials.material import Material
 
 BAND = 64
 """Rows that are worked on at a time."""
-STEPS = (0xC13FA9A9, 0x91E10DA5, 0x55555555)
-"""Of the dither a pixel to the right, a pixel down, and a channel on, in 32 bits: 1/g, 1/g^2 with g^3 = g + 1, and 1/3."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,24 +188,6 @@ class Cut:
     def __getitem__(self, rows: slice) -> np.ndarray:
         (first, last, _), (top, left, _, width) = rows.indices(self.shape[0]), self._part
         return self.whole[top + first : top + last][:, left : left + width]
-
-
-def thresholds(top: int, bottom: int, width: int, channel: int) -> np.ndarray:
-    """Where to round up, in (0, 1), for rows of a texture: the R2 sequence, in which neighbours are far apart.
-
-    Whole numbers only, so that they are the same everywhere; values that 8 bits hold exactly stay as they are.
-
-    Returns:
-        (bottom - top, width), float32.
-
-    References:
-        Martin Roberts, "The Unreasonable Effectiveness of Quasirandom Sequences", 2018,
-        https://extremelearning.com.au/unreasonable-effectiveness-of-quasirandom-sequences/
-    """
-    right, down, on = STEPS
-    across = np.arange(width, dtype=np.uint32) * np.uint32(right)
-    along = np.arange(top, bottom, dtype=np.uint32) * np.uint32(down) + np.uint32(channel * on)
-    return (((along[:, None] + across) >> np.uint32(24)).astype(np.float32) + np.float32(0.5)) / np.float32(256)
 
 
 def unit(values: np.ndarray, flipped: bool) -> np.ndarray:

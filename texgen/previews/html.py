@@ -36,7 +36,7 @@ def page(material: Material, light: float, depth: float | None) -> str:
         light, depth: Where the controls begin, see `texgen.previews.render.picture`.
     """
     height, width = material.size
-    maps, depth = completed(linear_maps(material.maps, LARGEST), depth, width / height)
+    maps, depth = completed(linear_maps(material.maps, LARGEST), depth)
     shrink = min(1.0, LARGEST / max(height, width))
     size = max(1, round(height * shrink)), max(1, round(width * shrink))
     wide = "" if material.size_m is None else f", {material.size_m:g} m wide"

@@ -104,12 +104,17 @@ def make(request: Request, **options: Any) -> Result:
     )
 
 
-def _check_objects(common: Common) -> None:
-    """Refuse what is neither a model nor a team."""
+def _check_common(common: Common) -> None:
+    """Refuse what is neither a model nor a team, and swatches of two sizes."""
     if not isinstance(common.team, Team):
         raise OptionTypeError(f"team={common.team!r} must be a texgen.runs.team.Team.")
     if not (isinstance(common.model, str | Path) or callable(common.model) or hasattr(common.model, "encode")):
         raise OptionTypeError(f"model={common.model!r} must be a name, a loaded model or a function that gives one.")
+    if common.exemplar_scale != 1 and (side := common.preparation["size"]) is not None:
+        set_by = f"exemplar_size={side}" if common.exemplar_size is not None else f"preset={PUBLISHED!r} ({side} px)"
+        raise OptionError(
+            f"exemplar_scale={common.exemplar_scale:g} and {set_by} both resize the swatch; give one of them."
+        )
 
 
 def _job(
@@ -203,7 +208,7 @@ def divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | D
     """
     ours = {row.name for row in rows(Common)}
     common = Common(**{name: value for name, value in options.items() if name in ours})
-    _check_objects(common)
+    _check_common(common)
     kind, other = (SwatchKnobs, DiffusionKnobs) if common.model == NAME else (DiffusionKnobs, SwatchKnobs)
     if kind is SwatchKnobs and common.preset == PUBLISHED:
         raise OptionError(
