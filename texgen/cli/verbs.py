@@ -11,7 +11,7 @@ import click
 from texgen.cli.flags import options_of, verb
 from texgen.cli.invocation import read_input
 from texgen.cli.material_verbs import export, inspect, material, preview, render
-from texgen.cli.types import LABELLED, PATH, SizeType
+from texgen.cli.types import LABELLED, PATH, SIZE
 from texgen.diffusion.knobs import TextKnobs
 from texgen.errors import OptionError
 from texgen.files import image as images
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @verb("texgen expand swatch.png -o texture.png --size 2048 --seed 7", (*STARTS, "swatch"))
 @click.argument("swatch", type=PATH)
-@click.option("--size", type=SizeType(), default="1024", show_default=True, help="In pixels.")
+@click.option("--size", type=SIZE, default="1024", show_default=True, help="In pixels.")
 @click.option(
     "--wang",
-    type=SizeType(),
+    type=SIZE,
     help="Make a set of tiles of --size whose edges, of so many colours, match in every order.",
 )
 def expand(
@@ -54,7 +54,7 @@ def expand(
 @verb("texgen layout leaves.png --layout plan.png -o laid.png", (*STARTS, "swatch", "layout"))
 @click.argument("swatch", type=PATH)
 @click.option("--layout", "plan", required=True, type=PATH, help="A rough picture of the result.")
-@click.option("--size", type=SizeType(), help="In pixels; the layout's own by default.")
+@click.option("--size", type=SIZE, help="In pixels; the layout's own by default.")
 def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Make a texture of SWATCH that keeps the plan of a rough picture.
 
@@ -88,7 +88,7 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
     multiple=True,
     help="Instead of a target, a grey picture a label: brighter, more of it.",
 )
-@click.option("--size", type=SizeType(), help="In pixels; the target's own by default.")
+@click.option("--size", type=SIZE, help="In pixels; the target's own by default.")
 def paint(
     swatch: Path | None, labels: Path | None, swatches: tuple[tuple[str, Path], ...], target: Path | None,
     weights: tuple[tuple[str, Path], ...], size: tuple[int, int] | None, **options: Any,
@@ -151,7 +151,7 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
 @verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", (*STARTS, "layout"), tileable="none")
 @click.argument("swatch", type=PATH)
 @click.argument("content", type=PATH)
-@click.option("--size", type=SizeType(), help="In pixels; the content's own by default.")
+@click.option("--size", type=SIZE, help="In pixels; the content's own by default.")
 @click.option("--labels", type=PATH, help="Label map of SWATCH: a PNG in which each colour is a label.")
 @click.option("--target", type=PATH, help="Which label is shown where in CONTENT, in the same colours.")
 def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
@@ -167,9 +167,7 @@ def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **option
 @verb('texgen text bark.png "an old castle" --model ~/models/sdxl -o castle.png', ("noise", "swatch"), tileable="none")
 @click.argument("swatch", type=PATH)
 @click.argument("prompt")
-@click.option(
-    "--size", type=SizeType(), help="In pixels; the model's native size by default: 1024 of SDXL, 512 of SD 1.x."
-)
+@click.option("--size", type=SIZE, help="In pixels; the model's native size by default: 1024 of SDXL, 512 of SD 1.x.")
 def text(swatch: Path, prompt: str, size: tuple[int, int] | None, **options: Any) -> None:
     """Make a picture of what PROMPT says in the style of SWATCH, by a Stable Diffusion --model.
 
