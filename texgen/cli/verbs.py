@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import texgen
 from texgen.cli.flags import options_of, verb
 from texgen.cli.invocation import read_input
 from texgen.cli.material_verbs import export, inspect, material, preview, render
+from texgen.cli.outputs import make_outputs, make_set
 from texgen.cli.types import LABELLED, PATH, SIZE
 from texgen.diffusion.knobs import TextKnobs
 from texgen.errors import OptionError
 from texgen.files import image as images
 from texgen.swatch.settings import STARTS
 from texgen.tasks.knobs import ExpandKnobs, LayoutKnobs, PaintKnobs, TileKnobs, TransferKnobs
+from texgen.tasks.paint import target_size
 
 if TYPE_CHECKING:
     from texgen.files.image import ImageLike
@@ -39,12 +42,11 @@ def expand(
     An interrupted or killed run continues with the same command and --resume. `torchrun -m texgen expand ...` shares
     the canvas of a diffusion model among several processes or GPUs.
     """
-    from texgen.cli.outputs import make_outputs, make_set
-    from texgen.tasks.expand import expand as run
-
     picture = read_input(swatch)
     if wang is None:
-        make_outputs(partial(run, picture, size, keep=keep), size, [picture], keeps=keep is not None, **options)
+        make_outputs(
+            partial(texgen.expand, picture, size, keep=keep), size, [picture], keeps=keep is not None, **options
+        )
     elif keep is not None or size[0] != size[1]:
         raise OptionError("--wang makes square tiles and keeps nothing; give --size N, and leave --keep out.")
     else:
@@ -60,12 +62,9 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
 
     All options of `texgen expand` hold.
     """
-    from texgen.cli.outputs import make_outputs
-    from texgen.tasks.layout import layout as run
-
     picture, rough = read_input(swatch), read_input(plan)
     wanted = size or images.size(rough)
-    make_outputs(partial(run, picture, rough, wanted), wanted, [picture], **options)
+    make_outputs(partial(texgen.layout, picture, rough, wanted), wanted, [picture], **options)
 
 
 @verb(
@@ -99,10 +98,6 @@ def paint(
 
     texgen paint --swatch grass.png:green --swatch stone.png:gray --target map.png -o out.png
     """
-    from texgen.cli.outputs import make_outputs
-    from texgen.tasks.paint import paint as run
-    from texgen.tasks.paint import target_size
-
     if (swatch is None) == (not swatches):
         raise OptionError("give either SWATCH with --labels, or --swatch FILE:LABEL for each label.")
     if (target is None) == (not weights):
@@ -111,10 +106,12 @@ def paint(
     wanted = size or target_size(wanted_map)
     if swatch is not None:
         picture = read_input(swatch)
-        make_outputs(partial(run, picture, wanted_map, labels, wanted), wanted, [picture], **options)
+        make_outputs(partial(texgen.paint, picture, wanted_map, labels, wanted), wanted, [picture], **options)
     else:
         pictures = {label: images.read_picture(path) for label, path in _mapping(swatches, "--swatch").items()}
-        make_outputs(partial(run, pictures, wanted_map, labels, wanted), wanted, [*pictures.values()], **options)
+        make_outputs(
+            partial(texgen.paint, pictures, wanted_map, labels, wanted), wanted, [*pictures.values()], **options
+        )
 
 
 def _mapping(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, ImageLike]:
@@ -129,23 +126,19 @@ def _mapping(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, Im
 @click.option("--swatch", type=PATH, help="What to fill it with; the rest of the picture by default.")
 def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
     """Fill a hole in IMAGE; every other pixel stays as it is."""
-    from texgen.cli.outputs import make_outputs
-    from texgen.tasks.fill import fill as run
-
     picture = read_input(image)
     more = [] if swatch is None else [read_input(swatch)]
-    make_outputs(partial(run, picture, hole, *more), images.size(picture), [picture, *more], keeps=True, **options)
+    make_outputs(
+        partial(texgen.fill, picture, hole, *more), images.size(picture), [picture, *more], keeps=True, **options
+    )
 
 
 @verb("texgen tile photo.png -o tileable.png", (*STARTS, "swatch"))
 @click.argument("image", type=PATH)
 def tile(image: Path, band: int | None, **options: Any) -> None:
     """Make IMAGE tileable at its own size; only a band along its border changes."""
-    from texgen.cli.outputs import make_outputs
-    from texgen.tasks.tile import tile as run
-
     picture = read_input(image)
-    make_outputs(partial(run, picture, band), images.size(picture), [picture], keeps=True, **options)
+    make_outputs(partial(texgen.tile, picture, band), images.size(picture), [picture], keeps=True, **options)
 
 
 @verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", (*STARTS, "layout"), tileable="none")
@@ -156,12 +149,9 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
 @click.option("--target", type=PATH, help="Which label is shown where in CONTENT, in the same colours.")
 def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Show the structure of the picture CONTENT in the material or, by a diffusion model, the style of SWATCH."""
-    from texgen.cli.outputs import make_outputs
-    from texgen.tasks.transfer import transfer as run
-
     picture, shown = read_input(swatch), read_input(content)
     wanted = size or images.size(shown)
-    make_outputs(partial(run, picture, shown, wanted), wanted, [picture], **options)
+    make_outputs(partial(texgen.transfer, picture, shown, wanted), wanted, [picture], **options)
 
 
 @verb('texgen text bark.png "an old castle" --model ~/models/sdxl -o castle.png', ("noise", "swatch"), tileable="none")
@@ -173,16 +163,15 @@ def text(swatch: Path, prompt: str, size: tuple[int, int] | None, **options: Any
 
     Every step is denoised under the prompt, and attention is distilled towards the swatch.
     """
-    from texgen.cli.outputs import loader, make_outputs
+    from texgen.cli.outputs import loader
     from texgen.tasks.text import check_words
-    from texgen.tasks.text import text as run
 
     check_words(options["model"], prompt)
     picture = read_input(swatch)
     if size is None:
         model = loader(options)()
         size = model.native_tile.scaled(model.factor)
-    make_outputs(partial(run, picture, prompt, size), size, [picture], **options)
+    make_outputs(partial(texgen.text, picture, prompt, size), size, [picture], **options)
 
 
 OWN = {"expand": ExpandKnobs, "layout": LayoutKnobs, "paint": PaintKnobs, "tile": TileKnobs, "transfer": TransferKnobs, "text": TextKnobs}  # fmt: skip
