@@ -81,22 +81,21 @@ class Map:
         image = turned(image, turn)
         if not self.is_normal or not turn:
             return image
-        (low, high), down = self._range, self.name.lower().endswith("dx")
-        x, y = image[..., 0], image[..., 1]
-        if turn >= 4:
-            x = low + high - x
-        for _ in range(turn % 4):
-            x, y = (y, low + high - x) if down else (low + high - y, x)
-        return np.concatenate([np.stack([x, y], -1).astype(image.dtype), image[..., 2:]], -1)
+        return self._with_vectors(image, 90 * (turn % 4), mirrored=turn >= 4).astype(image.dtype)
 
     def rotated(self, image: np.ndarray, angle: float) -> np.ndarray:
-        """The vectors of an image turned counterclockwise by degrees, each where it is."""
-        (low, high), down = self._range, self.name.lower().endswith("dx")
-        x, y = (np.float32(image[..., n] - low) * (2 / (high - low)) - 1 for n in (0, 1))
-        c, s = math.cos(math.radians(angle)), math.sin(math.radians(-angle if down else angle))
-        xy = (np.stack([c * x - s * y, s * x + c * y], -1) + 1) * ((high - low) / 2) + low
-        vectors = np.concatenate([xy, np.float32(image[..., 2:])], -1)
-        return self.finished(vectors, np.ones(image.shape[:2], bool))
+        """The vectors of an image turned counterclockwise by degrees, each where it is, and made as long as one."""
+        return self.finished(self._with_vectors(image, angle), np.ones(image.shape[:2], bool))
+
+    def _with_vectors(self, image: np.ndarray, angle: float, mirrored: bool = False) -> np.ndarray:
+        """An image whose vectors are turned counterclockwise by degrees, mirrored sideways before or not: float32; exact for right angles."""
+        middle = np.float32(sum(self._range) / 2)
+        x, y = (np.float32(image[..., n]) - middle for n in (0, 1))
+        x = -x if mirrored else x
+        c, s = (np.float32(round(f(math.radians(angle)), 15)) for f in (math.cos, math.sin))
+        s = -s if self.name.lower().endswith("dx") else s
+        xy = np.stack([c * x - s * y, s * x + c * y], -1) + middle
+        return np.concatenate([xy, np.float32(image[..., 2:])], -1)
 
     def normaliser(self, deviation: float) -> Callable[[np.ndarray], np.ndarray]:
         """A function that brings images of the map, turned or not, to float32 with a mean of 0 and so large a deviation in all channels together: as
