@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,10 @@ from texgen.cli.main import main
 from texgen.errors import InputError, OptionError
 from texgen.files import publish
 from texgen.materials.maps import Map, prepared_maps, read_map, turned
+from texgen.materials.preparation import Preparation
 from texgen.swatch.sources import Material, sources_of
 
 QUICK = {"preset": "draft", "seed": 5}
-PLAIN = {"crop": None, "rotate": 0, "scale": 1.0, "size": None, "flatten_light": False}
 
 
 def bumps(side=96, seed=0):
@@ -138,10 +139,10 @@ def test_two_swatches_have_a_map_each(colour, height):
 
 def test_maps_are_cut_turned_and_resized_as_their_swatch(height):
     image = np.dstack([height, height, height])
-    options = {**PLAIN, "crop": (10, 4, 80, 72), "rotate": 90, "scale": 1.5}
+    options = Preparation(crop=(10, 4, 80, 72), rotate=90, scale=1.5)
     (found,) = prepared_maps({"height": image}, [(96, 96)], options)
     assert found.images[0].shape == (120, 108, 3)
-    plain = prepared_maps({"height": image}, [(96, 96)], {**options, "scale": 1.0})[0].images[0]
+    plain = prepared_maps({"height": image}, [(96, 96)], replace(options, scale=1.0))[0].images[0]
     np.testing.assert_array_equal(plain, np.rot90(image[4:76, 10:90]))
 
 

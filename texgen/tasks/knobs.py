@@ -11,6 +11,7 @@ from texgen.diffusion.knobs import PUBLISHED, PUBLISHED_SIDE
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.knobs import Table, knob
 from texgen.materials.knobs import Extent
+from texgen.materials.preparation import Preparation
 from texgen.runs.team import ALONE, Team
 from texgen.swatch.knobs import Knobs as SwatchKnobs
 
@@ -84,15 +85,15 @@ class Common(Extent):
     )
 
     @property
-    def preparation(self) -> dict[str, Any]:
+    def preparation(self) -> Preparation:
         """What is done to the swatches."""
-        return {
-            "crop": self.crop,
-            "rotate": self.rotate,
-            "scale": self.exemplar_scale,
-            "size": PUBLISHED_SIDE if self.preset == PUBLISHED and self.exemplar_size is None else self.exemplar_size,
-            "flatten_light": self.flatten_light,
-        }
+        return Preparation(
+            crop=self.crop,
+            rotate=self.rotate,
+            scale=self.exemplar_scale,
+            size=PUBLISHED_SIDE if self.preset == PUBLISHED and self.exemplar_size is None else self.exemplar_size,
+            flatten_light=self.flatten_light,
+        )
 
 
 EVERY = (Common, SwatchKnobs, DiffusionKnobs)

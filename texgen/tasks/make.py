@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,7 +110,7 @@ def _check_common(common: Common) -> None:
         raise OptionTypeError(f"team={common.team!r} must be a texgen.runs.team.Team.")
     if not (isinstance(common.model, str | Path) or callable(common.model) or hasattr(common.model, "encode")):
         raise OptionTypeError(f"model={common.model!r} must be a name, a loaded model or a function that gives one.")
-    if common.exemplar_scale != 1 and (side := common.preparation["size"]) is not None:
+    if common.exemplar_scale != 1 and (side := common.preparation.size) is not None:
         set_by = f"exemplar_size={side}" if common.exemplar_size is not None else f"preset={PUBLISHED!r} ({side} px)"
         raise OptionError(
             f"exemplar_scale={common.exemplar_scale:g} and {set_by} both resize the swatch; give one of them."
@@ -188,7 +188,7 @@ def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[
         "exemplars": [recipe.picture_entry(s, e.pixels) for s, e in zip(pictures, job.exemplars, strict=True)],
         "exemplar_weights": None if job.shares is None else list(job.shares),
         "preparation": {
-            **common.preparation,
+            **asdict(common.preparation),
             "from": [list(images.size(each)) for each in pictures],
             **({} if picture is None else {"picture": list(picture)}),
         },
