@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from texgen.errors import LockedError, OptionError, disk_errors
-from texgen.files.encode import Tags, write_image
 from texgen.files.pixels import Pixels
 from texgen.files.targets import SUFFIXES, map_path
+from texgen.files.writers import Tags, write_image
 
 NO_TAGS = Tags()
 LOCK = b"texgen\n"

@@ -16,10 +16,10 @@ from texgen.exports.knobs import Knobs
 from texgen.exports.pack import Cut, Packed, Source, sources_of
 from texgen.exports.plan import Plan, Texture, planned
 from texgen.exports.profiles import MISSING, PROFILES, Profile, profiles_of
-from texgen.files.encode import Tags, write_image
 from texgen.files.folders import check_folder, published_folder
 from texgen.files.publish import save_json
 from texgen.files.targets import SUFFIXES
+from texgen.files.writers import Tags, write_image
 from texgen.materials.maps import open_map
 from texgen.materials.material import Material, read_material
 from texgen.runs.recipe import package_version

@@ -12,8 +12,8 @@ import numpy as np
 
 from texgen.errors import InputError, OptionError
 from texgen.files import publish, targets
-from texgen.files.encode import Tags
 from texgen.files.pixels import Pixels
+from texgen.files.writers import Tags
 from texgen.materials.maps import KeptPicture, Maps, prepared_maps
 from texgen.materials.orientation import Orientation
 from texgen.materials.preparation import Preparation

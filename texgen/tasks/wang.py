@@ -13,10 +13,10 @@ import numpy as np
 
 from texgen.errors import OptionError
 from texgen.files import publish, targets
-from texgen.files.encode import Tags
 from texgen.files.encoding import Encoding
 from texgen.files.image import ImageLike, read_picture
 from texgen.files.pixels import Pixels
+from texgen.files.writers import Tags
 from texgen.job import Constraints, Kept
 from texgen.runs.folder import agreed_seed
 from texgen.runs.recipe import package_version
