@@ -16,13 +16,11 @@ from texgen.cli.outputs import make_outputs, make_set
 from texgen.cli.types import LABELLED, PATH, SIZE
 from texgen.diffusion.knobs import TextKnobs
 from texgen.errors import OptionError
-from texgen.files import image as images
 from texgen.swatch.settings import STARTS
 from texgen.tasks.knobs import ExpandKnobs, LayoutKnobs, PaintKnobs, TileKnobs, TransferKnobs
-from texgen.tasks.paint import target_size
 
 if TYPE_CHECKING:
-    from texgen.files.image import ImageLike
+    from texgen.files.image import Picture
     from texgen.materials.labels import Label
 
 
@@ -63,7 +61,7 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
     All options of `texgen expand` hold.
     """
     picture, rough = read_input(swatch), read_input(plan)
-    wanted = size or images.size(rough)
+    wanted = size or rough.size
     make_outputs(partial(texgen.layout, picture, rough, wanted), wanted, [picture], **options)
 
 
@@ -102,22 +100,18 @@ def paint(
         raise OptionError("give either SWATCH with --labels, or --swatch FILE:LABEL for each label.")
     if (target is None) == (not weights):
         raise OptionError("give either --target or --weights FILE:LABEL for each label.")
-    wanted_map = target if target is not None else _mapping(weights, "--weights")
-    wanted = size or target_size(wanted_map)
-    if swatch is not None:
-        picture = read_input(swatch)
-        make_outputs(partial(texgen.paint, picture, wanted_map, labels, wanted), wanted, [picture], **options)
-    else:
-        pictures = {label: images.read_picture(path) for label, path in _mapping(swatches, "--swatch").items()}
-        make_outputs(
-            partial(texgen.paint, pictures, wanted_map, labels, wanted), wanted, [*pictures.values()], **options
-        )
+    named, shares = _pictures(swatches, "--swatch"), _pictures(weights, "--weights")
+    whole = None if target is None else read_input(target)
+    picture = None if swatch is None else read_input(swatch)
+    wanted = size or (whole or next(iter(shares.values()))).size
+    run = partial(texgen.paint, picture or named, whole or shares, labels, wanted)
+    make_outputs(run, wanted, [picture] if picture else [*named.values()], **options)
 
 
-def _mapping(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, ImageLike]:
+def _pictures(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, Picture]:
     if len(dict(pairs)) < len(pairs):
         raise OptionError(f"{option}: a label is given twice; give each label one picture.")
-    return {label: path for label, path in pairs}  # noqa: C416 (the types widen)
+    return {label: read_input(path) for label, path in pairs}
 
 
 @verb("texgen fill wall.png --hole mask.png -o filled.png", (*STARTS, "swatch"), tileable="none")
@@ -128,9 +122,7 @@ def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
     """Fill a hole in IMAGE; every other pixel stays as it is."""
     picture = read_input(image)
     more = [] if swatch is None else [read_input(swatch)]
-    make_outputs(
-        partial(texgen.fill, picture, hole, *more), images.size(picture), [picture, *more], keeps=True, **options
-    )
+    make_outputs(partial(texgen.fill, picture, hole, *more), picture.size, [picture, *more], keeps=True, **options)
 
 
 @verb("texgen tile photo.png -o tileable.png", (*STARTS, "swatch"))
@@ -138,7 +130,7 @@ def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
 def tile(image: Path, band: int | None, **options: Any) -> None:
     """Make IMAGE tileable at its own size; only a band along its border changes."""
     picture = read_input(image)
-    make_outputs(partial(texgen.tile, picture, band), images.size(picture), [picture], keeps=True, **options)
+    make_outputs(partial(texgen.tile, picture, band), picture.size, [picture], keeps=True, **options)
 
 
 @verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", (*STARTS, "layout"), tileable="none")
@@ -150,7 +142,7 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
 def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Show the structure of the picture CONTENT in the material or, by a diffusion model, the style of SWATCH."""
     picture, shown = read_input(swatch), read_input(content)
-    wanted = size or images.size(shown)
+    wanted = size or shown.size
     make_outputs(partial(texgen.transfer, picture, shown, wanted), wanted, [picture], **options)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from texgen.errors import InputError
 from texgen.files import icc
-from texgen.files.decode import WIDE, decode, eight_bits, size_of
+from texgen.files.decode import WIDE, decode, eight_bits
 from texgen.files.deep import Raw
 from texgen.files.encoding import Encoding, as_seen
 from texgen.files.limits import MAX_BYTES, check_file
@@ -41,32 +41,17 @@ class Picture:
     encoding: Encoding = field(default_factory=Encoding)
     sha256: str | None = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
 
 def name_of(source: ImageLike) -> str:
     """A file's name without its folder, or what else the source is."""
     if isinstance(source, Picture):
         return source.name
     return Path(source).name if isinstance(source, str | Path) else type(source).__name__
-
-
-def size(source: ImageLike) -> tuple[int, int]:
-    """(height, width) of a picture in pixels, as it will be read; a file object stands where it stood.
-
-    Raises:
-        InputError: As `read_picture`, as far as the head tells.
-    """
-    if isinstance(source, np.ndarray):  # of labels, too
-        return source.shape[0], source.shape[1]
-    if isinstance(source, str | Path):
-        path, layer = _located(source)
-        return size_of(_content(path), str(source), layer)
-    if isinstance(source, bytes):
-        return size_of(source, "bytes")
-    start = source.tell() if _is_file(source) else 0
-    picture = read_picture(source)
-    if _is_file(source):
-        source.seek(start)
-    return picture.pixels.shape[0], picture.pixels.shape[1]
 
 
 def read(source: ImageLike) -> Tensor:

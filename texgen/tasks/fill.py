@@ -43,7 +43,7 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
         >>> fill("wall.png", "graffiti_mask.png", seed=7).save("out.png")  # doctest: +SKIP
     """
     given, mask = images.read_picture(image), images.read_pixels(hole).mean(-1) >= 0.5
-    height, width = images.size(given)
+    height, width = given.size
     if mask.shape != (height, width):
         raise InputError(
             f"the picture is {width}x{height} px, the mask of its hole {mask.shape[1]}x{mask.shape[0]}; give them one size."

@@ -128,7 +128,7 @@ def _job(
     """What is to be made, of swatches that are prepared."""
     given, weights, base = request.constraints, common.exemplar_weights, request.base or pictures[0]
     shares = None if weights is None else tuple(shares_of(weights, len(pictures)))
-    encoding, sizes = result_encoding([base, *pictures], common.bit_depth), [images.size(each) for each in pictures]
+    encoding, sizes = result_encoding([base, *pictures], common.bit_depth), [each.size for each in pictures]
     if given.kept is not None:
         *pictures, base = with_alpha([*pictures, replace(base, pixels=given.kept.image)])
         given = replace(given, kept=replace(given.kept, image=base.pixels))
@@ -189,7 +189,7 @@ def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[
         "exemplar_weights": None if job.shares is None else list(job.shares),
         "preparation": {
             **asdict(common.preparation),
-            "from": [list(images.size(each)) for each in pictures],
+            "from": [list(each.size) for each in pictures],
             **({} if picture is None else {"picture": list(picture)}),
         },
         "bit_depth": job.encoding.depth,

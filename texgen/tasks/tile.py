@@ -43,7 +43,7 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
         if options.get(name, plain) != plain:
             raise OptionError(f"{name}={options[name]} would make a border unlike the picture; leave it out.")  # type: ignore[literal-required]
     picture = images.read_picture(image)
-    height, width = images.size(picture)
+    height, width = picture.size
     wide = max(NARROWEST, round(min(height, width) * BAND)) if band is None else band
     if 2 * wide >= min(height, width):
         raise OptionError(

@@ -82,7 +82,7 @@ def transfer(
     else:
         notes["mode"] = mode or "style"
         given = replace(given, content=Content(pixels, notes["mode"]))
-    size = images.size(picture) if size is None else size
+    size = picture.size if size is None else size
     request = Request(task="transfer", sources=[swatch], maps=maps, size=size, constraints=given, notes=notes)
     return make(request, **more)
 
@@ -105,7 +105,7 @@ def _guide(swatch: Picture, picture: Picture, weight: float) -> tuple[np.ndarray
 
 
 def _masked(
-    image: ImageLike, labels: ImageLike, target: ImageLike, size: tuple[int, ...]
+    image: Picture, labels: ImageLike, target: ImageLike, size: tuple[int, ...]
 ) -> tuple[list[np.ndarray], Target]:
     """Labels of the swatch's pixels, and which of them is wanted where in a content of a size."""
     maps, known = labelled(image, labels)
