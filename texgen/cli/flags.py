@@ -43,7 +43,8 @@ class Option(click.Option):
             more |= {"is_flag": True}
         elif knob.kind != "switch":
             more |= {"type": type_of(row), "multiple": knob.several, "metavar": knob.unit.upper() or None}
-        if not more.get("required"):  # else None would be taken for a value
+        more = {"required": row.name == "out"} | more
+        if not more["required"]:  # else None would be taken for a value
             more |= {"default": default, "show_default": default not in (None, False, (), "")}
         super().__init__(
             [*(["-o"] if row.name == "out" else []), *declared], help=knob.help.replace("`", ""), **more
@@ -104,8 +105,7 @@ def table_options(starts: Sequence[str], **defaults: Any) -> list[click.Option]:
     for whose, group in {OUTPUTS: Outputs, **GROUPS}.items():
         for row in rows(group):
             if row.flag is not None and row.name != "start":
-                more: dict[str, Any] = {"required": True} if row.name == "out" else {}
-                found[row.name] = Option(row, None if more else defaults.get(row.name, row.default), whose, **more)
+                found[row.name] = Option(row, defaults.get(row.name, row.default), whose)
     places = {whose: row for whose, group in GROUPS.items() for row in rows(group) if row.name == "start"}
     said = " ".join(f"{whose}: {row.knob.help[0].lower()}{row.knob.help[1:]}" for whose, row in places.items())
     joined = Knob(help=said, choices=tuple(starts))
@@ -119,7 +119,7 @@ def options_of(*groups: type, only: Sequence[str] | None = None, **helps: str) -
     for row in rows(*groups):
         if row.flag is not None and (only is None or row.name in only):
             row = replace(row, knob=replace(row.knob, help=helps.get(row.name, row.knob.help)))
-            found.append(Option(row, None, required=True) if row.name == "out" else Option(row, row.default))
+            found.append(Option(row, row.default))
     return found
 
 

@@ -155,19 +155,9 @@ def places_of(outputs: Outputs, resume: bool) -> list[Place]:
         )
         assert picture is not None
         place = Place(picture=picture, coordinates=coordinates, field=field, outputs=outputs)
-        found.append(_continued(place) if resume else place)
+        recipe = read_recipe(picture) if resume and picture.is_file() else None
+        found.append(_continued(place, place.folder, recipe) if resume else place)
     return found
-
-
-def _continued(place: Place) -> Place:
-    """With what earlier runs have left."""
-    seed = unfinished_seed(place.folder)
-    if seed is not None:
-        return replace(place, seed=seed, ours=saved_names(place.folder))
-    recipe = read_recipe(place.picture) if place.picture.is_file() else None
-    if recipe is None or not isinstance(recipe.get("seed"), int):
-        return place
-    return replace(place, seed=recipe["seed"], finished=recipe)
 
 
 def set_place(outputs: Outputs, index: Path, first: str, resume: bool) -> Place:
@@ -183,11 +173,17 @@ def set_place(outputs: Outputs, index: Path, first: str, resume: bool) -> Place:
     if not resume:
         return place
     recipe = ((read_recipe(index) if index.is_file() else None) or {}).get("recipe")
-    finished = recipe.get("base") if isinstance(recipe, dict) else None
-    seed = unfinished_seed(place.folder / first)
-    if seed is None and isinstance(finished, dict):
-        return replace(place, finished=finished, seed=finished.get("seed"))
-    return replace(place, seed=seed)
+    return _continued(place, place.folder / first, recipe.get("base") if isinstance(recipe, dict) else None)
+
+
+def _continued(place: Place, folder: Path, finished: Any) -> Place:
+    """With what earlier runs have left: one in a folder that is not finished, or else the recipe of a finished one."""
+    seed = unfinished_seed(folder)
+    if seed is not None:
+        return replace(place, seed=seed, ours=saved_names(place.folder))
+    if isinstance(finished, dict) and isinstance(finished.get("seed"), int):
+        return replace(place, seed=finished["seed"], finished=finished)
+    return place
 
 
 def _numbered(path: Path, number: int, count: int) -> Path:

@@ -118,6 +118,7 @@ class Packed:
         sources: The maps.
         missing: What stands in for maps that are not there.
         dtype: Of the texture.
+        part: (top, left, height, width) in pixels that is wanted; None is all.
 
     Example:
         >>> map = Source(pixels=np.full((2, 2, 1), 51, np.uint8))
@@ -132,12 +133,14 @@ class Packed:
         sources: Mapping[str, Source],
         missing: Mapping[str, float],
         dtype: npt.DTypeLike,
+        part: tuple[int, int, int, int] | None = None,
     ) -> None:
         self.channels = channels
         self.sources = {channel.map: sources[channel.map] for channel in channels if channel.map in sources}
         self.missing = missing
         self.dtype: np.dtype[Any] = np.dtype(dtype)
-        height, width, _ = next(iter(self.sources.values())).pixels.shape
+        height, self._across, _ = next(iter(self.sources.values())).pixels.shape
+        self._top, self._left, height, width = part or (0, 0, height, self._across)
         self.shape = (height, width, len(channels))
 
     @property
@@ -150,10 +153,10 @@ class Packed:
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         top, bottom, _ = rows.indices(self.shape[0])
-        packed = np.empty((bottom - top, *self.shape[1:]), self.dtype)
-        for start in range(top, bottom, BAND):
-            self._pack(packed[start - top : start - top + BAND], start)
-        return packed
+        packed = np.empty((bottom - top, self._across, len(self.channels)), self.dtype)
+        for start in range(0, len(packed), BAND):
+            self._pack(packed[start : start + BAND], self._top + top + start)
+        return packed[:, self._left : self._left + self.shape[1]]
 
     def _pack(self, packed: np.ndarray, top: int) -> None:
         bottom = top + len(packed)
@@ -168,26 +171,9 @@ class Packed:
             if channel.inverted:
                 values = 1 - values
             if self.dtype.kind == "u":
-                dither = thresholds(top, bottom, self.shape[1], number) if dithered else np.float32(0.5)
+                dither = thresholds(top, bottom, self._across, number) if dithered else np.float32(0.5)
                 values = np.floor(values.clip(0, 1) * np.float32(np.iinfo(self.dtype).max) + dither)
             packed[..., number] = values
-
-
-class Cut:
-    """A part of a texture, whose rows are made when they are read.
-
-    Args:
-        whole: The texture.
-        part: (top, left, height, width) in pixels.
-    """
-
-    def __init__(self, whole: Packed, part: tuple[int, int, int, int]) -> None:
-        self.whole, self.dtype, self._part = whole, whole.dtype, part
-        self.shape = (part[2], part[3], whole.shape[2])
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        (first, last, _), (top, left, _, width) = rows.indices(self.shape[0]), self._part
-        return self.whole[top + first : top + last][:, left : left + width]
 
 
 def unit(values: np.ndarray, flipped: bool) -> np.ndarray:

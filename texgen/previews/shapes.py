@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from texgen.previews.pyramid import Floats, floats
+from texgen.previews.pyramid import Floats, dot, floats
 from texgen.previews.surface import Surface
 
 STEPS, HALVINGS = 24, 5
@@ -55,14 +55,14 @@ class Sphere:
         return near, np.where(np.isfinite(inner), inner, far)
 
     def place(self, points: Floats, depth: float) -> tuple[Floats, Floats, Floats]:
-        radius = np.sqrt(_dot(points, points))
+        radius = np.sqrt(dot(points, points))
         flat = np.sqrt(np.maximum(np.square(points[0]) + np.square(points[1]), 1e-12))
         scale = np.arctan2(flat, points[2]) / flat / self.size()
         elevation = (radius - 1) / max(depth * self.size(), 1e-6) + 1
         return points[0] * scale + 0.5, points[1] * scale + 0.5, elevation
 
     def frame(self, points: Floats) -> Frame:
-        out = points / np.sqrt(_dot(points, points))
+        out = points / np.sqrt(dot(points, points))
         x, y, z = out
         turn = 1 / (1 + np.maximum(z, -0.99))  # the shortest turn that brings the z axis here
         return Frame(
@@ -164,12 +164,8 @@ def _marched(
 
 def _meets(origin: Floats, rays: Floats, radius: float) -> tuple[Floats, Floats]:
     """Distances at which rays enter and leave a sphere around 0."""
-    middle = -_dot(origin, rays)
-    apart = _dot(origin, origin) - np.square(middle)
+    middle = -dot(origin, rays)
+    apart = dot(origin, origin) - np.square(middle)
     with np.errstate(invalid="ignore"):
         half = np.sqrt(radius**2 - apart)
     return np.where(np.isnan(half), np.inf, middle - half), np.where(np.isnan(half), np.inf, middle + half)
-
-
-def _dot(first: Floats, second: Floats) -> Floats:
-    return np.einsum("in,in->n", *np.broadcast_arrays(first, second))
