@@ -204,6 +204,7 @@ LINES: list[tuple[str, int, str]] = [
     (f"{EXPAND} --profile quake", USAGE, "profile='quake' is not known"),
     ("expand s.png -o o.png --wang 9 --size 64", USAGE, "from 1 to 4"),
     ("expand s.png -o o.png --wang 2 --size 64x128", USAGE, "square tiles"),
+    ("expand s.png -o o.png --wang 2 --keep 0,0", USAGE, "makes square tiles and keeps nothing"),
     ("expand s.png -o o.png --wang 2 --preview --size 64", USAGE, "does not go with --wang"),
     ("layout s.png --layout s.png -o o.png --layout-weight -1", USAGE, "layout_weight=-1.0 must be from"),
     ("layout s.png --layout s.png -o o.png --content-weight 1", USAGE, "is for diffusion models"),
@@ -242,6 +243,9 @@ LINES: list[tuple[str, int, str]] = [
     ("expand s.png -o o.png --model none.safetensors --size 128", MODEL, "none.safetensors"),
     ("expand s.png -o o.png --model broken.safetensors --size 128", MODEL, "broken.safetensors"),
     ('text s.png "a wall" -o o.png', MODEL, "swatch model"),
+    ("expand s.png -o o.png --model nonsense --size 128", MODEL, "no such model"),
+    ("expand s.png -o o.png --model mini --size 130", USAGE, "the nearest are 128 and 136"),
+    ("expand s.png -o o.png --model mini --size 128 --start noise --save-map m.tif", USAGE, "has no map"),
 ]  # fmt: skip
 
 
@@ -455,6 +459,7 @@ VERBS: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: texgen.wang(SWATCH, 64, 5), OptionTypeError, "two whole numbers"),
     (lambda: texgen.wang(SWATCH, 64, (2, 9)), OptionError, "from 1 to 4"),
     (lambda: texgen.wang(SWATCH, 64, model="mini"), OptionError, "leave model and tileable out"),
+    (lambda: texgen.wang(SWATCH, 64, tileable="x"), OptionError, "meet on all sides"),
     (lambda: texgen.render(None, {"height": SWATCH}), OptionTypeError, "field=None must be the path of a file"),
     (lambda: texgen.render("none.tif", {"height": SWATCH}), InputError, "no such file"),
     (lambda: texgen.render("f.tif", {}), OptionError, "no map to render"),

@@ -79,12 +79,6 @@ def test_what_cannot_be_a_default_is_said_with_its_place(capsys, here, text, cod
     assert found == code and said in stderr and stderr.count("\n") == 1 and not Path("o.png").exists()
 
 
-def test_a_variable_that_is_no_option_is_said(capsys, here, monkeypatch):
-    monkeypatch.setenv("TEXGEN_SEDE", "1")
-    code, _, said = run(capsys, "expand", "s.png", "-o", "o.png")
-    assert code == 2 and "TEXGEN_SEDE: there is no such option; did you mean 'seed'?" in said
-
-
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_is_told_how_to_complete(capsys, shell):
     code, out, _ = run(capsys, "completion", shell)

@@ -284,15 +284,3 @@ def test_the_command_line_takes_guides_and_orientation(tmp_path, monkeypatch):
 def test_what_cannot_be_followed_is_refused(options, error, message):
     with pytest.raises(error, match=message):
         texgen.expand(striped(), 256, **QUICK, **options)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"labels": np.zeros((200, 200), np.int64)}, "go together; give both"),
-        ({"weight": -1}, "weight=-1 must be from 0"),
-    ],
-)
-def test_a_transfer_that_makes_no_sense_is_refused(options, message):
-    with pytest.raises(OptionError, match=message):
-        texgen.transfer(striped(), striped(), **QUICK, **options)

@@ -127,10 +127,8 @@ def test_the_content_weight_stands_for_the_modes(sd):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "style"}, "mode='style' is for diffusion models"),
         ({"content_weight": 0.2}, "content_weight=0.2 is for diffusion models"),
         ({"model": "mini", "weight": 2.0}, "weight=2.0 is for the swatch model; use content_weight"),
-        ({"model": "mini", "mode": "both"}, "mode='both' is not known; choose one of style, appearance"),
         ({"model": "mini", "strength": 0.5}, "strength does nothing with loop='optimize'"),
         ({"model": "mini", "start": "swatch"}, "start='swatch' does not look at the content; use 'layout' or 'noise'"),
         ({"model": "mini", "guides": [(picture(1), picture(1))]}, "guides is for the swatch model"),
