@@ -49,7 +49,7 @@ class Common(Extent):
     )
     exemplar_size: int | None = knob(
         None,
-        "Resize the whole swatch to this side; 512 with the preset `published`.",
+        "Resize the whole swatch to this side instead; 512 with the preset `published`.",
         kind="int",
         unit="px",
         low=64,
