@@ -148,9 +148,9 @@ class Place:
 def places_of(outputs: Outputs, resume: bool) -> list[Place]:
     """Where each variation goes, and what is there where a run is to be continued."""
     found = []
-    for number in range(outputs.variations):
+    for number in range(1, outputs.variations + 1):
         picture, coordinates, field = (
-            None if path is None else _numbered(path, number, outputs.variations)
+            path if path is None or outputs.variations == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
             for path in (outputs.out, outputs.save_map, outputs.save_field)
         )
         assert picture is not None
@@ -184,11 +184,6 @@ def _continued(place: Place, folder: Path, finished: Any) -> Place:
     if isinstance(finished, dict) and isinstance(finished.get("seed"), int):
         return replace(place, seed=finished["seed"], finished=finished)
     return place
-
-
-def _numbered(path: Path, number: int, count: int) -> Path:
-    """The path itself, or OUT-1 ... OUT-N."""
-    return path if count == 1 else path.with_name(f"{path.stem}-{number + 1}{path.suffix}")
 
 
 def output_file(out: Path, picture: Picture, depth: str | None) -> Path:

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeGuard, Union
+from typing import IO, TYPE_CHECKING, Union
 
 import numpy as np
 from PIL import Image
@@ -94,7 +94,7 @@ def read_picture(source: ImageLike) -> Picture:
         return _decoded(_content(path), str(source), path.name, layer)
     if isinstance(source, bytes):
         return _decoded(source, "bytes", "bytes", None)
-    if _is_file(source):
+    if hasattr(source, "read") and not isinstance(source, Image.Image):
         content = source.read(MAX_BYTES + 1)
         if not isinstance(content, bytes) or not 0 < len(content) <= MAX_BYTES:
             raise InputError(f"file object: gives no bytes, or more than {MAX_BYTES}; open the file as binary.")
@@ -117,11 +117,6 @@ def read_raw(source: str | Path | np.ndarray) -> np.ndarray:
         raise InputError(f"{type(source).__name__}: is no map; give a file or an array.")
     path, layer = _located(source)
     return decode(_content(path), str(source), layer, data=True).values
-
-
-def _is_file(source: ImageLike) -> TypeGuard[IO[bytes]]:
-    """Whether it is a file object."""
-    return hasattr(source, "read") and not isinstance(source, Image.Image)
 
 
 def _located(source: str | Path) -> tuple[Path, str | None]:

@@ -9,7 +9,6 @@ import json
 from functools import cache
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -57,7 +56,7 @@ def page(material: Material, light: float, depth: float | None) -> str:
     }
     return Template(_read("page.html")).substitute(
         title=html.escape(material.name),
-        material=_json(content),
+        material=json.dumps(content).replace("<", "\\u003c"),  # so that it ends no script
         three=_read("three.min.js"),
         viewer=_read("viewer.js"),
     )
@@ -76,11 +75,6 @@ def _embedded(name: str, values: Floats) -> str:
         content, "JPEG", quality=QUALITY, subsampling=0
     )
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
-
-
-def _json(content: dict[str, Any]) -> str:
-    """JSON that may stand in a page."""
-    return json.dumps(content).replace("<", "\\u003c")
 
 
 @cache

@@ -100,7 +100,9 @@ def linear_maps(maps: Mapping[str, Pixels], most: int) -> dict[str, Floats]:
     found: dict[str, Floats] = {}
     for name in ("color", "emission"):
         if name in maps:
-            found[name] = shrunk(maps[name], most, lambda band: decoded(_three(band)))
+            found[name] = shrunk(
+                maps[name], most, lambda band: decoded(band[..., [0, 1, 2] if band.shape[2] >= 3 else [0, 0, 0]])
+            )
     if "color" in maps and maps["color"].shape[2] in (2, 4):
         found["opacity"] = shrunk(maps["color"], most, lambda band: as_float(band[..., -1:]))
     for name, green in (("normal_dx", -1), ("normal", 1)):
@@ -110,11 +112,6 @@ def linear_maps(maps: Mapping[str, Pixels], most: int) -> dict[str, Floats]:
         if name in maps:
             found[name] = shrunk(maps[name], most, lambda band: np.clip(as_float(band[..., :1]), 0, 1))
     return found
-
-
-def _three(pixels: np.ndarray) -> np.ndarray:
-    """The colours alone, grey ones as red, green and blue."""
-    return pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, -1)
 
 
 def decoded(pixels: np.ndarray) -> Floats:
