@@ -56,30 +56,22 @@ class Option(click.Option):
 class Verb(click.Command):
     """A verb: its help shows what is used every day, `--help-all` all there is."""
 
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        params = super().get_params(ctx)
-        return params if ctx.meta.get("all", True) else [each for each in params if getattr(each, "everyday", True)]
-
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options of this verb alone, then those of each table under its name."""
         groups: dict[str, list[tuple[str, str]]] = {OWN: []}
         for param in self.get_params(ctx):
-            said = param.get_help_record(ctx) if isinstance(param, click.Option) else None
-            if said is not None:
+            shown = isinstance(param, click.Option) and (ctx.meta.get("all") or getattr(param, "everyday", True))
+            if shown and (said := param.get_help_record(ctx)) is not None:
                 groups.setdefault(getattr(param, "group", OWN), []).append(said)
         for name, rows_of in groups.items():
             if rows_of:
                 with formatter.section(name):
                     formatter.write_dl(rows_of)
 
-    def get_help(self, ctx: click.Context) -> str:
-        ctx.meta["all"] = ctx.meta.get("wanted", False)
-        return super().get_help(ctx)
-
 
 def _help_all(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        ctx.meta["wanted"] = True
+        ctx.meta["all"] = True
         click.echo(ctx.get_help(), color=ctx.color)
         ctx.exit()
 
