@@ -9,10 +9,10 @@ from typing import get_args, get_type_hints
 import click
 import pytest
 
+from docs.tables import options
 from texgen.cli.flags import GROUPS, Option, Verb
 from texgen.cli.knobs import Outputs
 from texgen.cli.main import main
-from texgen.cli.page import page
 from texgen.cli.verbs import OWN, VERBS, fill, material, tile
 from texgen.diffusion import presets
 from texgen.diffusion.knobs import PUBLISHED
@@ -122,4 +122,4 @@ def test_the_short_help_is_shorter_and_the_long_one_shows_every_flag(command, ca
 
 def test_the_page_of_options_is_that_of_the_table():
     written = (Path(__file__).parent.parent / "docs" / "options.md").read_text()
-    assert written == page(), "run: python -m texgen.cli.page > docs/options.md"
+    assert written == options(), "run: python docs/tables.py"
