@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import io
 import json
@@ -10,7 +9,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -57,15 +56,6 @@ def recipe_text(recipe: Mapping[str, Any] | None) -> str | None:
 def save_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file."""
     publish(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-
-
-def save_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file with a header line."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(columns)
-    table.writerows(rows)
-    publish(path, text.getvalue().encode())
 
 
 def save_map(path: Path, coordinates: np.ndarray) -> None:
