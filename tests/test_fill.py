@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import generator
 from PIL import Image
+from test_cli import run
 from test_expand import line_percentile
 
 import texgen
@@ -210,8 +211,6 @@ def test_bad_input_is_named_before_any_work(picture, call, error, message):
 
 
 def test_the_command_line_fills_and_tiles(picture, tmp_path, monkeypatch, capsys):
-    from texgen.cli.main import main
-
     monkeypatch.chdir(tmp_path)
     Image.fromarray(picture).save("wall.png")
     Image.fromarray(mask_picture(disc(192, 256, 30))).save("hole.png")
@@ -220,9 +219,8 @@ def test_the_command_line_fills_and_tiles(picture, tmp_path, monkeypatch, capsys
         ["tile", "wall.png", "-o", "tiled.png", "--band", "32"],
         ["expand", "wall.png", "--size", "320", "--keep", "8,8", "-o", "kept.png"],
     ):
-        with pytest.raises(SystemExit) as stop:
-            main([*arguments, "--preset", "draft", "--seed", "1"])
-        assert stop.value.code == 0, capsys.readouterr().err
+        code, _, said = run(capsys, *arguments, "--preset", "draft", "--seed", "1")
+        assert code == 0, said
         assert (tmp_path / arguments[arguments.index("-o") + 1]).exists()
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from test_cli import run
 
 import texgen
-from texgen.cli import main as cli
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
 from texgen.materials.exemplar import Exemplar
@@ -232,40 +232,23 @@ def test_copies_of_a_swatch_have_its_labels():
 # --- the command line, and what is refused
 
 
-def test_the_command_line_takes_guides_and_orientation(tmp_path, monkeypatch):
+def test_the_command_line_takes_guides_and_orientation(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     swatch = (striped() * 255).astype(np.uint8)
     Image.fromarray(swatch).save("s.png")
     Image.fromarray(swatch[..., 0]).save("own.png")
     Image.fromarray((rings(96) * 255).astype(np.uint8)).save("wanted.png")
-    common = ["--preset", "draft", "--seed", "1"]
-    for arguments in (
-        [
-            "expand",
-            "s.png",
-            "--size",
-            "128",
-            "-o",
-            "a.png",
-            "--guide",
-            "own.png:wanted.png:2",
-            "--orientation",
-            "wanted.png",
-        ],
-        ["transfer", "s.png", "wanted.png", "-o", "b.png", "--weight", "2"],
-        ["fill", "s.png", "--hole", "hole.png", "-o", "c.png", "--guide", "own.png:own.png"],
+    Image.fromarray((rings(200) > 0.9).astype(np.uint8) * 255).save("hole.png")
+    for line in (
+        "expand s.png --size 128 -o a.png --guide own.png:wanted.png:2 --orientation wanted.png",
+        "transfer s.png wanted.png -o b.png --weight 2",
+        "fill s.png --hole hole.png -o c.png --guide own.png:own.png",
     ):
-        if arguments[0] == "fill":
-            Image.fromarray((rings(200) > 0.9).astype(np.uint8) * 255).save("hole.png")
-        with pytest.raises(SystemExit) as stop:
-            cli.main([*arguments, *common])
-        assert stop.value.code == 0
+        assert run(capsys, *line.split(), "--preset", "draft", "--seed", "1")[0] == 0
     recipe = json.loads((tmp_path / "a.png.json").read_text())
     assert recipe["guides"][0]["weight"] == 2 and recipe["orientation"]["directed"] is False
     for wrong in ("own.png", ":x.png", "own.png:"):
-        with pytest.raises(SystemExit) as stop:
-            cli.main(["expand", "s.png", "-o", "x.png", "--guide", wrong])
-        assert stop.value.code == 2
+        assert run(capsys, "expand", "s.png", "-o", "x.png", "--guide", wrong)[0] == 2
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from typing import get_args, get_type_hints
 
 import click
 import pytest
+from test_cli import run
 
 from docs.tables import options
 from texgen.cli.flags import GROUPS, Option, Verb
 from texgen.cli.knobs import Outputs
-from texgen.cli.main import main
 from texgen.cli.verbs import OWN, VERBS, fill, material, tile
 from texgen.diffusion import presets
 from texgen.diffusion.knobs import PUBLISHED
@@ -106,10 +106,9 @@ def test_the_defaults_pass_their_own_check():
 def test_the_short_help_is_shorter_and_the_long_one_shows_every_flag(command, capsys):
     texts = []
     for flag in ("--help", "--help-all") if isinstance(command, Verb) else ("--help",):
-        with pytest.raises(SystemExit) as stop:
-            main([str(command.name), flag])
-        assert stop.value.code == 0
-        texts.append(capsys.readouterr().out)
+        code, out, _ = run(capsys, command.name, flag)
+        assert code == 0
+        texts.append(out)
     assert not isinstance(command, Verb) or len(texts[0]) < 0.7 * len(texts[1])
     options = [option for option in command.params if isinstance(option, click.Option)]
     assert options and all(option.opts[-1] in texts[-1] for option in options)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from metrics import layout_agreement
 from PIL import Image
+from test_cli import run
 
 import texgen
-from texgen.cli import main as cli
 from texgen.diffusion.guidance.content import content_loss
 from texgen.diffusion.guidance.exemplar_keys import choose_layers
 from texgen.errors import OptionError
@@ -93,13 +93,11 @@ def test_content_weight_holds_on_to_the_plan(sd, small):
     )
 
 
-def test_the_command_line_lays_out(wall, tmp_path):
+def test_the_command_line_lays_out(wall, tmp_path, capsys):
     Image.fromarray(np.full((136, 160, 3), 90, np.uint8)).save(tmp_path / "rough.png")
     out = tmp_path / "o.png"
     command = ["layout", wall, "--layout", tmp_path / "rough.png", "-o", out, "--preset", "draft", "--seed", "1"]
-    with pytest.raises(SystemExit) as stop:
-        cli.main([str(part) for part in command])
-    assert stop.value.code == 0
+    assert run(capsys, *command)[0] == 0
     with Image.open(out) as image:
         assert image.size == (160, 136)
     recipe = json.loads((tmp_path / "o.png.json").read_text())

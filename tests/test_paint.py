@@ -10,6 +10,7 @@ import torch
 from conftest import generator
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from test_cli import run
 
 import texgen
 from texgen.diffusion.attention import KeyValue, attend, token_grid
@@ -352,17 +353,13 @@ def test_bad_input_is_named_before_any_work(arguments, options, error, message):
         texgen.paint(*arguments, seed=1, **options)
 
 
-def test_the_command_line_paints_with_labelled_swatches(dark_and_bright, tmp_path, monkeypatch):
-    from texgen.cli.main import main
-
+def test_the_command_line_paints_with_labelled_swatches(dark_and_bright, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name, image in dark_and_bright.items():
         Image.fromarray((image[0].permute(1, 2, 0) * 255).byte().numpy()).save(f"{name}.png")
     Image.fromarray(halves(128, 192)).save("map.png")
-    with pytest.raises(SystemExit) as stop:
-        main(["paint", "--swatch", "red.png:red", "--swatch", "blue.png:blue", "--target", "map.png", "-o", "out.png",
-              "--preset", "draft", "--seed", "1", "--save-map", "where.tif"])  # fmt: skip
-    assert stop.value.code == 0
+    line = "paint --swatch red.png:red --swatch blue.png:blue --target map.png -o out.png --save-map where.tif"
+    assert run(capsys, *line.split(), "--preset", "draft", "--seed", "1")[0] == 0
     with Image.open("out.png") as picture:
         assert picture.size == (192, 128)
     assert (tmp_path / "where.tif").exists()
