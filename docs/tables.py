@@ -19,8 +19,8 @@ from texgen.previews.knobs import Knobs as PreviewKnobs
 
 HEAD = """# Options
 
-What can be set, from the table in the code (`texgen/knobs.py`). `texgen VERB --help` shows the options of every day, `--help-all` all of them; in Python they are keyword
-arguments. What is left out takes the preset's value.
+This page is generated from the tables in the code. `texgen VERB --help` shows the common options, `--help-all` all of them; in Python they are keyword
+arguments. Options that are left out take the value of the preset.
 """
 
 TABLES = {
