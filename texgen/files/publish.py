@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import io
 import json
@@ -110,11 +111,6 @@ def locked(path: Path) -> Iterator[None]:
         ResourceError: The folder is not writable.
     """
     lock = path.with_name(f".{path.name}.lock")
-    try:
-        import fcntl
-    except ImportError:  # no advisory locks on this system: the rename still keeps outputs whole
-        yield
-        return
     with disk_errors(path):
         handle = _opened(lock)
     with os.fdopen(handle, "rb+", buffering=0) as file:
