@@ -17,7 +17,7 @@ from texgen.files import image as images
 from texgen.materials.exemplar import Exemplar
 from texgen.materials.guides import DETAILED, Guide, strengths_at
 from texgen.materials.maps import Map
-from texgen.materials.orientation import Orientation, side_of, turned
+from texgen.materials.orientation import Orientation, side_of, turned_square
 from texgen.swatch.steering import Given, Steering
 from tiling import Size
 
@@ -185,8 +185,8 @@ def test_a_turned_picture_is_the_picture_turned():
     side = side_of(picture.shape)
     first = (101 - side) // 2
     middle = np.rot90(picture)[first : first + side, first : first + side]
-    np.testing.assert_array_equal(turned(picture, 90), middle)
-    np.testing.assert_array_equal(turned(picture, 0), picture[first : first + side, first : first + side])
+    np.testing.assert_array_equal(turned_square(picture, 90), middle)
+    np.testing.assert_array_equal(turned_square(picture, 0), picture[first : first + side, first : first + side])
 
 
 @pytest.mark.parametrize("name", ["normal", "normal_dx"])
@@ -202,7 +202,7 @@ def test_normals_turn_with_a_material_that_is_turned(name):
     (made,) = orientation.maps([Map(name, [normals(height)])], 1)
     assert len(made.images) == 16
     for image, angle in zip(made.images, orientation.angles, strict=True):
-        expected = normals(turned(height[..., None].astype(np.float32), angle)[..., 0])
+        expected = normals(turned_square(height[..., None].astype(np.float32), angle)[..., 0])
         off = np.degrees(np.arccos((image * expected).sum(-1).clip(-1, 1)))[4:-4, 4:-4]
         assert np.median(off) < 1 and np.abs(np.linalg.norm(image, axis=-1) - 1).max() < 1e-3
 
