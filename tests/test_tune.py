@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import texgen
 from texgen.diffusion.decoding import tune
-from texgen.diffusion.decoding.tune import tuned_decoder
+from texgen.diffusion.decoding.tune import PUBLISHED, Recipe, tuned_decoder
 from texgen.diffusion.exemplar import Exemplar, encode_exemplar
 from texgen.diffusion.tensors import CACHED, cache_folder, cached
 from texgen.errors import ModelError, TexgenError
@@ -38,7 +39,7 @@ def same(first, second) -> bool:
 
 
 def tuned(backbone, exemplar, iterations: int = 4, seed: int = 0, **options):
-    return tuned_decoder(backbone, exemplar, iterations=iterations, generator=generator(seed), **options)
+    return tuned_decoder(backbone, exemplar, Recipe(iterations=iterations, **options), generator=generator(seed))
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +153,41 @@ def test_a_large_exemplar_costs_no_more_than_a_small_one(mini):
     large = replace(small, images=(torch.zeros(1, 3, 2048, 2048),), sources=(source,))
     areas = [tune._windows(exemplar, generator())[0][:, 0].numel() for exemplar in (small, large)]
     assert areas == [tune.SIDE * tune.SIDE] * 2
+
+
+# --- as published
+
+
+def test_the_published_recipe_is_its_formula_on_the_whole_swatch(sd, swatch):
+    """L1 to all pixels by torch's Adam at a constant rate, written over the decoder itself."""
+    exemplar = encoded(sd, swatch, 64)
+    vae, image = copy.deepcopy(sd.autoencoder), exemplar.images[0] * 2 - 1
+    parameters = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
+    adam = torch.optim.Adam([each.requires_grad_(True) for each in parameters], lr=1e-4)
+    with torch.no_grad():
+        latents = vae.encode(image).latent_dist.mean
+    for _ in range(3):
+        adam.zero_grad()
+        (vae.decode(latents).sample - image).abs().mean().backward()
+        adam.step()
+    found = tuned_decoder(sd, exemplar, replace(PUBLISHED, iterations=3), generator=generator()).autoencoder
+    with torch.no_grad():
+        off = float((found.decode(latents).sample - vae.decode(latents).sample).abs().max())
+        moved = float((found.decode(latents).sample - sd.autoencoder.decode(latents).sample).abs().max())
+    assert off < 1e-2 * moved, f"{off:.1e} off, moved by {moved:.1e}, allowed a hundredth of it"
+    assert (PUBLISHED.iterations, PUBLISHED.lr, PUBLISHED.whole) == (75, 1e-4, True)
+
+
+def test_the_published_preset_tunes_as_published(sd, small, monkeypatch):
+    recipes = []
+    monkeypatch.setattr(
+        "texgen.diffusion.run.tuned_decoder", lambda model, _, recipe, **__: recipes.append(recipe) or model
+    )
+    for preset in ("draft", "published"):
+        texgen.expand(
+            small, 128, model=sd, preset=preset, steps=1, start="noise", exemplar_size=64, tune_decoder=75, seed=1
+        )
+    assert recipes == [Recipe(iterations=75), PUBLISHED]
 
 
 # --- kept between runs

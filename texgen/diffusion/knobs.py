@@ -114,7 +114,7 @@ class Knobs(Table):
         None, "What is carried over from matching places of the swatch: `residual` (what the autoencoder loses), `pixels` (the swatch itself) or nothing.", choices=("residual", "pixels", "none")
     )  # fmt: skip
     tune_decoder: int | None = knob(
-        None, "Iterations that a copy of the decoder is trained on the swatch first; 0 does not.", kind="int", low=0, high=100_000
+        None, "Iterations that a copy of the decoder is trained on the swatch first (75 were published, with the preset `published` the whole swatch each time); 0 does not.", kind="int", low=0, high=100_000
     )  # fmt: skip
     loras: Sequence[LoraLike] = knob(
         (), "Weights that are added to the model's own, and how much of them, such as moss.safetensors:0.8; needs peft (`texgen[lora]`); in Python a file, or a pair.", kind="scaled", flag="lora", several=True

@@ -129,7 +129,7 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
 
 def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: bool) -> Preset:
     """The preset with the knobs that were given, and what follows from the job; checked."""
-    given, overridden = job.constraints, presets.Preset.__dataclass_fields__.keys() - {"tile_overlap"}
+    given, overridden = job.constraints, presets.Preset.__dataclass_fields__.keys() - {"tile_overlap", "tuning"}
     preset = presets.choose(
         name,
         _table(given),

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import Any, Unpack
 
-from texgen.diffusion.knobs import GUIDANCE_SCALE, LOADED_WITH, Knobs, TextKnobs
+from texgen.diffusion.knobs import GUIDANCE_SCALE, TextKnobs
 from texgen.errors import ModelError, OptionError
 from texgen.files.image import ImageLike
 from texgen.job import Constraints, Prompt
-from texgen.knobs import rows
 from texgen.swatch.model import NAME
 from texgen.tasks.checks import verb
-from texgen.tasks.make import Request, backbone_of, make
+from texgen.tasks.make import Request, make, native_size
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result
-
-if TYPE_CHECKING:
-    from texgen.diffusion.denoising import DenoisingModel
 
 
 @verb(TextKnobs, prompt="text")
@@ -53,9 +49,7 @@ def text(
     """
     check_words(options.get("model", NAME), prompt)
     options.setdefault("tileable", "none")
-    if size is None:
-        options["model"] = backbone = _loaded(options)
-        size = backbone.native_tile.scaled(backbone.factor)
+    size = native_size(options) if size is None else size
     told = Prompt(prompt, negative_prompt, guidance_scale)
     notes = {"prompt": prompt, "negative_prompt": negative_prompt, "guidance_scale": told.guidance_scale}
     given = Constraints(prompt=told)
@@ -68,12 +62,3 @@ def check_words(model: Any, prompt: str) -> None:
         raise OptionError("the prompt is empty; say what to show, or use texgen.expand.")
     if model == NAME:
         raise ModelError("the swatch model reads no prompt; give model, a Stable Diffusion 1.x, 2.x or XL.")
-
-
-def _loaded(options: Options) -> DenoisingModel:
-    """The model among the options; what it is loaded with is taken from them."""
-    given = cast(dict[str, Any], options)
-    knobs = Knobs(**{row.name: given[row.name] for row in rows(Knobs) if row.name in given})
-    for name in LOADED_WITH:
-        given.pop(name, None)
-    return backbone_of(given["model"], knobs)
