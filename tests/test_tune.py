@@ -185,7 +185,15 @@ def test_the_published_preset_tunes_as_published(sd, small, monkeypatch):
     )
     for preset in ("draft", "published"):
         texgen.expand(
-            small, 128, model=sd, preset=preset, steps=1, start="noise", exemplar_size=64, tune_decoder=75, seed=1
+            small,
+            128,
+            model=sd,
+            preset=preset,
+            steps=1,
+            start="noise",
+            tileable="none",
+            exemplar_size=64,
+            tune_decoder=75,
         )
     assert recipes == [Recipe(iterations=75), PUBLISHED]
 

@@ -73,10 +73,12 @@ class DenoisingModel(Protocol):
     Attributes:
         name: What the user called it.
         fingerprint: Hash of its weights.
+        compiled: Whether torch compiles parts of the network, which changes the last bits.
     """
 
     name: str
     fingerprint: str
+    compiled: bool
 
     @property
     def device(self) -> torch.device:

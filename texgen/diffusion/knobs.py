@@ -31,7 +31,7 @@ PUBLISHED_SIDE = 512
 
 
 GUIDANCE_SCALE = 7.0
-LOADED_WITH = ("loras", "controlnets")
+LOADED_WITH = ("loras", "controlnets", "compile")
 """Settings that a loaded model has already."""
 
 
@@ -131,6 +131,9 @@ class Knobs(Table):
         "Of the network; by default on CUDA `bfloat16` where the GPU has it, else `float16`, and `float32` elsewhere.",
         choices=("auto", "float32", "float16", "bfloat16"),
     )
+    compile: bool = knob(
+        False, "Have torch compile the parts of the network that repeat, which takes minutes and should make long runs on a GPU faster; the last bits differ.", kind="flag"
+    )  # fmt: skip
     prediction_type: Literal["epsilon", "v"] | None = knob(
         None, "What the network predicts, for a checkpoint that is taken for the other kind; by default what the model says, or its weights show.", choices=("epsilon", "v")
     )  # fmt: skip

@@ -233,10 +233,16 @@ def backbone_of(model: ModelLike, knobs: DiffusionKnobs) -> DenoisingModel:
     from texgen.diffusion import models
 
     if isinstance(model, str | Path):
-        settings = (knobs.dtype, knobs.prediction_type, knobs.native_size, knobs.loras, knobs.controlnets)
+        settings = (
+            knobs.dtype,
+            knobs.prediction_type,
+            knobs.native_size,
+            *(getattr(knobs, name) for name in LOADED_WITH),
+        )
         return models.load(model, own_device(knobs.device), *settings)
-    if knobs.loras or knobs.controlnets:
-        raise OptionError("loras and controlnets are for a model that is given by its name; give them to texgen.load.")
+    for name in LOADED_WITH:
+        if getattr(knobs, name):
+            raise OptionError(f"{name} is for a model that is given by its name; give it to texgen.load.")
     return model() if callable(model) else model
 
 

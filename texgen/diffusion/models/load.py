@@ -15,6 +15,7 @@ from safetensors import safe_open
 from texgen.diffusion.bundled import BUNDLED
 from texgen.diffusion.models import checks, folder, lora, sd3_file, single_file, text
 from texgen.diffusion.models.backbone import Backbone
+from texgen.diffusion.models.compiled import compile_parts
 from texgen.diffusion.models.control import load_controlnets
 from texgen.diffusion.models.hub import HUB_ID, download
 from texgen.diffusion.models.transformer import TransformerModel
@@ -38,6 +39,7 @@ def load(
     native_size: int | None = None,
     loras: Sequence[LoraLike] = (),
     controlnets: Sequence[str | Path] = (),
+    compile: bool = False,
 ) -> Backbone | TransformerModel:
     """Load a model for synthesis.
 
@@ -50,6 +52,7 @@ def load(
         native_size: Side of a tile in px; by default what the model was trained at.
         loras: `.safetensors` files whose weights are added, or pairs of one and how much of it; needs peft.
         controlnets: Diffusers folders or hub ids; each reads a picture among `controls`.
+        compile: Have torch compile the parts of the network that repeat, when they are first run.
 
     Raises:
         ModelError: The model is missing, broken, of another kind, or a pickle.
@@ -84,6 +87,10 @@ def load(
     loaded.autoencoder.to(target)
     if native_size is not None:
         loaded.resize(native_size)
+    if compile:
+        _ = loaded.attention_layers  # found by a run on small latents, which nothing need be compiled for
+        compile_parts(loaded.network)
+        loaded.compiled = True
     return loaded
 
 
