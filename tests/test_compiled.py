@@ -14,6 +14,8 @@ from texgen.diffusion import models
 from texgen.diffusion.models import compiled
 from texgen.errors import ModelError, OptionError
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler warns of torch's own modules
+
 
 @pytest.fixture(autouse=True)
 def quick(request, monkeypatch):
