@@ -31,6 +31,7 @@ PUBLISHED_SIDE = 512
 
 
 GUIDANCE_SCALE = 7.0
+"""Of a prompt, but where a model has its own."""
 LOADED_WITH = ("loras", "controlnets", "compile")
 """Settings that a loaded model has already."""
 
@@ -44,8 +45,8 @@ class TextKnobs(Table):
         "What is not wanted; by default nothing, which Stable Diffusion XL is told as zeros.",
         everyday=True,
     )
-    guidance_scale: float = knob(
-        GUIDANCE_SCALE, "How closely the prompt is followed (classifier-free guidance); larger costs variety, 1 does without.", kind="float", low=1, high=50, everyday=True
+    guidance_scale: float | None = knob(
+        None, "How closely the prompt is followed (classifier-free guidance); larger costs variety, 1 does without. By default 7, for Flux 3.5.", kind="float", low=1, high=50, everyday=True
     )  # fmt: skip
 
 
@@ -114,7 +115,7 @@ class Knobs(Table):
         None, "What is carried over from matching places of the swatch: `residual` (what the autoencoder loses), `pixels` (the swatch itself) or nothing.", choices=("residual", "pixels", "none")
     )  # fmt: skip
     tune_decoder: int | None = knob(
-        None, "Iterations that a copy of the decoder is trained on the swatch first (75 were published, with the preset `published` the whole swatch each time); 0 does not.", kind="int", low=0, high=100_000
+        None, "Iterations that a copy of the decoder is trained on the swatch first (75 were published); 0 does not.", kind="int", low=0, high=100_000
     )  # fmt: skip
     loras: Sequence[LoraLike] = knob(
         (), "Weights that are added to the model's own, and how much of them, such as moss.safetensors:0.8; needs peft (`texgen[lora]`); in Python a file, or a pair.", kind="scaled", flag="lora", several=True

@@ -36,7 +36,7 @@ class Preset:
             autoencoder loses), `pixels` (the exemplar itself: a weak network's grain goes, and so do its small
             changes), or `none`.
         tune_decoder: Iterations that a copy of the decoder is trained on the exemplar.
-        tuning: How it is trained, by the recipe of texgen or the published one, see `texgen.diffusion.decoding.tune`.
+        tuning: By which recipe: texgen's, which is for decoders that look at the surroundings of a pixel alone, or the published one, see `texgen.diffusion.decoding.tune`.
     """
 
     loop: LoopKind = "sample"

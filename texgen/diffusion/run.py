@@ -75,6 +75,7 @@ class DiffusionRun:
             "guidance": asdict(plan.guidance),
             "tile": list(plan.tile),
             "tile_batch": plan.tile_batch,
+            **({} if plan.prompt is None else {"guidance_scale": plan.prompt.guidance_scale}),
         }
 
     def states(self, place: Workplace) -> Generator[Step, None, Texture]:
@@ -151,7 +152,7 @@ class _Stages:
     def _led(self, prompt: Prompt) -> Led:
         """The prompt, encoded for a tile."""
         condition, away = self.model.conditions(prompt, self.plan.tile.scaled(self.model.factor))
-        return Led(condition, away, prompt.guidance_scale)
+        return Led(condition, away, prompt.guidance_scale or 1.0)
 
     def _given(self, kept: Kept) -> Given:
         canvas, factor = self.plan.canvas, self.model.factor
@@ -194,7 +195,8 @@ class _Stages:
         if not preset.tune_decoder:
             return self.model
         recipe = replace(
-            tune.PUBLISHED if preset.tuning == "published" else tune.Recipe(), iterations=preset.tune_decoder
+            tune.Recipe() if self.model.decodes_locally and preset.tuning == "own" else tune.PUBLISHED,
+            iterations=preset.tune_decoder,
         )
 
         def make() -> dict[str, Tensor]:

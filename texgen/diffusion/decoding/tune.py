@@ -25,6 +25,8 @@ PROBES = 8
 """Draws of windows that the given decoder is measured on."""
 SIDE = 24
 """Latent pixels of a window's side; an iteration costs `SIDE` x `SIDE` latents, however large the exemplar is."""
+WHOLE = 64
+"""Latent pixels of a side up to which an exemplar is taken whole: those of the published 512 px; else memory would grow with it."""
 BORDER = 2
 """Latent pixels at a window's border that are not compared: they lack context."""
 PROJECTIONS = 24
@@ -73,7 +75,8 @@ def tuned_decoder(
     mean square error, weighs the squares alike on rough and smooth swatches; f = min(1, g(D0(z)) / g(x) + MARGIN) is
     a floor a little above its sharpness. The rate rises over `WARM_UP` iterations, then falls to 0 along a cosine.
 
-    `PUBLISHED` is the published recipe: mean |y - x| over the whole exemplar at its first phase, at a constant rate.
+    `PUBLISHED` is the published recipe: mean |y - x| over the whole exemplar at its first phase, at a constant rate. A decoder
+    whose norms look at the whole picture, as Stable Diffusion's, learns little from windows, which have other moments.
 
     Args:
         model: Where to start.
@@ -95,7 +98,9 @@ def tuned_decoder(
     optimizer, steps = torch.optim.Adam(parameters, recipe.lr), recipe.iterations
     scale, floor = (1.0, 0.0) if recipe.whole else _start(tuned, exemplar, generator)
     for step in range(steps):
-        latents, pixels, border_px = _whole(exemplar, step) if recipe.whole else _windows(exemplar, generator)
+        latents, pixels, border_px = (
+            _whole(exemplar, step, generator) if recipe.whole else _windows(exemplar, generator)
+        )
         decoded = _inside(tuned.decode_signed(latents), border_px)
         wanted = _inside(pixels, border_px).to(decoded.device) * 2 - 1
         error = decoded - wanted
@@ -145,12 +150,12 @@ def _differences(image: Tensor) -> Tensor:
     return image.diff(dim=-1).abs().mean() + image.diff(dim=-2).abs().mean()
 
 
-def _whole(exemplar: Exemplar, step: int) -> tuple[Tensor, Tensor, int]:
-    """The whole of an exemplar, one after the other, at its first phase; as `_windows`."""
+def _whole(exemplar: Exemplar, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
+    """The whole of an exemplar, one after the other, at its first phase, or as much of it as is taken; as `_windows`."""
     wholes = [source for source in exemplar.sources if source.top_px == source.left_px == 0]
     source = wholes[step % len(wholes)]
-    size = canvas_size(source.latents).scaled(exemplar.factor)
-    return source.latents, exemplar.images[source.exemplar][..., : size.height, : size.width], 0
+    size = canvas_size(source.latents)
+    return (*_window(exemplar, source, Size(min(WHOLE, size.height), min(WHOLE, size.width)), generator), 0)
 
 
 def _windows(exemplar: Exemplar, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
