@@ -17,9 +17,10 @@ from texgen.diffusion.guidance.prompt import ControlPlane
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.kept import Kept, as_tensor, on_grid
 from texgen.diffusion.knobs import PUBLISHED, Knobs
-from texgen.diffusion.memory import GIB, Fit, fitted
+from texgen.diffusion.memory import Fit, fitted
 from texgen.diffusion.presets import Preset
 from texgen.errors import OptionError
+from texgen.files.limits import GIB
 from texgen.job import Constraints, Control, Job, Prompt
 from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 
@@ -91,9 +92,9 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
     preset = _preset(model, preset_name, knobs, job, canvas == tile)
     stride = _stride(preset, knobs.tile_overlap, tile, factor)
     fit = Fit(knobs.tile_batch or 1)
-    if knobs.tile_batch is None and (preset.strength > 0 or preset.loop == "optimize"):
+    if preset.strength > 0 or preset.loop == "optimize":
         budget = None if knobs.memory is None else knobs.memory * GIB
-        fit = fitted(model, tile, canvas, len(plan_tiles(canvas, tile, stride, wrap)), budget)
+        fit = fitted(model, tile, canvas, len(plan_tiles(canvas, tile, stride, wrap)), budget, knobs.tile_batch)
     layout, target = given.layout or given.content, given.target
     kept = given.kept if given.place is None else _placed(job.exemplars[0].pixels, given.place)
     return Plan(
