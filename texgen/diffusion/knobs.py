@@ -132,6 +132,9 @@ class Knobs(Table):
         "Of the network; by default on CUDA `bfloat16` where the GPU has it, else `float16`, and `float32` elsewhere.",
         choices=("auto", "float32", "float16", "bfloat16"),
     )
+    deterministic: bool = knob(
+        True, "On a GPU, sum in a fixed order: the same command gives the same bytes on the same kind of card with the same versions, resumed or not. Without, it may be faster; CPUs always do.", kind="switch"
+    )  # fmt: skip
     compile: bool = knob(
         False, "Have torch compile the parts of the network that repeat, which takes minutes and should make long runs on a GPU faster; the last bits differ.", kind="flag"
     )  # fmt: skip

@@ -43,6 +43,7 @@ class Plan:
         target: The label of every pixel of the canvas, (H, W), uint8.
         kept: Pixels of the canvas that are given.
         recomputed: Whether blocks of the network are computed again for the gradient, to save memory.
+        deterministic: Whether a GPU sums in a fixed order.
         shares: Of the exemplars on the canvas.
         label_count: Number of labels.
         keeps_swatch: Whether what is given is the first swatch itself.
@@ -58,6 +59,7 @@ class Plan:
     seed: int
     tile_batch: int
     recomputed: bool = False
+    deterministic: bool = True
     layout: Tensor | None = None
     prompt: Prompt | None = None
     control: ControlPlane | None = None
@@ -117,6 +119,7 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
         seed=job.seed,
         tile_batch=fit.batch,
         recomputed=fit.recomputed,
+        deterministic=knobs.deterministic,
         layout=None if layout is None else _on_canvas(as_tensor(layout.image), size_px, canvas_px),
         prompt=given.prompt,
         control=_control(given.controls, size_px, canvas_px),

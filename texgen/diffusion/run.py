@@ -75,6 +75,7 @@ class DiffusionRun:
             "guidance": asdict(plan.guidance),
             "tile": list(plan.tile),
             "tile_batch": plan.tile_batch,
+            "deterministic": plan.deterministic,
             **({} if plan.prompt is None else {"guidance_scale": plan.prompt.guidance_scale}),
         }
 
