@@ -169,10 +169,12 @@ def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **option
 )
 @click.argument("swatch", type=PATH)
 @click.option(
-    "--size", type=SizeType(), help="In pixels; the model's native size by default: 1024 of SDXL, 512 of SD 1.x."
+    "--size",
+    type=SizeType(),
+    help="In pixels; the model's native size by default: 512 of SD 1.x, 1024 of SDXL, SD 3 and Flux.",
 )
 def synthesize(swatch: Path, size: tuple[int, int] | None, **options: Any) -> None:
-    """Make a new texture like SWATCH from noise, by the attention of a Stable Diffusion --model alone (Algorithm 1)."""
+    """Make a new texture like SWATCH from noise, by the attention of a diffusion --model alone (Algorithm 1)."""
     from texgen.cli.outputs import make_outputs, native_size
     from texgen.tasks.synthesize import check_model
     from texgen.tasks.synthesize import synthesize as run
@@ -187,10 +189,12 @@ def synthesize(swatch: Path, size: tuple[int, int] | None, **options: Any) -> No
 @click.argument("swatch", type=PATH)
 @click.argument("prompt")
 @click.option(
-    "--size", type=SizeType(), help="In pixels; the model's native size by default: 1024 of SDXL, 512 of SD 1.x."
+    "--size",
+    type=SizeType(),
+    help="In pixels; the model's native size by default: 512 of SD 1.x, 1024 of SDXL, SD 3 and Flux.",
 )
 def text(swatch: Path, prompt: str, size: tuple[int, int] | None, **options: Any) -> None:
-    """Make a picture of what PROMPT says in the style of SWATCH, by a Stable Diffusion --model.
+    """Make a picture of what PROMPT says in the style of SWATCH, by a Stable Diffusion or Flux --model.
 
     Every step is denoised under the prompt, and attention is distilled towards the swatch.
     """
