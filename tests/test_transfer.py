@@ -34,13 +34,14 @@ def tensor(pixels: np.ndarray) -> Tensor:
 def algorithm_1(
     model: Backbone,
     swatch: np.ndarray,
-    content: np.ndarray,
+    content: np.ndarray | Tensor,
     weight: float,
     steps: int,
     labels: np.ndarray | None = None,
 ) -> Tensor:
-    """Eq. 3 to 5 in plain torch, one square tile; `labels` are those of its latent pixels (h, w), and transposed the swatch's."""
-    exemplar, wanted = model.encode(tensor(swatch)), model.encode(tensor(content))
+    """Eq. 3 to 5 in plain torch, one square tile, from a content or latents; `labels` are those of its latent pixels (h, w), and transposed the swatch's."""
+    exemplar = model.encode(tensor(swatch))
+    wanted = content if isinstance(content, Tensor) else model.encode(tensor(content))
     latents = wanted.clone().requires_grad_(True)
     adam = torch.optim.Adam([latents], lr=0.05)
     layers = model.attention_layers[-6:]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from texgen.tasks.preview import preview
     from texgen.tasks.render import render
     from texgen.tasks.result import Result
+    from texgen.tasks.synthesize import synthesize
     from texgen.tasks.text import text
     from texgen.tasks.tile import tile
     from texgen.tasks.transfer import transfer
@@ -51,6 +52,7 @@ __all__ = [
     "paint",
     "preview",
     "render",
+    "synthesize",
     "text",
     "tile",
     "transfer",

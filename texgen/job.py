@@ -67,12 +67,12 @@ class Prompt:
     Attributes:
         text: In words.
         negative: What guidance leads away from; None leaves that to the model.
-        guidance_scale: How far (classifier-free guidance); 1 does without.
+        guidance_scale: How far (classifier-free guidance); 1 does without, None leaves it to the model.
     """
 
     text: str
     negative: str | None
-    guidance_scale: float
+    guidance_scale: float | None
 
 
 @dataclass(frozen=True)

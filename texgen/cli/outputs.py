@@ -197,6 +197,12 @@ def loader(values: dict[str, Any]) -> Callable[[], Any]:
     return functools.partial(_loaded, values["model"], own_device(values["device"]), *map(values.get, names))
 
 
+def native_size(values: dict[str, Any]) -> Size:
+    """In pixels, of the diffusion model of a command line."""
+    model = loader(values)()
+    return Size(*model.native_tile.scaled(model.factor))
+
+
 @functools.lru_cache(1)
 def _loaded(model: str, *settings: Any) -> Any:
     from texgen.diffusion import models

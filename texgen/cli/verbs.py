@@ -12,12 +12,14 @@ import texgen
 from texgen.cli.flags import options_of, verb
 from texgen.cli.invocation import read_input
 from texgen.cli.material_verbs import export, inspect, material, preview, render
-from texgen.cli.outputs import make_outputs, make_set
+from texgen.cli.outputs import make_outputs, make_set, native_size
 from texgen.cli.types import LABELLED, PATH, SIZE
 from texgen.diffusion.knobs import TextKnobs
 from texgen.errors import OptionError
 from texgen.swatch.settings import STARTS
 from texgen.tasks.knobs import ExpandKnobs, LayoutKnobs, PaintKnobs, TileKnobs, TransferKnobs
+from texgen.tasks.synthesize import check_model
+from texgen.tasks.text import check_words
 
 if TYPE_CHECKING:
     from texgen.files.image import Picture
@@ -146,27 +148,42 @@ def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **option
     make_outputs(partial(texgen.transfer, picture, shown, wanted), wanted, [picture], **options)
 
 
+NATIVE = click.option(
+    "--size",
+    type=SIZE,
+    help="In pixels; the model's native size by default: 512 of SD 1.x, 1024 of SDXL, SD 3 and Flux.",
+)
+
+
+@verb(
+    "texgen synthesize bark.png --model ~/models/sd15 -o new.png --variations 4", ("noise", "swatch"), tileable="none"
+)
+@click.argument("swatch", type=PATH)
+@NATIVE
+def synthesize(swatch: Path, size: tuple[int, int] | None, **options: Any) -> None:
+    """Make a new texture like SWATCH from noise, by the attention of a diffusion --model alone (Algorithm 1)."""
+    check_model(options["model"])
+    picture = read_input(swatch)
+    size = size or native_size(options)
+    make_outputs(partial(texgen.synthesize, picture, size), size, [picture], **options)
+
+
 @verb('texgen text bark.png "an old castle" --model ~/models/sdxl -o castle.png', ("noise", "swatch"), tileable="none")
 @click.argument("swatch", type=PATH)
 @click.argument("prompt")
-@click.option("--size", type=SIZE, help="In pixels; the model's native size by default: 1024 of SDXL, 512 of SD 1.x.")
+@NATIVE
 def text(swatch: Path, prompt: str, size: tuple[int, int] | None, **options: Any) -> None:
-    """Make a picture of what PROMPT says in the style of SWATCH, by a Stable Diffusion --model.
+    """Make a picture of what PROMPT says in the style of SWATCH, by a Stable Diffusion or Flux --model.
 
     Every step is denoised under the prompt, and attention is distilled towards the swatch.
     """
-    from texgen.cli.outputs import loader
-    from texgen.tasks.text import check_words
-
     check_words(options["model"], prompt)
     picture = read_input(swatch)
-    if size is None:
-        model = loader(options)()
-        size = model.native_tile.scaled(model.factor)
+    size = size or native_size(options)
     make_outputs(partial(texgen.text, picture, prompt, size), size, [picture], **options)
 
 
 OWN = {"expand": ExpandKnobs, "layout": LayoutKnobs, "paint": PaintKnobs, "tile": TileKnobs, "transfer": TransferKnobs, "text": TextKnobs}  # fmt: skip
 for each in (expand, layout, paint, tile, transfer, text):
     each.params += options_of(OWN[str(each.name)])
-VERBS = (expand, layout, paint, fill, tile, transfer, text, render, material, preview, export, inspect)
+VERBS = (expand, synthesize, layout, paint, fill, tile, transfer, text, render, material, preview, export, inspect)

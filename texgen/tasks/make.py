@@ -7,11 +7,11 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from texgen.diffusion.knobs import PUBLISHED
+from texgen.diffusion.knobs import LOADED_WITH, PUBLISHED
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError, OptionTypeError, check_range
 from texgen.files import image as images
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from texgen.diffusion.denoising import DenoisingModel
     from texgen.diffusion.knobs import ControlLike
     from texgen.tasks.knobs import ModelLike
+    from texgen.tasks.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,8 +242,26 @@ def backbone_of(model: ModelLike, knobs: DiffusionKnobs) -> DenoisingModel:
     from texgen.diffusion import models
 
     if isinstance(model, str | Path):
-        settings = (knobs.dtype, knobs.prediction_type, knobs.native_size, knobs.loras, knobs.controlnets)
+        settings = (
+            knobs.dtype,
+            knobs.prediction_type,
+            knobs.native_size,
+            *(getattr(knobs, name) for name in LOADED_WITH),
+        )
         return models.load(model, own_device(knobs.device), *settings)
-    if knobs.loras or knobs.controlnets:
-        raise OptionError("loras and controlnets are for a model that is given by its name; give them to texgen.load.")
+    for name in LOADED_WITH:
+        if getattr(knobs, name):
+            raise OptionError(f"{name} is for a model that is given by its name; give it to texgen.load.")
     return model() if callable(model) else model
+
+
+def native_size(options: Options) -> Size:
+    """In pixels, of the diffusion model among the options, which is loaded, with what they add to it, and stands there from now on."""
+    given = cast(dict[str, Any], options)
+    model = backbone_of(
+        given["model"], DiffusionKnobs(**{r.name: given[r.name] for r in rows(DiffusionKnobs) if r.name in given})
+    )
+    for name in LOADED_WITH:
+        given.pop(name, None)
+    given["model"] = model
+    return model.native_tile.scaled(model.factor)
