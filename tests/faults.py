@@ -17,6 +17,7 @@ import struct
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +63,11 @@ class Laboratory:
         self.here.send(([str(each) for each in arguments], str(folder), fails, error))
         return Trial(*self.here.recv())
 
+    def warm(self, arguments: Sequence[Any]) -> None:
+        """Run a command in the process itself: what it imports and compiles is there for all trials."""
+        self.here.send([str(each) for each in arguments])
+        assert self.here.recv() == 0
+
     def close(self) -> None:
         """End it."""
         self.here.send(None)
@@ -69,12 +75,19 @@ class Laboratory:
 
 
 def _serve(there: Any) -> None:
-    from OpenImageIO import OpenImageIO  # noqa: F401, I001
+    from OpenImageIO import OpenImageIO  # noqa: I001
     import tifffile  # noqa: F401
     import texgen.tasks.export, texgen.tasks.material, texgen.tasks.preview, texgen.tasks.render, texgen.tasks.wang  # noqa: E401, F401
 
+    OpenImageIO.attribute("threads", 1)  # a pool of threads would not be there in a fork
+    OpenImageIO.attribute("exr_threads", -1)
     while (asked := there.recv()) is not None:
-        there.send(_trial(*asked))
+        there.send(_trial(*asked) if isinstance(asked, tuple) else _silent(asked))
+
+
+def _silent(arguments: list[str]) -> int:
+    with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere), redirect_stdout(nowhere):
+        return _code(arguments)
 
 
 def _trial(arguments: list[str], folder: str, fails: int | None, error: int) -> tuple[int, list[str], list[str]]:

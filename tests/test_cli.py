@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from texgen.cli import main as cli
-from texgen.errors import LockedError, ResourceError
+from texgen.errors import LockedError, OptionError, ResourceError
 from texgen.files import publish
 
 
@@ -179,6 +179,18 @@ def test_a_second_run_on_the_same_output_is_refused(tmp_path):
     with publish.locked(out):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_user_has_under_the_name_of_a_lock_stays_as_it_is(tmp_path):
+    (tmp_path / "mine").write_bytes(b"mine")
+    linked, kept = tmp_path / ".a.png.lock", tmp_path / ".b.png.lock"
+    linked.symlink_to(tmp_path / "mine")
+    kept.write_bytes(b"mine")
+    with pytest.raises(OptionError, match="is a link, where a lock goes"), publish.locked(tmp_path / "a.png"):
+        pass
+    with publish.locked(tmp_path / "b.png"):
+        pass
+    assert linked.is_symlink() and linked.read_bytes() == kept.read_bytes() == b"mine"
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import random
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -141,6 +142,8 @@ class Trials:
     def __init__(self, laboratory: faults.Laboratory, job: Job, inputs: Path, folder: Path) -> None:
         self.laboratory, self.job, self.inputs, self.folder = laboratory, job, inputs, folder
         self._prepare(None)
+        laboratory.warm(job.command(inputs, folder))
+        self._prepare(None)
         older = self._run(newer=False)
         assert older.code == 0, older.lines
         self.kept = folder.with_name("kept")
@@ -163,9 +166,13 @@ class Trials:
         return self.laboratory.run(self.job.command(self.inputs, self.folder, **how), self.folder, fails, error)
 
     def different(self) -> list[int]:
-        """Numbers of the calls; of many alike in a row only the first, the second and the last."""
+        """Numbers of the calls; of many alike in a row only the first, the second and the last, of the tiles of a set only those of the first and the last."""
+        tiles = [found[0] if (found := re.search(r"/tile-\d+", call)) else "" for call in self.calls]
+        told = list(filter(None, tiles))
         runs: list[list[int]] = []
         for number, call in enumerate(self.calls):
+            if tiles[number] not in ("", *told[:1], *told[-1:]):
+                continue
             if runs and self.calls[runs[-1][0]] == call:
                 runs[-1].append(number)
             else:

@@ -17,6 +17,7 @@ from texgen.errors import InputError, OptionError
 from texgen.files import image as images
 from texgen.materials.exemplar import NONE
 from texgen.materials.holes import MARGIN, filled_in
+from texgen.swatch.steering import Given, Steering
 from tiling import Size, Tile
 
 QUICK = {"preset": "draft", "seed": 1}
@@ -113,6 +114,17 @@ def test_the_rim_of_a_hole_is_not_to_be_seen(picture):
     before, after = picture, np.asarray(texgen.fill(picture, mask_picture(hole), seed=1).image)
     own, found = rim_ratio(before, hole.numpy()), rim_ratio(after, hole.numpy())
     assert found < 1.3 * own, f"{found:.2f}, in the picture itself {own:.2f}"
+
+
+@pytest.mark.parametrize("missing", ["given-1", "known-1"])
+def test_what_is_given_is_laid_again_where_it_was_cut_off(missing, tmp_path):
+    pixels = np.random.default_rng(0).random((20, 24, 3)).astype(np.float32)
+    given = Given(2, 3, pixels, pixels[..., 0] < 0.9)
+    steering = Steering(Size(32, 32), Size(32, 32), tmp_path, given=given)
+    whole = [np.array(values) for values in steering.at(1)]
+    (tmp_path / missing).unlink()
+    for found, wanted in zip(steering.at(1), whole, strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_a_hole_can_be_filled_with_a_swatch(picture):

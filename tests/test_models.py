@@ -14,12 +14,14 @@ from conftest import generator
 import texgen
 from texgen.diffusion import models
 from texgen.diffusion.bundled import BUNDLED
+from texgen.diffusion.decoding.decode import decode
+from texgen.diffusion.encoding import encoded_image
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
 from texgen.diffusion.models.folder import load_components
 from texgen.diffusion.models.hub import wanted_files
 from texgen.diffusion.models.load import choose_dtype
 from texgen.diffusion.models.weights import PROBED, PROBES
-from texgen.errors import ModelError, OptionError
+from texgen.errors import ModelError, OptionError, TexgenError
 from tiling import Size, Wrap, cut, cut_from, plan_cores
 
 
@@ -285,13 +287,13 @@ def test_the_small_autoencoder_is_local_in_both_directions(sd_folder, tmp_path):
     canvas, core = Size(60, 44), Size(8, 44)
     image = torch.rand(1, 3, *canvas.scaled(8), generator=generator())
     latents = model.encode(image)
-    whole, decode = model.decode(latents), model.tile_decoder(latents, Wrap())
+    whole, decoded = model.decode(latents), model.tile_decoder(latents, Wrap())
     for tile in plan_cores(canvas, core)[3:5]:
         read = tile.grown(model.encoder_halo, canvas, Wrap())
         part = cut_from(model.encode(cut(image, read.scaled(8))), read, tile)
         torch.testing.assert_close(part, cut(latents, tile), atol=1e-5, rtol=1e-4)
         read = tile.grown(model.halo, canvas, Wrap())
-        part = cut_from(decode(cut(latents, read)), read.scaled(8), tile.scaled(8))
+        part = cut_from(decoded(cut(latents, read), tile), read.scaled(8), tile.scaled(8))
         torch.testing.assert_close(part, cut(whole, tile.scaled(8)), atol=1e-5, rtol=1e-4)
 
 
@@ -426,7 +428,16 @@ def test_an_autoencoder_that_gives_no_numbers_is_an_error_that_names_the_stage(h
     with torch.no_grad():
         getattr(model.autoencoder, half).conv_out.bias.fill_(torch.nan)
     with pytest.raises(
-        ModelError, match=f"tiny-sd: the autoencoder gave NaN or Inf in {half.replace('er', 'ing')}"
+        TexgenError, match=rf"tiny-sd: the autoencoder gave NaN or Inf in {half[:-2]}ing, in Tile\(top=0, left=0"
     ) as error:
         texgen.expand(small, 128, model=model, start="noise", steps=1, iterations=0, seed=1)
-    assert error.value.exit_code == 4
+    assert error.value.exit_code == 1
+
+
+def test_where_an_autoencoder_gives_no_numbers_is_told_by_the_tile(mini):
+    latents, image = torch.zeros(1, mini.latent_channels, 128, 16), torch.zeros(1, 3, 1024, 128)
+    latents[..., 120, 5] = image[..., 1000, 8] = torch.nan
+    with pytest.raises(TexgenError, match=r"in decoding, in Tile\(top=64, left=0, bottom=128, right=16\) of"):
+        decode(mini, latents, Wrap())
+    with pytest.raises(TexgenError, match=r"in encoding, in Tile\(top=64, left=0, bottom=128, right=16\) of"):
+        encoded_image(mini, image)

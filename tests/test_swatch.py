@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +16,6 @@ from texgen.errors import InputError, OptionError
 from texgen.files import image as images
 from texgen.swatch.atlas import MASK
 from texgen.swatch.bank import Bank
-from texgen.swatch.compiled import compiled
 from texgen.swatch.descriptors import describe, similar_keys
 from texgen.swatch.field import Kept
 from texgen.swatch.level import Level
@@ -371,21 +369,6 @@ def test_symmetries_and_windows_of_large_swatches_keep_their_origin(monkeypatch)
     windows = sources_of(Material(swatches=[noise(256, 200)], shares=[1.0]))
     assert 1 < len(windows) <= 4 and all(w.pixels.shape[:2] == (64, 64) for w in windows)
     assert len({(w.top > 96, w.left > 68) for w in windows}) > 1, "spread over the swatch"
-
-
-def test_kernels_work_where_no_cache_can_be_written(monkeypatch):
-    plain = numba.njit
-
-    asked = []
-
-    def refused(*args, cache=False, **options):
-        asked.append(cache)
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return plain(*args, **options)
-
-    monkeypatch.setattr("texgen.swatch.compiled.numba.njit", refused)
-    assert compiled(lambda x: x + 1)(1) == 2 and asked == [True, False]
 
 
 def test_presets_are_known_by_name():

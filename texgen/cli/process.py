@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from texgen.cli.progress import Reporter
+from texgen.cli.progress import Reporter, lead_nowhere
 from texgen.errors import OptionError, TexgenError, disk_error
 from texgen.runs.interrupt import INTERRUPTED, Watch
 
@@ -31,7 +32,7 @@ def begin(load: Callable[[], click.Command], args: list[str] | None = None) -> N
     _open_standard_streams()
     os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of libraries; texgen's own is drawn in any case
     report = Reporter(sys.argv[1:] if args is None else args)
-    with Watch(report.stopping, report.interrupted), report:
+    with _own_stderr(), Watch(report.stopping, report.interrupted), report:
         try:
             code = outcome(load, args, report)
         except KeyboardInterrupt:
@@ -67,6 +68,22 @@ def outcome(load: Callable[[], click.Command], args: list[str] | None, report: R
             return report.failed(str(found), found.exit_code)
         return report.failed(f"internal error: {type(error).__name__}: {error}; please report it.", INTERNAL)
     return 0
+
+
+@contextmanager
+def _own_stderr() -> Iterator[None]:
+    """Within, nobody but Python writes to stderr: what libraries in C complain of there, texgen says in its own form."""
+    before = sys.stderr
+    if before is not sys.__stderr__ or before is None:  # it is another program's
+        yield
+        return
+    with open(os.dup(2), "w", 1, before.encoding, before.errors) as sys.stderr:  # noqa: PTH123
+        lead_nowhere(2)
+        try:
+            yield
+        finally:
+            os.dup2(sys.stderr.fileno(), 2)
+            sys.stderr = before
 
 
 def _open_standard_streams() -> None:

@@ -20,7 +20,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -174,9 +174,15 @@ def _unheard() -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
+        with suppress(OSError, ValueError):
+            lead_nowhere(sys.stderr.fileno())
+
+
+def lead_nowhere(number: int) -> None:
+    """Have what is written to a file of the process forgotten."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 def reporter(kind: str, quiet: bool) -> Reporter:

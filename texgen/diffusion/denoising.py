@@ -164,19 +164,21 @@ class DenoisingModel(Protocol):
     ) -> Condition:
         """A condition with what the ControlNets add for latents (B, C, h, w), of pictures (B, 3 n, H, W) in [0, 1]."""
 
-    def encode(self, image: Tensor) -> Tensor:
+    def encode(self, image: Tensor, tile: Tile | None = None) -> Tensor:
         """Image (1, 3, H, W) in [0, 1], sides multiples of `factor`, to latents (1, C, h, w), float32."""
 
-    def tile_encoder(self, paint: Callable[[Tile], Tensor], canvas: Size, wrap: Wrap) -> Callable[[Tensor], Tensor]:
+    def tile_encoder(
+        self, paint: Callable[[Tile], Tensor], canvas: Size, wrap: Wrap
+    ) -> Callable[[Tensor, Tile], Tensor]:
         """`encode` for tiles of a canvas (in latent pixels) whose pixels `paint` gives: with `encoder_halo` they agree with one another."""
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, tile: Tile | None = None) -> Tensor:
         """Latents (1, C, h, w) to an image (1, 3, H, W), float32, not clamped to [0, 1]."""
 
     def decode_signed(self, latents: Tensor) -> Tensor:
         """The same in [-1, 1], with gradients, as the autoencoder gives it."""
 
-    def tile_decoder(self, canvas: Tensor, wrap: Wrap) -> Callable[[Tensor], Tensor]:
+    def tile_decoder(self, canvas: Tensor, wrap: Wrap) -> Callable[[Tensor, Tile], Tensor]:
         """`decode` for tiles of a canvas (1, C, h, w): with `halo` around them they agree with one another."""
 
     def trainable_decoder(self) -> tuple[DenoisingModel, Sequence[Tensor]]:

@@ -27,7 +27,7 @@ def encoded(model: DenoisingModel, paint: Paint, canvas: Size, wrap: Wrap) -> Te
     latents = torch.empty(1, model.latent_channels, *canvas)
     for core in plan_cores(canvas, canvas if whole else Size(CORE, CORE)):
         read = core.grown(halo, canvas, wrap)
-        values = encode(paint(read)).cpu()
+        values = encode(paint(read), core).cpu()
         latents[..., core.top : core.bottom, core.left : core.right] = cut_from(values, read, core)
     return latents
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.caching import FunctionCache
+
+from texgen.runs.stages import warn
 
 TEXTS = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
 SOURCES = hashlib.sha256(b"".join(text for text in TEXTS if b"@compiled" in text)).hexdigest()
@@ -17,21 +21,56 @@ SOURCES = hashlib.sha256(b"".join(text for text in TEXTS if b"@compiled" in text
 def compiled(function: Callable[..., Any], **more: Any) -> Any:
     """The function as machine code that runs without the interpreter lock, so that threads share the work.
 
-    Numba keeps the code in `__pycache__`, in the user's cache folder or in `NUMBA_CACHE_DIR`; where none of them can be written
+    Numba keeps the code in `NUMBA_CACHE_DIR`, in `__pycache__` or in the user's cache folder; where none of them can be written
     it is compiled anew in every process.
 
     Args:
         function: Of numbers and arrays.
         more: Options of numba.
     """
-    options: dict[str, Any] = {"nogil": True, "fastmath": True, "boundscheck": False, **more}
-    try:
-        found = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no locator: numba found nowhere to put a cache
-        return numba.njit(**options)(function)
-    if (cache := _cache(found)) is not None:
-        cache._source_stamp = SOURCES
+    found = numba.njit(**{"nogil": True, "fastmath": True, "boundscheck": False, **more})(function)
+    with suppress(RuntimeError):  # numba found nowhere to put a cache
+        found._cache = _Cache(function)
     return found
+
+
+_BROKEN: set[str] = set()
+"""Folders that were warned of."""
+
+
+class _Cache(FunctionCache):
+    """Numba's cache, which a run can do without: a file that cannot be read or written is warned of once."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file._source_stamp = SOURCES
+
+    def load_overload(self, *asked: Any) -> Any:
+        try:
+            return super().load_overload(*asked)
+        except OSError as error:
+            return self._give_up(error)
+        except Exception:  # of a file that is none of numba's, or was cut off
+            with suppress(OSError):
+                Path(self._cache_file._index_path).unlink()
+            return None
+
+    def save_overload(self, *made: Any) -> None:
+        try:
+            super().save_overload(*made)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self.disable()
+        if self.cache_path not in _BROKEN:
+            _BROKEN.add(self.cache_path)
+            warn(f"{self.cache_path}: what was compiled is not kept for other runs ({error.strerror})")
+
+    @property
+    def is_there(self) -> bool:
+        """Whether something was saved."""
+        return Path(self._cache_file._index_path).is_file()
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -47,9 +86,4 @@ def in_order(function: Callable[..., Any]) -> Any:
 
 def is_compiled(function: Any) -> bool:
     """Whether the next call of a compiled function needs no compiling: it ran in this process, or stands in the cache."""
-    return bool(function.overloads) or Path(getattr(_cache(function), "_index_path", "")).is_file()
-
-
-def _cache(function: Any) -> Any:
-    """Numba's index of a function in the cache; None where there is none."""
-    return getattr(getattr(function, "_cache", None), "_cache_file", None)
+    return bool(function.overloads) or getattr(function._cache, "is_there", False)

@@ -117,10 +117,11 @@ class Steering:
     def _given(self, given: Given, level: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels and mask on the canvas; all but full size are halved from the level before."""
         size = self._at(level)
-        pixels, found = self._mapped(f"given-{level}", np.float32, (*size, given.pixels.shape[2] + 1))
-        known, also = self._mapped(f"known-{level}", np.bool_, tuple(size))
-        if found and also:
+        kinds = (f"given-{level}", np.float32, (*size, given.pixels.shape[2] + 1)), (f"known-{level}", np.bool_, size)
+        pixels, known = (self._finished(*kind) for kind in kinds)
+        if pixels is not None and known is not None:
             return pixels, known
+        pixels, known = (self._new(*kind) for kind in kinds)
         if level == 0:
             self._place(given, pixels, known)
         else:
@@ -135,7 +136,7 @@ class Steering:
     def _place(self, given: Given, pixels: np.ndarray, known: np.ndarray) -> None:
         """Lay what is given and its edges on the canvas, its border repeated a little."""
         canvas, (height, width) = pixels.shape[:2], given.mask.shape
-        edged, _ = self._mapped("edged", np.float32, (height, width, pixels.shape[2]))
+        edged = self._new("edged", np.float32, (height, width, pixels.shape[2]))
         with_edges(given.pixels, edged)
         rows, columns = (
             np.arange(max(first - REPEATED, 0), min(first + side + REPEATED, end))
@@ -151,13 +152,15 @@ class Steering:
         ends = given.top + height, given.left + width
         known[given.top : ends[0], given.left : ends[1]] = given.mask[: canvas[0] - given.top, : canvas[1] - given.left]
 
-    def _mapped(self, name: str, dtype: Any, shape: tuple[int, ...]) -> tuple[Any, bool]:
-        """An array on the disk, and whether it is finished; a new one has to be `_kept`."""
+    def _finished(self, name: str, dtype: Any, shape: tuple[int, ...]) -> Any:
+        """An array that an earlier run finished; None where there is none."""
         path = self.folder / name
-        if path.exists():
-            with disk_errors(path):
-                return np.memmap(path, dtype, "r", shape=shape), True
-        return mapped(path.with_suffix(".part"), dtype, shape), False
+        with disk_errors(path):
+            return np.memmap(path, dtype, "r", shape=shape) if path.exists() else None
+
+    def _new(self, name: str, dtype: Any, shape: tuple[int, ...]) -> Any:
+        """An array to be filled, and then `_kept`."""
+        return mapped((self.folder / name).with_suffix(".part"), dtype, shape)
 
     def _kept(self, array: Any) -> Any:
         """An array under its own name, now that it is finished."""
@@ -168,10 +171,11 @@ class Steering:
 
     def _guide(self, level: int) -> Any:
         channels = sum(guide.canvas.shape[2] for guide in self.guides)
-        found, finished = self._mapped(f"guide-{level}", np.float32, (*self._at(level), channels))
-        if finished:
+        kind = f"guide-{level}", np.float32, (*self._at(level), channels)
+        found, first = self._finished(*kind), 0
+        if found is not None:
             return found
-        first = 0
+        found = self._new(*kind)
         for guide in self.guides:
             last = first + guide.canvas.shape[2]
             self._resize(guide.canvas, level, found[..., first:last])

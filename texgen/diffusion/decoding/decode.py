@@ -65,7 +65,7 @@ class CanvasDecoder:
 
     def _made(self, core: Tile) -> Tensor:
         read, factor = core.grown(self.model.halo, self.canvas, self.wrap), self.model.factor
-        image = self._decode(cut(self.latents, read)).cpu()
+        image = self._decode(cut(self.latents, read), core).cpu()
         image = cut_from(image, read.scaled(factor), core.scaled(factor))
         return image if self.detail is None else self.detail.apply(image, core)
 

@@ -111,16 +111,16 @@ def tuned_decoder(
             loss = loss + recipe.patches * patch_distance(decoded, wanted, generator, PROJECTIONS)
         if recipe.sharpness:
             loss = loss + recipe.sharpness * (floor * _differences(wanted) - _differences(decoded)).relu()
-        _descend(optimizer, loss, recipe.lr * (1 if recipe.whole else _rate(step, steps)))
+        _descend(optimizer, loss, recipe.lr * (1 if recipe.whole else _rate(step, steps)), step + 1)
         tell("tune", step + 1, steps, "step")
     return model.with_decoder(tuned.decoder_weights())
 
 
-def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, lr: float) -> None:
-    """One step at a learning rate."""
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, lr: float, number: int) -> None:
+    """The step of a number, at a learning rate."""
     if not bool(torch.isfinite(loss)):
         raise TexgenError(
-            "the decoder gave NaN or Inf while it was tuned; use --tune-decoder 0, or another autoencoder."
+            f"the decoder gave NaN or Inf while it was tuned, at step {number}; use --tune-decoder 0, or another autoencoder."
         )
     optimizer.param_groups[0]["lr"] = lr
     optimizer.zero_grad(set_to_none=True)

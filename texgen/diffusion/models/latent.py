@@ -23,7 +23,7 @@ from texgen.diffusion.models.compiled import compiling
 from texgen.diffusion.models.local import reach
 from texgen.diffusion.models.network import OfNetwork
 from texgen.diffusion.models.tracing import kept_bytes
-from texgen.errors import ModelError
+from texgen.errors import ModelError, TexgenError
 from tiling import Size, Tile, Wrap, canvas_size, cut
 
 DECODER = ("block_decoder", "residual_decoder", "post_quant_conv", "decoder")
@@ -80,20 +80,22 @@ class LatentModel(OfNetwork):
         return self.autoencoder.encoder_halo if self.decodes_locally else tiled_vae.HALO
 
     @torch.no_grad()
-    def encode(self, image: Tensor) -> Tensor:
+    def encode(self, image: Tensor, tile: Tile | None = None) -> Tensor:
         """Image (1, 3, H, W) in [0, 1], sides multiples of `factor`, to latents (1, C, H/factor, W/factor), float32.
 
         The posterior's mean, times the scaling factor.
 
         Raises:
-            ModelError: The autoencoder gave NaN or Inf.
+            TexgenError: The autoencoder gave NaN or Inf, in the `tile`.
         """
         encoded = self.autoencoder.encode(image.to(*self._autoencoder_place) * 2 - 1)
         latents = encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latents
         shifted = latents.float() - (self.autoencoder.config.get("shift_factor") or 0.0)
-        return self._numbers(shifted * self.autoencoder.config.scaling_factor, "encoding")
+        return self._numbers(shifted * self.autoencoder.config.scaling_factor, "encoding", tile)
 
-    def tile_encoder(self, paint: Callable[[Tile], Tensor], canvas: Size, wrap: Wrap) -> Callable[[Tensor], Tensor]:
+    def tile_encoder(
+        self, paint: Callable[[Tile], Tensor], canvas: Size, wrap: Wrap
+    ) -> Callable[[Tensor, Tile], Tensor]:
         """`encode` for tiles of a canvas (in latent pixels): with `encoder_halo` around them they agree with one another.
 
         What an encoder that is not local looks at the whole canvas for is measured here, and held fixed.
@@ -115,26 +117,27 @@ class LatentModel(OfNetwork):
             part="encoder",
         )
 
-        def encode(image: Tensor) -> Tensor:
+        def encode(image: Tensor, tile: Tile) -> Tensor:
             with fixed_statistics(self.autoencoder, statistics):
-                return self.encode(image)
+                return self.encode(image, tile)
 
         return encode
 
     @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, tile: Tile | None = None) -> Tensor:
         """Latents (1, C, h, w) to an image (1, 3, h * factor, w * factor), float32, not clamped to [0, 1].
 
         Raises:
-            ModelError: The autoencoder gave NaN or Inf.
+            TexgenError: The autoencoder gave NaN or Inf, in the `tile`.
         """
-        return self._numbers(self.decode_signed(latents).float() / 2 + 0.5, "decoding")
+        return self._numbers(self.decode_signed(latents).float() / 2 + 0.5, "decoding", tile)
 
-    def _numbers(self, values: Tensor, stage: str) -> Tensor:
+    def _numbers(self, values: Tensor, stage: str, tile: Tile | None) -> Tensor:
         """What the autoencoder gave, if it is numbers: the others would be stored as black pixels."""
         if not bool(torch.isfinite(values).all()):
-            raise ModelError(
-                f"{self.name}: the autoencoder gave NaN or Inf in {stage}; its weights are broken or overflow: use another autoencoder."
+            where = stage if tile is None else f"{stage}, in {tile} of the latents"
+            raise TexgenError(
+                f"{self.name}: the autoencoder gave NaN or Inf in {where}; its weights are broken or overflow: use another autoencoder."
             )
         return values
 
@@ -143,7 +146,7 @@ class LatentModel(OfNetwork):
         image: Tensor = self.autoencoder.decode(self._unscaled(latents)).sample
         return image
 
-    def tile_decoder(self, canvas: Tensor, wrap: Wrap) -> Callable[[Tensor], Tensor]:
+    def tile_decoder(self, canvas: Tensor, wrap: Wrap) -> Callable[[Tensor, Tile], Tensor]:
         """`decode` for tiles of a canvas (1, C, h, w): with `halo` around them they agree with one another.
 
         What a decoder that is not local looks at the whole canvas for is measured here, and held fixed.
@@ -154,9 +157,9 @@ class LatentModel(OfNetwork):
             self.autoencoder, lambda tile: self._unscaled(cut(canvas, tile)), canvas_size(canvas), wrap
         )
 
-        def decode(latents: Tensor) -> Tensor:
+        def decode(latents: Tensor, tile: Tile) -> Tensor:
             with fixed_statistics(self.autoencoder, statistics):
-                return self.decode(latents)
+                return self.decode(latents, tile)
 
         return decode
 

@@ -126,7 +126,7 @@ class _Step:
                 found = self.work(batch)
         if not _is_finite(found):
             raise TexgenError(
-                f"the model gave NaN or Inf at step {self.number} in tiles {list(tiles)}; try --dtype float32 or a smaller --lr."
+                f"sampling: the model gave NaN or Inf at step {self.number} in tiles {list(tiles)}; try --dtype float32 or a smaller --lr."
             )
         return found
 
