@@ -19,9 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import texgen
 from texgen.diffusion.models.unet import PairMode
-from texgen.files.publish import save_csv
 from training.crops import Crops, generator_of
 from training.loop import Settings, train
+from training.manifest import save_csv
 from training.unet import UNetObjective, UNetSettings, new_unet
 
 TIMESTEPS = (20, 60, 120, 250)

@@ -8,6 +8,7 @@ python benchmarks/readme_pictures.py fill             # a hole filled, a picture
 python benchmarks/readme_pictures.py maps             # a texture and its normals, in register
 python benchmarks/readme_pictures.py alpha            # leaves on nothing, and a texture of them
 python benchmarks/readme_pictures.py light            # an unevenly lit swatch, expanded as it is and flattened
+python benchmarks/readme_pictures.py mini             # the diffusion path with the bundled network: expand, paint, layout, transfer
 python benchmarks/readme_pictures.py large BIG.tif    # a finished 4096 px texture of the same swatch
 """
 
@@ -272,6 +273,29 @@ def as_lit_and_flattened(swatch: Tensor, **options: Any) -> list[Image.Image]:
     return [texgen.expand(swatch, 1024, seed=7, flatten_light=flatten, **options).image for flatten in (False, True)]
 
 
+def by_mini(side: int = 256) -> Image.Image:
+    """What is given above, what the bundled network makes of it below: AD-guided sampling, masked AD, a layout, a transfer."""
+    swatches = SWATCH.parent
+    with Image.open(PLAN) as plan, Image.open(MAP) as labels, Image.open(STONES) as content:
+        plan, labels, content = (each.convert("RGB").crop((0, 0, side, side)) for each in (
+            plan.resize((384, side)), labels.resize((384, side), Image.Resampling.NEAREST), content.resize((side, side)),
+        ))  # fmt: skip
+    options: dict[str, Any] = {"model": texgen.load("mini"), "seed": 7}
+    materials = {"green": swatches / "forest_floor.jpg", "gray": swatches / "stone_wall.jpg"}
+    made = [
+        texgen.expand(swatches / "stone_wall.jpg", side, start="noise", steps=50, **options),
+        texgen.paint(materials, labels, steps=60, **options),
+        texgen.layout(swatches / "forest_floor.jpg", plan, **options),
+        texgen.transfer(swatches / "rusty_metal.jpg", content, steps=60, **options),
+    ]
+    given = [Image.open(swatches / "stone_wall.jpg").crop((0, 0, side, side)), labels, plan, content]
+    rows = [beside(row, side) for row in (given, [each.image for each in made])]
+    sheet = Image.new("RGB", (rows[0].width, 2 * side + 8), "white")
+    for number, row in enumerate(rows):
+        sheet.paste(row, (0, number * (side + 8)))
+    return sheet
+
+
 def beside(pictures: list[Image.Image], height: int) -> Image.Image:
     """Pictures in a row, brought to one height."""
     sized = [p.resize((round(p.width * height / p.height), height), Image.Resampling.LANCZOS) for p in pictures]
@@ -286,13 +310,13 @@ def beside(pictures: list[Image.Image], height: int) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "what", choices=["presets", "layout", "guides", "paint", "fill", "maps", "alpha", "light", "large"]
+        "what", choices=["presets", "layout", "guides", "paint", "fill", "maps", "alpha", "light", "mini", "large"]
     )
     parser.add_argument("path", type=Path, nargs="?")
     arguments = parser.parse_args()
     DOCS.mkdir(exist_ok=True)
     drawn = {
-        "layout": layouts, "guides": guided, "paint": painted, "fill": filled, "maps": mapped, "alpha": cut_out, "light": lighted,
+        "layout": layouts, "guides": guided, "paint": painted, "fill": filled, "maps": mapped, "alpha": cut_out, "light": lighted, "mini": by_mini,
     }  # fmt: skip
     if arguments.what == "presets":
         of_presets()

@@ -2,8 +2,9 @@
 
     python benchmarks/speed.py [--size 768]
 
-The baseline is the published expansion run by the same code: stride of an eighth of the tile, weights of one, exemplar
-features computed anew for every tile. Ratios count; seconds depend on the machine.
+The baseline is the published expansion run by the same code: stride of an eighth of the tile, weights of one, a canvas that does not
+repeat, exemplar features computed anew for every tile. The rolled schedule makes a canvas that repeats, or one that does not. First the
+tiles of a step are counted at several sizes, by the planner itself. Ratios count; seconds depend on the machine.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -26,10 +27,11 @@ from texgen.diffusion.sampling.progress import Progress
 from texgen.diffusion.sampling.sample import sample
 from texgen.diffusion.sampling.tile_pass import TilePass
 from texgen.files import image as images
-from tiling import Size, Wrap, fixed_schedule, make_window, rolled_schedule
+from tiling import Size, Tile, Wrap, fixed_schedule, make_window, rolled_schedule
 
 SWATCH = Path(__file__).parent.parent / "examples" / "swatches" / "stone_wall.jpg"
-TORUS = Wrap(True, True)
+PLANE, TORUS = Wrap(), Wrap(True, True)
+COUNTED, STEPS = (512, 768, 1024, 2048, 4096), 50
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:
@@ -62,6 +64,27 @@ def tile_costs(backbone: texgen.Backbone, repeats: int = 3) -> tuple[float, floa
     return forward, iteration
 
 
+def plan_of(name: str, canvas: Size, tile: Size, wrap: Wrap, steps: int) -> list[Sequence[Tile]]:
+    """Tiles of every step: `rolled`, or as published."""
+    if name == "rolled":
+        return list(rolled_schedule(canvas, tile, wrap, steps, 0))
+    return list(fixed_schedule(canvas, tile, Size(*(side // 8 for side in tile)), wrap, steps))
+
+
+def count_tiles(tile: Size, factor: int) -> None:
+    """Tiles of a step, a mean over steps, and how many times as many the published schedule has."""
+    print(f"| px | published | rolled, repeating | times | rolled, not repeating | times |\n|{6 * '---|'}")
+    for side in COUNTED:
+        canvas = Size(side // factor, side // factor)
+        kinds = ("published", PLANE), ("rolled", TORUS), ("rolled", PLANE)
+        published, torus, plane = (
+            sum(map(len, plan_of(name, canvas, tile, wrap, STEPS))) / STEPS for name, wrap in kinds
+        )
+        print(
+            f"| {side} | {published:,.0f} | {torus:g} | {published / torus:.1f} | {plane:g} | {published / plane:.1f} |"
+        )
+
+
 def against_published(backbone: texgen.Backbone, side_px: int) -> None:
     """One scheduler step with one AD iteration of a whole canvas, both ways."""
     canvas = Size(side_px // backbone.factor, side_px // backbone.factor)
@@ -70,11 +93,7 @@ def against_published(backbone: texgen.Backbone, side_px: int) -> None:
     latents = normal((1, backbone.latent_channels, *canvas), torch.Generator().manual_seed(0))
     schedule = backbone.schedule(50)
     timesteps = schedule.last(0.02)
-    stride = Size(*(side // 8 for side in tile))
-    plans = {
-        "rolled": list(rolled_schedule(canvas, tile, TORUS, 1, 0)),
-        "published": list(fixed_schedule(canvas, tile, stride, TORUS, 1)),
-    }
+    plans = {name: plan_of(name, canvas, tile, wrap, 1) for name, wrap in (("rolled", TORUS), ("published", PLANE))}
     found = {}
     for name, plan in plans.items():
         started = time.perf_counter()
@@ -111,6 +130,7 @@ def main() -> None:
     print(
         f"{backbone.name}, {torch.get_num_threads()} threads, {backbone.unet.dtype}: native tile {backbone.native_tile.scaled(backbone.factor)} px"
     )
+    count_tiles(backbone.native_tile, backbone.factor)
     print(f"noise prediction {forward:.3f} s, AD iteration {iteration:.3f} s a tile")
     against_published(backbone, arguments.size)
     print(f"peak memory {peak_gib():.2f} GiB")

@@ -10,6 +10,7 @@ patch distance (`metrics.patch_distance`, in thousandths), each untuned -> tuned
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import time
 from pathlib import Path
@@ -26,7 +27,7 @@ from texgen.diffusion.exemplar import encode_exemplar
 from texgen.files import image as images
 
 LARGEST = 512
-PUBLISHED = {"iterations": 75, "lr": 1e-4, "squares": 0.0, "patches": 0.0, "sharpness": 0.0}
+OURS = tune.Recipe()
 
 
 class Fidelity(NamedTuple):
@@ -77,19 +78,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="mini")
-    parser.add_argument("--iterations", type=int, default=tune.ITERATIONS)
-    parser.add_argument("--lr", type=float, default=tune.LR)
-    parser.add_argument("--squares", type=float, default=tune.SQUARES, help="weight of the squared error")
-    parser.add_argument(
-        "--patches", type=float, default=tune.PATCHES, help="weight of patch statistics; 0 leaves them out"
-    )
-    parser.add_argument("--sharpness", type=float, default=tune.SHARPNESS, help="weight of the floor of sharpness")
-    parser.add_argument("--published", action="store_true", help="L1 alone, 75 iterations at 1e-4 (falling)")
+    for each in dataclasses.fields(OURS):
+        if each.name != "whole":
+            parser.add_argument(
+                f"--{each.name}", type=type(each.default), default=each.default, help="of `tune.Recipe`"
+            )
+    parser.add_argument("--published", action="store_true", help="`tune.PUBLISHED` instead")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="stems of swatches")
     arguments = parser.parse_args()
-    names = ("iterations", "lr", "squares", "patches", "sharpness")
-    recipe = PUBLISHED if arguments.published else {name: getattr(arguments, name) for name in names}
+    ours = {each.name: getattr(arguments, each.name) for each in dataclasses.fields(OURS) if each.name != "whole"}
+    recipe = tune.PUBLISHED if arguments.published else tune.Recipe(**ours)
     backbone = texgen.load(arguments.model)
     before, after, spent = [], [], []
     print("| swatch | PSNR, dB | sharpness | patch distance | CPU seconds |\n|---|---|---|---|---|", flush=True)
@@ -100,13 +99,17 @@ def main() -> None:
         exemplar = encode_exemplar(backbone, [left])
         started = time.process_time()
         generator = torch.Generator().manual_seed(arguments.seed)
-        tuned = tune.tuned_decoder(backbone, exemplar, generator=generator, **recipe)
+        tuned = tune.tuned_decoder(backbone, exemplar, recipe, generator=generator)
         spent.append(time.process_time() - started)
         before.append(fidelity(backbone, right))
         after.append(fidelity(tuned, right))
         print(row(path.stem, before[-1], after[-1], spent[-1]), flush=True)
     print(row("**median**", median(before), median(after), statistics.median(spent)))
-    print("\n" + ", ".join(f"{name} {value:g}" for name, value in recipe.items()) + f", seed {arguments.seed}")
+    print(
+        "\n"
+        + ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(recipe).items())
+        + f", seed {arguments.seed}"
+    )
 
 
 if __name__ == "__main__":

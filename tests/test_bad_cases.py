@@ -204,7 +204,10 @@ LINES: list[tuple[str, int, str]] = [
     (f"{EXPAND} --profile quake", USAGE, "profile='quake' is not known"),
     ("expand s.png -o o.png --wang 9 --size 64", USAGE, "from 1 to 4"),
     ("expand s.png -o o.png --wang 2 --size 64x128", USAGE, "square tiles"),
-    ("expand s.png -o o.png --wang 2 --preview --size 64", USAGE, "does not go with --wang"),
+    ("expand s.png -o o.png --wang 2 --keep 0,0", USAGE, "makes square tiles and keeps nothing"),
+    ("expand s.png -o o.png --wang 2 --preview --size 64", USAGE, "--preview does not go with --wang"),
+    ("expand s.png -o o.png --wang 2 --variations 2 --size 64", USAGE, "--variations does not go with --wang"),
+    ("expand s.png -o o.png --wang 2 --save-field f.tif --size 64", USAGE, "--save-field does not go with --wang"),
     ("layout s.png --layout s.png -o o.png --layout-weight -1", USAGE, "layout_weight=-1.0 must be from"),
     ("layout s.png --layout s.png -o o.png --content-weight 1", USAGE, "is for diffusion models"),
     ("tile s.png -o o.png --band 2", USAGE, "must be from 16"),
@@ -242,6 +245,9 @@ LINES: list[tuple[str, int, str]] = [
     ("expand s.png -o o.png --model none.safetensors --size 128", MODEL, "none.safetensors"),
     ("expand s.png -o o.png --model broken.safetensors --size 128", MODEL, "broken.safetensors"),
     ('text s.png "a wall" -o o.png', MODEL, "swatch model"),
+    ("expand s.png -o o.png --model nonsense --size 128", MODEL, "no such model"),
+    ("expand s.png -o o.png --model mini --size 130", USAGE, "the nearest are 128 and 136"),
+    ("expand s.png -o o.png --model mini --size 128 --start noise --save-map m.tif", USAGE, "has no map"),
 ]  # fmt: skip
 
 
@@ -334,6 +340,11 @@ CALLS: list[tuple[dict[str, Any], type[TexgenError], str]] = [
     ({"exemplar_weights": [1, 2]}, OptionError, "must be 1 numbers"),
     ({"exemplar_scale": float("nan")}, OptionError, "must be from 0.05"),
     ({"exemplar_scale": "2"}, OptionTypeError, "must be a number"),
+    (
+        {"exemplar_scale": 2, "exemplar_size": 128},
+        OptionError,
+        "exemplar_scale=2 and exemplar_size=128 both resize the swatch; give one",
+    ),
     ({"flatten_light": "yes"}, OptionTypeError, "True or False"),
     ({"maps": 5}, OptionTypeError, "dictionary of names and maps"),
     ({"rotate": 90.0}, OptionTypeError, "must be 0 or 90"),
@@ -450,6 +461,7 @@ VERBS: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: texgen.wang(SWATCH, 64, 5), OptionTypeError, "two whole numbers"),
     (lambda: texgen.wang(SWATCH, 64, (2, 9)), OptionError, "from 1 to 4"),
     (lambda: texgen.wang(SWATCH, 64, model="mini"), OptionError, "leave model and tileable out"),
+    (lambda: texgen.wang(SWATCH, 64, tileable="x"), OptionError, "meet on all sides"),
     (lambda: texgen.render(None, {"height": SWATCH}), OptionTypeError, "field=None must be the path of a file"),
     (lambda: texgen.render("none.tif", {"height": SWATCH}), InputError, "no such file"),
     (lambda: texgen.render("f.tif", {}), OptionError, "no map to render"),
@@ -510,7 +522,7 @@ def test_every_mistake_in_python_is_an_error_of_ours_and_of_pythons(number):
         ({"WORLD_SIZE": "2", "RANK": "0"}, "without MASTER_PORT"),
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE='two' must be a number"),
         ({"TEXGEN_SEED": "-1"}, "TEXGEN_SEED: seed=-1 must be from 0"),
-        ({"TEXGEN_SEDE": "1"}, "TEXGEN_SEDE: there is no such option; did you mean seed"),
+        ({"TEXGEN_SEDE": "1"}, "TEXGEN_SEDE: there is no such option; did you mean 'seed'"),
     ],
 )
 def test_an_environment_that_makes_no_sense_is_refused(capsys, here, monkeypatch, environment, words):

@@ -24,9 +24,9 @@ from PIL import Image, ImageCms
 
 from texgen.errors import InputError, ResourceError
 from texgen.files import image as images
-from texgen.files.encode import Tags
 from texgen.files.publish import recipe_text, save_image
 from texgen.files.rows import PictureRows
+from texgen.files.writers import Tags
 
 GIB = 2**30
 ROUND = 2000
@@ -89,7 +89,7 @@ def fuzz(folder: str, rounds: str) -> dict[str, int]:
     (Path(folder) / "samples").mkdir()
     found, outcome, target = samples(Path(folder) / "samples"), Counter[str](), Path(folder) / "broken"
     ways: list[Callable[[], object]] = [
-        lambda: images.read_picture(target), lambda: images.size(target), lambda: images.read_picture(f"{target}#2"),
+        lambda: images.read_picture(target), lambda: images.read_picture(f"{target}#2"),
         lambda: images.read_raw(target), lambda: read_rows(target),
     ]  # fmt: skip
 

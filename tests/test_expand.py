@@ -167,17 +167,8 @@ def never(*_):
     [
         ({"size": 0}, "size=0x0 must be from 1"),
         ({"size": (512, 100)}, "size=100x512 is too small"),
-        ({"size": "abc"}, "size='abc' must be one number"),
         ({"tileable": "z"}, "tileable='z' is not known"),
         ({"strength": 1.5}, "strength=1.5 must be from 0 to 1"),
-        ({"steps": 0}, "steps=0 must be from 1"),
-        ({"iterations": -1}, "iterations=-1 must be"),
-        ({"lr": 0}, "lr=0 must be"),
-        ({"tile_batch": 0}, "tile_batch=0 must be"),
-        ({"seed": -1}, "seed=-1 must be"),
-        ({"bit_depth": "12"}, "bit_depth='12' is not known; choose one of 8, 16, half, float"),
-        ({"memory": 0}, "memory=0 must be"),
-        ({"checkpoint_minutes": -1}, "checkpoint_minutes=-1 must be"),
     ],
 )
 def test_bad_options_are_refused_before_the_model_is_loaded(options, message, swatch):
@@ -194,7 +185,6 @@ def test_a_bad_swatch_is_refused_before_the_model_is_loaded(tmp_path):
     ("options", "message"),
     [
         ({"size": 130}, "height=130 is no multiple of 8, which a tileable side must be; the nearest are 128 and 136"),
-        ({"preset": "superb"}, "preset='superb' is not known"),
         ({"start": "noise", "strength": 0.5}, "strength=0.5 needs start='swatch'"),
         ({"tile_overlap": 64}, "tile_overlap is for schedule='fixed'"),
         ({"tile_overlap": 512, "schedule": "fixed"}, "tile_overlap=512 must be from 0 to less than the tile"),

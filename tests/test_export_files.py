@@ -17,9 +17,9 @@ from test_export import DX, GL, SIDE, A, R, flat, material, only, pixels, sideca
 import texgen
 from texgen.errors import InputError, OptionError
 from texgen.exports import glb
-from texgen.exports.pack import BAND, Packed, Source, sources_of, thresholds
+from texgen.exports.pack import BAND, Packed, Source, sources_of
 from texgen.exports.profiles import Channel
-from texgen.files.encoding import display
+from texgen.files.encoding import display, thresholds
 from texgen.files.rows import PictureRows
 from texgen.materials.maps import open_map, read_map
 

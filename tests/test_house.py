@@ -21,8 +21,9 @@ FLOORS = (
     ("texgen.swatch",),
     ("texgen.diffusion",),
     ("texgen.tasks",),
+    ("texgen",),
     ("texgen.cli",),
-    ("texgen", "texgen.__main__"),
+    ("texgen.__main__",),
 )
 LOOSE = 10
 """Files that may lie in `texgen` itself."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 import click
 import pytest
+from test_cli import run
 
+from docs.tables import options
 from texgen.cli.flags import GROUPS, Option, Verb
 from texgen.cli.knobs import Outputs
-from texgen.cli.main import main
-from texgen.cli.page import page
 from texgen.cli.verbs import OWN, VERBS, fill, material, tile
 from texgen.diffusion import presets
 from texgen.diffusion.knobs import PUBLISHED
@@ -33,6 +34,12 @@ def test_every_keyword_is_a_row_and_every_row_a_keyword():
     named = {row.name for group in GROUPS.values() for row in rows(group)}
     assert set(Options.__annotations__) == named
     assert all(f"    {name}: " in str(Options.__doc__) for name in named)
+
+
+def test_a_keyword_is_of_the_type_that_its_row_has():
+    """As both are written: `Tileable`, `int | None`, ..."""
+    ours = {name: str(hint.__forward_arg__) for name, hint in Options.__annotations__.items()}
+    assert ours == {each.name: str(each.type) for group in GROUPS.values() for each in fields(group)}
 
 
 def test_no_row_stands_twice_but_the_start_which_every_model_has():
@@ -99,10 +106,9 @@ def test_the_defaults_pass_their_own_check():
 def test_the_short_help_is_shorter_and_the_long_one_shows_every_flag(command, capsys):
     texts = []
     for flag in ("--help", "--help-all") if isinstance(command, Verb) else ("--help",):
-        with pytest.raises(SystemExit) as stop:
-            main([str(command.name), flag])
-        assert stop.value.code == 0
-        texts.append(capsys.readouterr().out)
+        code, out, _ = run(capsys, command.name, flag)
+        assert code == 0
+        texts.append(out)
     assert not isinstance(command, Verb) or len(texts[0]) < 0.7 * len(texts[1])
     options = [option for option in command.params if isinstance(option, click.Option)]
     assert options and all(option.opts[-1] in texts[-1] for option in options)
@@ -112,4 +118,4 @@ def test_the_short_help_is_shorter_and_the_long_one_shows_every_flag(command, ca
 
 def test_the_page_of_options_is_that_of_the_table():
     written = (Path(__file__).parent.parent / "docs" / "options.md").read_text()
-    assert written == page(), "run: python -m texgen.cli.page > docs/options.md"
+    assert written == options(), "run: python docs/tables.py"

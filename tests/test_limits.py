@@ -37,7 +37,7 @@ def test_pictures_as_large_as_texgen_makes_them_are_within_the_budget(kind, tmp_
     path = tmp_path / ("a.png" if kind.endswith("PNG") else "a.picture")
     path.write_bytes(content + bytes(2**21))  # else OpenImageIO sees that it cannot be whole
     if kind in ("WEBP", "deep PNG"):  # which would take all their memory at once
-        assert images.size(path) == (side, side) == (facts_of(path).height, facts_of(path).width)
+        assert PictureRows(path).shape[:2] == (side, side) == (facts_of(path).height, facts_of(path).width)
     else:
         with pytest.raises(InputError, match="broken or truncated"):
             images.read_picture(path)
@@ -73,7 +73,7 @@ def test_a_limit_of_pillow_stays_as_it_was(tmp_path):
 def test_the_budget_is_one_number_for_files_and_rows(tmp_path):
     content = plain_png(8, 8, claimed=(16384, 16385))
     (tmp_path / "a.png").write_bytes(content + bytes(2**21))  # else OpenImageIO sees that it cannot be whole
-    for read in (images.read_picture, images.read_raw, images.size, PictureRows):
+    for read in (images.read_picture, images.read_raw, PictureRows):
         with pytest.raises(
             InputError, match=r"16384x16385 px of 6 bytes are too many; at most 268435456 px, 1048576 a"
         ):
@@ -95,7 +95,7 @@ def test_free_memory_is_told():
 
 def test_what_is_no_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "a.png")
-    for read in (images.read_picture, images.read_raw, images.size, PictureRows):
+    for read in (images.read_picture, images.read_raw, PictureRows):
         for path in (tmp_path / "a.png", Path("/dev/zero"), tmp_path):
             with pytest.raises(InputError, match="is no regular file"):
                 read(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,16 @@ import OpenImageIO as oiio
 import pytest
 import tifffile
 from PIL import Image
+from test_cli import run
 
 import texgen
-from texgen.cli.main import main
 from texgen.errors import InputError, OptionError
 from texgen.files import publish
 from texgen.materials.maps import Map, prepared_maps, read_map, turned
+from texgen.materials.preparation import Preparation
 from texgen.swatch.sources import Material, sources_of
 
 QUICK = {"preset": "draft", "seed": 5}
-PLAIN = {"crop": None, "rotate": 0, "scale": 1.0, "size": None, "flatten_light": False}
 
 
 def bumps(side=96, seed=0):
@@ -138,10 +139,10 @@ def test_two_swatches_have_a_map_each(colour, height):
 
 def test_maps_are_cut_turned_and_resized_as_their_swatch(height):
     image = np.dstack([height, height, height])
-    options = {**PLAIN, "crop": (10, 4, 80, 72), "rotate": 90, "scale": 1.5}
+    options = Preparation(crop=(10, 4, 80, 72), rotate=90, scale=1.5)
     (found,) = prepared_maps({"height": image}, [(96, 96)], options)
     assert found.images[0].shape == (120, 108, 3)
-    plain = prepared_maps({"height": image}, [(96, 96)], {**options, "scale": 1.0})[0].images[0]
+    plain = prepared_maps({"height": image}, [(96, 96)], replace(options, scale=1.0))[0].images[0]
     np.testing.assert_array_equal(plain, np.rot90(image[4:76, 10:90]))
 
 
@@ -175,30 +176,24 @@ def test_an_interrupted_run_ends_in_the_same_maps(colour, height, tmp_path):
     np.testing.assert_array_equal(resumed.maps["height"][:], whole.maps["height"][:])
 
 
-def test_the_command_writes_maps_in_formats_that_hold_them(colour, height, tmp_path, monkeypatch):
+def test_the_command_writes_maps_in_formats_that_hold_them(colour, height, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(colour).save("s.png")
     tifffile.imwrite("h.tif", height)
     publish.save_image(Path("n.png"), np.rint(normals(height) * 65535).astype(np.uint16))
     Image.fromarray((height * 255).astype(np.uint8)).save("r.png")
     given = ["--map", "height=h.tif", "--map", "normal=n.png", "--map", "rough=r.png", "--save-field", "f.tif"]
-    with pytest.raises(SystemExit) as ended:
-        main(["expand", "s.png", "-o", "o.jpg", "--size", "160", "--preset", "draft", "--seed", "5", *given])
-    assert ended.value.code == 0
-    assert sorted(p.name for p in Path().glob("o*")) == [
-        "o.jpg",
-        "o.jpg.json",
-        "o_height.exr",
-        "o_normal.png",
-        "o_rough.png",
-    ]
+    assert (
+        run(capsys, *["expand", "s.png", "-o", "o.jpg", "--size", "160", "--preset", "draft", "--seed", "5"], *given)[0]
+        == 0
+    )
+    found = sorted(path.name for path in Path().glob("o*"))
+    assert found == ["o.jpg", "o.jpg.json", "o_height.exr", "o_normal.png", "o_rough.png"]
     deep = oiio.ImageInput.open("o_normal.png").spec()
     assert (str(deep.format), deep.nchannels) == ("uint16", 3)
     assert str(oiio.ImageInput.open("o_height.exr").spec().format) == "float"
     assert json.loads(Path("o.jpg.json").read_text())["maps"].keys() == {"height", "normal", "rough"}
-    with pytest.raises(SystemExit) as ended:
-        main(["render", "o.jpg.json", "--map", "height=h.tif", "-o", "later.jpg"])
-    assert ended.value.code == 0
+    assert run(capsys, *["render", "o.jpg.json", "--map", "height=h.tif", "-o", "later.jpg"])[0] == 0
     np.testing.assert_array_equal(read_map("later_height.exr", "height"), read_map("o_height.exr", "height"))
 
 

@@ -45,6 +45,22 @@ def test_a_cpu_works_on_one_tile_at_a_time_and_traces_nothing_where_no_budget_is
     assert fitted(sd, Size(16, 16), Size(64, 64), 16, budget=None) == Fit()
 
 
+def test_a_batch_that_the_user_wants_is_planned_too(sd, small, monkeypatch):
+    tile, canvas = Size(16, 16), Size(64, 64)
+    whole, little = (tile_bytes(sd, tile, again) for again in (False, True))
+    fixed = 6 * 4 * 4 * canvas.area
+    assert fitted(sd, tile, canvas, 16, fixed + 4 * whole, wanted=4) == Fit(4)
+    assert fitted(sd, tile, canvas, 16, fixed + 4 * little, wanted=4) == Fit(4, recomputed=True)
+    assert fitted(sd, tile, canvas, 2, fixed + 2 * whole, wanted=4) == Fit(4), "there are only two tiles"
+    with pytest.raises(
+        ResourceError, match=r"tile_batch=9, 9 at once, of 128x128 px on this canvas takes .*; use at most 3\."
+    ):
+        fitted(sd, tile, canvas, 16, fixed + 3 * little, wanted=9)
+    monkeypatch.setattr("texgen.files.limits.free_memory", lambda: int(fixed + 1.5 * little))
+    with pytest.raises(ResourceError, match=r"tile_batch=3, 3 at once, .*free are 0\.\d; use at most 1"):
+        texgen.expand(small, 512, model=sd, strength=0.5, tile_batch=3)
+
+
 CROSS = {"down_block_types": ("DownBlock2D", *["CrossAttnDownBlock2D"] * 2), "up_block_types": (*["CrossAttnUpBlock2D"] * 2, "UpBlock2D")}  # fmt: skip
 NETWORKS = {
     "sd15": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8, "block_out_channels": (320, 640, 1280, 1280)},

@@ -6,11 +6,14 @@ import copy
 from dataclasses import replace
 
 import pytest
+import tiny
 import torch
 from conftest import generator
 
+from texgen.diffusion import models
 from texgen.diffusion.guidance.distill import ad_loss
 from texgen.diffusion.guidance.exemplar_keys import Exemplars, exemplar_key_values
+from texgen.diffusion.guidance.prompt import Led
 from texgen.diffusion.guidance.regional import Regions
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.sampling.loop import Loop, normal, step_generator
@@ -18,9 +21,15 @@ from texgen.diffusion.sampling.optimize import optimize
 from texgen.diffusion.sampling.progress import Progress
 from texgen.diffusion.sampling.sample import sample
 from texgen.diffusion.sampling.tile_pass import TilePass
-from tiling import Size, Tile, make_window
+from tiling import Size, Tile, Wrap, make_window, plan_tiles
 
+BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+ABAR = torch.cumprod(1 - BETAS, 0)
 LAST_SIX = [f"up_blocks.{block}.attentions.{i}.transformer_blocks.0.attn1" for block in (2, 3) for i in (0, 1, 2)]
+XL_LAST_SIX = [
+    *(f"up_blocks.0.attentions.{place}" for place in ("1.transformer_blocks.1.attn1", "2.transformer_blocks.0.attn1", "2.transformer_blocks.1.attn1")),
+    *(f"up_blocks.1.attentions.{i}.transformer_blocks.0.attn1" for i in (0, 1, 2)),
+]  # fmt: skip
 WHOLE = [Tile(0, 0, 16, 16)]
 
 
@@ -31,10 +40,10 @@ def sd64(sd):
     return replace(sd, unet=torch.nn.Module.double(copy.deepcopy(sd.unet)), condition=condition)
 
 
-def attention_of(unet, condition, z, timestep):
+def attention_of(unet, condition, z, timestep, layers=LAST_SIX):
     """Queries, keys and values of the last six layers, (heads, tokens, head_dim) each, from the layers' own projections."""
-    found, hooks = {name: {} for name in LAST_SIX}, []
-    for name in LAST_SIX:
+    found, hooks = {name: {} for name in layers}, []
+    for name in layers:
         for part in ("to_q", "to_k", "to_v"):
 
             def keep(_layer, _inputs, output, name=name, part=part):
@@ -42,10 +51,35 @@ def attention_of(unet, condition, z, timestep):
                 found[name][part] = output[0].unflatten(1, (heads, -1)).transpose(0, 1)
 
             hooks.append(unet.get_submodule(f"{name}.{part}").register_forward_hook(keep))
-    unet(z, timestep, encoder_hidden_states=condition)
+    predicted(unet, condition, z, timestep)
     for hook in hooks:
         hook.remove()
     return {name: (each["to_q"], each["to_k"], each["to_v"]) for name, each in found.items()}
+
+
+def predicted(unet, condition, z, timestep):
+    """Under hidden states alone, or all that a UNet is told."""
+    told = condition if isinstance(condition, dict) else {"encoder_hidden_states": condition}
+    return unet(z, timestep, **told).sample
+
+
+def ddim(z, noise, before, after):
+    clean = (z - (1 - ABAR[before]).sqrt() * noise) / ABAR[before].sqrt()
+    return ABAR[after].sqrt() * clean + (1 - ABAR[after]).sqrt() * noise
+
+
+def noised(clean, timestep, stream=0):
+    """At a timestep; the noise itself is the package's."""
+    drawn = normal(clean.shape, step_generator(7, timestep, stream))
+    return (ABAR[timestep].sqrt() * clean + (1 - ABAR[timestep]).sqrt() * drawn).double()
+
+
+def descended(unet, condition, z, timestep, style, iterations, lr, kept=None, weight=0.0, layers=LAST_SIX):
+    """So many steps of a fresh Adam down the loss."""
+    adam = Adam(lr)
+    for _ in range(iterations):
+        z = adam.step(z, pulled(unet, condition, z, timestep, style, kept, weight, layers=layers)[0])
+    return z
 
 
 def read(query, key, value, allowed=None):
@@ -82,17 +116,17 @@ class Adam:
         return (z - self.lr * mean / (square.sqrt() + 1e-8)).detach()
 
 
-def pulled(unet, condition, z, timestep, exemplar, content=None, weight=0.0, allowed=None):
+def pulled(unet, condition, z, timestep, exemplar, content=None, weight=0.0, allowed=None, layers=LAST_SIX):
     """The gradient of the loss by the latents."""
     z = z.clone().requires_grad_(True)
-    loss = loss_of(attention_of(unet, condition, z, timestep), exemplar, content, weight, allowed)
+    loss = loss_of(attention_of(unet, condition, z, timestep, layers), exemplar, content, weight, allowed)
     return torch.autograd.grad(loss, z)[0], float(loss.detach())
 
 
-def loop_of(backbone, guidance, steps, timesteps, crops, content=None, regions=None):
+def loop_of(backbone, guidance, steps, timesteps, crops, content=None, regions=None, tiles=WHOLE, led=None):
     return Loop(
-        model=backbone, schedule=backbone.schedule(steps), timesteps=timesteps, guidance=guidance, content=content, seed=7,
-        tiles=TilePass(plans=[WHOLE] * len(timesteps), window=make_window("ones", Size(16, 16))),
+        model=backbone, schedule=backbone.schedule(steps), timesteps=timesteps, guidance=guidance, content=content, seed=7, led=led,
+        tiles=TilePass(plans=[tiles] * len(timesteps), window=make_window("ones", Size(16, 16))),
         exemplars=Exemplars(crops=crops, regions=regions),
     )  # fmt: skip
 
@@ -114,30 +148,66 @@ def assert_same(found, expected, lr):
 def test_a_step_of_algorithm_2_is_that_of_its_formulas(sd64, weight):
     condition, unet, lr, steps = sd64.condition["encoder_hidden_states"], sd64.unet, 0.05, 4
     z, exemplar, content = latents(0), latents(1) * 0.5, latents(2) * 0.7
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    abar = torch.cumprod(1 - betas, 0)
     before, after = 751, 501
     with torch.no_grad():
-        noise = unet(z.double(), before, encoder_hidden_states=condition).sample
-    clean = (z - (1 - abar[before]).sqrt() * noise) / abar[before].sqrt()
-    expected = abar[after].sqrt() * clean + (1 - abar[after]).sqrt() * noise
-
-    def noised(clean, stream):
-        drawn = normal(clean.shape, step_generator(7, after, stream))  # the noise itself is the package's
-        return (abar[after].sqrt() * clean + (1 - abar[after]).sqrt() * drawn).double()
-
-    with torch.no_grad():
-        style = attention_of(unet, condition, noised(exemplar, 0), after)
-        kept = attention_of(unet, condition, noised(content, 1), after) if weight else None
-    adam = Adam(lr)
-    for _ in range(3):
-        gradient, _ = pulled(unet, condition, expected, after, style, kept, weight)
-        expected = adam.step(expected, gradient)
+        noise = predicted(unet, condition, z.double(), before)
+        style = attention_of(unet, condition, noised(exemplar, after), after)
+        kept = attention_of(unet, condition, noised(content, after, 1), after) if weight else None
+    expected = descended(unet, condition, ddim(z, noise, before, after), after, style, 3, lr, kept, weight)
     guidance = Guidance(iterations=3, lr=lr, content_weight=weight)
     loop = loop_of(sd64, guidance, steps, (before,), [exemplar], content)
     assert loop.schedule.timesteps[0] == before
     (step,) = sample(loop, Progress(latents=z))
     assert step.timestep == after
+    assert_same(step.latents, expected, lr)
+
+
+def test_a_step_of_a_panorama_is_the_mean_of_its_views(sd64):
+    """Each view is denoised and distilled by itself; latents that several views hold take their mean (MultiDiffusion)."""
+    condition, unet, lr = sd64.condition["encoder_hidden_states"], sd64.unet, 0.05
+    z, exemplar = torch.randn(1, 4, 16, 32, generator=generator(0)), latents(1) * 0.5
+    before, after, lefts = 751, 501, (0, 8, 16)
+    with torch.no_grad():
+        style = attention_of(unet, condition, noised(exemplar, after), after)
+    total, count = torch.zeros(z.shape, dtype=torch.float64), torch.zeros(32, dtype=torch.float64)
+    for left in lefts:
+        view = z[..., left : left + 16].double()
+        with torch.no_grad():
+            view = ddim(view, predicted(unet, condition, view, before), before, after)
+        total[..., left : left + 16] += descended(unet, condition, view, after, style, 2, lr)
+        count[left : left + 16] += 1
+    views = plan_tiles(Size(16, 32), Size(16, 16), Size(8, 8), Wrap())
+    assert [(tile.left, tile.right) for tile in views] == [(left, left + 16) for left in lefts]
+    loop = loop_of(sd64, Guidance(iterations=2, lr=lr), 4, (before,), [exemplar], tiles=views)
+    (step,) = sample(loop, Progress(latents=z))
+    assert_same(step.latents, total / count, lr)
+
+
+def test_a_step_of_text_on_xl_is_that_of_its_formulas(tmp_path):
+    """Guidance 7 between two prompts, AdaIN, then two steps of Adam at .015 under the empty prompt."""
+    xl = models.load(tiny.save_xl_folder(tmp_path / "xl"), device="cpu")
+    unet, random, lr = torch.nn.Module.double(xl.unet), generator(3), 0.015
+
+    def told():
+        hidden, pooled = torch.randn(1, 77, 32, generator=random), torch.randn(1, 20, generator=random)
+        added = {"text_embeds": pooled.double(), "time_ids": torch.tensor([[128, 128, 0, 0, 128, 128]]).double()}
+        return {"encoder_hidden_states": hidden.double(), "added_cond_kwargs": added}
+
+    wanted, away, empty = told(), told(), told()
+    xl = replace(xl, condition=empty)
+    z, exemplar, before, after = latents(0), latents(1) * 0.5, 751, 501
+    with torch.no_grad():
+        towards, back = (predicted(unet, each, z.double(), before) for each in (wanted, away))
+        moved = ddim(z, back + 7 * (towards - back), before, after)
+        shown = noised(exemplar, after)
+        style = attention_of(unet, empty, shown, after, XL_LAST_SIX)
+        for channel in range(4):  # AdaIN
+            own, theirs = moved[0, channel], shown[0, channel]
+            moved[0, channel] = (own - own.mean()) / own.std() * theirs.std() + theirs.mean()
+    expected = descended(unet, empty, moved, after, style, 2, lr, layers=XL_LAST_SIX)
+    guidance = Guidance(iterations=2, lr=lr, adain=True)
+    (step,) = sample(loop_of(xl, guidance, 4, (before,), [exemplar], led=Led(wanted, away, 7.0)), Progress(latents=z))
+    assert xl.attention_layers[-6:] == XL_LAST_SIX
     assert_same(step.latents, expected, lr)
 
 

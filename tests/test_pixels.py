@@ -15,10 +15,10 @@ from PIL import Image
 from texgen.errors import OptionError, ResourceError
 from texgen.files import image as images
 from texgen.files import publish, targets
-from texgen.files.encode import Tags, pyramid_levels
 from texgen.files.encoding import Encoding
 from texgen.files.pixels import PixelFile, halved
 from texgen.files.publish import recipe_text, save_image
+from texgen.files.writers import Tags, pyramid_levels
 
 SEEDED = Tags(recipe=recipe_text({"seed": 1}))
 

@@ -8,25 +8,25 @@ from test_image import gradient
 
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
-from texgen.materials import preparation
+from texgen.materials.preparation import Preparation, flattened
 
 
 def test_preparing_cuts_turns_and_resizes():
     image = images.read(gradient())
-    torch.testing.assert_close(preparation.prepare(image), image)
-    assert preparation.prepare(image, crop=(10, 20, 64, 70)).shape[-2:] == (70, 64)
-    torch.testing.assert_close(preparation.prepare(image, crop=(0, 0, 70, 70)), image[..., :70, :70])
-    torch.testing.assert_close(preparation.prepare(image, rotate=90), torch.rot90(image, 1, (2, 3)))
-    assert preparation.prepare(image, scale=1.5).shape[-2:] == (144, 120)
-    assert preparation.prepare(image, size=512).shape[-2:] == (512, 512)
+    torch.testing.assert_close(Preparation().colours(image), image)
+    assert Preparation(crop=(10, 20, 64, 70)).colours(image).shape[-2:] == (70, 64)
+    torch.testing.assert_close(Preparation(crop=(0, 0, 70, 70)).colours(image), image[..., :70, :70])
+    torch.testing.assert_close(Preparation(rotate=90).colours(image), torch.rot90(image, 1, (2, 3)))
+    assert Preparation(scale=1.5).colours(image).shape[-2:] == (144, 120)
+    assert Preparation(size=512).colours(image).shape[-2:] == (512, 512)
 
 
 def test_impossible_preparations_are_refused():
     image = images.read(gradient())
     with pytest.raises(OptionError, match="crop=40,0,64,64 lies outside the 80x96 swatch"):
-        preparation.prepare(image, crop=(40, 0, 64, 64))
+        Preparation(crop=(40, 0, 64, 64)).colours(image)
     with pytest.raises(InputError, match="40x48 px is too small"):
-        preparation.prepare(image, scale=0.5)
+        Preparation(scale=0.5).colours(image)
 
 
 def slow_energy(image):
@@ -40,15 +40,15 @@ def test_flattening_takes_slow_light_out_and_leaves_the_texture(swatch):
     height, width = even.shape[-2:]
     y, x = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)
     lit = (even * 0.8 * torch.exp(0.3 * x - 0.2 * y - 0.25 * x * x)).clamp(0, 1)
-    found = preparation.flattened(lit)
+    found = flattened(lit)
     before, after = slow_energy(lit), slow_energy(found)
     assert after < 0.2 * before, f"slow energy {before:.3f} before, {after:.3f} after, allowed a fifth"
     detail = [x.diff(dim=-1).abs().mean() / x.mean() for x in (found, even)]
     assert float(detail[0] / detail[1]) == pytest.approx(1, abs=0.05)
-    assert torch.equal(preparation.prepare(lit, flatten_light=True), found)
+    assert torch.equal(Preparation(flatten_light=True).colours(lit), found)
 
 
 def test_flattening_a_swatch_of_one_colour_changes_nothing():
     flat = torch.full((1, 3, 70, 90), 0.4)
-    torch.testing.assert_close(preparation.flattened(flat), flat, atol=1e-4, rtol=0)
-    assert bool(torch.isfinite(preparation.flattened(torch.zeros(1, 3, 64, 64))).all())
+    torch.testing.assert_close(flattened(flat), flat, atol=1e-4, rtol=0)
+    assert bool(torch.isfinite(flattened(torch.zeros(1, 3, 64, 64))).all())

@@ -357,7 +357,7 @@ def test_the_command_line_makes_the_native_size_and_tells_how(capsys, sd_folder,
         ("a", {"guidance_scale": 0.5}, OptionError, "guidance_scale=0.5 must be from 1 to 50"),
         ("a", {"loop": "optimize"}, OptionError, "the prompt would do nothing with loop='optimize'"),
         ("a", {"controls": [picture(1)]}, OptionError, "1 control pictures are given for 0 ControlNets"),
-        ("a", {"loras": [("x.safetensors", 1.0)]}, OptionError, "give them to texgen.load"),
+        ("a", {"loras": [("x.safetensors", 1.0)]}, OptionError, "give it to texgen.load"),
     ],
 )  # fmt: skip
 def test_prompts_that_make_no_sense_are_refused(sd, prompt, options, error, message):

@@ -34,13 +34,14 @@ def tensor(pixels: np.ndarray) -> Tensor:
 def algorithm_1(
     model: Backbone,
     swatch: np.ndarray,
-    content: np.ndarray,
+    content: np.ndarray | Tensor,
     weight: float,
     steps: int,
     labels: np.ndarray | None = None,
 ) -> Tensor:
-    """Eq. 3 to 5 in plain torch, one square tile; `labels` are those of its latent pixels (h, w), and transposed the swatch's."""
-    exemplar, wanted = model.encode(tensor(swatch)), model.encode(tensor(content))
+    """Eq. 3 to 5 in plain torch, one square tile, from a content or latents; `labels` are those of its latent pixels (h, w), and transposed the swatch's."""
+    exemplar = model.encode(tensor(swatch))
+    wanted = content if isinstance(content, Tensor) else model.encode(tensor(content))
     latents = wanted.clone().requires_grad_(True)
     adam = torch.optim.Adam([latents], lr=0.05)
     layers = model.attention_layers[-6:]
@@ -127,10 +128,8 @@ def test_the_content_weight_stands_for_the_modes(sd):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "style"}, "mode='style' is for diffusion models"),
         ({"content_weight": 0.2}, "content_weight=0.2 is for diffusion models"),
         ({"model": "mini", "weight": 2.0}, "weight=2.0 is for the swatch model; use content_weight"),
-        ({"model": "mini", "mode": "both"}, "mode='both' is not known; choose one of style, appearance"),
         ({"model": "mini", "strength": 0.5}, "strength does nothing with loop='optimize'"),
         ({"model": "mini", "start": "swatch"}, "start='swatch' does not look at the content; use 'layout' or 'noise'"),
         ({"model": "mini", "guides": [(picture(1), picture(1))]}, "guides is for the swatch model"),

@@ -16,10 +16,7 @@ from diffusers import FluxPipeline, StableDiffusion3Pipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_cli import run
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.processors import TemplateProcessing
-from transformers import CLIPTokenizer, PreTrainedTokenizerFast
+from transformers import CLIPTokenizer
 
 import texgen
 from texgen.diffusion import models
@@ -27,7 +24,9 @@ from texgen.diffusion.guidance.distill import ad_loss, distill
 from texgen.diffusion.guidance.exemplar_keys import Exemplars, choose_layers, exemplar_key_values
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.memory import tile_bytes
+from texgen.diffusion.models.folder import text_encoder
 from texgen.diffusion.models.hub import wanted_files
+from texgen.diffusion.sampling.assemble import Seeds
 from texgen.diffusion.sampling.checkpoint import Unfinished
 from texgen.diffusion.sampling.loop import Loop
 from texgen.diffusion.sampling.optimize import optimize
@@ -121,24 +120,16 @@ def test_layers_are_the_attention_of_image_tokens_in_order_of_execution(family, 
     assert choose_layers(model.attention_layers, [-1]) == seen[-1:]
 
 
-def t5_tokenizer():
-    tokenizer = Tokenizer(WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2}, unk_token="<unk>"))
-    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
-    )
-
-
 def pipeline(folder, family):
     parts = {
         "transformer": tiny.transformer(family), "vae": tiny.autoencoder(), "scheduler": tiny.scheduler(family),
         **tiny.text_encoders(family), "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
     }  # fmt: skip
     if family == "flux":
-        made = FluxPipeline(**parts, tokenizer_2=t5_tokenizer())
+        made = FluxPipeline(**parts, tokenizer_2=tiny.t5_tokenizer())
     else:
         second = CLIPTokenizer.from_pretrained(folder / "tokenizer_2")
-        made = StableDiffusion3Pipeline(**parts, tokenizer_2=second, tokenizer_3=t5_tokenizer())
+        made = StableDiffusion3Pipeline(**parts, tokenizer_2=second, tokenizer_3=tiny.t5_tokenizer())
     made.set_progress_bar_config(disable=True)
     return made
 
@@ -155,6 +146,105 @@ def test_without_iterations_one_tile_equals_diffusers_pipeline_with_an_empty_pro
         made = FluxPipeline._unpack_latents(made, SIDE_PX, SIDE_PX, 8)
     torch.testing.assert_close(last.latents, made, atol=1e-4, rtol=0)
     assert (last.latents - start).abs().mean() > 0.01, "the network did something"
+
+
+def test_guidance_without_distillation_is_diffusers_pipeline(folders, family, small):
+    """Stable Diffusion 3 by two predictions, 7 by default; Flux is told it."""
+    asked = {"negative_prompt": "c"} if family == "sd3" else {"guidance_scale": 2.0}
+    options = {"iterations": 0, "adain": False, "steps": 3, "seed": 3}
+    model = models.load(folders[family], native_size=128)
+    made = texgen.text(small, "a b", model=model, **asked, **options)
+    start = torch.randn(1, tiny.CHANNELS, 16, 16, generator=generator(Seeds.of(3).noise))
+    given = FluxPipeline._pack_latents(start, 1, 16, 16, 16) if family == "flux" else start
+    told = {"guidance_scale": 7.0, **asked}
+    expected = pipeline(folders[family], family)(
+        prompt="a b", height=128, width=128, num_inference_steps=3, latents=given, output_type="latent", **told
+    ).images
+    if family == "flux":
+        expected = FluxPipeline._unpack_latents(expected, 128, 128, 8)
+    torch.testing.assert_close(made.latents, expected, atol=1e-4, rtol=0)
+    assert made.recipe["guidance_scale"] == told["guidance_scale"]
+    other = texgen.text(small, "c", model=model, **asked, **options).latents
+    assert float((made.latents - other).abs().max()) > 1e-3, "the prompt is read"
+
+
+def test_a_prompt_and_a_swatch_make_a_picture_on_the_command_line(capsys, folders, family, small, tmp_path):
+    words = [
+        "text",
+        str(small),
+        "a b",
+        "-o",
+        str(tmp_path / "o.png"),
+        "--model",
+        str(folders[family]),
+        "--size",
+        "128x144",
+    ]
+    code, _, said = run(capsys, *words, "--native-size", "64", "--steps", "2", "--seed", "1")
+    assert code == 0, said
+    recipe = json.loads((tmp_path / "o.png.json").read_text())
+    assert (
+        recipe["ad_iterations"] > 0
+        and recipe["guidance"]["adain"]
+        and recipe["guidance_scale"] == {"sd3": 7.0, "flux": 3.5}[family]
+    )
+
+
+def test_a_lora_is_added_to_the_transformer(folders, family, tmp_path):
+    pytest.importorskip("peft")
+    layer = "transformer_blocks.0.attn.to_q"
+    plain = models.load(folders[family], native_size=SIDE_PX)
+    width = plain.transformer.get_submodule(layer).in_features
+    down, up = torch.randn(2, width, generator=generator()), torch.randn(width, 2, generator=generator(1))
+    file = tmp_path / "style.safetensors"
+    weights = {f"transformer.{layer}.lora_A.weight": down, f"transformer.{layer}.lora_B.weight": up}
+    save_file(weights, file)
+    found = models.load(folders[family], native_size=SIDE_PX, loras=[(file, 0.5)])
+    for name, tensor in plain.transformer.state_dict().items():
+        expected = tensor + 0.5 * up @ down if name == f"{layer}.weight" else tensor
+        torch.testing.assert_close(found.transformer.state_dict()[name], expected)
+    assert found.fingerprint.startswith(f"{plain.fingerprint}+")
+    save_file(
+        {**weights, "text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight": down.clone()}, file
+    )
+    with pytest.raises(ModelError, match=r"style\.safetensors: "):
+        models.load(folders[family], loras=[file])
+    save_file({"unet.x.lora_A.weight": down}, file)
+    with pytest.raises(ModelError, match=r"style\.safetensors: "):
+        models.load(folders[family], loras=[file])
+
+
+def test_a_layout_is_followed(folders, family, small):
+    """Noised and denoised with the layout's queries held: nearer to it than without."""
+    plan = np.zeros((144, 128, 3), np.float32)
+    plan[:, 64:] = 1
+    options = {
+        "model": models.load(folders[family], native_size=SIDE_PX),
+        "steps": 2,
+        "iterations": 1,
+        "seed": 2,
+        "tileable": "none",
+    }
+    laid = texgen.layout(small, plan, start="layout", strength=0.5, **options)
+    assert laid.pixels.shape == (144, 128, 3) and laid.recipe["guidance"]["content_weight"] == 0.25
+    assert laid.recipe["steps_run"] == 1 and laid.recipe["ad_iterations"] > 0
+    loose = texgen.layout(small, plan, start="layout", strength=0.5, content_weight=0.0, **options)
+    assert not torch.equal(laid.latents, loose.latents), "the layout's queries are read"
+
+
+def test_t5_is_read_in_the_precision_that_it_is_saved_in(folders, tmp_path):
+    from transformers import T5EncoderModel
+
+    folder = tmp_path / "sd3"
+    shutil.copytree(folders["sd3"], folder)
+    tiny.t5().half().save_pretrained(folder / "text_encoder_3")
+    encoder = text_encoder(T5EncoderModel, folder, "text_encoder_3")
+    inside = encoder.encoder.block[0].layer[0].SelfAttention.q.weight
+    assert inside.dtype == torch.float16, "half the memory"
+    ours, exact = (models.load(each).condition["encoder_hidden_states"] for each in (folder, folders["sd3"]))
+    assert ours.dtype == torch.float32
+    off = float((ours - exact).norm() / exact.norm())
+    assert 0 < off < 0.01, f"{off:.1e} off, allowed 1e-2"
 
 
 def test_stable_diffusion_3_does_without_text_encoders_as_it_was_trained(folders, tmp_path):
@@ -481,17 +571,29 @@ def test_what_only_a_unet_has_is_refused_before_the_model_runs(model, small, opt
         texgen.expand(small, model=model, size=(128, 128), **options)
 
 
-def test_a_prompt_is_refused_before_the_model_runs(model, small):
-    with pytest.raises(ModelError, match=r"reads no prompt yet; use a Stable Diffusion 1.x, 2.x or XL"):
-        texgen.text(small, "a cat", size=(128, 128), model=model)
+def test_what_a_model_is_not_guided_by_is_refused(folders, small, tmp_path):
+    flux = models.load(folders["flux"], native_size=SIDE_PX)
+    with pytest.raises(OptionError, match="negative_prompt: tiny-flux has distilled guidance"):
+        texgen.text(small, "a", 128, model=flux, negative_prompt="b")
+    flux.transformer.register_to_config(guidance_embeds=False)
+    with pytest.raises(OptionError, match="guidance_scale=3: tiny-flux has no guidance"):
+        texgen.text(small, "a", 128, model=flux, guidance_scale=3.0)
+    file = models.load(tiny.save_single_file(tmp_path / "model.safetensors"), native_size=SIDE_PX)
+    with pytest.raises(ModelError, match="has no text encoders and reads no prompt; give the folder"):
+        texgen.text(small, "a", 128, model=file)
+    sd3 = models.load(folders["sd3"])
+    with pytest.raises(OptionError, match="has 80 tokens, the model reads 75"):
+        texgen.text(small, "a " * 80, 128, model=sd3)
+    shutil.copytree(folders["sd3"], tmp_path / "sd3")
+    shutil.rmtree(tmp_path / "sd3" / "tokenizer_3")
+    with pytest.raises(ModelError, match=r"tokenizer_3: cannot be loaded .*; download the model again"):
+        texgen.text(small, "a", 128, model=tmp_path / "sd3")
 
 
 def test_what_the_loader_cannot_give_is_refused(folders, tmp_path):
     with pytest.raises(OptionError, match="prediction_type is for models with a UNet; leave it out for tiny-sd3"):
         models.load(folders["sd3"], prediction_type="v")
-    with pytest.raises(
-        OptionError, match="loras and controlnets are for models with a UNet; leave them out for tiny-flux"
-    ):
+    with pytest.raises(OptionError, match="controlnets are for models with a UNet; leave them out for tiny-flux"):
         models.load(folders["flux"], controlnets=["control"])
     with pytest.raises(OptionError, match="native_size=208 must be a multiple of 16 px, at most 192, for tiny-sd3"):
         models.load(folders["sd3"], native_size=208)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import texgen
 from texgen.diffusion.decoding import tune
-from texgen.diffusion.decoding.tune import tuned_decoder
+from texgen.diffusion.decoding.tune import PUBLISHED, Recipe, tuned_decoder
 from texgen.diffusion.exemplar import Exemplar, encode_exemplar
 from texgen.diffusion.tensors import CACHED, cache_folder, cached
 from texgen.errors import ModelError, TexgenError
@@ -38,7 +39,7 @@ def same(first, second) -> bool:
 
 
 def tuned(backbone, exemplar, iterations: int = 4, seed: int = 0, **options):
-    return tuned_decoder(backbone, exemplar, iterations=iterations, generator=generator(seed), **options)
+    return tuned_decoder(backbone, exemplar, Recipe(iterations=iterations, **options), generator=generator(seed))
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +153,61 @@ def test_a_large_exemplar_costs_no_more_than_a_small_one(mini):
     large = replace(small, images=(torch.zeros(1, 3, 2048, 2048),), sources=(source,))
     areas = [tune._windows(exemplar, generator())[0][:, 0].numel() for exemplar in (small, large)]
     assert areas == [tune.SIDE * tune.SIDE] * 2
+
+
+# --- as published
+
+
+def test_norms_of_the_whole_picture_learn_from_the_whole_picture(sd, swatch):
+    image = images.read(swatch)[..., :64, :128].contiguous()
+    seen, unseen = (encode_exemplar(sd, [image[..., side : side + 64].contiguous()]) for side in (0, 64))
+    windows, wholes = (
+        tuned_decoder(sd, seen, replace(recipe, iterations=24, lr=1e-3), generator=generator())
+        for recipe in (Recipe(), PUBLISHED)
+    )
+    gained = [psnr(each, unseen) - psnr(sd, unseen) for each in (windows, wholes)]
+    assert gained[1] > gained[0] + 1, f"{gained[0]:.1f} dB by windows, {gained[1]:.1f} by the whole, allowed one more"
+
+
+def test_the_published_recipe_is_its_formula_on_the_whole_swatch(sd, swatch):
+    """L1 to all pixels by torch's Adam at a constant rate, written over the decoder itself."""
+    exemplar = encoded(sd, swatch, 64)
+    vae, image = copy.deepcopy(sd.autoencoder), exemplar.images[0] * 2 - 1
+    parameters = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
+    adam = torch.optim.Adam([each.requires_grad_(True) for each in parameters], lr=1e-4)
+    with torch.no_grad():
+        latents = vae.encode(image).latent_dist.mean
+    for _ in range(3):
+        adam.zero_grad()
+        (vae.decode(latents).sample - image).abs().mean().backward()
+        adam.step()
+    found = tuned_decoder(sd, exemplar, replace(PUBLISHED, iterations=3), generator=generator()).autoencoder
+    with torch.no_grad():
+        off = float((found.decode(latents).sample - vae.decode(latents).sample).abs().max())
+        moved = float((found.decode(latents).sample - sd.autoencoder.decode(latents).sample).abs().max())
+    assert off < 1e-2 * moved, f"{off:.1e} off, moved by {moved:.1e}, allowed a hundredth of it"
+    assert (PUBLISHED.iterations, PUBLISHED.lr, PUBLISHED.whole) == (75, 1e-4, True)
+
+
+def test_who_looks_at_the_whole_picture_and_the_published_preset_are_tuned_as_published(sd, mini, small, monkeypatch):
+    recipes = []
+    monkeypatch.setattr(
+        "texgen.diffusion.run.tuned_decoder", lambda model, _, recipe, **__: recipes.append(recipe) or model
+    )
+    for model, preset in ((mini, "draft"), (mini, "published"), (sd, "draft")):
+        texgen.expand(
+            small,
+            128,
+            model=model,
+            preset=preset,
+            iterations=0,
+            steps=1,
+            start="noise",
+            tileable="none",
+            exemplar_size=64,
+            tune_decoder=75,
+        )
+    assert recipes == [Recipe(iterations=75), PUBLISHED, PUBLISHED]
 
 
 # --- kept between runs

@@ -10,8 +10,12 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel, SD3Transformer2DModel
 from safetensors.torch import save_file
 from tiny import _vae_name, _vae_tensor, save_tokenizer, text_encoder
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
-from transformers import T5Config, T5EncoderModel
+from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 CHANNELS, SIDE, WIDTH = 16, 8, 32
 SCHEDULERS: dict[str, dict[str, Any]] = {
@@ -66,6 +70,17 @@ def text_encoders(family: str) -> dict[str, Any]:
     }
 
 
+def t5_tokenizer() -> PreTrainedTokenizerFast:
+    """Of a few words, with T5's ids for padding and end."""
+    words = {"<pad>": 0, "</s>": 1, "<unk>": 2, "a": 3, "b": 4, "c": 5}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
+    )
+
+
 def scheduler(family: str) -> FlowMatchEulerDiscreteScheduler:
     return FlowMatchEulerDiscreteScheduler(**SCHEDULERS[family])
 
@@ -78,6 +93,7 @@ def save_folder(folder: Path, family: str) -> Path:
         encoder.save_pretrained(folder / name)
     for name in ("tokenizer", "tokenizer_2")[: 2 if family == "sd3" else 1]:
         save_tokenizer(folder / name)
+    t5_tokenizer().save_pretrained(folder / ("tokenizer_3" if family == "sd3" else "tokenizer_2"))
     scheduler(family).save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusion3Pipeline" if family == "sd3" else "FluxPipeline",

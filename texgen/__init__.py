@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from texgen.tasks.preview import preview
     from texgen.tasks.render import render
     from texgen.tasks.result import Result
+    from texgen.tasks.synthesize import synthesize
     from texgen.tasks.text import text
     from texgen.tasks.tile import tile
     from texgen.tasks.transfer import transfer
@@ -51,33 +52,20 @@ __all__ = [
     "paint",
     "preview",
     "render",
+    "synthesize",
     "text",
     "tile",
     "transfer",
     "wang",
 ]
 
-_LAZY = {
+_ELSEWHERE = {
     "Backbone": "texgen.diffusion.models",
     "load": "texgen.diffusion.models",
     "Estimated": "texgen.tasks.material",
-    "material": "texgen.tasks.material",
-    "Result": "texgen.tasks.result",
-    "Options": "texgen.tasks.options",
-    "expand": "texgen.tasks.expand",
-    "export": "texgen.tasks.export",
-    "fill": "texgen.tasks.fill",
     "Inspected": "texgen.tasks.inspect",
-    "inspect": "texgen.tasks.inspect",
-    "layout": "texgen.tasks.layout",
-    "paint": "texgen.tasks.paint",
-    "preview": "texgen.tasks.preview",
-    "render": "texgen.tasks.render",
-    "text": "texgen.tasks.text",
-    "tile": "texgen.tasks.tile",
-    "transfer": "texgen.tasks.transfer",
-    "wang": "texgen.tasks.wang",
 }
+"""Where names are that are not in the module of `texgen.tasks` of their own name."""
 
 
 def __dir__() -> list[str]:
@@ -90,8 +78,8 @@ def __getattr__(name: str) -> Any:
         from texgen.runs.recipe import package_version
 
         return package_version("texgen")
-    if name in _LAZY:
+    if name in __all__:
         from importlib import import_module
 
-        return getattr(import_module(_LAZY[name]), name)
+        return getattr(import_module(_ELSEWHERE.get(name, f"texgen.tasks.{name.lower()}")), name)
     raise AttributeError(f"module 'texgen' has no attribute {name!r}")

@@ -67,12 +67,12 @@ class Prompt:
     Attributes:
         text: In words.
         negative: What guidance leads away from; None leaves that to the model.
-        guidance_scale: How far (classifier-free guidance); 1 does without.
+        guidance_scale: How far (classifier-free guidance); 1 does without, None leaves it to the model.
     """
 
     text: str
     negative: str | None
-    guidance_scale: float
+    guidance_scale: float | None
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,13 @@ class Kept:
         image: (h, w, 3) or (h, w, 4), float32, as the exemplars' pixels.
         mask: (h, w), bool: what is kept.
         place: Where on the canvas, in px; inside it.
+        is_swatch: Whether it is the first swatch, as it was given.
     """
 
     image: np.ndarray
     mask: np.ndarray
     place: Tile
+    is_swatch: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -188,8 +188,13 @@ TAKES: dict[Kind, tuple[Callable[[Any], bool], str]] = {
 
 def unknown(where: str, name: str, known: Iterable[str]) -> OptionTypeError:
     """The error of an option that there is not; it tells which one may be meant."""
+    return OptionTypeError(f"{where}() has no option {name!r}{meant(name, known)}")
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """The end of an error of a name that there is not: which one may be meant."""
     near = difflib.get_close_matches(name, known, 1)
-    return OptionTypeError(f"{where}() has no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else "."))
+    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def described(*groups: type) -> str:

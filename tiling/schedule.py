@@ -19,9 +19,7 @@ def fixed_schedule(canvas: Size, tile: Size, stride: Size, wrap: Wrap, steps: in
         yield plan_tiles(canvas, tile, stride, wrap)
 
 
-def rolled_schedule(
-    canvas: Size, tile: Size, wrap: Wrap, steps: int, seed: int, overlapped_steps: int = 0
-) -> Iterator[list[Tile]]:
+def rolled_schedule(canvas: Size, tile: Size, wrap: Wrap, steps: int, seed: int) -> Iterator[list[Tile]]:
     """A grid without overlap, moved by a new random offset at every step, so that no seam stays in place.
 
     Where a side of the canvas is no multiple of the tile, tiles overlap as little as evenly spread starts allow. On
@@ -33,15 +31,12 @@ def rolled_schedule(
         wrap: Axes that close to a ring.
         steps: Number of plans.
         seed: Of the offsets; the same seed gives the same plans.
-        overlapped_steps: How many of the last plans overlap by half a tile instead.
 
     References:
         "SpotDiffusion: A Fast Approach For Seamless Panorama Generation Over Time", 2024,
         https://arxiv.org/abs/2407.15507; noise rolling in ControlMat, 2023, https://arxiv.org/abs/2309.01700.
     """
     random = np.random.default_rng(seed)
-    half = Size(max(tile.height // 2, 1), max(tile.width // 2, 1))
-    for step in range(steps):
+    for _ in range(steps):
         offset = Size(int(random.integers(canvas.height)), int(random.integers(canvas.width)))
-        stride = half if step >= steps - overlapped_steps else tile
-        yield plan_tiles(canvas, tile, stride, wrap, offset)
+        yield plan_tiles(canvas, tile, tile, wrap, offset)

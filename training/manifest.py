@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from texgen.files.publish import save_csv
+from texgen.files.publish import publish
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,15 @@ class Crop:
     """Of the crop against the original image: 1, 0.5 or 0.25."""
     period: int
     """Pixels after which the crop repeats exactly (a small image laid side by side); 0: it does not."""
+
+
+def save_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file with a header line."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows(rows)
+    publish(path, text.getvalue().encode())
 
 
 def write_manifest(path: Path, rows: list[Crop]) -> None:

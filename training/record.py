@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from texgen.errors import OptionError
-from texgen.files.publish import save_csv
+from training.manifest import save_csv
 
 
 class Row(NamedTuple):

@@ -43,7 +43,8 @@ class Option(click.Option):
             more |= {"is_flag": True}
         elif knob.kind != "switch":
             more |= {"type": type_of(row), "multiple": knob.several, "metavar": knob.unit.upper() or None}
-        if not more.get("required"):  # else None would be taken for a value
+        more = {"required": row.name == "out"} | more
+        if not more["required"]:  # else None would be taken for a value
             more |= {"default": default, "show_default": default not in (None, False, (), "")}
         super().__init__(
             [*(["-o"] if row.name == "out" else []), *declared], help=knob.help.replace("`", ""), **more
@@ -55,30 +56,22 @@ class Option(click.Option):
 class Verb(click.Command):
     """A verb: its help shows what is used every day, `--help-all` all there is."""
 
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        params = super().get_params(ctx)
-        return params if ctx.meta.get("all", True) else [each for each in params if getattr(each, "everyday", True)]
-
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options of this verb alone, then those of each table under its name."""
         groups: dict[str, list[tuple[str, str]]] = {OWN: []}
         for param in self.get_params(ctx):
-            said = param.get_help_record(ctx) if isinstance(param, click.Option) else None
-            if said is not None:
+            shown = isinstance(param, click.Option) and (ctx.meta.get("all") or getattr(param, "everyday", True))
+            if shown and (said := param.get_help_record(ctx)) is not None:
                 groups.setdefault(getattr(param, "group", OWN), []).append(said)
         for name, rows_of in groups.items():
             if rows_of:
                 with formatter.section(name):
                     formatter.write_dl(rows_of)
 
-    def get_help(self, ctx: click.Context) -> str:
-        ctx.meta["all"] = ctx.meta.get("wanted", False)
-        return super().get_help(ctx)
-
 
 def _help_all(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        ctx.meta["wanted"] = True
+        ctx.meta["all"] = True
         click.echo(ctx.get_help(), color=ctx.color)
         ctx.exit()
 
@@ -104,8 +97,7 @@ def table_options(starts: Sequence[str], **defaults: Any) -> list[click.Option]:
     for whose, group in {OUTPUTS: Outputs, **GROUPS}.items():
         for row in rows(group):
             if row.flag is not None and row.name != "start":
-                more: dict[str, Any] = {"required": True} if row.name == "out" else {}
-                found[row.name] = Option(row, None if more else defaults.get(row.name, row.default), whose, **more)
+                found[row.name] = Option(row, defaults.get(row.name, row.default), whose)
     places = {whose: row for whose, group in GROUPS.items() for row in rows(group) if row.name == "start"}
     said = " ".join(f"{whose}: {row.knob.help[0].lower()}{row.knob.help[1:]}" for whose, row in places.items())
     joined = Knob(help=said, choices=tuple(starts))
@@ -119,7 +111,7 @@ def options_of(*groups: type, only: Sequence[str] | None = None, **helps: str) -
     for row in rows(*groups):
         if row.flag is not None and (only is None or row.name in only):
             row = replace(row, knob=replace(row.knob, help=helps.get(row.name, row.knob.help)))
-            found.append(Option(row, None, required=True) if row.name == "out" else Option(row, row.default))
+            found.append(Option(row, row.default))
     return found
 
 

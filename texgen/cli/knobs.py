@@ -15,19 +15,14 @@ class Outputs(Table):
     """What is written, and what is said meanwhile."""
 
     out: Path = knob(
-        Path(),
-        "PNG, TIFF, EXR, JPEG or WebP, by suffix; a folder, for a file of the swatch's name; or - for standard output.",
-        kind="path",
-        everyday=True,
-    )
+        Path(), "PNG, TIFF, EXR, JPEG or WebP, by suffix; a folder, for a file of the swatch's name; or - for standard output.", kind="path", everyday=True
+    )  # fmt: skip
     variations: int = knob(
         1, "Write OUT-1 ... OUT-N, with seeds that count up.", kind="int", low=1, high=1000, everyday=True
     )
     save_map: Path | None = knob(
-        None,
-        "A TIFF of where each pixel, of a diffusion model each latent pixel, came from in the swatch.",
-        kind="path",
-    )
+        None, "A TIFF of where each pixel, of a diffusion model each latent pixel, came from in the swatch.", kind="path"
+    )  # fmt: skip
     save_field: Path | None = knob(
         None, "A TIFF of where all pixels are from, for texgen render (swatch model).", kind="path"
     )

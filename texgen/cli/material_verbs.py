@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+import texgen
 from texgen.cli.flags import Option, maps_of, options_of
 from texgen.cli.knobs import Outputs
 from texgen.cli.types import PATH
@@ -16,6 +17,7 @@ from texgen.knobs import rows
 from texgen.materials.knobs import Knobs as MaterialKnobs
 from texgen.previews.knobs import Knobs as PreviewKnobs
 from texgen.swatch.knobs import Knobs
+from texgen.tasks.preview import check_new
 
 MAPS = next(row for row in rows(Knobs) if row.name == "maps")
 
@@ -28,9 +30,7 @@ def render(field: Path, out: Path, overwrite: bool, maps: tuple[tuple[str, Path]
     FIELD is what --save-field wrote, or the JSON beside the picture, which names it. OUT is the picture that the maps belong to: each is written
     as OUT_NAME.
     """
-    from texgen.tasks.render import render as run
-
-    run(field, maps_of(maps)[0], out, overwrite)
+    texgen.render(field, maps_of(maps)[0], out, overwrite)
 
 
 @click.command(epilog="Example: texgen export wall.png -o Unreal --profile unreal")
@@ -40,9 +40,7 @@ def export(material: Path, out: Path, profile: tuple[str, ...], **options: Any) 
 
     MATERIAL is one of its pictures, or a folder that holds one material: wall.png, wall_normal.png, wall_height.exr, ...
     """
-    from texgen.tasks.export import export as run
-
-    for line in run(material, out, profile, **options).report():
+    for line in texgen.export(material, out, profile, **options).report():
         click.echo(line, err=True)
 
 
@@ -54,9 +52,7 @@ def material(image: Path, out: Path, no_metadata: bool, **options: Any) -> None:
     Writes OUT_height, OUT_normal, OUT_roughness and OUT_ao beside OUT, which may be COLOUR itself, and OUT.json. Maps that lie beside COLOUR
     (wall_normal.png beside wall.png) are kept and used; with --overwrite, those that were estimated before are estimated anew.
     """
-    from texgen.tasks.material import material as run
-
-    made = run(image, out, metadata=not no_metadata, **options)
+    made = texgen.material(image, out, metadata=not no_metadata, **options)
     click.echo(
         f"{out.name}: {', '.join(made.estimated)}; relief {made.recipe['relief']:g} px, bumps of {made.recipe['bump_size']:g} px, "
         f"tileable {made.recipe['tileable']}",
@@ -72,11 +68,8 @@ def preview(material: Path, out: Path, overwrite: bool, **options: Any) -> None:
     MATERIAL is one of its pictures or the folder that holds them. OUT is a picture (PNG, JPEG, WebP) or a page (HTML), by suffix; a page shows
     it in a browser, offline.
     """
-    from texgen.tasks.preview import check_new
-    from texgen.tasks.preview import preview as run
-
     check_new(out, overwrite)
-    run(material, **options).save(out, overwrite)
+    texgen.preview(material, **options).save(out, overwrite)
 
 
 @click.command(epilog="Example: texgen inspect wall.png --command")
@@ -88,9 +81,7 @@ def inspect(file: Path, command: bool, as_json: bool) -> None:
 
     FILE is a picture, the JSON beside it, or the folder .OUT.texgen of an unfinished run. Files in the command stand without their folders.
     """
-    from texgen.tasks.inspect import inspect as run
-
-    found = run(file)
+    found = texgen.inspect(file)
     lines = [found.command] if command else [json.dumps(found.as_json(), indent=2)] if as_json else found.report()
     for line in lines:
         click.echo(line)

@@ -122,7 +122,7 @@ def _to_stdout(
         sys.stdout.buffer.flush()
 
 
-ALONE = (
+ALONE = {
     "variations",
     "save_map",
     "save_field",
@@ -132,7 +132,7 @@ ALONE = (
     "device",
     "dtype",
     "checkpoint_minutes",
-)
+}
 """What does not go with a set of tiles."""
 
 
@@ -140,7 +140,7 @@ def make_set(swatch: Picture, size: int, colours: tuple[int, int], **values: Any
     """Make a set of Wang tiles, and write it whole."""
     from texgen.tasks.wang import PLANE, files_of, index_path, plane_path, tile_paths, wang
 
-    for name in given(values).keys() & set(ALONE):
+    for name in given(values).keys() & ALONE:
         raise OptionError(f"--{name.replace('_', '-')} does not go with --wang; leave it out.")
     outputs, options = _parted(values)
     if outputs.out == DASH:
@@ -195,6 +195,12 @@ def loader(values: dict[str, Any]) -> Callable[[], Any]:
     """What loads the diffusion model of a command line, once."""
     names = ("dtype", "prediction_type", "native_size", *LOADED_WITH)
     return functools.partial(_loaded, values["model"], own_device(values["device"]), *map(values.get, names))
+
+
+def native_size(values: dict[str, Any]) -> Size:
+    """In pixels, of the diffusion model of a command line."""
+    model = loader(values)()
+    return Size(*model.native_tile.scaled(model.factor))
 
 
 @functools.lru_cache(1)

@@ -148,26 +148,16 @@ class Place:
 def places_of(outputs: Outputs, resume: bool) -> list[Place]:
     """Where each variation goes, and what is there where a run is to be continued."""
     found = []
-    for number in range(outputs.variations):
+    for number in range(1, outputs.variations + 1):
         picture, coordinates, field = (
-            None if path is None else _numbered(path, number, outputs.variations)
+            path if path is None or outputs.variations == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
             for path in (outputs.out, outputs.save_map, outputs.save_field)
         )
         assert picture is not None
         place = Place(picture=picture, coordinates=coordinates, field=field, outputs=outputs)
-        found.append(_continued(place) if resume else place)
+        recipe = read_recipe(picture) if resume and picture.is_file() else None
+        found.append(_continued(place, place.folder, recipe) if resume else place)
     return found
-
-
-def _continued(place: Place) -> Place:
-    """With what earlier runs have left."""
-    seed = unfinished_seed(place.folder)
-    if seed is not None:
-        return replace(place, seed=seed, ours=saved_names(place.folder))
-    recipe = read_recipe(place.picture) if place.picture.is_file() else None
-    if recipe is None or not isinstance(recipe.get("seed"), int):
-        return place
-    return replace(place, seed=recipe["seed"], finished=recipe)
 
 
 def set_place(outputs: Outputs, index: Path, first: str, resume: bool) -> Place:
@@ -183,16 +173,17 @@ def set_place(outputs: Outputs, index: Path, first: str, resume: bool) -> Place:
     if not resume:
         return place
     recipe = ((read_recipe(index) if index.is_file() else None) or {}).get("recipe")
-    finished = recipe.get("base") if isinstance(recipe, dict) else None
-    seed = unfinished_seed(place.folder / first)
-    if seed is None and isinstance(finished, dict):
-        return replace(place, finished=finished, seed=finished.get("seed"))
-    return replace(place, seed=seed)
+    return _continued(place, place.folder / first, recipe.get("base") if isinstance(recipe, dict) else None)
 
 
-def _numbered(path: Path, number: int, count: int) -> Path:
-    """The path itself, or OUT-1 ... OUT-N."""
-    return path if count == 1 else path.with_name(f"{path.stem}-{number + 1}{path.suffix}")
+def _continued(place: Place, folder: Path, finished: Any) -> Place:
+    """With what earlier runs have left: one in a folder that is not finished, or else the recipe of a finished one."""
+    seed = unfinished_seed(folder)
+    if seed is not None:
+        return replace(place, seed=seed, ours=saved_names(place.folder))
+    if isinstance(finished, dict) and isinstance(finished.get("seed"), int):
+        return replace(place, seed=finished["seed"], finished=finished)
+    return place
 
 
 def output_file(out: Path, picture: Picture, depth: str | None) -> Path:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import sys
 import time
 import warnings
@@ -196,10 +197,6 @@ def reporter(kind: str, quiet: bool) -> Reporter:
     return found
 
 
-def _peak() -> int | None:
-    """The most memory that the process had, in MiB; None on a system that does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
+def _peak() -> int:
+    """The most memory that the process had, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)

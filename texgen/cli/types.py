@@ -2,38 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from texgen.errors import OptionError
 from texgen.knobs import Row, taken
 from texgen.tasks.size import size_of
 
 
-class NamedType(click.ParamType):  # type: ignore[type-arg]
-    """A type that the help shows by its name as it is; `said` is the inverse of `convert`."""
+class Spelled(click.ParamType):  # type: ignore[type-arg]
+    """Values of several parts that are spelled as one word.
+
+    Args:
+        name: How, as the help shows it, such as `LEFT,TOP`.
+        read: The value of a word; a ValueError where it is none.
+        said: The inverse of `read`.
+        wrong: What an error says of a word that is none.
+    """
+
+    def __init__(
+        self, name: str, read: Callable[[str], Any], said: Callable[[Any], str], wrong: str | None = None
+    ) -> None:
+        self.name, self.read, self.said, self.wrong = name, read, said, wrong or f"is not {name}."
 
     def get_metavar(self, *_: Any, **__: Any) -> str:
         return self.name
 
-    def said(self, value: Any) -> str:
-        return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self.read(str(value))
+        except OptionError:
+            raise
+        except ValueError:
+            self.fail(f"{value!r} {self.wrong}", param, ctx)
 
 
-class SizeType(NamedType):
-    """`1024` or `WIDTHxHEIGHT`, to (height, width)."""
+def _joined(value: Any) -> str:
+    return ",".join(map(str, value))
 
-    name = "N|WxH"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        parts = str(value).lower().split("x")
-        if len(parts) > 2 or not all(part.isdecimal() for part in parts):
-            self.fail(f"{value!r} is neither a number of pixels nor WIDTHxHEIGHT.", param, ctx)
-        return size_of((int(parts[-1]), int(parts[0])))
+def _integer(text: str) -> int:
+    if not text.strip().isdecimal():
+        raise ValueError(text)
+    return int(text)
 
-    def said(self, value: Any) -> str:
-        return f"{value[1]}x{value[0]}"
+
+def _size(text: str) -> tuple[int, int]:
+    width, *height = map(_integer, text.lower().split("x"))
+    if len(height) > 1:
+        raise ValueError(text)
+    return size_of((*height, width) if height else width)
+
+
+def _integers(name: str) -> Spelled:
+    """So many whole numbers as the name has words."""
+
+    def read(text: str) -> tuple[int, ...]:
+        found = tuple(map(_integer, text.split(",")))
+        if len(found) != name.count(",") + 1:
+            raise ValueError(text)
+        return found
+
+    return Spelled(name, read, _joined)
+
+
+def _pair(name: str, example: str) -> Spelled:
+    """A file and a name, in either order: `FILE:LABEL` or `NAME=FILE`, to (name, path)."""
+    named_first = "=" in name
+
+    def read(text: str) -> tuple[str, Path]:
+        first, _, last = text.partition("=") if named_first else text.rpartition(":")
+        if not first or not last:
+            raise ValueError(text)
+        return (first, Path(last)) if named_first else (last, Path(first))
+
+    def said(value: tuple[str, Path]) -> str:
+        return f"{value[0]}={value[1].name}" if named_first else f"{value[1].name}:{value[0]}"
+
+    return Spelled(name, read, said, f"is not {name}, such as {example}.")
+
+
+def _scaled(text: str) -> tuple[Path, float]:
+    """`FILE` or `FILE:NUMBER`, to a path and a number, 1 by default."""
+    path, _, last = text.rpartition(":")
+    try:
+        return (Path(path), float(last)) if path else (Path(last), 1.0)
+    except ValueError:
+        return Path(text), 1.0
+
+
+def _guide(text: str) -> tuple[Path, Path, float]:
+    """`SWATCH_MAP:CANVAS_MAP` or `SWATCH_MAP:CANVAS_MAP:WEIGHT`, to two paths and a number."""
+    maps, weight = _scaled(text)
+    swatch, _, canvas = str(maps).partition(":")
+    if not swatch or not canvas:
+        raise ValueError(text)
+    return Path(swatch), Path(canvas), weight
+
+
+def _layers(text: str) -> tuple[int | str, ...]:
+    parts = (part.strip() for part in text.split(","))
+    return tuple(int(part) if part.lstrip("-").isdecimal() else part for part in parts)
 
 
 class WholeType(click.IntRange):
@@ -69,102 +141,16 @@ class ChoiceType(click.Choice):  # type: ignore[type-arg]
         return taken(self.row, self.known.get(str(value), value))
 
 
-class IntegersType(NamedType):
-    """So many whole numbers, separated by commas.
-
-    Args:
-        name: What they are, such as `LEFT,TOP`.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        parts = str(value).split(",")
-        if len(parts) != len(self.name.split(",")) or not all(part.strip().isdecimal() for part in parts):
-            self.fail(f"{value!r} is not {self.name}.", param, ctx)
-        return tuple(int(part) for part in parts)
-
-
-class PairType(NamedType):
-    """A file and a name, in either order: `FILE:LABEL` or `NAME=FILE`, to (name, path)."""
-
-    def __init__(self, name: str, example: str) -> None:
-        self.name, self.example = name, example
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
-        if "=" in self.name:
-            name, _, path = str(value).partition("=")
-        else:
-            path, _, name = str(value).rpartition(":")
-        if not path or not name:
-            self.fail(f"{value!r} is not {self.name}, such as {self.example}.", param, ctx)
-        return name, Path(path)
-
-    def said(self, value: Any) -> str:
-        return f"{value[0]}={value[1].name}" if "=" in self.name else f"{value[1].name}:{value[0]}"
-
-
-class WeightType(NamedType):
-    """Numbers separated by commas."""
-
-    name = "W,W,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        try:
-            return tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of numbers such as 1,0.5.", param, ctx)
-
-
-class LayerType(NamedType):
-    """Indices or names, separated by commas."""
-
-    name = "I,J,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | str, ...]:
-        return tuple(int(p) if p.lstrip("-").isdecimal() else p for p in (q.strip() for q in str(value).split(",")))
-
-
-class GuideType(NamedType):
-    """`SWATCH_MAP:CANVAS_MAP` or `SWATCH_MAP:CANVAS_MAP:WEIGHT`, to two paths and a number."""
-
-    name = "SWATCH_MAP:CANVAS_MAP[:WEIGHT]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Path, Path, float]:
-        paths, _, last = str(value).rpartition(":")
-        try:
-            weight = float(last)
-        except ValueError:
-            paths, weight = str(value), 1.0
-        swatch, _, canvas = paths.partition(":")
-        if not swatch or not canvas:
-            self.fail(f"{value!r} is not {self.name}, such as swatch_height.png:height.png.", param, ctx)
-        return Path(swatch), Path(canvas), weight
-
-    def said(self, value: Any) -> str:
-        return f"{value[0].name}:{value[1].name}:{value[2]:g}"
-
-
-class ScaledType(NamedType):
-    """`FILE` or `FILE:NUMBER`, to a path and a number, 1 by default."""
-
-    name = "FILE[:NUMBER]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Path, float]:
-        path, _, last = str(value).rpartition(":")
-        try:
-            return (Path(path), float(last)) if path else (Path(last), 1.0)
-        except ValueError:
-            return Path(str(value)), 1.0
-
-    def said(self, value: Any) -> str:
-        return f"{value[0].name}:{value[1]:g}"
-
-
-LABELLED = PairType("FILE:LABEL", "grass.png:green")
 PATH = click.Path(path_type=Path)
+SIZE = Spelled("N|WxH", _size, lambda size: f"{size[1]}x{size[0]}", "is neither a number of pixels nor WIDTHxHEIGHT.")
+LABELLED = _pair("FILE:LABEL", "grass.png:green")
 TYPES: dict[str, Any] = {
-    "text": str, "any": str, "int": int, "float": float, "path": PATH, "pair": IntegersType("LEFT,TOP"), "crop": IntegersType("LEFT,TOP,WIDTH,HEIGHT"), "weights": WeightType(),
-    "layers": LayerType(), "maps": PairType("NAME=FILE", "normal=swatch_normal.png"), "guides": GuideType(), "scaled": ScaledType(),
+    "text": str, "any": str, "int": int, "float": float, "path": PATH, "pair": _integers("LEFT,TOP"), "crop": _integers("LEFT,TOP,WIDTH,HEIGHT"),
+    "weights": Spelled("W,W,...", lambda text: tuple(map(float, text.split(","))), _joined, "is not a list of numbers such as 1,0.5."),
+    "layers": Spelled("I,J,...", _layers, _joined), "maps": _pair("NAME=FILE", "normal=swatch_normal.png"),
+    "guides": Spelled(
+        "SWATCH_MAP:CANVAS_MAP[:WEIGHT]", _guide, lambda guide: f"{guide[0].name}:{guide[1].name}:{guide[2]:g}",
+        "is not SWATCH_MAP:CANVAS_MAP[:WEIGHT], such as swatch_height.png:height.png.",
+    ),
+    "scaled": Spelled("FILE[:NUMBER]", _scaled, lambda scaled: f"{scaled[0].name}:{scaled[1]:g}"),
 }  # fmt: skip

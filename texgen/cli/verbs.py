@@ -8,27 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import texgen
 from texgen.cli.flags import options_of, verb
 from texgen.cli.invocation import read_input
 from texgen.cli.material_verbs import export, inspect, material, preview, render
-from texgen.cli.types import LABELLED, PATH, SizeType
+from texgen.cli.outputs import make_outputs, make_set, native_size
+from texgen.cli.types import LABELLED, PATH, SIZE
 from texgen.diffusion.knobs import TextKnobs
 from texgen.errors import OptionError
-from texgen.files import image as images
 from texgen.swatch.settings import STARTS
 from texgen.tasks.knobs import ExpandKnobs, LayoutKnobs, PaintKnobs, TileKnobs, TransferKnobs
+from texgen.tasks.synthesize import check_model
+from texgen.tasks.text import check_words
 
 if TYPE_CHECKING:
-    from texgen.files.image import ImageLike
+    from texgen.files.image import Picture
     from texgen.materials.labels import Label
 
 
 @verb("texgen expand swatch.png -o texture.png --size 2048 --seed 7", (*STARTS, "swatch"))
 @click.argument("swatch", type=PATH)
-@click.option("--size", type=SizeType(), default="1024", show_default=True, help="In pixels.")
+@click.option("--size", type=SIZE, default="1024", show_default=True, help="In pixels.")
 @click.option(
     "--wang",
-    type=SizeType(),
+    type=SIZE,
     help="Make a set of tiles of --size whose edges, of so many colours, match in every order.",
 )
 def expand(
@@ -39,12 +42,11 @@ def expand(
     An interrupted or killed run continues with the same command and --resume. `torchrun -m texgen expand ...` shares
     the canvas of a diffusion model among several processes or GPUs.
     """
-    from texgen.cli.outputs import make_outputs, make_set
-    from texgen.tasks.expand import expand as run
-
     picture = read_input(swatch)
     if wang is None:
-        make_outputs(partial(run, picture, size, keep=keep), size, [picture], keeps=keep is not None, **options)
+        make_outputs(
+            partial(texgen.expand, picture, size, keep=keep), size, [picture], keeps=keep is not None, **options
+        )
     elif keep is not None or size[0] != size[1]:
         raise OptionError("--wang makes square tiles and keeps nothing; give --size N, and leave --keep out.")
     else:
@@ -54,18 +56,15 @@ def expand(
 @verb("texgen layout leaves.png --layout plan.png -o laid.png", (*STARTS, "swatch", "layout"))
 @click.argument("swatch", type=PATH)
 @click.option("--layout", "plan", required=True, type=PATH, help="A rough picture of the result.")
-@click.option("--size", type=SizeType(), help="In pixels; the layout's own by default.")
+@click.option("--size", type=SIZE, help="In pixels; the layout's own by default.")
 def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Make a texture of SWATCH that keeps the plan of a rough picture.
 
     All options of `texgen expand` hold.
     """
-    from texgen.cli.outputs import make_outputs
-    from texgen.tasks.layout import layout as run
-
     picture, rough = read_input(swatch), read_input(plan)
-    wanted = size or images.size(rough)
-    make_outputs(partial(run, picture, rough, wanted), wanted, [picture], **options)
+    wanted = size or rough.size
+    make_outputs(partial(texgen.layout, picture, rough, wanted), wanted, [picture], **options)
 
 
 @verb(
@@ -88,7 +87,7 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
     multiple=True,
     help="Instead of a target, a grey picture a label: brighter, more of it.",
 )
-@click.option("--size", type=SizeType(), help="In pixels; the target's own by default.")
+@click.option("--size", type=SIZE, help="In pixels; the target's own by default.")
 def paint(
     swatch: Path | None, labels: Path | None, swatches: tuple[tuple[str, Path], ...], target: Path | None,
     weights: tuple[tuple[str, Path], ...], size: tuple[int, int] | None, **options: Any,
@@ -99,28 +98,22 @@ def paint(
 
     texgen paint --swatch grass.png:green --swatch stone.png:gray --target map.png -o out.png
     """
-    from texgen.cli.outputs import make_outputs
-    from texgen.tasks.paint import paint as run
-    from texgen.tasks.paint import target_size
-
     if (swatch is None) == (not swatches):
         raise OptionError("give either SWATCH with --labels, or --swatch FILE:LABEL for each label.")
     if (target is None) == (not weights):
         raise OptionError("give either --target or --weights FILE:LABEL for each label.")
-    wanted_map = target if target is not None else _mapping(weights, "--weights")
-    wanted = size or target_size(wanted_map)
-    if swatch is not None:
-        picture = read_input(swatch)
-        make_outputs(partial(run, picture, wanted_map, labels, wanted), wanted, [picture], **options)
-    else:
-        pictures = {label: images.read_picture(path) for label, path in _mapping(swatches, "--swatch").items()}
-        make_outputs(partial(run, pictures, wanted_map, labels, wanted), wanted, [*pictures.values()], **options)
+    named, shares = _pictures(swatches, "--swatch"), _pictures(weights, "--weights")
+    whole = None if target is None else read_input(target)
+    picture = None if swatch is None else read_input(swatch)
+    wanted = size or (whole or next(iter(shares.values()))).size
+    run = partial(texgen.paint, picture or named, whole or shares, labels, wanted)
+    make_outputs(run, wanted, [picture] if picture else [*named.values()], **options)
 
 
-def _mapping(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, ImageLike]:
+def _pictures(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, Picture]:
     if len(dict(pairs)) < len(pairs):
         raise OptionError(f"{option}: a label is given twice; give each label one picture.")
-    return {label: path for label, path in pairs}  # noqa: C416 (the types widen)
+    return {label: read_input(path) for label, path in pairs}
 
 
 @verb("texgen fill wall.png --hole mask.png -o filled.png", (*STARTS, "swatch"), tileable="none")
@@ -129,65 +122,68 @@ def _mapping(pairs: tuple[tuple[str, Path], ...], option: str) -> dict[Label, Im
 @click.option("--swatch", type=PATH, help="What to fill it with; the rest of the picture by default.")
 def fill(image: Path, hole: Path, swatch: Path | None, **options: Any) -> None:
     """Fill a hole in IMAGE; every other pixel stays as it is."""
-    from texgen.cli.outputs import make_outputs
-    from texgen.tasks.fill import fill as run
-
     picture = read_input(image)
     more = [] if swatch is None else [read_input(swatch)]
-    make_outputs(partial(run, picture, hole, *more), images.size(picture), [picture, *more], keeps=True, **options)
+    make_outputs(partial(texgen.fill, picture, hole, *more), picture.size, [picture, *more], keeps=True, **options)
 
 
 @verb("texgen tile photo.png -o tileable.png", (*STARTS, "swatch"))
 @click.argument("image", type=PATH)
 def tile(image: Path, band: int | None, **options: Any) -> None:
     """Make IMAGE tileable at its own size; only a band along its border changes."""
-    from texgen.cli.outputs import make_outputs
-    from texgen.tasks.tile import tile as run
-
     picture = read_input(image)
-    make_outputs(partial(run, picture, band), images.size(picture), [picture], keeps=True, **options)
+    make_outputs(partial(texgen.tile, picture, band), picture.size, [picture], keeps=True, **options)
 
 
 @verb("texgen transfer rust.png portrait.png -o metal.png --weight 2", (*STARTS, "layout"), tileable="none")
 @click.argument("swatch", type=PATH)
 @click.argument("content", type=PATH)
-@click.option("--size", type=SizeType(), help="In pixels; the content's own by default.")
+@click.option("--size", type=SIZE, help="In pixels; the content's own by default.")
 @click.option("--labels", type=PATH, help="Label map of SWATCH: a PNG in which each colour is a label.")
 @click.option("--target", type=PATH, help="Which label is shown where in CONTENT, in the same colours.")
 def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
     """Show the structure of the picture CONTENT in the material or, by a diffusion model, the style of SWATCH."""
-    from texgen.cli.outputs import make_outputs
-    from texgen.tasks.transfer import transfer as run
-
     picture, shown = read_input(swatch), read_input(content)
-    wanted = size or images.size(shown)
-    make_outputs(partial(run, picture, shown, wanted), wanted, [picture], **options)
+    wanted = size or shown.size
+    make_outputs(partial(texgen.transfer, picture, shown, wanted), wanted, [picture], **options)
+
+
+NATIVE = click.option(
+    "--size",
+    type=SIZE,
+    help="In pixels; the model's native size by default: 512 of SD 1.x, 1024 of SDXL, SD 3 and Flux.",
+)
+
+
+@verb(
+    "texgen synthesize bark.png --model ~/models/sd15 -o new.png --variations 4", ("noise", "swatch"), tileable="none"
+)
+@click.argument("swatch", type=PATH)
+@NATIVE
+def synthesize(swatch: Path, size: tuple[int, int] | None, **options: Any) -> None:
+    """Make a new texture like SWATCH from noise, by the attention of a diffusion --model alone (Algorithm 1)."""
+    check_model(options["model"])
+    picture = read_input(swatch)
+    size = size or native_size(options)
+    make_outputs(partial(texgen.synthesize, picture, size), size, [picture], **options)
 
 
 @verb('texgen text bark.png "an old castle" --model ~/models/sdxl -o castle.png', ("noise", "swatch"), tileable="none")
 @click.argument("swatch", type=PATH)
 @click.argument("prompt")
-@click.option(
-    "--size", type=SizeType(), help="In pixels; the model's native size by default: 1024 of SDXL, 512 of SD 1.x."
-)
+@NATIVE
 def text(swatch: Path, prompt: str, size: tuple[int, int] | None, **options: Any) -> None:
-    """Make a picture of what PROMPT says in the style of SWATCH, by a Stable Diffusion --model.
+    """Make a picture of what PROMPT says in the style of SWATCH, by a Stable Diffusion or Flux --model.
 
     Every step is denoised under the prompt, and attention is distilled towards the swatch.
     """
-    from texgen.cli.outputs import loader, make_outputs
-    from texgen.tasks.text import check_words
-    from texgen.tasks.text import text as run
-
     check_words(options["model"], prompt)
     picture = read_input(swatch)
-    if size is None:
-        model = loader(options)()
-        size = model.native_tile.scaled(model.factor)
-    make_outputs(partial(run, picture, prompt, size), size, [picture], **options)
+    size = size or native_size(options)
+    make_outputs(partial(texgen.text, picture, prompt, size), size, [picture], **options)
 
 
 OWN = {"expand": ExpandKnobs, "layout": LayoutKnobs, "paint": PaintKnobs, "tile": TileKnobs, "transfer": TransferKnobs, "text": TextKnobs}  # fmt: skip
 for each in (expand, layout, paint, tile, transfer, text):
     each.params += options_of(OWN[str(each.name)])
-VERBS = (expand, layout, paint, fill, tile, transfer, text, render, material, preview, export, inspect)
+VERBS = (expand, synthesize, layout, paint, fill, tile, transfer, text, render, material, preview, export, inspect)

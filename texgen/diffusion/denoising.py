@@ -73,10 +73,12 @@ class DenoisingModel(Protocol):
     Attributes:
         name: What the user called it.
         fingerprint: Hash of its weights.
+        compiled: Whether torch compiles parts of the network, which changes the last bits.
     """
 
     name: str
     fingerprint: str
+    compiled: bool
 
     @property
     def device(self) -> torch.device:
@@ -142,12 +144,16 @@ class DenoisingModel(Protocol):
     def controls(self) -> int:
         """Number of ControlNets: each reads a picture."""
 
+    @property
+    def guidance_scale(self) -> float:
+        """Of a prompt, by default."""
+
     def check_prompt(self, prompt: Prompt) -> None:
         """Refuse a prompt that cannot be read.
 
         Raises:
             ModelError: There is no text encoder, or no tokenizer.
-            OptionError: The prompt is too long.
+            OptionError: The prompt is too long, or guidance is not known to the network.
         """
 
     def conditions(self, prompt: Prompt, size_px: Size) -> tuple[Condition, Condition | None]:

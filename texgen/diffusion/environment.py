@@ -22,6 +22,7 @@ def environment(model: DenoisingModel) -> dict[str, Any]:
         "prediction_type": model.prediction_type,
         "device": model.device.type,
         "dtype": str(model.dtype).removeprefix("torch."),
+        "compiled": model.compiled,
     }
 
 

@@ -31,7 +31,8 @@ PUBLISHED_SIDE = 512
 
 
 GUIDANCE_SCALE = 7.0
-LOADED_WITH = ("loras", "controlnets")
+"""Of a prompt, but where a model has its own."""
+LOADED_WITH = ("loras", "controlnets", "compile")
 """Settings that a loaded model has already."""
 
 
@@ -44,8 +45,8 @@ class TextKnobs(Table):
         "What is not wanted; by default nothing, which Stable Diffusion XL is told as zeros.",
         everyday=True,
     )
-    guidance_scale: float = knob(
-        GUIDANCE_SCALE, "How closely the prompt is followed (classifier-free guidance); larger costs variety, 1 does without.", kind="float", low=1, high=50, everyday=True
+    guidance_scale: float | None = knob(
+        None, "How closely the prompt is followed (classifier-free guidance); larger costs variety, 1 does without. By default 7, for Flux 3.5.", kind="float", low=1, high=50, everyday=True
     )  # fmt: skip
 
 
@@ -114,7 +115,7 @@ class Knobs(Table):
         None, "What is carried over from matching places of the swatch: `residual` (what the autoencoder loses), `pixels` (the swatch itself) or nothing.", choices=("residual", "pixels", "none")
     )  # fmt: skip
     tune_decoder: int | None = knob(
-        None, "Iterations that a copy of the decoder is trained on the swatch first; 0 does not.", kind="int", low=0, high=100_000
+        None, "Iterations that a copy of the decoder is trained on the swatch first (75 were published); 0 does not.", kind="int", low=0, high=100_000
     )  # fmt: skip
     loras: Sequence[LoraLike] = knob(
         (), "Weights that are added to the model's own, and how much of them, such as moss.safetensors:0.8; needs peft (`texgen[lora]`); in Python a file, or a pair.", kind="scaled", flag="lora", several=True
@@ -131,6 +132,12 @@ class Knobs(Table):
         "Of the network; by default on CUDA `bfloat16` where the GPU has it, else `float16`, and `float32` elsewhere.",
         choices=("auto", "float32", "float16", "bfloat16"),
     )
+    deterministic: bool = knob(
+        True, "On a GPU, sum in a fixed order: the same command gives the same bytes on the same kind of card with the same versions, resumed or not. Without, it may be faster; CPUs always do.", kind="switch"
+    )  # fmt: skip
+    compile: bool = knob(
+        False, "Have torch compile the parts of the network that repeat, which takes minutes and should make long runs on a GPU faster; the last bits differ.", kind="flag"
+    )  # fmt: skip
     prediction_type: Literal["epsilon", "v"] | None = knob(
         None, "What the network predicts, for a checkpoint that is taken for the other kind; by default what the model says, or its weights show.", choices=("epsilon", "v")
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
@@ -10,10 +9,11 @@ import torch
 
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.errors import ResourceError
+from texgen.files import limits
+from texgen.files.limits import GIB
 from tiling import Size
 
 Item = TypeVar("Item")
-GIB = 2**30
 MOST_TILES = 32
 """More are hardly faster: on an H200 an AD iteration of Stable Diffusion 1.5 takes 13 ms a tile in batches of 16, 11 in batches of 32."""
 GRADIENT_FACTOR = 1.2
@@ -48,8 +48,8 @@ def free_memory(device: torch.device) -> int:
     """Bytes that are free on a device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    pages = os.sysconf("SC_AVPHYS_PAGES") if hasattr(os, "sysconf") else 0  # of an Apple GPU, which shares it
-    return pages * os.sysconf("SC_PAGE_SIZE") if pages else 4 * GIB
+    free = limits.free_memory()  # an Apple GPU shares it
+    return 4 * GIB if free is None else free
 
 
 def tile_bytes(model: DenoisingModel, tile: Size, recomputed: bool = False) -> int:
@@ -69,8 +69,10 @@ class Fit(NamedTuple):
     recomputed: bool = False
 
 
-def fitted(model: DenoisingModel, tile: Size, canvas: Size, tiles: int, budget: float | None) -> Fit:
-    """One tile at once on a CPU, which gains nothing from more; on a GPU as many as the budget holds.
+def fitted(
+    model: DenoisingModel, tile: Size, canvas: Size, tiles: int, budget: float | None, wanted: int | None = None
+) -> Fit:
+    """As many tiles at once as are wanted; else one on a CPU, which gains nothing from more, and on a GPU as many as the budget holds.
 
     Args:
         model: The model.
@@ -78,21 +80,28 @@ def fitted(model: DenoisingModel, tile: Size, canvas: Size, tiles: int, budget: 
         canvas: In latent pixels.
         tiles: Tiles of a step.
         budget: Bytes for tiles on the device and, on a CPU, for the canvas; None takes what is free on a GPU, and anything on a
-            CPU, whose free memory nobody knows.
+            CPU, which may swap.
+        wanted: Tiles at once, if the user says so.
 
     Raises:
-        ResourceError: The budget does not hold one tile.
+        ResourceError: The budget does not hold one tile, or those that are wanted.
     """
     on_cpu = model.device.type == "cpu"
-    if on_cpu and budget is None:
-        return Fit()
+    least = min(wanted or 1, tiles)
+    if on_cpu and budget is None and least == 1:
+        return Fit(wanted or 1)
     room = free_memory(model.device) if budget is None else budget
     fixed = CANVAS_COPIES * 4 * model.latent_channels * canvas.area if on_cpu else WORKSPACE
     for recomputed in (False, True):
         each = tile_bytes(model, tile, recomputed)
-        if fixed + each <= room:
-            return Fit(1 if on_cpu else max(1, min(int(0.9 * (room - fixed) / each), MOST_TILES, tiles)), recomputed)
+        if fixed + least * each <= room:
+            many = 1 if on_cpu else max(1, min(int(0.9 * (room - fixed) / each), MOST_TILES, tiles))
+            return Fit(wanted or many, recomputed)
+    said = "one tile" if wanted is None else f"tile_batch={wanted}, {least} at once,"
+    remedy = (
+        "a smaller size, another model or --dtype" if least == 1 else f"at most {max(1, int((room - fixed) / each))}"
+    )
     raise ResourceError(
-        f"one tile of {tile.scaled(model.factor)} px on this canvas takes about {(fixed + each) / GIB:.1f} GiB, "
-        f"{'free are' if budget is None else 'memory='} {room / GIB:.1f}; use a smaller size, another model or --dtype."
+        f"{said} of {tile.scaled(model.factor)} px on this canvas takes about {(fixed + least * each) / GIB:.1f} GiB, "
+        f"{'free are' if budget is None else 'memory='} {room / GIB:.1f}; use {remedy}."
     )

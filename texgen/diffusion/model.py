@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -46,6 +46,9 @@ class DiffusionModel:
         given = job.constraints
         if given.prompt is not None:
             self.model.check_prompt(given.prompt)
+            if given.prompt.guidance_scale is None:
+                told = replace(given.prompt, guidance_scale=self.model.guidance_scale)
+                job = replace(job, constraints=replace(given, prompt=told))
         if len(given.controls) != self.model.controls:
             raise OptionError(
                 f"{len(given.controls)} control pictures are given for {self.model.controls} ControlNets; give one to each."

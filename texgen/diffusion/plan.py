@@ -17,9 +17,10 @@ from texgen.diffusion.guidance.prompt import ControlPlane
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.kept import Kept, as_tensor, on_grid
 from texgen.diffusion.knobs import PUBLISHED, Knobs
-from texgen.diffusion.memory import GIB, Fit, fitted
+from texgen.diffusion.memory import Fit, fitted
 from texgen.diffusion.presets import Preset
 from texgen.errors import OptionError
+from texgen.files.limits import GIB
 from texgen.job import Constraints, Control, Job, Prompt
 from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 
@@ -42,6 +43,7 @@ class Plan:
         target: The label of every pixel of the canvas, (H, W), uint8.
         kept: Pixels of the canvas that are given.
         recomputed: Whether blocks of the network are computed again for the gradient, to save memory.
+        deterministic: Whether a GPU sums in a fixed order.
         shares: Of the exemplars on the canvas.
         label_count: Number of labels.
         keeps_swatch: Whether what is given is the first swatch itself.
@@ -57,6 +59,7 @@ class Plan:
     seed: int
     tile_batch: int
     recomputed: bool = False
+    deterministic: bool = True
     layout: Tensor | None = None
     prompt: Prompt | None = None
     control: ControlPlane | None = None
@@ -91,9 +94,9 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
     preset = _preset(model, preset_name, knobs, job, canvas == tile)
     stride = _stride(preset, knobs.tile_overlap, tile, factor)
     fit = Fit(knobs.tile_batch or 1)
-    if knobs.tile_batch is None and (preset.strength > 0 or preset.loop == "optimize"):
+    if preset.strength > 0 or preset.loop == "optimize":
         budget = None if knobs.memory is None else knobs.memory * GIB
-        fit = fitted(model, tile, canvas, len(plan_tiles(canvas, tile, stride, wrap)), budget)
+        fit = fitted(model, tile, canvas, len(plan_tiles(canvas, tile, stride, wrap)), budget, knobs.tile_batch)
     layout, target = given.layout or given.content, given.target
     kept = given.kept if given.place is None else _placed(job.exemplars[0].pixels, given.place)
     return Plan(
@@ -116,6 +119,7 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
         seed=job.seed,
         tile_batch=fit.batch,
         recomputed=fit.recomputed,
+        deterministic=knobs.deterministic,
         layout=None if layout is None else _on_canvas(as_tensor(layout.image), size_px, canvas_px),
         prompt=given.prompt,
         control=_control(given.controls, size_px, canvas_px),
@@ -129,7 +133,7 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
 
 def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: bool) -> Preset:
     """The preset with the knobs that were given, and what follows from the job; checked."""
-    given, overridden = job.constraints, presets.Preset.__dataclass_fields__.keys() - {"tile_overlap"}
+    given, overridden = job.constraints, presets.Preset.__dataclass_fields__.keys() - {"tile_overlap", "tuning"}
     preset = presets.choose(
         name,
         _table(given),

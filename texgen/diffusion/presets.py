@@ -36,6 +36,7 @@ class Preset:
             autoencoder loses), `pixels` (the exemplar itself: a weak network's grain goes, and so do its small
             changes), or `none`.
         tune_decoder: Iterations that a copy of the decoder is trained on the exemplar.
+        tuning: By which recipe: texgen's, which is for decoders that look at the surroundings of a pixel alone, or the published one, see `texgen.diffusion.decoding.tune`.
     """
 
     loop: LoopKind = "sample"
@@ -51,13 +52,15 @@ class Preset:
     match_spectrum: bool = False
     detail: DetailKind = "none"
     tune_decoder: int = 0
+    tuning: Literal["own", "published"] = "own"
 
 
+_PUBLISHED: dict[str, Any] = {"schedule": "fixed", "window": "ones", "tile_overlap": 7 / 8, "tuning": "published"}
 PRESETS: dict[str, Preset] = {
     "draft": Preset(iterations=0),
     "standard": Preset(strength=0.6, iterations=2),
     "best": Preset(start="noise", strength=1.0, schedule="fixed"),
-    "published": Preset(start="noise", strength=1.0, schedule="fixed", window="ones", tile_overlap=7 / 8),
+    "published": Preset(start="noise", strength=1.0, **_PUBLISHED),
 }
 """Of all verbs but those below. `published` is the published expansion: noise, 50 steps, M = 3, tiles an eighth of their side apart with
 weights 1, of an exemplar of `texgen.diffusion.knobs.PUBLISHED_SIDE`; nothing is injected, matched or carried over."""
@@ -66,9 +69,7 @@ PAINT_PRESETS: dict[str, Preset] = {
     "draft": Preset(iterations=0),
     "standard": Preset(start="scatter", strength=0.6, iterations=2),
     "best": Preset(start="scatter", strength=0.8, schedule="fixed"),
-    "published": Preset(
-        start="scatter", strength=1.0, loop="optimize", schedule="fixed", window="ones", tile_overlap=7 / 8
-    ),
+    "published": Preset(start="scatter", strength=1.0, loop="optimize", **_PUBLISHED),
 }
 """Along a label map; on a canvas of one tile Algorithm 1 instead of 2."""
 
@@ -77,7 +78,7 @@ TRANSFER_PRESETS: dict[str, Preset] = {
     "draft": _TRANSFER,
     "standard": _TRANSFER,
     "best": replace(_TRANSFER, schedule="fixed"),
-    "published": replace(_TRANSFER, schedule="fixed", window="ones", tile_overlap=7 / 8),
+    "published": replace(_TRANSFER, **_PUBLISHED),
 }
 """Of `transfer`: Algorithm 1 from the content itself."""
 TRANSFER_CONTENT, TRANSFER_CONTENT_XL = {"style": 0.25, "appearance": 0.2}, 0.2
@@ -88,7 +89,7 @@ TEXT_PRESETS: dict[str, Preset] = {
     "draft": replace(_TEXT, iterations=1),
     "standard": _TEXT,
     "best": replace(_TEXT, iterations=3),
-    "published": replace(_TEXT, window="ones", tile_overlap=7 / 8),
+    "published": replace(_TEXT, **_PUBLISHED),
 }
 """Of `text`: Algorithm 2 with the numbers published for Stable Diffusion XL, whatever the model; for others there are none."""
 

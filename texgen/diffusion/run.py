@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from texgen.diffusion.decoding import tune
 from texgen.diffusion.decoding.decode import CanvasDecoder
 from texgen.diffusion.decoding.detail import Detail, find_detail
-from texgen.diffusion.decoding.tune import VERSION, tuned_decoder
+from texgen.diffusion.decoding.tune import tuned_decoder
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.encoding import encoded_image
 from texgen.diffusion.environment import environment, machine
@@ -36,9 +37,9 @@ from texgen.files.pixels import PixelFile
 from texgen.job import Job, Prompt
 from texgen.materials.exemplar import Exemplar as Swatch
 from texgen.model import Clock, Texture, Workplace
-from texgen.runs import recipe
 from texgen.runs.folder import RunFolder
 from texgen.runs.interrupt import StopSignals
+from texgen.runs.recipe import digest
 from texgen.runs.stages import tell
 from texgen.runs.team import Team
 
@@ -74,6 +75,8 @@ class DiffusionRun:
             "guidance": asdict(plan.guidance),
             "tile": list(plan.tile),
             "tile_batch": plan.tile_batch,
+            "deterministic": plan.deterministic,
+            **({} if plan.prompt is None else {"guidance_scale": plan.prompt.guidance_scale}),
         }
 
     def states(self, place: Workplace) -> Generator[Step, None, Texture]:
@@ -150,7 +153,7 @@ class _Stages:
     def _led(self, prompt: Prompt) -> Led:
         """The prompt, encoded for a tile."""
         condition, away = self.model.conditions(prompt, self.plan.tile.scaled(self.model.factor))
-        return Led(condition, away, prompt.guidance_scale)
+        return Led(condition, away, prompt.guidance_scale or 1.0)
 
     def _given(self, kept: Kept) -> Given:
         canvas, factor = self.plan.canvas, self.model.factor
@@ -189,23 +192,20 @@ class _Stages:
 
     def _decoder(self, exemplar: Exemplar) -> DenoisingModel:
         """The model that decodes: itself, or with its decoder tuned to the exemplar, whatever the seed of the run."""
-        iterations = self.plan.preset.tune_decoder
-        if not iterations:
+        preset = self.plan.preset
+        if not preset.tune_decoder:
             return self.model
+        recipe = replace(
+            tune.Recipe() if self.model.decodes_locally and preset.tuning == "own" else tune.PUBLISHED,
+            iterations=preset.tune_decoder,
+        )
 
         def make() -> dict[str, Tensor]:
-            tuned = tuned_decoder(
-                self.model, exemplar, iterations=iterations, generator=torch.Generator().manual_seed(TUNING_SEED)
-            )
+            tuned = tuned_decoder(self.model, exemplar, recipe, generator=torch.Generator().manual_seed(TUNING_SEED))
             return tuned.decoder_weights()
 
-        key = [
-            *environment(self.model).values(),
-            *machine(),
-            recipe.digest([image.numpy() for image in exemplar.images]),
-            iterations,
-            VERSION,
-        ]
+        pictures = digest([image.numpy() for image in exemplar.images])
+        key = [*environment(self.model).values(), *machine(), pictures, asdict(recipe), tune.VERSION]
         kept = partial(cached, key, make)
         return self.model.with_decoder(self.team.shared(lambda: self.unfinished.stage("decoder", kept)))
 

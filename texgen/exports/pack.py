@@ -11,15 +11,13 @@ import numpy.typing as npt
 
 from texgen.errors import InputError
 from texgen.exports.profiles import Channel
-from texgen.files.encoding import display
+from texgen.files.encoding import display, thresholds
 from texgen.files.pixels import Pixels, unit_of
 from texgen.materials.maps import is_signed
 from texgen.materials.material import Material
 
 BAND = 64
 """Rows that are worked on at a time."""
-STEPS = (0xC13FA9A9, 0x91E10DA5, 0x55555555)
-"""Of the dither a pixel to the right, a pixel down, and a channel on, in 32 bits: 1/g, 1/g^2 with g^3 = g + 1, and 1/3."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +118,7 @@ class Packed:
         sources: The maps.
         missing: What stands in for maps that are not there.
         dtype: Of the texture.
+        part: (top, left, height, width) in pixels that is wanted; None is all.
 
     Example:
         >>> map = Source(pixels=np.full((2, 2, 1), 51, np.uint8))
@@ -134,12 +133,14 @@ class Packed:
         sources: Mapping[str, Source],
         missing: Mapping[str, float],
         dtype: npt.DTypeLike,
+        part: tuple[int, int, int, int] | None = None,
     ) -> None:
         self.channels = channels
         self.sources = {channel.map: sources[channel.map] for channel in channels if channel.map in sources}
         self.missing = missing
         self.dtype: np.dtype[Any] = np.dtype(dtype)
-        height, width, _ = next(iter(self.sources.values())).pixels.shape
+        height, self._across, _ = next(iter(self.sources.values())).pixels.shape
+        self._top, self._left, height, width = part or (0, 0, height, self._across)
         self.shape = (height, width, len(channels))
 
     @property
@@ -152,10 +153,10 @@ class Packed:
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         top, bottom, _ = rows.indices(self.shape[0])
-        packed = np.empty((bottom - top, *self.shape[1:]), self.dtype)
-        for start in range(top, bottom, BAND):
-            self._pack(packed[start - top : start - top + BAND], start)
-        return packed
+        packed = np.empty((bottom - top, self._across, len(self.channels)), self.dtype)
+        for start in range(0, len(packed), BAND):
+            self._pack(packed[start : start + BAND], self._top + top + start)
+        return packed[:, self._left : self._left + self.shape[1]]
 
     def _pack(self, packed: np.ndarray, top: int) -> None:
         bottom = top + len(packed)
@@ -170,44 +171,9 @@ class Packed:
             if channel.inverted:
                 values = 1 - values
             if self.dtype.kind == "u":
-                dither = thresholds(top, bottom, self.shape[1], number) if dithered else np.float32(0.5)
+                dither = thresholds(top, bottom, self._across, number) if dithered else np.float32(0.5)
                 values = np.floor(values.clip(0, 1) * np.float32(np.iinfo(self.dtype).max) + dither)
             packed[..., number] = values
-
-
-class Cut:
-    """A part of a texture, whose rows are made when they are read.
-
-    Args:
-        whole: The texture.
-        part: (top, left, height, width) in pixels.
-    """
-
-    def __init__(self, whole: Packed, part: tuple[int, int, int, int]) -> None:
-        self.whole, self.dtype, self._part = whole, whole.dtype, part
-        self.shape = (part[2], part[3], whole.shape[2])
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        (first, last, _), (top, left, _, width) = rows.indices(self.shape[0]), self._part
-        return self.whole[top + first : top + last][:, left : left + width]
-
-
-def thresholds(top: int, bottom: int, width: int, channel: int) -> np.ndarray:
-    """Where to round up, in (0, 1), for rows of a texture: the R2 sequence, in which neighbours are far apart.
-
-    Whole numbers only, so that they are the same everywhere; values that 8 bits hold exactly stay as they are.
-
-    Returns:
-        (bottom - top, width), float32.
-
-    References:
-        Martin Roberts, "The Unreasonable Effectiveness of Quasirandom Sequences", 2018,
-        https://extremelearning.com.au/unreasonable-effectiveness-of-quasirandom-sequences/
-    """
-    right, down, on = STEPS
-    across = np.arange(width, dtype=np.uint32) * np.uint32(right)
-    along = np.arange(top, bottom, dtype=np.uint32) * np.uint32(down) + np.uint32(channel * on)
-    return (((along[:, None] + across) >> np.uint32(24)).astype(np.float32) + np.float32(0.5)) / np.float32(256)
 
 
 def unit(values: np.ndarray, flipped: bool) -> np.ndarray:

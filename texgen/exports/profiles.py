@@ -97,55 +97,46 @@ class Profile:
     embedded: bool = False
 
 
-COLOR = ("color.r", "color.g", "color.b")
-COLOR_ALPHA = (*COLOR, "opacity?")
-NORMAL = ("normal.r", "normal.g", "normal.b")
-EMISSION = ("emission.r", "emission.g", "emission.b")
-ORM = ("ao", "roughness", "metalness")
 D3D = "the largest texture of Direct3D 11 and 12"
+VECTORS = {name: tuple(f"{name}.{letter}" for letter in "rgb") for name in ("color", "normal", "emission")}
+"""Maps of three channels."""
+DEPTHS = {"8": "uint8", "16": "uint16", "float": "float32"}
+
+
+def _outputs(text: str) -> tuple[Output, ...]:
+    """Textures as the table spells them: name, maps joined by +, and the depth where it is not 8 bits."""
+    found = []
+    for each in text.split(","):
+        name, maps, depth = [*each.split(), "8"][:3]
+        channels = [channel for part in maps.split("+") for channel in VECTORS.get(part, (part,))]
+        space: Literal["srgb", "linear"] = "srgb" if maps.startswith(("color", "emission")) else "linear"
+        found.append(Output(name, tuple(channels), DEPTHS[depth], space))
+    return tuple(found)
+
 
 PROFILES = {
     "standard": Profile(
         engine="texgen's own names, in 16 bits",
         template="{name}_{map}",
-        outputs=(
-            Output("color", COLOR, "uint16", "srgb"),
-            Output("normal", NORMAL, "uint16"),
-            Output("height", ("height",), "uint16"),
-            Output("roughness", ("roughness",), "uint16"),
-            Output("ao", ("ao",), "uint16"),
-            Output("metalness", ("metalness",), "uint16"),
-            Output("opacity", ("opacity",), "uint16"),
-            Output("emission", EMISSION, "uint16", "srgb"),
+        outputs=_outputs(
+            "color color 16, normal normal 16, height height 16, roughness roughness 16, ao ao 16, metalness metalness 16, "
+            "opacity opacity 16, emission emission 16"
         ),
     ),
     "polyhaven": Profile(
         engine="Poly Haven's names",
         template="{name}_{map}_{size_lower}",
-        outputs=(
-            Output("diff", COLOR, "uint8", "srgb"),
-            Output("nor_gl", NORMAL, "uint16"),
-            Output("disp", ("height",), "uint16"),
-            Output("rough", ("roughness",)),
-            Output("ao", ("ao",)),
-            Output("metal", ("metalness",)),
-            Output("arm", ORM),
-            Output("opacity", ("opacity",)),
-            Output("emission", EMISSION, "uint8", "srgb"),
+        outputs=_outputs(
+            "diff color, nor_gl normal 16, disp height 16, rough roughness, ao ao, metal metalness, "
+            "arm ao+roughness+metalness, opacity opacity, emission emission"
         ),
     ),
     "ambientcg": Profile(
         engine="ambientCG's names",
         template="{name}_{size}_{map}",
-        outputs=(
-            Output("Color", COLOR, "uint8", "srgb"),
-            Output("NormalGL", NORMAL, "uint16"),
-            Output("Displacement", ("height",), "uint16"),
-            Output("Roughness", ("roughness",)),
-            Output("AmbientOcclusion", ("ao",)),
-            Output("Metalness", ("metalness",)),
-            Output("Opacity", ("opacity",)),
-            Output("Emission", EMISSION, "uint8", "srgb"),
+        outputs=_outputs(
+            "Color color, NormalGL normal 16, Displacement height 16, Roughness roughness, AmbientOcclusion ao, "
+            "Metalness metalness, Opacity opacity, Emission emission"
         ),
     ),
     "unreal": Profile(
@@ -154,27 +145,16 @@ PROFILES = {
         normal="dx",
         cap=8192,
         cap_reason="practical in Unreal, which ends at 16384",
-        outputs=(
-            Output("BC", COLOR, "uint8", "srgb"),
-            Output("N", NORMAL),
-            Output("ORM", ORM),
-            Output("H", ("height",), "uint16"),
-            Output("A", ("opacity",)),
-            Output("E", EMISSION, "uint8", "srgb"),
-        ),
+        outputs=_outputs("BC color, N normal, ORM ao+roughness+metalness, H height 16, A opacity, E emission"),
     ),
     "unity-urp": Profile(
         engine="Unity, Universal Render Pipeline (Lit)",
         template="{name}_{map}",
         cap=16384,
         cap_reason=D3D,
-        outputs=(
-            Output("BaseMap", COLOR_ALPHA, "uint8", "srgb"),
-            Output("MetallicSmoothness", ("metalness", "metalness", "metalness", "1-roughness")),
-            Output("Normal", NORMAL),
-            Output("Height", ("height",), "uint16"),
-            Output("Occlusion", ("ao",)),
-            Output("Emission", EMISSION, "uint8", "srgb"),
+        outputs=_outputs(
+            "BaseMap color+opacity?, MetallicSmoothness metalness+metalness+metalness+1-roughness, Normal normal, "
+            "Height height 16, Occlusion ao, Emission emission"
         ),
     ),
     "unity-hdrp": Profile(
@@ -182,12 +162,9 @@ PROFILES = {
         template="{name}_{map}",
         cap=16384,
         cap_reason=D3D,
-        outputs=(
-            Output("BaseColorMap", COLOR_ALPHA, "uint8", "srgb"),
-            Output("MaskMap", ("metalness", "ao", "1", "1-roughness")),
-            Output("NormalMap", NORMAL),
-            Output("HeightMap", ("height",), "uint16"),
-            Output("EmissiveColorMap", EMISSION, "uint8", "srgb"),
+        outputs=_outputs(
+            "BaseColorMap color+opacity?, MaskMap metalness+ao+1+1-roughness, NormalMap normal, HeightMap height 16, "
+            "EmissiveColorMap emission"
         ),
     ),
     "godot": Profile(
@@ -195,12 +172,8 @@ PROFILES = {
         template="{name}_{map}",
         cap=16384,
         cap_reason="the largest texture of most GPUs",
-        outputs=(
-            Output("albedo", COLOR_ALPHA, "uint8", "srgb"),
-            Output("normal", NORMAL),
-            Output("orm", ORM),
-            Output("height", ("height",), "float32"),
-            Output("emission", EMISSION, "uint8", "srgb"),
+        outputs=_outputs(
+            "albedo color+opacity?, normal normal, orm ao+roughness+metalness, height height float, emission emission"
         ),
     ),
     "gltf": Profile(
@@ -210,40 +183,26 @@ PROFILES = {
         cap_reason="the largest texture of many phones and browsers",
         side_file=".glb",
         embedded=True,
-        outputs=(
-            Output("baseColor", COLOR_ALPHA, "uint8", "srgb"),
-            Output("occlusionRoughnessMetallic", ORM),
-            Output("normal", NORMAL),
-            Output("emissive", EMISSION, "uint8", "srgb"),
+        outputs=_outputs(
+            "baseColor color+opacity?, occlusionRoughnessMetallic ao+roughness+metalness, normal normal, emissive emission"
         ),
     ),
     "materialx": Profile(
         engine="MaterialX, standard_surface",
         template="{name}_{map}",
         side_file=".mtlx",
-        outputs=(
-            Output("base_color", COLOR, "uint8", "srgb"),
-            Output("specular_roughness", ("roughness",)),
-            Output("metalness", ("metalness",)),
-            Output("normal", NORMAL, "uint16"),
-            Output("opacity", ("opacity",)),
-            Output("emission_color", EMISSION, "uint8", "srgb"),
-            Output("height", ("height",), "uint16"),
+        outputs=_outputs(
+            "base_color color, specular_roughness roughness, metalness metalness, normal normal 16, opacity opacity, "
+            "emission_color emission, height height 16"
         ),
     ),
     "usd": Profile(
         engine="USD, UsdPreviewSurface",
         template="{name}_{map}",
         side_file=".usda",
-        outputs=(
-            Output("diffuseColor", COLOR, "uint8", "srgb"),
-            Output("roughness", ("roughness",)),
-            Output("metallic", ("metalness",)),
-            Output("normal", NORMAL),
-            Output("occlusion", ("ao",)),
-            Output("opacity", ("opacity",)),
-            Output("emissiveColor", EMISSION, "uint8", "srgb"),
-            Output("displacement", ("height",), "uint16"),
+        outputs=_outputs(
+            "diffuseColor color, roughness roughness, metallic metalness, normal normal, occlusion ao, opacity opacity, "
+            "emissiveColor emission, displacement height 16"
         ),
     ),
 }

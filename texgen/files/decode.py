@@ -61,21 +61,6 @@ def decode(content: bytes, name: str, layer: str | None = None, data: bool = Fal
         ) from error
 
 
-def size_of(content: bytes, name: str, layer: str | None = None) -> tuple[int, int]:
-    """(height, width) of a picture, upright; a PNG of eight bits is decoded for it.
-
-    Raises:
-        InputError: As `decode`, as far as the head tells.
-    """
-    suffix = _suffix(content, name)
-    if suffix is not None:
-        return deep.size_of(content, name, suffix, layer)
-    image = _opened(content, name, layer)
-    with _broken(name):
-        sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-    return (image.width, image.height) if sideways else (image.height, image.width)
-
-
 def _suffix(content: bytes, name: str) -> str | None:
     """Of what OpenImageIO is asked for first; None where Pillow reads it."""
     if content.startswith(b"\x89PNG") and content[24:25] == b"\x10":

@@ -68,17 +68,6 @@ def read(content: bytes, name: str, suffix: str, layer: str | None, data: bool) 
     return Raw(values, None if icc is None else bytes(icc))
 
 
-def size_of(content: bytes, name: str, suffix: str, layer: str | None) -> tuple[int, int]:
-    """(height, width) of a picture, upright.
-
-    Raises:
-        InputError: As `read`, as far as the head tells.
-    """
-    with _chosen_part(content, name, suffix, layer) as (_, spec, _channels):
-        turns, _ = UPRIGHT.get(spec.get_int_attribute("Orientation", 1), (0, False))
-        return (spec.width, spec.height) if turns % 2 else (spec.height, spec.width)
-
-
 def check_spec(spec: Any, name: str) -> None:
     """Refuse a picture over the budget, or of integers of another kind than `KINDS`."""
     if str(spec.format) in WHOLE:
@@ -115,7 +104,7 @@ def utf8_name(path: Path | str) -> Iterator[str]:
 
 @contextmanager
 def _chosen_part(
-    content: bytes, name: str, suffix: str, layer: str | None, data: bool = False
+    content: bytes, name: str, suffix: str, layer: str | None, data: bool
 ) -> Iterator[tuple[Any, Any, list[int]]]:
     """An OpenImageIO input at the wanted layer, its specification, and the channels that are meant."""
     import OpenImageIO as oiio

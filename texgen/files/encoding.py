@@ -25,7 +25,8 @@ FAINT = 1e-4
 """What a pixel's colour weighs where it is transparent: enough to have a colour where all are, nothing beside one that is not."""
 BAND_PIXELS = 1 << 20
 """That are brought to what is seen at once, about."""
-DITHER_SEED = np.uint32(0x9E3779B9)
+STEPS = (0xC13FA9A9, 0x91E10DA5, 0x55555555)
+"""Of the dither a pixel to the right, a pixel down, and a channel on, in 32 bits: 1/g, 1/g^2 with g^3 = g + 1, and 1/3."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Encoding:
         depth: Of a channel, one of `DEPTHS`. Floats are linear light, integers sRGB-encoded.
         colours: 3, or 1 of a grey picture.
         alpha: Whether there is a channel of it, the last.
-        dithered: Whether rounding to integers is spread by noise, so that slow slopes show no steps.
+        dithered: Whether rounding to integers is spread, see `thresholds`, so that slow slopes show no steps.
     """
 
     depth: str = "8"
@@ -86,7 +87,11 @@ class Encoding:
         values = values[..., : self.channels]
         if self.linear:
             return values.astype(self.dtype)
-        return _dithered(values, self.dtype, top) if self.dithered else rounded(values, self.dtype)
+        if not self.dithered:
+            return rounded(values, self.dtype)
+        height, width, channels = values.shape
+        dither = np.stack([thresholds(top, top + height, width, channel) for channel in range(channels)], -1)
+        return np.floor(values.clip(0, 1) * np.float32(unit_of(self.dtype)) + dither).astype(self.dtype)
 
 
 def display(values: np.ndarray) -> np.ndarray:
@@ -155,13 +160,19 @@ def unweighted(values: np.ndarray) -> np.ndarray:
     return np.concatenate([values[..., :3] / (alpha + np.float32(FAINT)), alpha], -1)
 
 
-def _dithered(values: np.ndarray, dtype: np.dtype[Any], top: int) -> np.ndarray:
-    """Integers so that their mean over many pixels is the value; whole ones stay as they are, whatever the rows are cut into."""
-    scaled = np.clip(values, 0, 1) * np.float32(unit_of(dtype))
-    y, x, c = np.ogrid[top : top + values.shape[0], : values.shape[1], : values.shape[2]]
-    state = (y.astype(np.uint32) * np.uint32(73856093)) ^ (x.astype(np.uint32) * np.uint32(19349663))
-    state = (state ^ (c.astype(np.uint32) * np.uint32(83492791))) * DITHER_SEED
-    state = (state ^ (state >> np.uint32(15))) * np.uint32(0x85EBCA6B)
-    noise = ((state ^ (state >> np.uint32(13))) >> np.uint32(8)).astype(np.float32) / np.float32(2**24)
-    near = np.rint(scaled)
-    return np.where(np.abs(scaled - near) < 2e-3, near, np.floor(scaled + noise)).astype(dtype)
+def thresholds(top: int, bottom: int, width: int, channel: int) -> np.ndarray:
+    """What is added before values are rounded down, in (0, 1), for rows of a picture: the R2 sequence, in which neighbours are far apart.
+
+    Whole numbers only, so that they are the same everywhere; values that the integers hold exactly stay as they are.
+
+    Returns:
+        (bottom - top, width), float32.
+
+    References:
+        Martin Roberts, "The Unreasonable Effectiveness of Quasirandom Sequences", 2018,
+        https://extremelearning.com.au/unreasonable-effectiveness-of-quasirandom-sequences/
+    """
+    right, down, on = STEPS
+    across = np.arange(width, dtype=np.uint32) * np.uint32(right)
+    along = np.arange(top, bottom, dtype=np.uint32) * np.uint32(down) + np.uint32(channel * on)
+    return (((along[:, None] + across) >> np.uint32(24)).astype(np.float32) + np.float32(0.5)) / np.float32(256)

@@ -72,15 +72,11 @@ def facts_of(path: Path) -> Facts:
         file.close()
 
 
-def _sidecars(picture: Path) -> list[Path]:
-    """Where a JSON file that tells of a picture may lie: that of the picture itself, or that of a material."""
-    return [sidecar_path(picture), picture.with_suffix(".json")]
-
-
 def read_recipe(path: Path) -> dict[str, Any] | None:
-    """The recipe inside a picture, else that in the JSON file beside it; of a JSON file itself. None where there is none."""
-    found = None if path.suffix.lower() == ".json" else as_recipe(_inside(path))
-    for beside in [path] if path.suffix.lower() == ".json" else _sidecars(path):
+    """The recipe inside a picture, else that in a JSON file beside it, its own or its material's; of a JSON file itself. None where there is none."""
+    is_json = path.suffix.lower() == ".json"
+    found = None if is_json else as_recipe(_inside(path))
+    for beside in [path] if is_json else [sidecar_path(path), path.with_suffix(".json")]:
         if found is None and beside.is_file():
             found = as_recipe(beside.read_text(errors="replace"))
     return found

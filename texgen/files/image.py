@@ -6,14 +6,14 @@ import hashlib
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeGuard, Union
+from typing import IO, TYPE_CHECKING, Union
 
 import numpy as np
 from PIL import Image
 
 from texgen.errors import InputError
 from texgen.files import icc
-from texgen.files.decode import WIDE, decode, eight_bits, size_of
+from texgen.files.decode import WIDE, decode, eight_bits
 from texgen.files.deep import Raw
 from texgen.files.encoding import Encoding, as_seen
 from texgen.files.limits import MAX_BYTES, check_file
@@ -41,32 +41,17 @@ class Picture:
     encoding: Encoding = field(default_factory=Encoding)
     sha256: str | None = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
 
 def name_of(source: ImageLike) -> str:
     """A file's name without its folder, or what else the source is."""
     if isinstance(source, Picture):
         return source.name
     return Path(source).name if isinstance(source, str | Path) else type(source).__name__
-
-
-def size(source: ImageLike) -> tuple[int, int]:
-    """(height, width) of a picture in pixels, as it will be read; a file object stands where it stood.
-
-    Raises:
-        InputError: As `read_picture`, as far as the head tells.
-    """
-    if isinstance(source, np.ndarray):  # of labels, too
-        return source.shape[0], source.shape[1]
-    if isinstance(source, str | Path):
-        path, layer = _located(source)
-        return size_of(_content(path), str(source), layer)
-    if isinstance(source, bytes):
-        return size_of(source, "bytes")
-    start = source.tell() if _is_file(source) else 0
-    picture = read_picture(source)
-    if _is_file(source):
-        source.seek(start)
-    return picture.pixels.shape[0], picture.pixels.shape[1]
 
 
 def read(source: ImageLike) -> Tensor:
@@ -109,7 +94,7 @@ def read_picture(source: ImageLike) -> Picture:
         return _decoded(_content(path), str(source), path.name, layer)
     if isinstance(source, bytes):
         return _decoded(source, "bytes", "bytes", None)
-    if _is_file(source):
+    if hasattr(source, "read") and not isinstance(source, Image.Image):
         content = source.read(MAX_BYTES + 1)
         if not isinstance(content, bytes) or not 0 < len(content) <= MAX_BYTES:
             raise InputError(f"file object: gives no bytes, or more than {MAX_BYTES}; open the file as binary.")
@@ -132,11 +117,6 @@ def read_raw(source: str | Path | np.ndarray) -> np.ndarray:
         raise InputError(f"{type(source).__name__}: is no map; give a file or an array.")
     path, layer = _located(source)
     return decode(_content(path), str(source), layer, data=True).values
-
-
-def _is_file(source: ImageLike) -> TypeGuard[IO[bytes]]:
-    """Whether it is a file object."""
-    return hasattr(source, "read") and not isinstance(source, Image.Image)
 
 
 def _located(source: str | Path) -> tuple[Path, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import stat
 from pathlib import Path
 
@@ -49,9 +50,7 @@ def free_memory() -> int | None:
         found.append(
             int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()) + reclaimable
         )
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
+    with contextlib.suppress(OSError, ValueError):
         most, taken = resource.getrlimit(resource.RLIMIT_AS)[0], Path("/proc/self/statm").read_text().split()[0]
         if most != resource.RLIM_INFINITY:
             found.append(most - int(taken) * resource.getpagesize())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import fcntl
 import glob
 import io
 import json
@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from texgen.errors import LockedError, OptionError, disk_errors
-from texgen.files.encode import Tags, write_image
 from texgen.files.pixels import Pixels
 from texgen.files.targets import SUFFIXES, map_path
+from texgen.files.writers import Tags, write_image
 
 NO_TAGS = Tags()
 LOCK = b"texgen\n"
@@ -57,15 +57,6 @@ def recipe_text(recipe: Mapping[str, Any] | None) -> str | None:
 def save_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file."""
     publish(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-
-
-def save_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file with a header line."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(columns)
-    table.writerows(rows)
-    publish(path, text.getvalue().encode())
 
 
 def save_map(path: Path, coordinates: np.ndarray) -> None:
@@ -120,11 +111,6 @@ def locked(path: Path) -> Iterator[None]:
         ResourceError: The folder is not writable.
     """
     lock = path.with_name(f".{path.name}.lock")
-    try:
-        import fcntl
-    except ImportError:  # no advisory locks on this system: the rename still keeps outputs whole
-        yield
-        return
     with disk_errors(path):
         handle = _opened(lock)
     with os.fdopen(handle, "rb+", buffering=0) as file:

@@ -16,15 +16,7 @@ from texgen.files.encoding import DEPTHS as NAMES
 from texgen.files.encoding import PRECISION
 from texgen.files.pixels import Pixels
 
-SUFFIXES = {
-    ".png": "PNG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".exr": "EXR",
-}
+SUFFIXES = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".exr": "EXR"}  # fmt: skip
 MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}
 DEPTHS = {
     "PNG": ("uint8", "uint16"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from texgen.errors import InputError, check_range
 from texgen.files.pixels import unit_of
 from texgen.materials.maps import Map, MapLike, prepared_maps, read_map
+from texgen.materials.preparation import Preparation
 
 DETAILED, ROUGH = (0.1, 0.3, 1.0), (0.0, 0.1, 0.3)
 """Strengths of guides by scale, full size first, the last one for all coarser ones: coarse scales find the place, fine ones keep to the swatch."""
@@ -66,7 +67,7 @@ GuideLike = tuple[SwatchMap, MapLike] | tuple[SwatchMap, MapLike, float]
 
 
 def prepared_guides(
-    guides: Sequence[GuideLike], raw: Sequence[tuple[int, int]], preparation: Mapping[str, Any]
+    guides: Sequence[GuideLike], raw: Sequence[tuple[int, int]], preparation: Preparation
 ) -> list[Guide]:
     """Guides as the user gives them.
 

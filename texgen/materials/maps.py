@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from texgen.files.image import read_raw
 from texgen.files.mapped_arrays import bands
 from texgen.files.pixels import Pixels
 from texgen.files.rows import PictureRows
+from texgen.materials.preparation import Preparation
 
 ROWS = 256
 """That are looked at together."""
@@ -81,22 +82,21 @@ class Map:
         image = turned(image, turn)
         if not self.is_normal or not turn:
             return image
-        (low, high), down = self._range, self.name.lower().endswith("dx")
-        x, y = image[..., 0], image[..., 1]
-        if turn >= 4:
-            x = low + high - x
-        for _ in range(turn % 4):
-            x, y = (y, low + high - x) if down else (low + high - y, x)
-        return np.concatenate([np.stack([x, y], -1).astype(image.dtype), image[..., 2:]], -1)
+        return self._with_vectors(image, 90 * (turn % 4), mirrored=turn >= 4).astype(image.dtype)
 
     def rotated(self, image: np.ndarray, angle: float) -> np.ndarray:
-        """The vectors of an image turned counterclockwise by degrees, each where it is."""
-        (low, high), down = self._range, self.name.lower().endswith("dx")
-        x, y = (np.float32(image[..., n] - low) * (2 / (high - low)) - 1 for n in (0, 1))
-        c, s = math.cos(math.radians(angle)), math.sin(math.radians(-angle if down else angle))
-        xy = (np.stack([c * x - s * y, s * x + c * y], -1) + 1) * ((high - low) / 2) + low
-        vectors = np.concatenate([xy, np.float32(image[..., 2:])], -1)
-        return self.finished(vectors, np.ones(image.shape[:2], bool))
+        """The vectors of an image turned counterclockwise by degrees, each where it is, and made as long as one."""
+        return self.finished(self._with_vectors(image, angle), np.ones(image.shape[:2], bool))
+
+    def _with_vectors(self, image: np.ndarray, angle: float, mirrored: bool = False) -> np.ndarray:
+        """An image whose vectors are turned counterclockwise by degrees, mirrored sideways before or not: float32; exact for right angles."""
+        middle = np.float32(sum(self._range) / 2)
+        x, y = (np.float32(image[..., n]) - middle for n in (0, 1))
+        x = -x if mirrored else x
+        c, s = (np.float32(round(f(math.radians(angle)), 15)) for f in (math.cos, math.sin))
+        s = -s if self.name.lower().endswith("dx") else s
+        xy = np.stack([c * x - s * y, s * x + c * y], -1) + middle
+        return np.concatenate([xy, np.float32(image[..., 2:])], -1)
 
     def normaliser(self, deviation: float) -> Callable[[np.ndarray], np.ndarray]:
         """A function that brings images of the map, turned or not, to float32 with a mean of 0 and so large a deviation in all channels together: as
@@ -175,7 +175,7 @@ def _check_normals(name: str, channels: int) -> None:
 def prepared_maps(
     maps: Maps | None,
     raw: Sequence[tuple[int, int]],
-    preparation: Mapping[str, Any],
+    preparation: Preparation,
     guides: Sequence[str] = (),
     picture: KeptPicture | None = None,
 ) -> list[Map]:
@@ -184,7 +184,7 @@ def prepared_maps(
     Args:
         maps: Name to a map, or to one an exemplar in their order.
         raw: (height, width) of the exemplars' files.
-        preparation: Keyword arguments of `image.prepare`; only the first exemplar is cropped.
+        preparation: Of the exemplars; only the first is cropped.
         guides: Names of those by which patches are compared.
         picture: What is kept in part, if anything; unless it is the first swatch itself, each map has one more image, the last.
 
@@ -215,21 +215,17 @@ def prepared_maps(
             raise InputError(f"map {name}: the swatches' maps differ in depth or channels; save them alike.")
         plain = Map(name, images)
         used = images[: len(raw)]
-        prepared = [_prepared(plain, image, preparation, crop=not number) for number, image in enumerate(used)]
+        ways = [preparation, *[replace(preparation, crop=None)] * (len(used) - 1)]
+        prepared = [_prepared(plain, image, way) for image, way in zip(used, ways, strict=True)]
         if picture is not None:
             prepared.append(np.ascontiguousarray(images[0 if picture.is_swatch else -1]))
         found.append(Map(name, prepared, guides=name in guides))
     return found
 
 
-def _prepared(kind: Map, image: np.ndarray, preparation: Mapping[str, Any], crop: bool) -> np.ndarray:
-    if crop and preparation["crop"] is not None:
-        left, top, width, height = preparation["crop"]
-        image = image[top : top + height, left : left + width]
-    image = kind.turned(image, preparation["rotate"] // 90 % 4)
-    height, width = (round(side * preparation["scale"]) for side in image.shape[:2])
-    side = preparation["size"]
-    return _resized(kind, image, (side, side) if side else (height, width))
+def _prepared(kind: Map, image: np.ndarray, preparation: Preparation) -> np.ndarray:
+    image = kind.turned(image[preparation.cut(image.shape)], preparation.rotate // 90)
+    return _resized(kind, image, preparation.resized(image.shape[:2]))
 
 
 def _resized(kind: Map, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

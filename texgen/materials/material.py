@@ -93,8 +93,8 @@ def read_material(path: str | Path, read: Callable[[Path, str], Pixels] = read_m
     if not path.exists():
         raise InputError(f"{path}: no such file or folder.")
     folder = path if path.is_dir() else path.parent
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGES and not _is_aside(file))
-    named = {file: map_name(file.stem) for file in files}
+    files = (file for file in folder.iterdir() if file.suffix.lower() in IMAGES and not file.name.startswith("."))
+    named = {file: map_name(file.stem) for file in sorted(files) if not file.stem.endswith("_preview")}
     if path.is_dir():
         found = {name for name, kind in named.values() if kind is not None} or {name for name, _ in named.values()}
         if len(found) != 1:
@@ -114,7 +114,8 @@ def read_material(path: str | Path, read: Callable[[Path, str], Pixels] = read_m
     if not maps:
         raise InputError(f"{path}: no picture of a known format ({', '.join(IMAGES)}).")
     if len(set(sizes.values())) > 1:
-        raise InputError(f"{name}: its maps are of several sizes ({_told(sizes)}); bring them to one.")
+        told = ", ".join(f"{kind} {width}x{height}" for kind, (height, width) in sizes.items())
+        raise InputError(f"{name}: its maps are of several sizes ({told}); bring them to one.")
     return Material(name=name, maps=maps, size_m=_size_m([file for file in named if named[file][0] == name]))
 
 
@@ -122,15 +123,6 @@ def _size_m(files: Sequence[Path]) -> float | None:
     """Width in metres that the recipe of one of the files tells; a dpi alone is mostly a program's habit."""
     told = ((read_recipe(file) or {}).get("size_m") for file in files)
     return next((float(value) for value in told if isinstance(value, int | float) and value > 0), None)
-
-
-def _is_aside(file: Path) -> bool:
-    """Hidden, or the look that `--preview` writes beside a picture."""
-    return file.name.startswith(".") or file.stem.endswith("_preview")
-
-
-def _told(sizes: Mapping[str, tuple[int, ...]]) -> str:
-    return ", ".join(f"{name} {width}x{height}" for name, (height, width) in sizes.items())
 
 
 def as_float(pixels: Pixels) -> np.ndarray:

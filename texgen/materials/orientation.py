@@ -93,8 +93,8 @@ class Orientation:
                     f"a swatch whose shorter side is {smallest} px is too small to be turned; give one of {round(LEAST * sqrt(2)) + 1} px."
                 )
             for angle in self.angles:
-                labels = None if each.labels is None else turned(each.labels[..., None], angle, order=0)[..., 0]
-                found.append(Exemplar(turned(each.pixels, angle).clip(0, 1), labels))
+                labels = None if each.labels is None else turned_square(each.labels[..., None], angle, order=0)[..., 0]
+                found.append(Exemplar(turned_square(each.pixels, angle).clip(0, 1), labels))
         return found
 
     def maps(self, maps: Sequence[Map], count: int) -> list[Map]:
@@ -138,7 +138,7 @@ def _places(y: np.ndarray, x: np.ndarray, angle: float, size: Sequence[int]) -> 
     return s * across + c * down + (size[0] - 1) / 2, c * across - s * down + (size[1] - 1) / 2
 
 
-def turned(image: np.ndarray, angle: float, order: int = 3) -> np.ndarray:
+def turned_square(image: np.ndarray, angle: float, order: int = 3) -> np.ndarray:
     """The square in the middle of a picture (H, W, C), turned counterclockwise by degrees, in the picture's own depth.
 
     Args:
@@ -163,5 +163,5 @@ def turned(image: np.ndarray, angle: float, order: int = 3) -> np.ndarray:
 
 def turned_map(kind: Map, image: np.ndarray, angle: float) -> np.ndarray:
     """The same of an image of a map; vectors turn with it."""
-    found = turned(image, angle)
+    found = turned_square(image, angle)
     return kind.rotated(found, angle) if kind.is_normal and angle else found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,23 +20,93 @@ MIN_SIDE = 64
 LIGHT_DEGREE, LIGHT_SIDE, LIGHT_FLOOR = 3, 64, 1 / 255
 
 
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What is done to a swatch: it is cut, turned, flattened and resized, in this order. By default it keeps its pixels 1:1.
+
+    Attributes:
+        crop: (left, top, width, height) in pixels.
+        rotate: Degrees counterclockwise: 0, 90, 180 or 270.
+        scale: Larger makes the features larger in the result.
+        size: Resize the whole swatch to this side, as the published method does; changes its aspect ratio.
+        flatten_light: Take slow changes of brightness out, see `flattened`.
+    """
+
+    crop: Sequence[int] | None = None
+    rotate: int = 0
+    scale: float = 1.0
+    size: int | None = None
+    flatten_light: bool = False
+
+    def cut(self, shape: Sequence[int]) -> tuple[slice, slice]:
+        """What of a swatch (height, width) is used, before it is turned.
+
+        Raises:
+            OptionError: A crop that lies outside.
+        """
+        left, top, w, h = (0, 0, shape[1], shape[0]) if self.crop is None else self.crop
+        if min(left, top) < 0 or min(w, h) < 1 or left + w > shape[1] or top + h > shape[0]:
+            raise OptionError(f"crop={left},{top},{w},{h} lies outside the {shape[1]}x{shape[0]} swatch.")
+        return slice(top, top + h), slice(left, left + w)
+
+    def resized(self, shape: Sequence[int]) -> tuple[int, int]:
+        """(height, width) that a turned swatch is brought to."""
+        height, width = (round(side * self.scale) for side in shape)
+        return (self.size, self.size) if self.size else (height, width)
+
+    def colours(self, image: Tensor, name: str = "swatch") -> Tensor:
+        """A swatch as it is used.
+
+        Args:
+            image: (1, 3, H, W) or (1, 4, H, W), as `texgen.files.encoding` says that pixels are seen.
+            name: For messages.
+
+        Raises:
+            OptionError: As `cut`.
+            InputError: The prepared swatch has a side under 64 px.
+        """
+        import torch
+        import torch.nn.functional as F
+
+        rows, columns = self.cut(image.shape[-2:])
+        image = image[..., rows, columns].rot90(self.rotate // 90, (2, 3))
+        if self.flatten_light:
+            image = torch.cat([flattened(image[:, :3]), image[:, 3:]], 1)
+        target = self.resized(image.shape[-2:])
+        check_side(name, *target)
+        if target != tuple(image.shape[-2:]):
+            image = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False).clamp(
+                min(0.0, float(image.min())), max(1.0, float(image.max()))
+            )
+        return image.contiguous()
+
+    def labels(self, labels: np.ndarray) -> np.ndarray:
+        """A map (H, W) of whole numbers, as the swatch that it belongs to, by nearest neighbour."""
+        turned = np.rot90(labels[self.cut(labels.shape)], self.rotate // 90)
+        rows, columns = (
+            ((np.arange(wanted) + 0.5) * (have / wanted)).astype(np.int64)
+            for have, wanted in zip(turned.shape, self.resized(turned.shape), strict=True)
+        )
+        return np.ascontiguousarray(turned[rows[:, None], columns])
+
+
 def prepared(
-    pictures: Sequence[Picture], maps: Sequence[np.ndarray] | None, preparation: dict[str, Any]
+    pictures: Sequence[Picture], maps: Sequence[np.ndarray] | None, preparation: Preparation
 ) -> list[Exemplar]:
     """Exemplars of swatches, and of the labels of their pixels where there are any; with alpha all, if one has it.
 
     Args:
         pictures: In their order; only the first is cropped.
         maps: Labels of the first ones, (H, W), uint8; the pixels of others have label 0. None where there are no labels.
-        preparation: Keyword arguments of `prepare`.
+        preparation: Of all.
     """
     found = []
     for index, picture in enumerate(with_alpha(pictures)):
-        options, labels = preparation if index == 0 else {**preparation, "crop": None}, None
+        own, labels = preparation if index == 0 else replace(preparation, crop=None), None
         if maps is not None:
-            labels = maps[index] if index < len(maps) else np.zeros(picture.pixels.shape[:2], np.uint8)
-            labels = prepare_map(labels, **{key: value for key, value in options.items() if key != "flatten_light"})
-        found.append(Exemplar(_prepared(picture, options), labels))
+            whole = maps[index] if index < len(maps) else np.zeros(picture.pixels.shape[:2], np.uint8)
+            labels = own.labels(whole)
+        found.append(Exemplar(_prepared(picture, own), labels))
     return found
 
 
@@ -70,96 +140,21 @@ def opaque(pixels: np.ndarray) -> np.ndarray:
     return weighted(np.concatenate([pixels, np.ones_like(pixels[..., :1])], -1))
 
 
-def _prepared(picture: Picture, options: dict[str, Any]) -> np.ndarray:
+def _prepared(picture: Picture, preparation: Preparation) -> np.ndarray:
     pixels = picture.pixels
-    if any(options[key] for key in ("crop", "rotate", "size", "flatten_light")) or options["scale"] != 1:
+    if preparation != Preparation():
         import torch
 
         tensor = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
-        pixels = prepare(tensor, name=picture.name, **options)[0].permute(1, 2, 0).numpy()
+        pixels = preparation.colours(tensor, picture.name)[0].permute(1, 2, 0).numpy()
     check_side(picture.name, *pixels.shape[:2])
     return np.ascontiguousarray(pixels)
-
-
-def prepare(
-    image: Tensor,
-    *,
-    crop: Sequence[int] | None = None,
-    rotate: int = 0,
-    scale: float = 1.0,
-    size: int | None = None,
-    flatten_light: bool = False,
-    name: str = "swatch",
-) -> Tensor:
-    """Cut, turn, flatten and resize a swatch, in this order. Without options it keeps its pixels 1:1.
-
-    Args:
-        image: (1, 3, H, W) or (1, 4, H, W), as `texgen.files.encoding` says that pixels are seen.
-        crop: (left, top, width, height) in pixels.
-        rotate: Degrees counterclockwise: 0, 90, 180 or 270.
-        scale: Larger makes the features larger in the result.
-        size: Resize the whole swatch to this side, as the published method does; changes its aspect ratio.
-        flatten_light: Take slow changes of brightness out, see `flattened`.
-        name: For messages.
-
-    Raises:
-        OptionError: A crop that lies outside.
-        InputError: The prepared swatch has a side under 64 px.
-    """
-    import torch
-    import torch.nn.functional as F
-
-    rows, columns = _cut(image.shape[-2:], crop)
-    image = image[..., rows, columns].rot90(rotate // 90, (2, 3))
-    if flatten_light:
-        image = torch.cat([flattened(image[:, :3]), image[:, 3:]], 1)
-    target = _target(image.shape[-2:], scale, size)
-    check_side(name, *target)
-    if target != tuple(image.shape[-2:]):
-        image = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False).clamp(
-            min(0.0, float(image.min())), max(1.0, float(image.max()))
-        )
-    return image.contiguous()
 
 
 def check_side(name: str, height: int, width: int) -> None:
     """Refuse a swatch with a side under `MIN_SIDE`."""
     if min(height, width) < MIN_SIDE:
         raise InputError(f"{name}: {width}x{height} px is too small; at least {MIN_SIDE} px a side are needed.")
-
-
-def prepare_map(
-    labels: np.ndarray,
-    *,
-    crop: Sequence[int] | None = None,
-    rotate: int = 0,
-    scale: float = 1.0,
-    size: int | None = None,
-) -> np.ndarray:
-    """A map (H, W) of whole numbers, cut, turned and resized as `prepare` does with its swatch, by nearest neighbour."""
-    turned = np.rot90(labels[_cut(labels.shape[:2], crop)], rotate // 90)
-    height, width = turned.shape
-    rows, columns = (
-        ((np.arange(wanted) + 0.5) * (have / wanted)).astype(np.int64)
-        for have, wanted in zip((height, width), _target((height, width), scale, size), strict=True)
-    )
-    return np.ascontiguousarray(turned[rows[:, None], columns])
-
-
-def _cut(shape: Sequence[int], crop: Sequence[int] | None) -> tuple[slice, slice]:
-    """What of a swatch (height, width) is used, before it is turned."""
-    if crop is None:
-        return slice(None), slice(None)
-    left, top, w, h = crop
-    if min(left, top) < 0 or min(w, h) < 1 or left + w > shape[1] or top + h > shape[0]:
-        raise OptionError(f"crop={left},{top},{w},{h} lies outside the {shape[1]}x{shape[0]} swatch.")
-    return slice(top, top + h), slice(left, left + w)
-
-
-def _target(shape: Sequence[int], scale: float, size: int | None) -> tuple[int, int]:
-    """(height, width) after resizing from `shape`."""
-    height, width = shape
-    return (size, size) if size else (round(height * scale), round(width * scale))
 
 
 def flattened(image: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ import json
 from functools import cache
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -36,7 +35,7 @@ def page(material: Material, light: float, depth: float | None) -> str:
         light, depth: Where the controls begin, see `texgen.previews.render.picture`.
     """
     height, width = material.size
-    maps, depth = completed(linear_maps(material.maps, LARGEST), depth, width / height)
+    maps, depth = completed(linear_maps(material.maps, LARGEST), depth)
     shrink = min(1.0, LARGEST / max(height, width))
     size = max(1, round(height * shrink)), max(1, round(width * shrink))
     wide = "" if material.size_m is None else f", {material.size_m:g} m wide"
@@ -57,7 +56,7 @@ def page(material: Material, light: float, depth: float | None) -> str:
     }
     return Template(_read("page.html")).substitute(
         title=html.escape(material.name),
-        material=_json(content),
+        material=json.dumps(content).replace("<", "\\u003c"),  # so that it ends no script
         three=_read("three.min.js"),
         viewer=_read("viewer.js"),
     )
@@ -76,11 +75,6 @@ def _embedded(name: str, values: Floats) -> str:
         content, "JPEG", quality=QUALITY, subsampling=0
     )
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
-
-
-def _json(content: dict[str, Any]) -> str:
-    """JSON that may stand in a page."""
-    return json.dumps(content).replace("<", "\\u003c")
 
 
 @cache

@@ -23,6 +23,17 @@ def floats(values: Sequence[float] | Sequence[Sequence[float]]) -> Floats:
     return np.array(values, np.float32)
 
 
+def dot(first: Floats, second: Floats) -> Floats:
+    """Of vectors (3, n), or of (3, 1) with them."""
+    return np.einsum("in,in->n", *np.broadcast_arrays(first, second))
+
+
+def smooth(share: Floats) -> Floats:
+    """From 0 to 1, slowly at both ends; what lies beyond is cut off."""
+    share = np.clip(share, 0, 1)
+    return share * share * (3 - 2 * share)
+
+
 def shrunk(pixels: Pixels, most: int, decode: Callable[[np.ndarray], Floats]) -> Floats:
     """A picture (height, width, C), decoded; means of square blocks where a side is at least twice `most`. It is read in bands of rows."""
     height, width, _ = pixels.shape

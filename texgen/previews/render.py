@@ -9,7 +9,7 @@ import numpy as np
 
 from texgen.files.encoding import display
 from texgen.materials.material import Material
-from texgen.previews.pyramid import Floats, floats, resized
+from texgen.previews.pyramid import Floats, dot, floats, resized, smooth
 from texgen.previews.shading import FILL, FILL_RISE, FILL_TURN, KEY, RISE, Light, Sky, shade, toned
 from texgen.previews.shapes import Hits, Plane, Shape, Sphere, meet
 from texgen.previews.surface import MISSING, Surface, linear_maps, surface
@@ -129,14 +129,13 @@ def _samples(
     lit = checks + (lit - checks) * maps["opacity"]
     cover = hits.found.astype(np.float32)
     if scene.fog:
-        share = np.clip((FOG[1] - hits.distance) / (FOG[1] - FOG[0]), 0, 1)
-        cover *= share * share * (3 - 2 * share)
+        cover *= smooth((FOG[1] - hits.distance) / (FOG[1] - FOG[0]))
     return lit, cover
 
 
 def _footprint(hits: Hits, rays: Floats, spread: float) -> tuple[Floats, tuple[Floats, Floats]]:
     """What a ray of some width at distance 1 covers of the texture: direction of the longer side, (shorter, longer) in widths."""
-    right, up, out = (np.einsum("in,in->n", each, rays) for each in hits.frame)
+    right, up, out = (dot(each, rays) for each in hits.frame)
     flat = np.maximum(np.hypot(right, up), 1e-6)
     shorter = hits.distance * spread
     return np.stack([right, up]) / flat, (shorter, shorter / np.maximum(np.abs(out), 0.06))
@@ -146,8 +145,8 @@ def _sunlit(shown: Surface, hits: Hits, basis: np.ndarray, light: float, footpri
     """How much of the key light (n,) gets past the relief."""
     if shown.height is None:
         return np.ones(len(hits.u), np.float32)
-    direction = floats(_towards(basis, light, RISE))
-    right, up, out = (np.einsum("in,i->n", each, direction) for each in hits.frame)
+    direction = floats(_towards(basis, light, RISE))[:, None]
+    right, up, out = (dot(each, direction) for each in hits.frame)
     rise = np.maximum(out, 0.12)
     reach = np.hypot(right, up) / rise
     level = shown.height.level(footprint, dither + 0.5)
@@ -191,9 +190,8 @@ def _may_meet(scene: Scene, rays: Floats, shown: Surface) -> np.ndarray:
 
 def _backdrop(x: Floats, y: Floats) -> Floats:
     """The background (3, n), linear: darker towards the corners."""
-    share = np.clip(np.hypot(x, y) / 1.4, 0, 1)
     middle, corner = floats(BACKDROP)
-    bright = corner + (middle - corner) * (1 - share * share * (3 - 2 * share))
+    bright = corner + (middle - corner) * (1 - smooth(np.hypot(x, y) / 1.4))
     return bright * floats([[0.97], [1.0], [1.06]])
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from texgen.previews.pyramid import Floats, floats
+from texgen.previews.pyramid import Floats, dot, floats, smooth
 from texgen.previews.shapes import Frame
 
 KEY = ((1.46, 1.40, 1.32), 0.16)
@@ -48,8 +48,8 @@ class Sky:
         """The light (3, n) from directions (3, n), softened over a share `blur` (n,) of the half circle."""
         rise = np.einsum("i,in->n", floats(self.up), directions)
         ground, horizon, zenith = (floats(colour)[:, None] for colour in (self.ground, self.horizon, self.zenith))
-        over = _smooth(rise / (0.08 + 1.1 * blur) * 0.5 + 0.5)
-        top = _smooth(np.maximum(rise, 0) * (1 - 0.4 * blur))
+        over = smooth(rise / (0.08 + 1.1 * blur) * 0.5 + 0.5)
+        top = smooth(np.maximum(rise, 0) * (1 - 0.4 * blur))
         return ground + (horizon + (zenith - horizon) * top - ground) * over
 
 
@@ -73,7 +73,7 @@ def shade(maps: Mapping[str, Floats], frame: Frame, view: Floats, lights: Mappin
         Toksvig, "Mipmapping Normal Maps", 2005.
     """
     normal, alpha, roughness = _rough_normal(maps, frame)
-    facing = np.maximum(np.abs(_dot(normal, view)), 1e-3)
+    facing = np.maximum(np.abs(dot(normal, view)), 1e-3)
     metal, colour, ao = maps["metalness"], maps["color"], maps["ao"]
     diffuse, mirrored = colour * (1 - metal), DIELECTRIC * (1 - metal) + colour * metal
     light = maps["emission"] + np.zeros_like(view)
@@ -82,7 +82,7 @@ def shade(maps: Mapping[str, Floats], frame: Frame, view: Floats, lights: Mappin
     sheen = _mirrored_sky(mirrored, roughness, facing)
     hidden = np.clip((facing + ao[0]) ** np.exp2(-16 * roughness - 1) - 1 + ao[0], 0, 1)
     light += diffuse * (1 - sheen) * sky.seen(normal, 1.0) * ao
-    light += sheen * sky.seen(2 * _dot(normal, view) * normal - view, roughness) * hidden
+    light += sheen * sky.seen(2 * dot(normal, view) * normal - view, roughness) * hidden
     return light
 
 
@@ -90,8 +90,8 @@ def _rough_normal(maps: Mapping[str, Floats], frame: Frame) -> tuple[Floats, Flo
     """Normals (3, n), GGX's alpha (n,), roughness (n,)."""
     x, y, z = maps["normal"]
     normal = frame.right * x + frame.up * y + frame.out * z
-    length = np.clip(np.sqrt(_dot(normal, normal)), 1e-3, 1)
-    normal = normal / np.maximum(np.sqrt(_dot(normal, normal)), 1e-3)
+    length = np.clip(np.sqrt(dot(normal, normal)), 1e-3, 1)
+    normal = normal / np.maximum(np.sqrt(dot(normal, normal)), 1e-3)
     variance = np.minimum((1 - length) / length, 0.5)
     alpha = np.sqrt(np.minimum(np.maximum(maps["roughness"][0], 0.03) ** 4 + variance, 1))
     return normal, alpha, np.sqrt(alpha)
@@ -103,8 +103,8 @@ def _lit(
     direction = floats(light.direction)[:, None]
     falls = np.clip(np.einsum("in,i->n", normal, direction[:, 0]), 0, 1)
     half = view + direction
-    half /= np.maximum(np.sqrt(_dot(half, half)), 1e-4)
-    across = np.clip(_dot(normal, half), 0, 1)
+    half /= np.maximum(np.sqrt(dot(half, half)), 1e-4)
+    across = np.clip(dot(normal, half), 0, 1)
     square = np.square(np.minimum(alpha + light.radius / 2, 1))  # the light's own size blurs what is mirrored
     spread = square / (math.pi * np.square(np.square(across) * (square - 1) + 1))
     seen = 0.5 / (
@@ -112,7 +112,7 @@ def _lit(
         + facing * np.sqrt(falls**2 * (1 - alpha**2) + alpha**2)
         + 1e-5
     )
-    fresnel = mirrored + (1 - mirrored) * (1 - np.clip(_dot(view, half), 0, 1)) ** 5
+    fresnel = mirrored + (1 - mirrored) * (1 - np.clip(dot(view, half), 0, 1)) ** 5
     return (diffuse * (1 - fresnel) + fresnel * (spread * seen * math.pi)) * falls * floats(light.colour)[:, None]
 
 
@@ -138,12 +138,3 @@ def toned(light: Floats) -> Floats:
     light = light * (fresh / np.maximum(peak, 1e-6))
     share = 1 - 1 / (desaturation * (peak - fresh) + 1)
     return np.clip(light + (fresh - light) * share, 0, 1)
-
-
-def _dot(first: Floats, second: Floats) -> Floats:
-    return np.einsum("in,in->n", first, second)
-
-
-def _smooth(values: Floats) -> Floats:
-    values = np.clip(values, 0, 1)
-    return values * values * (3 - 2 * values)

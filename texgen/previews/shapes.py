@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from texgen.previews.pyramid import Floats, floats
+from texgen.previews.pyramid import Floats, dot, floats
 from texgen.previews.surface import Surface
 
 STEPS, HALVINGS = 24, 5
@@ -23,25 +23,11 @@ class Frame(NamedTuple):
     out: Floats
 
 
-class Shape(Protocol):
-    """A surface whose highest points are at elevation 1, its lowest at 0."""
-
-    def enter(self, origin: Floats, rays: Floats, depth: float) -> tuple[Floats, Floats]:
-        """Distances (n,) between which rays (3, n) are within the relief, infinite where they miss it."""
-
-    def place(self, points: Floats, depth: float) -> tuple[Floats, Floats, Floats]:
-        """Coordinates u and v in widths of the texture, and the elevation, of points (3, n)."""
-
-    def frame(self, points: Floats) -> Frame:
-        """The directions at points (3, n)."""
-
-    def size(self) -> float:
-        """Of one width of the texture."""
-
-
 @dataclass(frozen=True)
 class Sphere:
     """A sphere of radius 1 around 0, seen from the positive z axis; without poles, as the texture spreads evenly from the point in front.
+
+    The highest points of its relief are at elevation 1, the lowest at 0.
 
     Attributes:
         repeats: Of the texture across the half that is seen.
@@ -50,19 +36,22 @@ class Sphere:
     repeats: float
 
     def enter(self, origin: Floats, rays: Floats, depth: float) -> tuple[Floats, Floats]:
+        """Distances (n,) between which rays (3, n) are within the relief, infinite where they miss it."""
         near, far = _meets(origin, rays, 1.0)
         inner, _ = _meets(origin, rays, 1 - depth * self.size())
         return near, np.where(np.isfinite(inner), inner, far)
 
     def place(self, points: Floats, depth: float) -> tuple[Floats, Floats, Floats]:
-        radius = np.sqrt(_dot(points, points))
+        """Coordinates u and v in widths of the texture, and the elevation, of points (3, n)."""
+        radius = np.sqrt(dot(points, points))
         flat = np.sqrt(np.maximum(np.square(points[0]) + np.square(points[1]), 1e-12))
         scale = np.arctan2(flat, points[2]) / flat / self.size()
         elevation = (radius - 1) / max(depth * self.size(), 1e-6) + 1
         return points[0] * scale + 0.5, points[1] * scale + 0.5, elevation
 
     def frame(self, points: Floats) -> Frame:
-        out = points / np.sqrt(_dot(points, points))
+        """The directions at points (3, n)."""
+        out = points / np.sqrt(dot(points, points))
         x, y, z = out
         turn = 1 / (1 + np.maximum(z, -0.99))  # the shortest turn that brings the z axis here
         return Frame(
@@ -70,12 +59,13 @@ class Sphere:
         )
 
     def size(self) -> float:
+        """Of one width of the texture."""
         return math.pi / self.repeats
 
 
 @dataclass(frozen=True)
 class Plane:
-    """The plane under y = 0, with the upper edge of the texture away from the viewer at positive z; one width is 1."""
+    """The plane under y = 0, with the upper edge of the texture away from the viewer at positive z; one width is 1. Its methods are those of `Sphere`."""
 
     def enter(self, origin: Floats, rays: Floats, depth: float) -> tuple[Floats, Floats]:
         with np.errstate(divide="ignore"):
@@ -93,14 +83,17 @@ class Plane:
         return 1.0
 
 
+Shape = Sphere | Plane
+
+
 class Hits(NamedTuple):
     """Where rays meet the relief.
 
     Attributes:
         points: (3, n).
         distance: (n,).
-        u, v, elevation: See `Shape.place`.
-        frame: See `Shape.frame`.
+        u, v, elevation: See `Sphere.place`.
+        frame: See `Sphere.frame`.
         found: Rays (n,), bool, that meet it; of the others the rest means nothing.
     """
 
@@ -164,12 +157,8 @@ def _marched(
 
 def _meets(origin: Floats, rays: Floats, radius: float) -> tuple[Floats, Floats]:
     """Distances at which rays enter and leave a sphere around 0."""
-    middle = -_dot(origin, rays)
-    apart = _dot(origin, origin) - np.square(middle)
+    middle = -dot(origin, rays)
+    apart = dot(origin, origin) - np.square(middle)
     with np.errstate(invalid="ignore"):
         half = np.sqrt(radius**2 - apart)
     return np.where(np.isnan(half), np.inf, middle - half), np.where(np.isnan(half), np.inf, middle + half)
-
-
-def _dot(first: Floats, second: Floats) -> Floats:
-    return np.einsum("in,in->n", *np.broadcast_arrays(first, second))

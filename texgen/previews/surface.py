@@ -9,7 +9,7 @@ import numpy as np
 
 from texgen.files.encoding import linear
 from texgen.files.pixels import Pixels
-from texgen.materials.estimate import slopes
+from texgen.materials import estimate
 from texgen.materials.maps import is_signed
 from texgen.materials.material import Material, as_float
 from texgen.previews.pyramid import Floats, Pyramid, floats, resized, shrunk, side
@@ -29,8 +29,7 @@ DEPTH, DEEPEST = 0.03, 0.15
 """Of a height map in widths, at most: where no normals tell, and where they do."""
 SLOPE = 0.5
 """Of a height map where no normals tell, in the root mean square."""
-CREVICE = 0.02
-"""Radius of the surroundings that shade a point where there is a height but no `ao`, in widths."""
+RING = Wrap(True, True)
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,8 @@ def surface(material: Material, most: int, depth: float | None) -> Surface:
     """
     height, width = material.size
     size = side(height, most), side(width, most)
-    maps = {name: resized(values, size) for name, values in linear_maps(material.maps, most).items()}
-    maps, depth = completed(maps, depth, width / height)
+    linear_ones, depth = completed(linear_maps(material.maps, most), depth)
+    maps = {name: resized(values, size) for name, values in linear_ones.items()}
     relief = maps.pop("height", None)
     if not maps:
         maps["color"] = np.broadcast_to(floats(MISSING["color"]), (*size, 3))
@@ -81,17 +80,18 @@ def surface(material: Material, most: int, depth: float | None) -> Surface:
     return Surface(texture, rows, Pyramid(np.ascontiguousarray(relief), width / height), depth)
 
 
-def completed(maps: Mapping[str, Floats], depth: float | None, aspect: float) -> tuple[dict[str, Floats], float]:
+def completed(maps: Mapping[str, Floats], depth: float | None) -> tuple[dict[str, Floats], float]:
     """Linear maps with the normals and the occlusion that follow from the height, where these are missing; and its depth, see `surface`."""
     if "height" not in maps:
         return dict(maps), 0.0
-    relief = maps["height"]
-    depth = fitting_depth(maps, relief, aspect) if depth is None else depth
+    height = maps["height"][..., 0]
+    depth = fitting_depth(maps, height) if depth is None else depth
     found = dict(maps)
     if "normal" not in maps:
-        found["normal"] = normals(relief[..., 0], depth, aspect)
+        found["normal"] = normals(height, depth)
     if "ao" not in maps:
-        found["ao"] = _occlusion(relief[..., 0], depth, aspect)[..., None]
+        relief = estimate.Surface(height, depth * height.shape[1], estimate.COARSEST * min(height.shape))
+        found["ao"] = estimate.occlusion_of(relief, RING)[..., None]
     return found, depth
 
 
@@ -100,7 +100,9 @@ def linear_maps(maps: Mapping[str, Pixels], most: int) -> dict[str, Floats]:
     found: dict[str, Floats] = {}
     for name in ("color", "emission"):
         if name in maps:
-            found[name] = shrunk(maps[name], most, lambda band: decoded(_three(band)))
+            found[name] = shrunk(
+                maps[name], most, lambda band: decoded(band[..., [0, 1, 2] if band.shape[2] >= 3 else [0, 0, 0]])
+            )
     if "color" in maps and maps["color"].shape[2] in (2, 4):
         found["opacity"] = shrunk(maps["color"], most, lambda band: as_float(band[..., -1:]))
     for name, green in (("normal_dx", -1), ("normal", 1)):
@@ -110,11 +112,6 @@ def linear_maps(maps: Mapping[str, Pixels], most: int) -> dict[str, Floats]:
         if name in maps:
             found[name] = shrunk(maps[name], most, lambda band: np.clip(as_float(band[..., :1]), 0, 1))
     return found
-
-
-def _three(pixels: np.ndarray) -> np.ndarray:
-    """The colours alone, grey ones as red, green and blue."""
-    return pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, -1)
 
 
 def decoded(pixels: np.ndarray) -> Floats:
@@ -136,43 +133,25 @@ def _vectors(pixels: Pixels, green: int) -> Callable[[np.ndarray], Floats]:
     return decode
 
 
-def normals(height: Floats, depth: float, aspect: float) -> Floats:
+def normals(height: Floats, depth: float) -> Floats:
     """Vectors (H, W, 3), y upwards, across a height map (H, W) that repeats.
 
     Args:
         height: 1 is high.
         depth: From 0 to 1, in widths of the map.
-        aspect: Width of the surface over its height.
     """
-    right, up = (each * depth for each in _slopes(height, aspect))
-    vectors = np.stack([-right, -up, np.ones_like(height)], -1)
+    down, right = (each * (depth * height.shape[1]) for each in estimate.slopes(height, RING))
+    vectors = np.stack([-right, down, np.ones_like(height)], -1)
     return vectors / np.sqrt(np.square(vectors).sum(-1, keepdims=True))
 
 
-def fitting_depth(maps: Mapping[str, Floats], height: Floats, aspect: float) -> float:
-    """The depth of a height map (H, W, 1), in widths, with which its slopes are most like those of the normals, or else not too steep."""
-    right, up = _slopes(height[..., 0], aspect)
-    square = float(np.mean(right * right + up * up))
+def fitting_depth(maps: Mapping[str, Floats], height: Floats) -> float:
+    """The depth of a height map (H, W), in widths, with which its slopes are most like those of the normals, or else not too steep."""
+    down, right = (each * height.shape[1] for each in estimate.slopes(height, RING))
+    square = float(np.mean(right * right + down * down))
     if "normal" in maps and square > 0:
         x, y, z = np.moveaxis(maps["normal"], -1, 0)
-        fitted = -float(np.mean((right * x + up * y) / np.maximum(z, 0.1))) / square
+        fitted = float(np.mean((down * y - right * x) / np.maximum(z, 0.1))) / square
         if fitted > 0:
             return min(fitted, DEEPEST)
     return min(DEPTH, SLOPE / max(square**0.5, 1e-6))
-
-
-def _slopes(height: Floats, aspect: float) -> tuple[Floats, Floats]:
-    """Of a height map (H, W) that repeats, to the right and upwards, for each width."""
-    rows, columns = height.shape
-    down, right = slopes(height, Wrap(True, True))
-    return right * columns, down * (-aspect * rows)
-
-
-def _occlusion(height: Floats, depth: float, aspect: float) -> Floats:
-    """How much of the sky is seen from each point of a height map (H, W) that repeats: less, the more its surroundings rise above it."""
-    rows, columns = height.shape
-    down, right = np.fft.fftfreq(rows, 1 / (rows * aspect))[:, None], np.fft.rfftfreq(columns, 1 / columns)[None]
-    smooth = np.exp(-2 * (np.pi * CREVICE) ** 2 * (down**2 + right**2))
-    around = np.fft.irfft2(np.fft.rfft2(height) * smooth.astype(np.float32), s=(rows, columns))
-    rise = (around - height) * (depth / CREVICE)
-    return (1 / (1 + np.maximum(rise, 0))).astype(np.float32)

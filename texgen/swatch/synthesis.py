@@ -16,6 +16,7 @@ import numpy as np
 from texgen.errors import disk_errors
 from texgen.files.mapped_arrays import mapped, release
 from texgen.files.publish import publish
+from texgen.swatch.alignment import aligned
 from texgen.swatch.bank import Bank
 from texgen.swatch.candidates import best_of, copied_share
 from texgen.swatch.compiled import is_compiled
@@ -115,8 +116,7 @@ class Synthesis:
                     yield from self._finished(pool, number, name, current, done, total)
                 done += work[number]
                 current = self._field(f"{name}{self._count(number) % 2}", self._size(number))
-            assert current is not None
-            self.result = current
+            self.result = current  # type: ignore[assignment]
 
     def _compared(
         self, pool: ThreadPoolExecutor, first: int, candidates: range, trial: int, total: int
@@ -151,12 +151,21 @@ class Synthesis:
             point = Point(**self.history["points"][self.history["chosen"]])
         else:
             point = Point(median=FIRST_MEDIAN * level.spread)
-            refine(coarse, self._field(name + "0", self._size(number)), level, self._control(number))
+            for _ in self._refined(pool, coarse, level, name):
+                yield State(done, total, number, 0)
         for state in self._improved(pool, level, name, point, self._count(number)):
             yield State(done + state.done, total, number, state.iteration)
         energies = point.energies or [(0.0, 0.0)]
         self.history["levels"][str(number)] = {"before": energies[0][0], "after": energies[-1][1]}
         self._save()
+
+    def _refined(self, pool: ThreadPoolExecutor, coarse: np.ndarray, level: Level, name: str) -> Iterator[None]:
+        """Begin a level with the field of the one before; at full size pieces are aligned, some tiles at a time."""
+        begun, control = self._field(name + "0", self._size(level.number)), self._control(level.number)
+        rough = begun if level.number else self._field(name + "1", self._size(0))
+        refine(coarse, rough, level, control)
+        if level.number == 0:
+            yield from aligned(pool, rough, begun, level, control)
 
     @property
     def energy(self) -> dict[str, Any]:
@@ -269,9 +278,7 @@ class Synthesis:
 
     def _load(self) -> dict[str, Any]:
         path = self.folder / PROGRESS
-        if not (self.durable and path.exists()):
-            return {}
-        return json.loads(path.read_text())
+        return json.loads(path.read_text()) if self.durable and path.exists() else {}
 
     def _save(self, **state: Any) -> None:
         if self.durable:

@@ -13,13 +13,13 @@ import numpy as np
 
 from texgen.exports import glb, materialx, usd
 from texgen.exports.knobs import Knobs
-from texgen.exports.pack import Cut, Packed, Source, sources_of
+from texgen.exports.pack import Packed, Source, sources_of
 from texgen.exports.plan import Plan, Texture, planned
 from texgen.exports.profiles import MISSING, PROFILES, Profile, profiles_of
-from texgen.files.encode import Tags, write_image
 from texgen.files.folders import check_folder, published_folder
 from texgen.files.publish import save_json
 from texgen.files.targets import SUFFIXES
+from texgen.files.writers import Tags, write_image
 from texgen.materials.maps import open_map
 from texgen.materials.material import Material, read_material
 from texgen.runs.recipe import package_version
@@ -147,10 +147,9 @@ def _written(plan: Plan, sources: Mapping[str, Source], folder: Path) -> dict[st
 
 def _texture(plan: Plan, texture: Texture, sources: Mapping[str, Source], folder: Path) -> dict[str, Any]:
     output, path = texture.output, folder / texture.file
-    packed = Packed(texture.channels, sources, MISSING, output.dtype)
-    pixels = packed if texture.part is None else Cut(packed, texture.part)
+    packed = Packed(texture.channels, sources, MISSING, output.dtype, texture.part)
     tags = Tags(data=output.space == "linear", density=plan.density)
-    write_image(path, SUFFIXES[output.suffix], pixels, tags)
+    write_image(path, SUFFIXES[output.suffix], packed, tags)
     return {
         "map": output.name,
         "file": plan.side_file if plan.profile.embedded else texture.file,

@@ -13,7 +13,6 @@ from texgen.files.image import ImageLike
 from texgen.job import Constraints, Kept
 from texgen.materials.exemplar import NONE
 from texgen.materials.holes import filled_in
-from texgen.materials.maps import KeptPicture
 from texgen.runs import recipe
 from texgen.tasks.checks import verb
 from texgen.tasks.make import Request, make
@@ -44,7 +43,7 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
         >>> fill("wall.png", "graffiti_mask.png", seed=7).save("out.png")  # doctest: +SKIP
     """
     given, mask = images.read_picture(image), images.read_pixels(hole).mean(-1) >= 0.5
-    height, width = images.size(given)
+    height, width = given.size
     if mask.shape != (height, width):
         raise InputError(
             f"the picture is {width}x{height} px, the mask of its hole {mask.shape[1]}x{mask.shape[0]}; give them one size."
@@ -60,9 +59,8 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
         sources=[given if swatch is None else swatch],
         size=(height, width),
         maps=[mask * np.uint8(NONE)] if swatch is None else None,
-        constraints=Constraints(kept=Kept(given.pixels, ~mask, Tile(0, 0, height, width))),
+        constraints=Constraints(kept=Kept(given.pixels, ~mask, Tile(0, 0, height, width), is_swatch=swatch is None)),
         base=given,
-        picture=KeptPicture((height, width), is_swatch=swatch is None),
         notes={"picture": recipe.picture_entry(given, given.pixels), "hole": recipe.picture_entry(hole, mask)},
     )
     return make(request, **options)

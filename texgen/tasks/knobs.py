@@ -11,6 +11,7 @@ from texgen.diffusion.knobs import PUBLISHED, PUBLISHED_SIDE
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.knobs import Table, knob
 from texgen.materials.knobs import Extent
+from texgen.materials.preparation import Preparation
 from texgen.runs.team import ALONE, Team
 from texgen.swatch.knobs import Knobs as SwatchKnobs
 
@@ -47,13 +48,8 @@ class Common(Extent):
         1.0, "Resize the swatch; larger gives larger features.", kind="float", low=0.05, high=20
     )
     exemplar_size: int | None = knob(
-        None,
-        "Resize the whole swatch to this side; 512 with the preset `published`.",
-        kind="int",
-        unit="px",
-        low=64,
-        high=8192,
-    )
+        None, "Resize the whole swatch to this side instead; 512 with the preset `published`.", kind="int", unit="px", low=64, high=8192
+    )  # fmt: skip
     flatten_light: bool = knob(
         False, "Take slow changes of brightness out of the swatches: falling light, vignettes, which repeats would show.", kind="flag", everyday=True
     )  # fmt: skip
@@ -64,35 +60,29 @@ class Common(Extent):
         None, "Of a channel: integers are sRGB-encoded, floats linear; the swatch's own by default, or what the format of the output holds.", choices=("8", "16", "half", "float"), everyday=True
     )  # fmt: skip
     checkpoint: str | Path | None = knob(
-        None,
-        "A folder, made here, that holds the unfinished run; on the command line .OUT.texgen.",
-        kind="folder",
-        flag=None,
-    )
+        None, "A folder, made here, that holds the unfinished run; on the command line .OUT.texgen.", kind="folder", flag=None
+    )  # fmt: skip
     resume: bool = knob(
         False, "Continue an interrupted run of the same options, to the same bytes; begin it where there is none.", kind="flag", everyday=True
     )  # fmt: skip
     team: Team = knob(ALONE, "Processes that share the work, see `texgen.runs.team.join`; the command line joins torchrun's.", kind="any", flag=None)  # fmt: skip
     planned: Callable[[dict[str, Any]], None] | None = knob(
-        None,
-        "Called with the recipe before any work, as far as it is known then; what it raises ends the run.",
-        kind="call",
-        flag=None,
-    )
+        None, "Called with the recipe before any work, as far as it is known then; what it raises ends the run.", kind="call", flag=None
+    )  # fmt: skip
     callback: Callable[[Any], None] | None = knob(
         None, "Called with every state of a run, for progress and previews.", kind="call", flag=None
     )
 
     @property
-    def preparation(self) -> dict[str, Any]:
+    def preparation(self) -> Preparation:
         """What is done to the swatches."""
-        return {
-            "crop": self.crop,
-            "rotate": self.rotate,
-            "scale": self.exemplar_scale,
-            "size": PUBLISHED_SIDE if self.preset == PUBLISHED and self.exemplar_size is None else self.exemplar_size,
-            "flatten_light": self.flatten_light,
-        }
+        return Preparation(
+            crop=self.crop,
+            rotate=self.rotate,
+            scale=self.exemplar_scale,
+            size=PUBLISHED_SIDE if self.preset == PUBLISHED and self.exemplar_size is None else self.exemplar_size,
+            flatten_light=self.flatten_light,
+        )
 
 
 EVERY = (Common, SwatchKnobs, DiffusionKnobs)

@@ -48,7 +48,7 @@ def layout(
         texture-by-numbers.
     """
     plan = images.read_picture(plan)
-    wanted = images.size(plan) if size is None else size
+    wanted = plan.size if size is None else size
     rough = Layout(images.read_pixels(plan), layout_weight)
     notes = {"layout": recipe.picture_entry(plan, rough.image), "layout_weight": layout_weight}
     given = Constraints(layout=rough, content_weight=content_weight)

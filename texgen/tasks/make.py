@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from texgen.diffusion.knobs import PUBLISHED
+from texgen.diffusion.knobs import LOADED_WITH, PUBLISHED
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError, OptionTypeError, check_range
 from texgen.files import image as images
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from texgen.diffusion.denoising import DenoisingModel
     from texgen.diffusion.knobs import ControlLike
     from texgen.tasks.knobs import ModelLike
+    from texgen.tasks.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,6 @@ class Request:
         size: Of the result, as the user gave it.
         maps: The label of every pixel of each source, (H, W), uint8, `NONE` for what is not to be used; None where there are none.
         constraints: What steers the canvas.
-        picture: What of it is kept in part, if anything.
         base: The picture whose encoding the result takes; the first source by default.
         notes: Entries of the recipe.
     """
@@ -61,7 +61,6 @@ class Request:
     size: Any
     maps: Sequence[np.ndarray] | None = None
     constraints: Constraints = field(default_factory=Constraints)
-    picture: KeptPicture | None = None
     base: Picture | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -106,12 +105,17 @@ def make(request: Request, **options: Any) -> Result:
     )
 
 
-def _check_objects(common: Common) -> None:
-    """Refuse what is neither a model nor a team."""
+def _check_common(common: Common) -> None:
+    """Refuse what is neither a model nor a team, and swatches of two sizes."""
     if not isinstance(common.team, Team):
         raise OptionTypeError(f"team={common.team!r} must be a texgen.runs.team.Team.")
     if not (isinstance(common.model, str | Path) or callable(common.model) or hasattr(common.model, "encode")):
         raise OptionTypeError(f"model={common.model!r} must be a name, a loaded model or a function that gives one.")
+    if common.exemplar_scale != 1 and (side := common.preparation.size) is not None:
+        set_by = f"exemplar_size={side}" if common.exemplar_size is not None else f"preset={PUBLISHED!r} ({side} px)"
+        raise OptionError(
+            f"exemplar_scale={common.exemplar_scale:g} and {set_by} both resize the swatch; give one of them."
+        )
 
 
 def _job(
@@ -125,14 +129,14 @@ def _job(
     """What is to be made, of swatches that are prepared."""
     given, weights, base = request.constraints, common.exemplar_weights, request.base or pictures[0]
     shares = None if weights is None else tuple(shares_of(weights, len(pictures)))
-    encoding, sizes = result_encoding([base, *pictures], common.bit_depth), [images.size(each) for each in pictures]
+    encoding, sizes = result_encoding([base, *pictures], common.bit_depth), [each.size for each in pictures]
     if given.kept is not None:
         *pictures, base = with_alpha([*pictures, replace(base, pixels=given.kept.image)])
         given = replace(given, kept=replace(given.kept, image=base.pixels))
     exemplars = prepared(pictures, request.maps, common.preparation)
     maps: Sequence[Map] = []
     if isinstance(knobs, SwatchKnobs):
-        maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides, request.picture)
+        maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides, _kept_picture(given))
         guides = prepared_guides(knobs.guides, sizes, common.preparation)
         orientation = None if knobs.orientation is None else Orientation.of(knobs.orientation)
         given = replace(given, guides=[*given.guides, *guides], orientation=orientation)
@@ -158,9 +162,22 @@ def _control(control: ControlLike) -> Control:
     return Control(images.read_pixels(picture), float(weight))
 
 
+def _kept_picture(given: Constraints) -> KeptPicture | None:
+    if given.kept is None:
+        return None
+    height, width = given.kept.image.shape[:2]
+    return KeptPicture((height, width), given.kept.is_swatch)
+
+
 def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[Picture]) -> dict[str, Any]:
     """The recipe, but for what the run will tell."""
-    given = job.constraints
+    given, picture = job.constraints, _kept_picture(job.constraints)
+    may_lack = {
+        "maps": {each.name: each.entry() for each in job.maps},
+        "controls": [{"sha256": recipe.digest([each.image]), "weight": each.weight} for each in given.controls],
+        "guides": [each.entry() for each in given.guides],
+        "orientation": None if given.orientation is None else given.orientation.entry(),
+    }
     return {
         "task": request.task,
         "texgen": recipe.package_version("texgen"),
@@ -172,20 +189,13 @@ def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[
         "exemplars": [recipe.picture_entry(s, e.pixels) for s, e in zip(pictures, job.exemplars, strict=True)],
         "exemplar_weights": None if job.shares is None else list(job.shares),
         "preparation": {
-            **common.preparation,
-            "from": [list(images.size(each)) for each in pictures],
-            **({} if request.picture is None else {"picture": list(request.picture)}),
+            **asdict(common.preparation),
+            "from": [list(each.size) for each in pictures],
+            **({} if picture is None else {"picture": list(picture)}),
         },
         "bit_depth": job.encoding.depth,
         "channels": job.encoding.channels,
-        **({"maps": {each.name: each.entry() for each in job.maps}} if job.maps else {}),
-        **(
-            {"controls": [{"sha256": recipe.digest([c.image]), "weight": c.weight} for c in given.controls]}
-            if given.controls
-            else {}
-        ),
-        **({"guides": [each.entry() for each in given.guides]} if given.guides else {}),
-        **({"orientation": given.orientation.entry()} if given.orientation is not None else {}),
+        **{name: value for name, value in may_lack.items() if value},
         **request.notes,
     }
 
@@ -199,7 +209,7 @@ def divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | D
     """
     ours = {row.name for row in rows(Common)}
     common = Common(**{name: value for name, value in options.items() if name in ours})
-    _check_objects(common)
+    _check_common(common)
     kind, other = (SwatchKnobs, DiffusionKnobs) if common.model == NAME else (DiffusionKnobs, SwatchKnobs)
     if kind is SwatchKnobs and common.preset == PUBLISHED:
         raise OptionError(
@@ -232,8 +242,26 @@ def backbone_of(model: ModelLike, knobs: DiffusionKnobs) -> DenoisingModel:
     from texgen.diffusion import models
 
     if isinstance(model, str | Path):
-        settings = (knobs.dtype, knobs.prediction_type, knobs.native_size, knobs.loras, knobs.controlnets)
+        settings = (
+            knobs.dtype,
+            knobs.prediction_type,
+            knobs.native_size,
+            *(getattr(knobs, name) for name in LOADED_WITH),
+        )
         return models.load(model, own_device(knobs.device), *settings)
-    if knobs.loras or knobs.controlnets:
-        raise OptionError("loras and controlnets are for a model that is given by its name; give them to texgen.load.")
+    for name in LOADED_WITH:
+        if getattr(knobs, name):
+            raise OptionError(f"{name} is for a model that is given by its name; give it to texgen.load.")
     return model() if callable(model) else model
+
+
+def native_size(options: Options) -> Size:
+    """In pixels, of the diffusion model among the options, which is loaded, with what they add to it, and stands there from now on."""
+    given = cast(dict[str, Any], options)
+    model = backbone_of(
+        given["model"], DiffusionKnobs(**{r.name: given[r.name] for r in rows(DiffusionKnobs) if r.name in given})
+    )
+    for name in LOADED_WITH:
+        given.pop(name, None)
+    given["model"] = model
+    return model.native_tile.scaled(model.factor)

@@ -13,9 +13,9 @@ import numpy as np
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
 from texgen.files import publish, targets
-from texgen.files.encode import Tags
 from texgen.files.image import ImageLike
 from texgen.files.pixels import Pixels, rounded
+from texgen.files.writers import Tags
 from texgen.materials import estimate
 from texgen.materials.estimate import Surface
 from texgen.materials.knobs import Knobs

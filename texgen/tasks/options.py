@@ -73,6 +73,8 @@ class Options(TypedDict, total=False):
     loras: Sequence[LoraLike]
     controlnets: Sequence[str | Path]
     controls: Sequence[ControlLike]
+    deterministic: bool
+    compile: bool
     checkpoint: str | Path | None
     checkpoint_minutes: float
     resume: bool

@@ -9,7 +9,7 @@ import numpy as np
 
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
-from texgen.files.image import ImageLike
+from texgen.files.image import ImageLike, Picture
 from texgen.job import Constraints
 from texgen.materials.labels import Label, Target, indexed, label_value, read_values, soft_target, written
 from texgen.runs import recipe
@@ -72,7 +72,7 @@ def paint(
     task = Request(
         task="paint",
         sources=sources,
-        size=target_size(target) if size is None else size,
+        size=wanted.values.shape[-2:] if size is None else size,
         maps=maps,
         constraints=Constraints(target=wanted, content_weight=content_weight),
         notes={
@@ -83,12 +83,6 @@ def paint(
         },
     )
     return make(task, **options)
-
-
-def target_size(target: TargetLike) -> tuple[int, int]:
-    """(height, width) of a target map in pixels, which the result has where no other size is wanted."""
-    one = next(iter(target.values())) if isinstance(target, Mapping) else target
-    return images.size(one)
 
 
 def _sources(
@@ -104,7 +98,7 @@ def _sources(
         known = [label_value(label) for label in swatches]
         if len(set(known)) < len(known):
             raise OptionError("two swatches have the same label; give each its own colour.")
-        maps = [np.full(images.size(picture), index, np.uint8) for index, picture in enumerate(pictures)]
+        maps = [np.full(picture.size, index, np.uint8) for index, picture in enumerate(pictures)]
         return [*pictures], maps, known
     if labels is None:
         raise OptionError("labels, the map of the swatch, is missing; or give a swatch for each label.")
@@ -113,7 +107,7 @@ def _sources(
     return [picture], maps, known
 
 
-def labelled(swatch: ImageLike, labels: ImageLike) -> tuple[list[np.ndarray], list[int]]:
+def labelled(swatch: Picture, labels: ImageLike) -> tuple[list[np.ndarray], list[int]]:
     """The label map of one swatch as indices, (H, W), uint8, in a list; and the label that each index stands for.
 
     Raises:
@@ -121,7 +115,7 @@ def labelled(swatch: ImageLike, labels: ImageLike) -> tuple[list[np.ndarray], li
     """
     values = read_values(labels, "labels")
     known = np.unique(values).tolist()
-    shape = images.size(swatch)
+    shape = swatch.size
     if values.shape != shape:
         raise InputError(
             f"the swatch is {shape[1]}x{shape[0]} px, its label map {values.shape[1]}x{values.shape[0]}; give them one size."

@@ -12,10 +12,11 @@ import numpy as np
 
 from texgen.errors import InputError, OptionError
 from texgen.files import publish, targets
-from texgen.files.encode import Tags
 from texgen.files.pixels import Pixels
+from texgen.files.writers import Tags
 from texgen.materials.maps import KeptPicture, Maps, prepared_maps
 from texgen.materials.orientation import Orientation
+from texgen.materials.preparation import Preparation
 from texgen.model import Clock, Workplace
 from texgen.runs.folder import RunFolder
 from texgen.runs.interrupt import StopSignals
@@ -74,9 +75,8 @@ def render(field: str | Path, maps: Maps, out: str | Path | None = None, overwri
     preparation = dict(recipe["preparation"])
     sizes = [(int(height), int(width)) for height, width in preparation.pop("from")]
     kept = preparation.pop("picture", None)
-    prepared = prepared_maps(
-        maps, sizes, preparation, picture=None if kept is None else KeptPicture(tuple(kept[0]), kept[1])
-    )
+    picture = None if kept is None else KeptPicture(tuple(kept[0]), kept[1])
+    prepared = prepared_maps(maps, sizes, Preparation(**preparation), picture=picture)
     if (orientation := recipe.get("orientation")) is not None:
         prepared = Orientation(np.zeros((1, 1, 2), np.float32), orientation["directed"]).maps(prepared, len(sizes))
     if out is not None:

@@ -13,9 +13,9 @@ from PIL import Image
 
 from texgen.errors import OptionError
 from texgen.files import publish, targets
-from texgen.files.encode import Tags
 from texgen.files.encoding import Encoding
 from texgen.files.pixels import Pixels
+from texgen.files.writers import Tags
 from texgen.materials.material import Material, map_name
 from texgen.runs.folder import RunFolder
 

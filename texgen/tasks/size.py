@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
-
 from texgen.errors import OptionError, OptionTypeError
+from texgen.knobs import TAKES, is_whole
 from tiling import Size, Wrap
 
 Tileable = Literal["both", "x", "y", "none"]
@@ -24,19 +21,10 @@ def size_of(size: Any) -> Size:
     Raises:
         OptionError: Neither, or out of bounds.
     """
-    pair = (size, size) if isinstance(size, numbers.Integral) else size
-    if (
-        isinstance(pair, str)
-        or not isinstance(pair, Sequence | np.ndarray)
-        or len(pair) != 2
-        or not all(map(_is_whole, pair))
-    ):
+    pair = (size, size) if is_whole(size) else size
+    if not TAKES["pair"][0](pair):
         raise OptionTypeError(f"size={size!r} must be one number of pixels or (height, width).")
     height, width = int(pair[0]), int(pair[1])
     if not (0 < height <= LONGEST and 0 < width <= LONGEST):
         raise OptionError(f"size={width}x{height} must be from 1 to {LONGEST} px a side.")
     return Size(height, width)
-
-
-def _is_whole(side: Any) -> bool:
-    return isinstance(side, numbers.Integral) and not isinstance(side, bool)

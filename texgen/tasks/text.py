@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import Any, Unpack
 
-from texgen.diffusion.knobs import GUIDANCE_SCALE, LOADED_WITH, Knobs, TextKnobs
+from texgen.diffusion.knobs import TextKnobs
 from texgen.errors import ModelError, OptionError
 from texgen.files.image import ImageLike
 from texgen.job import Constraints, Prompt
-from texgen.knobs import rows
 from texgen.swatch.model import NAME
 from texgen.tasks.checks import verb
-from texgen.tasks.make import Request, backbone_of, make
+from texgen.tasks.make import Request, make, native_size
 from texgen.tasks.options import Options
 from texgen.tasks.result import Result
-
-if TYPE_CHECKING:
-    from texgen.diffusion.denoising import DenoisingModel
 
 
 @verb(TextKnobs, prompt="text")
@@ -26,10 +22,10 @@ def text(
     size: int | tuple[int, int] | None = None,
     *,
     negative_prompt: str | None = None,
-    guidance_scale: float = GUIDANCE_SCALE,
+    guidance_scale: float | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """A picture of what a prompt says, in the style of the swatch, by Stable Diffusion (Algorithm 2 of attention distillation).
+    """A picture of what a prompt says, in the style of the swatch, by a diffusion model (Algorithm 2 of attention distillation).
 
     Every step is denoised under the prompt, with classifier-free guidance; then the latents take the channel statistics of the swatch's
     (AdaIN) and move down the AD loss under the empty prompt. A canvas larger than the model's native size is made in tiles, each of
@@ -38,9 +34,9 @@ def text(
     Args:
         image: The swatch, as in `expand`.
         prompt: What to show.
-        size: Of the result; the model's native size by default: 1024 px of Stable Diffusion XL, 512 of 1.x.
+        size: Of the result; the model's native size by default: 1024 px of Stable Diffusion XL, 3 and Flux, 512 of 1.x.
         negative_prompt: What is not wanted. By default nothing, which models that say so (Stable Diffusion XL) are told as zeros.
-        guidance_scale: How closely the prompt is followed; 1 does without guidance.
+        guidance_scale: How closely the prompt is followed; 1 does without guidance. By default 7, of Flux 3.5, which is told it.
         options: Those of `texgen.Options`; `tileable` is `none` by default. `model` must be given.
 
     Raises:
@@ -53,11 +49,9 @@ def text(
     """
     check_words(options.get("model", NAME), prompt)
     options.setdefault("tileable", "none")
-    if size is None:
-        options["model"] = backbone = _loaded(options)
-        size = backbone.native_tile.scaled(backbone.factor)
+    size = native_size(options) if size is None else size
     told = Prompt(prompt, negative_prompt, guidance_scale)
-    notes = {"prompt": prompt, "negative_prompt": negative_prompt, "guidance_scale": told.guidance_scale}
+    notes = {"prompt": prompt, "negative_prompt": negative_prompt}
     given = Constraints(prompt=told)
     return make(Request(task="text", sources=[image], size=size, constraints=given, notes=notes), **options)
 
@@ -67,13 +61,4 @@ def check_words(model: Any, prompt: str) -> None:
     if not prompt.strip():
         raise OptionError("the prompt is empty; say what to show, or use texgen.expand.")
     if model == NAME:
-        raise ModelError("the swatch model reads no prompt; give model, a Stable Diffusion 1.x, 2.x or XL.")
-
-
-def _loaded(options: Options) -> DenoisingModel:
-    """The model among the options; what it is loaded with is taken from them."""
-    given = cast(dict[str, Any], options)
-    knobs = Knobs(**{row.name: given[row.name] for row in rows(Knobs) if row.name in given})
-    for name in LOADED_WITH:
-        given.pop(name, None)
-    return backbone_of(given["model"], knobs)
+        raise ModelError("the swatch model reads no prompt; give model, a Stable Diffusion or Flux.")

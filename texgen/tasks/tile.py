@@ -10,7 +10,6 @@ from texgen.errors import OptionError
 from texgen.files import image as images
 from texgen.files.image import ImageLike
 from texgen.job import Constraints, Kept
-from texgen.materials.maps import KeptPicture
 from texgen.tasks.checks import verb
 from texgen.tasks.knobs import NARROWEST, TileKnobs
 from texgen.tasks.make import Request, make
@@ -44,9 +43,9 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
         if options.get(name, plain) != plain:
             raise OptionError(f"{name}={options[name]} would make a border unlike the picture; leave it out.")  # type: ignore[literal-required]
     picture = images.read_picture(image)
-    height, width = images.size(picture)
+    height, width = picture.size
     wide = max(NARROWEST, round(min(height, width) * BAND)) if band is None else band
-    if not wide >= NARROWEST or 2 * wide >= min(height, width):
+    if 2 * wide >= min(height, width):
         raise OptionError(
             f"band={wide} must be from {NARROWEST} to less than half of the shorter side, {min(height, width)} px."
         )
@@ -58,13 +57,7 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
         mask[:wide] = mask[-wide:] = True
     if axes in ("both", "x"):
         mask[:, :wide] = mask[:, -wide:] = True
-    given = Constraints(kept=Kept(picture.pixels, ~mask, Tile(0, 0, height, width)))
-    request = Request(
-        task="tile",
-        sources=[picture],
-        size=(height, width),
-        constraints=given,
-        picture=KeptPicture((height, width), is_swatch=True),
-        notes={"band": wide},
-    )
+    given = Constraints(kept=Kept(picture.pixels, ~mask, Tile(0, 0, height, width), is_swatch=True))
+    notes = {"band": wide}
+    request = Request(task="tile", sources=[picture], size=(height, width), constraints=given, notes=notes)
     return make(request, **options)

@@ -64,13 +64,11 @@ def transfer(
         CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 1.
     """
     by_swatch = options.get("model", NAME) == NAME
-    _check(by_swatch, weight, mode, (labels is None) == (target is None))
+    _check(by_swatch, weight, mode)
     options.setdefault("tileable", "none")
     swatch, picture = images.read_picture(image), images.read_picture(content)
     pixels = images.read_pixels(picture)
-    maps, wanted = None, None
-    if labels is not None and target is not None:
-        maps, wanted = _masked(swatch, labels, target, pixels.shape[:2])
+    maps, wanted = _masked(swatch, labels, target, pixels.shape[:2])
     given = Constraints(target=wanted, content_weight=content_weight)
     notes: dict[str, Any] = {"content": recipe.picture_entry(picture, pixels)}
     notes |= {} if wanted is None else {"labels": list(wanted.names)}
@@ -82,15 +80,13 @@ def transfer(
     else:
         notes["mode"] = mode or "style"
         given = replace(given, content=Content(pixels, notes["mode"]))
-    size = images.size(picture) if size is None else size
+    size = picture.size if size is None else size
     request = Request(task="transfer", sources=[swatch], maps=maps, size=size, constraints=given, notes=notes)
     return make(request, **more)
 
 
-def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None, paired: bool) -> None:
+def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None) -> None:
     """Refuse what is for the other kind of model."""
-    if not paired:
-        raise OptionError("labels, the map of the swatch, and target, the map of the content, go together; give both.")
     if by_swatch and mode is not None:
         raise OptionError(f"mode={mode!r} is for diffusion models; leave it out, or choose another model.")
     if not by_swatch and weight is not None:
@@ -105,9 +101,13 @@ def _guide(swatch: Picture, picture: Picture, weight: float) -> tuple[np.ndarray
 
 
 def _masked(
-    image: ImageLike, labels: ImageLike, target: ImageLike, size: tuple[int, ...]
-) -> tuple[list[np.ndarray], Target]:
-    """Labels of the swatch's pixels, and which of them is wanted where in a content of a size."""
+    image: Picture, labels: ImageLike | None, target: ImageLike | None, size: tuple[int, ...]
+) -> tuple[list[np.ndarray] | None, Target | None]:
+    """Labels of the swatch's pixels, and which of them is wanted where in a content of a size; None where neither is given."""
+    if labels is None and target is None:
+        return None, None
+    if labels is None or target is None:
+        raise OptionError("labels, the map of the swatch, and target, the map of the content, go together; give both.")
     maps, known = labelled(image, labels)
     wanted = wanted_labels(target, known, 0.0)
     if wanted.values.shape[-2:] != size:

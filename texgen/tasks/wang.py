@@ -13,12 +13,11 @@ import numpy as np
 
 from texgen.errors import OptionError
 from texgen.files import publish, targets
-from texgen.files.encode import Tags
 from texgen.files.encoding import Encoding
 from texgen.files.image import ImageLike, read_picture
 from texgen.files.pixels import Pixels
+from texgen.files.writers import Tags
 from texgen.job import Constraints, Kept
-from texgen.materials.maps import KeptPicture
 from texgen.runs.folder import agreed_seed
 from texgen.runs.recipe import package_version
 from texgen.runs.team import Team
@@ -212,18 +211,11 @@ class _Runs:
         if self.folder is not None:
             self.folder.mkdir(exist_ok=True)
             options["checkpoint"] = self.folder / name
-        size, constraints, picture = (self.size, self.size), Constraints(), None
+        constraints = Constraints()
         if given:
-            constraints, picture = Constraints(kept=self._kept(given)), KeptPicture(size, is_swatch=False)
-            options["maps"] = self._maps(given)
-        request = Request(
-            task="wang",
-            sources=[self.image],
-            size=size,
-            constraints=constraints,
-            picture=picture,
-            notes={"part": name, **notes},
-        )
+            constraints, options["maps"] = Constraints(kept=self._kept(given)), self._maps(given)
+        notes = {"part": name, **notes}
+        request = Request(task="wang", sources=[self.image], size=self.size, constraints=constraints, notes=notes)
         return make(request, **options)
 
     def _kept(self, given: Sequence[tuple[np.ndarray, Result]]) -> Kept:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,42 +15,53 @@ from texgen.errors import TexgenError
 from texgen.runs.stages import tell
 from tiling import Size, canvas_size, cut
 
-VERSION = 1
-"""To be raised with any change of the recipe: tuned decoders of another are not used."""
-ITERATIONS = 110
-"""With the bundled model less than 20 seconds of one core."""
-LR = 2e-4
-"""Peak of the learning rate."""
+VERSION = 2
+"""To be raised with any change of a recipe: tuned decoders of another are not used."""
 WARM_UP = 10
 """Iterations in which the learning rate rises to its peak."""
-SQUARES = 0.5
-"""Weight of the squared error next to L1, which alone forgets the few large errors that PSNR counts."""
-PATCHES = 0.35
-"""Weight of the distance of patch statistics next to L1, which alone would blur."""
-SHARPNESS = 0.5
-"""Weight of the floor under sharpness, next to L1: smooth swatches, which the decoder knows well, would lose some."""
 MARGIN = 0.01
 """By how much the floor lies above what the given decoder has."""
 PROBES = 8
 """Draws of windows that the given decoder is measured on."""
 SIDE = 24
 """Latent pixels of a window's side; an iteration costs `SIDE` x `SIDE` latents, however large the exemplar is."""
+WHOLE = 64
+"""Latent pixels of a side up to which an exemplar is taken whole: those of the published 512 px; else memory would grow with it."""
 BORDER = 2
 """Latent pixels at a window's border that are not compared: they lack context."""
 PROJECTIONS = 24
 """Directions in which patches are compared in one iteration."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a decoder is tuned; the values left out are those of texgen.
+
+    Attributes:
+        iterations: Of Adam; more follow the exemplar closer, at the cost of what it does not show of its material. 110 take less
+            than 20 seconds of one core with the bundled model.
+        lr: Peak learning rate; larger goes further in as many iterations.
+        squares: Weight of the squared error next to L1, which alone forgets the few large errors that PSNR counts; smaller keeps more grain.
+        patches: Weight of patch statistics; larger is sharper and further from the exemplar pixel by pixel, 0 blurs.
+        sharpness: Weight of the floor under sharpness; 0 lets smooth swatches, which the decoder knows well, lose what they had.
+        whole: Whether every iteration compares a whole exemplar, up to its border, at a constant rate; else random windows, at a rate
+            that rises and falls.
+    """
+
+    iterations: int = 110
+    lr: float = 2e-4
+    squares: float = 0.5
+    patches: float = 0.35
+    sharpness: float = 0.5
+    whole: bool = False
+
+
+PUBLISHED = Recipe(iterations=75, lr=1e-4, squares=0.0, patches=0.0, sharpness=0.0, whole=True)
+"""L1 to the whole exemplar at a constant rate."""
+
+
 def tuned_decoder(
-    model: DenoisingModel,
-    exemplar: Exemplar,
-    *,
-    iterations: int = ITERATIONS,
-    generator: torch.Generator,
-    lr: float = LR,
-    squares: float = SQUARES,
-    patches: float = PATCHES,
-    sharpness: float = SHARPNESS,
+    model: DenoisingModel, exemplar: Exemplar, recipe: Recipe, *, generator: torch.Generator
 ) -> DenoisingModel:
     """A model with a copy of the autoencoder whose decoder is trained on the exemplar; the given one stays as it is.
 
@@ -63,18 +75,14 @@ def tuned_decoder(
     mean square error, weighs the squares alike on rough and smooth swatches; f = min(1, g(D0(z)) / g(x) + MARGIN) is
     a floor a little above its sharpness. The rate rises over `WARM_UP` iterations, then falls to 0 along a cosine.
 
-    The published recipe is L1 alone at a constant rate (`squares=patches=sharpness=0, lr=1e-4, iterations=75`): it
-    gains PSNR and loses grain, for what it cannot place it blurs.
+    `PUBLISHED` is the published recipe: mean |y - x| over the whole exemplar at its first phase, at a constant rate. A decoder
+    whose norms look at the whole picture, as Stable Diffusion's, learns little from windows, which have other moments.
 
     Args:
         model: Where to start.
         exemplar: What to give back; its latents as encoded, at their own contrast.
-        iterations: Of Adam; more follow the exemplar closer, at the cost of what it does not show of its material.
+        recipe: How.
         generator: CPU generator of windows and projections.
-        lr: Peak learning rate; larger goes further in as many iterations, at the same cost.
-        squares: Weight of the squared error; larger keeps more PSNR, smaller more grain.
-        patches: Weight of patch statistics; larger is sharper and further from the exemplar pixel by pixel, 0 blurs.
-        sharpness: Weight of the floor; larger holds it more strictly, 0 lets smooth swatches lose what they had.
 
     Returns:
         The tuned model: frozen, in evaluation mode, on the device of the given one, in its dtype.
@@ -87,18 +95,24 @@ def tuned_decoder(
         https://arxiv.org/abs/2502.20235, the decoder called VAE*.
     """
     tuned, parameters = model.trainable_decoder()
-    optimizer = torch.optim.Adam(parameters, lr)
-    scale, floor = _start(tuned, exemplar, generator)
-    for iteration in range(iterations):
-        latents, pixels, border_px = _windows(exemplar, generator)
+    optimizer, steps = torch.optim.Adam(parameters, recipe.lr), recipe.iterations
+    scale, floor = (1.0, 0.0) if recipe.whole else _start(tuned, exemplar, generator)
+    for step in range(steps):
+        latents, pixels, border_px = (
+            _whole(exemplar, step, generator) if recipe.whole else _windows(exemplar, generator)
+        )
         decoded = _inside(tuned.decode_signed(latents), border_px)
         wanted = _inside(pixels, border_px).to(decoded.device) * 2 - 1
         error = decoded - wanted
-        loss = error.abs().mean() + squares / scale * error.square().mean()
-        loss = loss + patches * patch_distance(decoded, wanted, generator, PROJECTIONS)
-        loss = loss + sharpness * (floor * _differences(wanted) - _differences(decoded)).relu()
-        _descend(optimizer, loss, lr * _rate(iteration, iterations), iteration + 1)
-        tell("tune", iteration + 1, iterations, "step")
+        loss = error.abs().mean()
+        if recipe.squares:
+            loss = loss + recipe.squares / scale * error.square().mean()
+        if recipe.patches:
+            loss = loss + recipe.patches * patch_distance(decoded, wanted, generator, PROJECTIONS)
+        if recipe.sharpness:
+            loss = loss + recipe.sharpness * (floor * _differences(wanted) - _differences(decoded)).relu()
+        _descend(optimizer, loss, recipe.lr * (1 if recipe.whole else _rate(step, steps)), step + 1)
+        tell("tune", step + 1, steps, "step")
     return model.with_decoder(tuned.decoder_weights())
 
 
@@ -134,6 +148,14 @@ def _start(model: DenoisingModel, exemplar: Exemplar, generator: torch.Generator
 
 def _differences(image: Tensor) -> Tensor:
     return image.diff(dim=-1).abs().mean() + image.diff(dim=-2).abs().mean()
+
+
+def _whole(exemplar: Exemplar, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
+    """The whole of an exemplar, one after the other, at its first phase, or as much of it as is taken; as `_windows`."""
+    wholes = [source for source in exemplar.sources if source.top_px == source.left_px == 0]
+    source = wholes[step % len(wholes)]
+    size = canvas_size(source.latents)
+    return (*_window(exemplar, source, Size(min(WHOLE, size.height), min(WHOLE, size.width)), generator), 0)
 
 
 def _windows(exemplar: Exemplar, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +11,12 @@ from texgen.errors import ModelError
 
 PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction"}
 """What networks predict: the user's names, and diffusers'."""
+
+
+def bfloat16_works() -> bool:
+    """Whether a CPU computes in bfloat16, by a product in a process of its own: where it cannot, the processor kills the process."""
+    probe = "import torch; torch.nn.Linear(64, 64, dtype=torch.bfloat16)(torch.ones(64, 64, dtype=torch.bfloat16))"
+    return subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode == 0
 
 
 def reason(error: Exception) -> str:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import FluxTransformer2DModel
+from diffusers.loaders import FluxLoraLoaderMixin
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
 from texgen.diffusion.models.joint import PATCH, PartLoader, Projected, project
-from texgen.diffusion.models.text import folder_tokens, t5_empty_prompt
+from texgen.diffusion.models.text import folder_tokens, t5_tokens
 from texgen.errors import ModelError
 
 NATIVE_SIDE = 128
 T5_TOKENS = {True: 512, False: 256}
 """By whether the guidance is distilled (dev), or the steps are (schnell)."""
-GUIDANCE = 1.0
-"""Told to a network whose guidance is distilled: none, as there is no prompt to be guided to."""
+GUIDANCE, DISTILLED_SCALE = 1.0, 3.5
+"""Told to a network whose guidance is distilled: none where there is no prompt to be guided to; by default where there is."""
 
 
 class Flux:
@@ -35,6 +36,8 @@ class Flux:
 
     transformer_class = FluxTransformer2DModel
     text = ("text_encoder", "text_encoder_2")
+    is_told_guidance = True
+    lora_mixin = FluxLoraLoaderMixin
 
     def native_side(self, _config: Mapping[str, Any]) -> int:
         """1024 px, the pipeline's default."""
@@ -51,21 +54,43 @@ class Flux:
         """From 1 to 1 / steps, evenly."""
         return torch.linspace(1, 1 / steps, steps, dtype=torch.float64).tolist()
 
-    @torch.no_grad()
-    def condition(self, folder: Path, config: Mapping[str, Any], load: PartLoader) -> dict[str, Tensor]:
-        """T5; pooled CLIP.
+    def guidance_scale(self, config: Mapping[str, Any]) -> float:
+        """As its pipeline's where the guidance is distilled (dev); there is none where the steps are (schnell)."""
+        return DISTILLED_SCALE if config["guidance_embeds"] else 1.0
+
+    def tokens(self, folder: Path, config: Mapping[str, Any], prompt: str) -> dict[str, Tensor]:
+        """Of CLIP and T5.
 
         Raises:
-            ModelError: A text encoder is missing: the model was not trained without.
+            ModelError: A text encoder is missing, the model was not trained without; or a tokenizer.
+            OptionError: The prompt is longer than is read.
         """
         for part in self.text:
             if not (folder / part).is_dir():
                 raise ModelError(
                     f"{folder}: no {part}; Flux needs both text encoders, for the empty prompt: download the model again."
                 )
-        pooled = load(CLIPTextModel, folder, self.text[0])(folder_tokens(folder / "tokenizer", "")).pooler_output
-        long = t5_empty_prompt(load(T5EncoderModel, folder, self.text[1]), T5_TOKENS[bool(config["guidance_embeds"])])
-        return {"encoder_hidden_states": long, "pooled_projections": pooled}
+        length = T5_TOKENS[bool(config["guidance_embeds"])]
+        ids = folder_tokens(folder / "tokenizer", prompt), t5_tokens(folder / "tokenizer_2", prompt, length)
+        return dict(zip(self.text, ids, strict=True))
+
+    @torch.no_grad()
+    def conditions(
+        self, folder: Path, config: Mapping[str, Any], load: PartLoader, prompts: Sequence[str]
+    ) -> list[dict[str, Tensor]]:
+        """T5; pooled CLIP.
+
+        Raises:
+            ModelError, OptionError: As `tokens`.
+        """
+        told = [self.tokens(folder, config, prompt) for prompt in prompts]
+        clip, t5 = (torch.cat([each[part] for each in told]) for part in self.text)
+        pooled = load(CLIPTextModel, folder, self.text[0])(clip).pooler_output
+        long = load(T5EncoderModel, folder, self.text[1])(t5)[0].float()
+        return [
+            {"encoder_hidden_states": long[n : n + 1], "pooled_projections": pooled[n : n + 1]}
+            for n in range(len(prompts))
+        ]
 
     def layers(self, transformer: Any) -> list[str]:
         """The attention of all blocks with two streams, then of all with one."""
@@ -79,14 +104,15 @@ class Flux:
         """The prediction (B, C, h, w)."""
         rows, columns = (side // PATCH for side in latents.shape[-2:])
         places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
-        guidance = torch.full_like(timestep, GUIDANCE) if transformer.config.guidance_embeds else None
+        told = dict(condition)
+        scale = told.pop("guidance", torch.full_like(timestep, GUIDANCE)).to(timestep)
         tokens = transformer(
             F.pixel_unshuffle(latents, PATCH).flatten(2).transpose(1, 2),
             timestep=timestep / 1000,
-            guidance=guidance,
+            guidance=scale if transformer.config.guidance_embeds else None,
             img_ids=F.pad(places, (1, 0)).to(latents),
             txt_ids=latents.new_zeros(condition["encoder_hidden_states"].shape[1], 3),
-            **condition,
+            **told,
         ).sample
         return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (rows, columns)), PATCH)
 

@@ -18,13 +18,20 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 from transformers.utils import logging
 
 from texgen.diffusion.models import text
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from texgen.diffusion.models.checks import check_channels, check_flow, check_latents, check_schedule, reason
-from texgen.diffusion.models.joint import Family
+from texgen.diffusion.models.checks import (
+    bfloat16_works,
+    check_channels,
+    check_flow,
+    check_latents,
+    check_schedule,
+    reason,
+)
+from texgen.diffusion.models.joint import Family, JointPrompts
 from texgen.diffusion.models.text import Prompts, folder_tokens
 from texgen.diffusion.models.transformer import FAMILIES
 from texgen.diffusion.models.weights import check_part, fingerprint, variant
@@ -95,6 +102,7 @@ def _with_transformer(
         "condition": condition,
         "family": family,
         "side": family.native_side(config),
+        "prompts": _joint_prompts(folder, family, config),
     }
 
 
@@ -102,8 +110,25 @@ def _empty_prompt(folder: Path, family: Family, config: dict[str, Any]) -> dict[
     """Encoded once for all runs: T5 has more weights than many a transformer."""
     encoders = {part: fingerprint(folder / part) for part in family.text if (folder / part).is_dir()}
     read = [config.get(name) for name in ("joint_attention_dim", "pooled_projection_dim", "guidance_embeds")]
-    make = partial(family.condition, folder, config, partial(component, torch_dtype=torch.float32))
-    return cached([type(family).__name__, encoders, read], make)
+    return cached(
+        [type(family).__name__, encoders, read, "T5 as saved"],
+        lambda: family.conditions(folder, config, text_encoder, [""])[0],
+    )
+
+
+def _joint_prompts(folder: Path, family: Family, config: dict[str, Any]) -> JointPrompts | None:
+    if not any((folder / part).is_dir() for part in family.text):
+        return None
+    tokens = partial(family.tokens, folder, config)
+    return JointPrompts(tokens, partial(family.conditions, folder, config, text_encoder))
+
+
+def text_encoder(cls: Any, folder: Path, part: str) -> Any:
+    """A text encoder on the CPU; T5, which has billions of weights, in the precision that they are saved in, others in float32."""
+    if cls is not T5EncoderModel:
+        return component(cls, folder, part, torch_dtype=torch.float32)
+    encoder = component(cls, folder, part, torch_dtype="auto")
+    return encoder if encoder.dtype != torch.bfloat16 or bfloat16_works() else encoder.float()
 
 
 def _config(cls: Any, folder: Path, part: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from texgen.errors import ModelError
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 NETWORKS = ("unet", "transformer")
 PARTS = (
-    *NETWORKS, "vae", "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "scheduler",
+    *NETWORKS, "vae", "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3", "scheduler",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,7 +22,7 @@ PATCH = 2
 
 
 PartLoader = Callable[[Any, Path, str], Any]
-"""Gives a part of a folder, by its class and name, on the CPU in float32."""
+"""Gives a part of a folder, by its class and name, on the CPU: T5 in its own precision, others in float32."""
 
 
 class Projected(NamedTuple):
@@ -55,11 +56,32 @@ class Family(Protocol):
     def sigmas(self, steps: int) -> list[float] | None:
         """What its pipeline gives the scheduler; None for the scheduler's own."""
 
-    def condition(self, folder: Path, config: Mapping[str, Any], load: PartLoader) -> dict[str, Tensor]:
-        """The encoded empty prompt, batch 1.
+    def guidance_scale(self, config: Mapping[str, Any]) -> float:
+        """By default; 1 where the network cannot be guided."""
+
+    @property
+    def is_told_guidance(self) -> bool:
+        """Whether the scale is an input of the network (distilled guidance), and there is no second prediction."""
+
+    @property
+    def lora_mixin(self) -> Any:
+        """Of diffusers, which reads LoRAs for such a transformer."""
+
+    def tokens(self, folder: Path, config: Mapping[str, Any], prompt: str) -> dict[str, Tensor]:
+        """Ids (1, length) of a prompt for each text encoder that is there, by its part of the folder.
 
         Raises:
-            ModelError: Text encoders are missing that the model cannot do without.
+            ModelError: Text encoders, or tokenizers, are missing that the model cannot do without.
+            OptionError: The prompt is longer than is read.
+        """
+
+    def conditions(
+        self, folder: Path, config: Mapping[str, Any], load: PartLoader, prompts: Sequence[str]
+    ) -> list[dict[str, Tensor]]:
+        """Encoded prompts, batch 1 each.
+
+        Raises:
+            ModelError, OptionError: As `tokens`.
         """
 
     def layers(self, transformer: Any) -> list[str]:
@@ -83,6 +105,18 @@ class Family(Protocol):
             inputs: Keyword arguments that it was called with.
             text_tokens: Number of the text tokens.
         """
+
+
+@dataclass(frozen=True)
+class JointPrompts:
+    """The text encoders of a model; they are loaded when prompts are read, and dropped again.
+
+    Attributes:
+        tokens, conditions: `Family`'s, of one folder.
+    """
+
+    tokens: Callable[[str], dict[str, Tensor]]
+    conditions: Callable[[Sequence[str]], list[dict[str, Tensor]]]
 
 
 class JointTransformer(OfNetwork):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -19,6 +19,7 @@ from texgen.diffusion.guidance.exemplar_keys import choose_layers
 from texgen.diffusion.models import tiled_vae
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
 from texgen.diffusion.models.canvas_statistics import fixed_statistics
+from texgen.diffusion.models.compiled import compiling
 from texgen.diffusion.models.local import reach
 from texgen.diffusion.models.network import OfNetwork
 from texgen.diffusion.models.tracing import kept_bytes
@@ -38,12 +39,14 @@ class LatentModel(OfNetwork):
         autoencoder: Encoder and decoder in float32. A local one says how much context it reads (`halo`).
         condition: Keyword arguments of every call of the network, batch 1: the encoded empty prompt.
         fingerprint: Hash of the weight files, or of some places in each where those are large.
+        compiled: Whether torch compiles parts of the network, see `compiled.compile_parts`.
     """
 
     name: str
     autoencoder: Any
     condition: Mapping[str, Any]
     fingerprint: str
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         for module in (self.network, self.autoencoder):
@@ -219,9 +222,11 @@ class LatentModel(OfNetwork):
     ) -> AbstractContextManager[Denoiser]:
         """Within, a network of this kind with its self-attention open."""
 
-    def denoiser(self, recomputed: bool = False) -> AbstractContextManager[Denoiser]:
+    @contextmanager
+    def denoiser(self, recomputed: bool = False) -> Iterator[Denoiser]:
         """Within, the network with its self-attention open; afterwards it is as found."""
-        return self.opened(self.network, self.condition, recomputed)
+        with compiling(self.compiled), self.opened(self.network, self.condition, recomputed) as found:
+            yield found
 
     def tile_bytes(self, tile: Size, recomputed: bool = False) -> int:
         """Bytes that an AD iteration keeps for the gradient of one tile (in latent pixels), without running it."""

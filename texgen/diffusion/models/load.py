@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +13,7 @@ from safetensors import safe_open
 from texgen.diffusion.bundled import BUNDLED
 from texgen.diffusion.models import checks, folder, lora, sd3_file, single_file, text
 from texgen.diffusion.models.backbone import Backbone
+from texgen.diffusion.models.compiled import compile_parts
 from texgen.diffusion.models.control import load_controlnets
 from texgen.diffusion.models.hub import HUB_ID, download
 from texgen.diffusion.models.transformer import TransformerModel
@@ -38,6 +37,7 @@ def load(
     native_size: int | None = None,
     loras: Sequence[LoraLike] = (),
     controlnets: Sequence[str | Path] = (),
+    compile: bool = False,
 ) -> Backbone | TransformerModel:
     """Load a model for synthesis.
 
@@ -50,6 +50,7 @@ def load(
         native_size: Side of a tile in px; by default what the model was trained at.
         loras: `.safetensors` files whose weights are added, or pairs of one and how much of it; needs peft.
         controlnets: Diffusers folders or hub ids; each reads a picture among `controls`.
+        compile: Have torch compile the parts of the network that repeat, when they are first run.
 
     Raises:
         ModelError: The model is missing, broken, of another kind, or a pickle.
@@ -66,14 +67,7 @@ def load(
     loader = folder if path.is_dir() else _file_loader(path)
     predicts = None if prediction_type is None else checks.PREDICTIONS[prediction_type]
     components = loader.load_components(path, precision, predicts)
-    folders: Sequence[Path] = ()
-    if "unet" in components:
-        checks.check_condition(path.name, components["unet"], components["condition"])
-        if loras:
-            components |= _with_loras(components, added)
-        components["controlnet"], folders = load_controlnets(controlnets, components["unet"], target)
-    elif loras or controlnets:
-        raise OptionError(f"loras and controlnets are for models with a UNet; leave them out for {path.name}.")
+    folders = _extended(path.name, components, added, controlnets, target)
     components["condition"] = text.moved(components["condition"], target)
     by_name = str(model) in BUNDLED or (HUB_ID.fullmatch(str(model)) and not Path(model).exists())
     hashes = [fingerprint(each) for each in (path, *folders)]
@@ -84,7 +78,31 @@ def load(
     loaded.autoencoder.to(target)
     if native_size is not None:
         loaded.resize(native_size)
+    if compile:
+        _ = loaded.attention_layers  # found by a run on small latents, which nothing need be compiled for
+        compile_parts(loaded.network)
+        loaded.compiled = True
     return loaded
+
+
+def _extended(
+    name: str,
+    components: dict[str, Any],
+    loras: Sequence[tuple[str | Path, float]],
+    controlnets: Sequence[str | Path],
+    device: torch.device,
+) -> Sequence[Path]:
+    """Add LoRAs and ControlNets to a model's components; the folders of these."""
+    if "unet" not in components:
+        if controlnets:
+            raise OptionError(f"controlnets are for models with a UNet; leave them out for {name}.")
+        lora.fused_transformer(components["transformer"], components["family"].lora_mixin, loras)
+        return ()
+    checks.check_condition(name, components["unet"], components["condition"])
+    if loras:
+        components |= _with_loras(components, loras)
+    components["controlnet"], folders = load_controlnets(controlnets, components["unet"], device)
+    return folders
 
 
 def choose_device(device: str) -> torch.device:
@@ -117,18 +135,12 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
         raise OptionError(f"dtype={dtype!r} is not known; use auto, {', '.join(DTYPES)}.")
     if dtype == "float16" and device.type == "cpu":
         raise OptionError("dtype='float16' is not for a CPU; use float32 or bfloat16.")
-    if dtype == "bfloat16" and device.type == "cpu" and not _bfloat16_works():
+    if dtype == "bfloat16" and device.type == "cpu" and not checks.bfloat16_works():
         raise OptionError(
             "dtype='bfloat16' crashes on this CPU, which announces AMX units that cannot be used; set "
             "ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16, or use float32."
         )
     return DTYPES[dtype]
-
-
-def _bfloat16_works() -> bool:
-    """Try a bfloat16 product in a process of its own: where it is not usable the processor kills the process."""
-    probe = "import torch; torch.nn.Linear(64, 64, dtype=torch.bfloat16)(torch.ones(64, 64, dtype=torch.bfloat16))"
-    return subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode == 0
 
 
 def _file_loader(path: Path) -> ModuleType:

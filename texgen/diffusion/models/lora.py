@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,41 @@ def fused(
         except Exception as error:  # the libraries raise many kinds; all mean that the file does not fit
             raise ModelError(f"{path}: is no LoRA of this model ({reason(error)}); use one trained for it.") from error
     return None if prompts is None else replace(prompts, encoders=lambda: encoders)
+
+
+def fused_transformer(transformer: Any, mixin: Any, loras: Sequence[tuple[str | Path, float]]) -> None:
+    """Add LoRAs to a transformer, in place.
+
+    Args:
+        transformer: The network.
+        mixin: Of diffusers, which reads such files.
+        loras: Files, and how much of each.
+
+    Raises:
+        ModelError: A file of another kind of model, or one that changes text encoders, too.
+    """
+    for path, scale in loras:
+        try:
+            weights = mixin.lora_state_dict(Path(path).resolve(), use_safetensors=True, local_files_only=True)
+            parts = {name.partition(".")[0] for name in weights}
+            if "transformer" not in parts:
+                raise ModelError(f"{path}: holds no LoRA for this model's transformer; use one trained for it.")
+            if parts != {"transformer"}:
+                raise ModelError(
+                    f"{path}: changes text encoders, too, which is for Stable Diffusion 1.x, 2.x and XL; use another."
+                )
+            more = (
+                {"network_alphas": None}
+                if "network_alphas" in signature(mixin.load_lora_into_transformer).parameters
+                else {}
+            )
+            mixin.load_lora_into_transformer(weights, transformer=transformer, adapter_name=NAME, **more)
+            transformer.fuse_lora(lora_scale=scale, safe_fusing=True)
+            transformer.unload_lora()
+        except ModelError:
+            raise
+        except Exception as error:  # the libraries raise many kinds; all mean that the file does not fit
+            raise ModelError(f"{path}: is no LoRA of this model ({reason(error)}); use one trained for it.") from error
 
 
 def _fuse(unet: UNet2DConditionModel, encoders: Mapping[str, Any], mixin: Any, path: str | Path, scale: float) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import SD3Transformer2DModel
+from diffusers.loaders import SD3LoraLoaderMixin
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
+from texgen.diffusion.knobs import GUIDANCE_SCALE
 from texgen.diffusion.models.joint import PartLoader, Projected, normed, project
-from texgen.diffusion.models.text import folder_tokens, t5_empty_prompt
+from texgen.diffusion.models.text import folder_tokens, t5_tokens
 from texgen.errors import ModelError
 
 CLIP_TOKENS, T5_TOKENS = 77, 256
@@ -31,6 +33,8 @@ class StableDiffusion3:
 
     transformer_class = SD3Transformer2DModel
     text = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    is_told_guidance = False
+    lora_mixin = SD3LoraLoaderMixin
 
     def native_side(self, config: Mapping[str, Any]) -> int:
         """As trained."""
@@ -47,37 +51,62 @@ class StableDiffusion3:
     def sigmas(self, _steps: int) -> None:
         """The scheduler's own."""
 
+    def guidance_scale(self, _config: Mapping[str, Any]) -> float:
+        """As its pipeline's."""
+        return GUIDANCE_SCALE
+
+    def tokens(self, folder: Path, _config: Mapping[str, Any], prompt: str) -> dict[str, Tensor]:
+        """Of CLIP and T5, as far as they are there.
+
+        Raises:
+            ModelError: One CLIP encoder without the other, or no tokenizer.
+            OptionError: The prompt is longer than is read.
+        """
+        there = [(folder / part).is_dir() for part in self.text]
+        if there[0] != there[1]:
+            raise ModelError(
+                f"{folder}: has one CLIP text encoder of two; the folder is incomplete, download the model again."
+            )
+        found = {}
+        if there[0]:
+            for part, tokenizer in zip(self.text, ("tokenizer", "tokenizer_2"), strict=False):
+                found[part] = folder_tokens(folder / tokenizer, prompt)
+        if there[2]:
+            found[self.text[2]] = t5_tokens(folder / "tokenizer_3", prompt, T5_TOKENS)
+        return found
+
     @torch.no_grad()
-    def condition(self, folder: Path, config: Mapping[str, Any], load: PartLoader) -> dict[str, Tensor]:
+    def conditions(
+        self, folder: Path, config: Mapping[str, Any], load: PartLoader, prompts: Sequence[str]
+    ) -> list[dict[str, Tensor]]:
         """Both CLIP encoders side by side, T5 behind them; pooled CLIP.
 
         Zeros stand for T5, or for both CLIP encoders, where the folder lacks them: in training each was left out of nearly half of
         the pictures.
 
         Raises:
-            ModelError: One CLIP encoder without the other.
+            ModelError, OptionError: As `tokens`.
         """
-        width = config["joint_attention_dim"]
-        clip, pooled = torch.zeros(1, CLIP_TOKENS, width), torch.zeros(1, config["pooled_projection_dim"])
-        long = torch.zeros(1, T5_TOKENS, width)
-        there = [(folder / part).is_dir() for part in self.text]
-        if there[0] != there[1]:
-            raise ModelError(
-                f"{folder}: has one CLIP text encoder of two; the folder is incomplete, download the model again."
-            )
-        if there[0]:
+        width, told = config["joint_attention_dim"], [self.tokens(folder, config, prompt) for prompt in prompts]
+        ids = {part: torch.cat([each[part] for each in told]) for part in told[0]}
+        clip = torch.zeros(len(prompts), CLIP_TOKENS, width)
+        pooled = torch.zeros(len(prompts), config["pooled_projection_dim"])
+        long = torch.zeros(len(prompts), T5_TOKENS, width)
+        if self.text[0] in ids:
             outputs = [
-                load(CLIPTextModelWithProjection, folder, part)(
-                    folder_tokens(folder / tokenizer, ""), output_hidden_states=True
-                )
-                for part, tokenizer in zip(self.text, ("tokenizer", "tokenizer_2"), strict=False)
+                load(CLIPTextModelWithProjection, folder, part)(ids[part], output_hidden_states=True)
+                for part in self.text[:2]
             ]
             found = torch.cat([output.hidden_states[-2] for output in outputs], -1)
             clip = F.pad(found, (0, width - found.shape[-1]))
             pooled = torch.cat([output[0] for output in outputs], -1)
-        if there[2]:
-            long = t5_empty_prompt(load(T5EncoderModel, folder, self.text[2]), T5_TOKENS)
-        return {"encoder_hidden_states": torch.cat([clip, long], 1), "pooled_projections": pooled}
+        if self.text[2] in ids:
+            long = load(T5EncoderModel, folder, self.text[2])(ids[self.text[2]])[0].float()
+        together = torch.cat([clip, long], 1)
+        return [
+            {"encoder_hidden_states": together[n : n + 1], "pooled_projections": pooled[n : n + 1]}
+            for n in range(len(prompts))
+        ]
 
     def layers(self, transformer: Any) -> list[str]:
         """The joint attention of every block, behind it that of the image alone where a block has two (3.5 medium)."""

@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transfo
 from safetensors import safe_open
 
 from texgen.diffusion.models.checks import check_latents, reason
-from texgen.diffusion.models.folder import component
+from texgen.diffusion.models.folder import text_encoder
 from texgen.diffusion.models.sd3 import StableDiffusion3
 from texgen.diffusion.models.single_file import UNET, VAE, Weights, vae_configuration, write_configuration
 from texgen.errors import ModelError, OptionError
@@ -73,7 +73,9 @@ def _convert(weights: Weights, path: Path, dtype: torch.dtype) -> dict[str, Any]
         "transformer": transformer,
         "autoencoder": vae,
         "scheduler": FlowMatchEulerDiscreteScheduler(shift=SHIFT),
-        "condition": family.condition(path, transformer.config, component),  # a file has no folders of text encoders
+        "condition": family.conditions(path, transformer.config, text_encoder, [""])[
+            0
+        ],  # a file has no folders of text encoders
         "family": family,
         "side": NATIVE_SIDE,
     }

@@ -10,6 +10,7 @@ import torch
 from diffusers import MultiControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
+from texgen.diffusion.knobs import GUIDANCE_SCALE
 from texgen.diffusion.models.latent import LatentModel, offload
 from texgen.diffusion.models.network import repeated
 from texgen.diffusion.models.text import Condition, Prompts, moved
@@ -52,6 +53,11 @@ class Steered(LatentModel):
     def controls(self) -> int:
         """Number of ControlNets: each reads a picture."""
         return 0 if self.controlnet is None else len(self.controlnet.nets)
+
+    @property
+    def guidance_scale(self) -> float:
+        """By default."""
+        return GUIDANCE_SCALE
 
     def check_prompt(self, prompt: Prompt) -> None:
         """Refuse a prompt that cannot be read.
@@ -105,7 +111,5 @@ class Steered(LatentModel):
     @property
     def _prompts(self) -> Prompts:
         if self.prompts is None:
-            raise ModelError(
-                "this model has no text encoder and reads no prompt; use a Stable Diffusion 1.x, 2.x or XL."
-            )
+            raise ModelError("this model has no text encoder and reads no prompt; use a Stable Diffusion or Flux.")
         return self.prompts

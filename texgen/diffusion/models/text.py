@@ -9,14 +9,16 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import CLIPTokenizer, T5EncoderModel
+from transformers import CLIPTokenizer
 
 from texgen.diffusion.models.checks import reason
 from texgen.errors import ModelError, OptionError
 from tiling import Size
 
 BEGIN, END, LENGTH = 49406, 49407, 77
+T5_END, T5_PAD = 1, 0
 CLIP = "openai/clip-vit-large-patch14"
 """Whose tokenizer all Stable Diffusion models use; their pad tokens differ."""
 VOCABULARY = ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"]
@@ -113,10 +115,7 @@ def folder_tokens(folder: Path, prompt: str) -> Tensor:
     ids: Tensor = tokenizer(
         prompt, padding="max_length", max_length=length, truncation=False, verbose=False, return_tensors="pt"
     ).input_ids
-    if ids.shape[1] > length:
-        raise OptionError(
-            f"the prompt {prompt[:20]!r}... has {ids.shape[1] - 2} tokens, the model reads {length - 2}; shorten it."
-        )
+    _check_length(prompt, ids.shape[1] - 2, length - 2)
     return ids
 
 
@@ -144,10 +143,26 @@ def moved(condition: Mapping[str, Any], device: torch.device) -> Condition:
     }
 
 
-@torch.no_grad()
-def t5_empty_prompt(encoder: T5EncoderModel, length: int) -> Tensor:
-    """T5's last hidden state of the empty prompt, (1, length, width): its ids are an end token and padding, whatever the vocabulary."""
-    ids = torch.full((1, length), encoder.config.pad_token_id)
-    ids[0, 0] = encoder.config.eos_token_id
-    hidden: Tensor = encoder(ids)[0]
-    return hidden.float()
+def t5_tokens(folder: Path, prompt: str, length: int) -> Tensor:
+    """T5's ids (1, length) of a prompt, by a tokenizer's folder; those of the empty prompt are an end token and padding, whatever the vocabulary.
+
+    Raises:
+        ModelError: No tokenizer.
+        OptionError: Too long.
+    """
+    ids = [T5_END]
+    if prompt:
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:
+            raise ModelError(f"{folder}: cannot be loaded ({reason(error)}); download the model again.") from error
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        ids = tokenizer.encode(prompt).ids
+    _check_length(prompt, len(ids) - 1, length - 1)
+    return torch.tensor([ids + [T5_PAD] * (length - len(ids))])
+
+
+def _check_length(prompt: str, tokens: int, most: int) -> None:
+    if tokens > most:
+        raise OptionError(f"the prompt {prompt[:20]!r}... has {tokens} tokens, the model reads {most}; shorten it.")

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NoReturn
 
+import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from texgen.diffusion.models.flow import FlowSchedule
 from texgen.diffusion.models.flux import Flux
-from texgen.diffusion.models.joint import PATCH, Family, JointTransformer, opened
+from texgen.diffusion.models.joint import PATCH, Family, JointPrompts, JointTransformer, opened
 from texgen.diffusion.models.latent import LatentModel
 from texgen.diffusion.models.sd3 import StableDiffusion3
+from texgen.diffusion.models.text import Condition, moved
 from texgen.errors import ModelError, OptionError
 from texgen.job import Prompt
 from tiling import Size
@@ -36,12 +38,14 @@ class TransformerModel(LatentModel):
         scheduler: Euler steps along the flow.
         family: What the kind of transformer has its own way of.
         side: Of a tile, in latent pixels.
+        prompts: Its text encoders; None where it has none.
     """
 
     transformer: Any
     scheduler: FlowMatchEulerDiscreteScheduler
     family: Family
     side: int
+    prompts: JointPrompts | None = None
 
     @property
     def network(self) -> Any:
@@ -105,17 +109,40 @@ class TransformerModel(LatentModel):
         """Number of ControlNets."""
         return 0
 
-    def check_prompt(self, _prompt: Prompt) -> NoReturn:
-        """Refuse any.
+    @property
+    def guidance_scale(self) -> float:
+        """By default."""
+        return self.family.guidance_scale(self.transformer.config)
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        """Refuse a prompt that cannot be read, and guidance that the network does not know.
 
         Raises:
-            ModelError: Always.
+            ModelError: There are no text encoders, or no tokenizer.
+            OptionError: The prompt is too long; a negative prompt, or another scale, where guidance is distilled.
         """
-        raise ModelError(f"{self.name} reads no prompt yet; use a Stable Diffusion 1.x, 2.x or XL.")
+        if self.prompts is None:
+            raise ModelError(
+                f"{self.name} has no text encoders and reads no prompt; give the folder of the whole model."
+            )
+        if self.family.is_told_guidance and prompt.negative is not None:
+            raise OptionError(
+                f"negative_prompt: {self.name} has distilled guidance, and leads away from nothing; leave it out."
+            )
+        if self.guidance_scale == 1 and prompt.guidance_scale not in (None, 1):
+            raise OptionError(f"guidance_scale={prompt.guidance_scale:g}: {self.name} has no guidance; leave it out.")
+        for words in (prompt.text, prompt.negative or ""):
+            self.prompts.tokens(words)
 
-    def conditions(self, prompt: Prompt, _size_px: Size) -> NoReturn:
-        """As `check_prompt`."""
-        self.check_prompt(prompt)
+    def conditions(self, prompt: Prompt, _size_px: Size) -> tuple[Condition, Condition | None]:
+        """What the transformer is told of a prompt, and what guidance leads away from; None where the scale is told, or 1."""
+        assert self.prompts is not None
+        guided = prompt.guidance_scale != 1 and not self.family.is_told_guidance
+        words = [prompt.text, prompt.negative or ""] if guided else [prompt.text]
+        told = [moved(each, self.device) for each in self.prompts.conditions(words)]
+        if self.family.is_told_guidance:
+            told[0]["guidance"] = torch.tensor([float(prompt.guidance_scale or 1)], device=self.device)
+        return told[0], told[1] if guided else None
 
     def controlled(self, *_: Any) -> NoReturn:
         """There are no ControlNets.

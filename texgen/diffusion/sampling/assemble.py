@@ -76,6 +76,7 @@ class Assembly:
             tile_batch=plan.tile_batch,
             team=team,
             checkpoint=checkpoint,
+            deterministic=plan.deterministic,
         )
         labels = canvas_labels(plan, self.exemplar, middle_labels)
         return Loop(

@@ -11,12 +11,18 @@ import torch
 
 
 @contextmanager
-def deterministic(device: torch.device) -> Iterator[None]:
+def deterministic(device: torch.device, wanted: bool = True) -> Iterator[None]:
     """Within, a CUDA device sums in a fixed order, so that a run repeats to the same bytes; a CPU does anyway.
 
-    Settings of the process that this changes are as before afterwards.
+    The promise: the same job on the same kind of card, with the same versions of driver, torch and texgen, the same memory plan and
+    options, gives the same bytes, resumed or not. What has no order to be fixed is an error. Settings of the process that this
+    changes are as before afterwards.
+
+    Args:
+        device: Of the network.
+        wanted: Whether to fix the order; if not, a GPU may use faster sums, such as those of attention's gradient.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or not wanted:
         yield
         return
     # without it torch does not call cuBLAS deterministic

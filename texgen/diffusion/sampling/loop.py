@@ -88,6 +88,7 @@ class ExemplarReader:
         exemplars: What is read.
         layers: Layers that are read.
         noised: Exemplars at a timestep.
+        fixed: Whether a GPU sums in a fixed order.
     """
 
     KEPT = 4
@@ -99,7 +100,9 @@ class ExemplarReader:
         exemplars: Exemplars,
         layers: Sequence[str],
         noised: Callable[[float], Sequence[Tensor]],
+        fixed: bool = True,
     ) -> None:
+        self.fixed = fixed
         self.denoiser, self.exemplars, self.layers, self.noised = denoiser, exemplars, layers, noised
         self._read: dict[tuple[float, torch.dtype], ExemplarKeyValues] = {}
 
@@ -116,7 +119,7 @@ class ExemplarReader:
         if not self.layers:
             return {}
         crops = [crop.to(self.denoiser.device) for crop in self.noised(timestep)]
-        with deterministic(self.denoiser.device):
+        with deterministic(self.denoiser.device, self.fixed):
             return exemplar_key_values(
                 self.denoiser, crops, timestep, self.layers, self.exemplars.weights, self.exemplars.regions
             )

@@ -40,7 +40,9 @@ def optimize(loop: Loop, progress: Progress) -> Iterator[Step]:
     if progress.adam:
         optimizer.state[canvas] = progress.adam
     with loop.model.denoiser(loop.recomputed) as denoiser:
-        reader = ExemplarReader(denoiser, loop.exemplars, layers, lambda _timestep: loop.exemplars.crops)
+        reader = ExemplarReader(
+            denoiser, loop.exemplars, layers, lambda _timestep: loop.exemplars.crops, loop.tiles.deterministic
+        )
 
         def pull(timestep: float, tiles: Planes) -> Work:
             """Of the summed loss by the tiles, and the loss."""

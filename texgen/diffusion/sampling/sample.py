@@ -60,7 +60,7 @@ class _Tiles:
         order = loop.model.attention_layers
         self.layers = choose_layers(order, self.guidance.layers)
         read = order if self.guidance.inject else self.layers
-        self.reader = ExemplarReader(denoiser, loop.exemplars, read, self.noised_exemplars)
+        self.reader = ExemplarReader(denoiser, loop.exemplars, read, self.noised_exemplars, loop.tiles.deterministic)
 
     def step(self, timestep: float, tiles: Planes) -> Work:
         """Tiles denoised and distilled, and their summed losses (first, last), if any."""

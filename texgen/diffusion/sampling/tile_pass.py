@@ -63,6 +63,7 @@ class TilePass:
         tile_batch: Tiles worked on at once; larger needs more memory.
         team: Processes that share the batches; the result does not depend on their number.
         checkpoint: Called with the progress after every round of batches.
+        deterministic: Whether a GPU sums in a fixed order.
     """
 
     plans: Sequence[Sequence[Tile]]
@@ -70,6 +71,7 @@ class TilePass:
     tile_batch: int = 1
     team: Team = ALONE
     checkpoint: Callable[[Progress], None] = lambda _progress: None
+    deterministic: bool = True
 
     def run(self, denoiser: Denoiser, progress: Progress, canvas: Planes, work: TileWork) -> tuple[float, ...]:
         """Do the rest of a step: one batch a process at a time, summed in the order of the tiles.
@@ -80,7 +82,7 @@ class TilePass:
         Raises:
             TexgenError: The model gave NaN or Inf, in float32, too.
         """
-        tiles, step = self.plans[progress.index], _Step(denoiser, canvas, work, progress.index + 1)
+        tiles, step = self.plans[progress.index], _Step(denoiser, canvas, work, progress.index + 1, self.deterministic)
         batches = [tiles[start : start + self.tile_batch] for start in range(0, len(tiles), self.tile_batch)]
         while progress.batches < len(batches):
             shared = batches[progress.batches : progress.batches + self.team.size]
@@ -99,12 +101,13 @@ class _Step:
     canvas: Planes
     work: TileWork
     number: int
+    deterministic: bool
 
     def within_memory(self, tiles: Sequence[Tile]) -> Work:
         """The work on tiles; where they do not fit in memory together, in halves."""
         device = self.denoiser.device
         try:
-            with deterministic(device):
+            with deterministic(device, self.deterministic):
                 values, losses = self._finite(tiles, self.canvas.tiles(tiles, device))
             return values.cpu(), losses
         except (RuntimeError, MemoryError) as error:

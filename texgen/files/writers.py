@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -148,7 +149,7 @@ def _write_tiff(path: Path, pixels: Pixels, tags: Tags, pyramid: bool) -> None:
     levels = pyramid_levels(pixels.shape[0], pixels.shape[1]) if pyramid else 0
     with (
         tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.") as folder,
-        tifffile.TiffWriter(path, bigtiff=_nbytes(pixels) > BIG) as file,
+        tifffile.TiffWriter(path, bigtiff=math.prod(pixels.shape) * pixels.dtype.itemsize > BIG) as file,
     ):
         size = {} if tags.density is None else {"resolution": (tags.density / 100,) * 2, "resolutionunit": "CENTIMETER"}
         _write_level(file, pixels, subifds=levels, description=tags.recipe, iccprofile=profile, **size)
@@ -203,7 +204,3 @@ def _write_whole(path: Path, kind: str, pixels: Pixels, tags: Tags) -> None:
     picture = Image.fromarray(whole[..., 0] if whole.shape[2] == 1 else whole)
     profile = None if tags.data or picture.mode not in ("RGB", "RGBA") else srgb_profile()
     picture.save(path, kind, exif=exif.tobytes() if exif else b"", icc_profile=profile, **options)
-
-
-def _nbytes(pixels: Pixels) -> int:
-    return int(np.prod(pixels.shape, dtype=np.int64)) * pixels.dtype.itemsize

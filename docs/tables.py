@@ -1,7 +1,8 @@
-"""The page of options, made from the table of knobs: `python -m texgen.cli.page > docs/options.md`."""
+"""The pages and tables of the documentation that are made from those in the code: `python docs/tables.py` brings them up to date."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,14 +11,16 @@ from texgen.cli.flags import GROUPS, Option, type_of
 from texgen.cli.knobs import Outputs
 from texgen.cli.verbs import OWN, VERBS
 from texgen.exports.knobs import Knobs as ExportKnobs
+from texgen.exports.plan import file_name
+from texgen.exports.profiles import PROFILES, Output, Profile
 from texgen.knobs import Row, rows
 from texgen.materials.knobs import Knobs as MaterialKnobs
 from texgen.previews.knobs import Knobs as PreviewKnobs
 
 HEAD = """# Options
 
-What can be set, from the table in the code (`texgen/knobs.py`). `texgen VERB --help` shows the options of every day, `--help-all` all of them; in Python they are keyword
-arguments. What is left out takes the preset's value.
+This page is generated from the tables in the code. `texgen VERB --help` shows the common options, `--help-all` all of them; in Python they are keyword
+arguments. Options that are left out take the value of the preset.
 """
 
 TABLES = {
@@ -25,14 +28,17 @@ TABLES = {
     "A look: `texgen preview`": PreviewKnobs,
 }  # fmt: skip
 
+MARK = "<!-- profiles -->"
+SIZE = (4096, 4096)
 
-def page() -> str:
-    """The whole page, in Markdown."""
+
+def options() -> str:
+    """The whole of `options.md`, in Markdown."""
     parts = [HEAD, "## Verbs\n"]
     parts += [_verb(command) for command in VERBS]
     for whose, group in TABLES.items():
         head = f"## {whose}\n\n| command line | Python | values | default | |\n|---|---|---|---|---|"
-        parts.append("\n".join([head, *(_row(row, python=group is not Outputs) for row in rows(group)), ""]))
+        parts.append("\n".join([head, *(_option(row, python=group is not Outputs) for row in rows(group)), ""]))
     return "\n".join(parts)
 
 
@@ -48,7 +54,7 @@ def _verb(command: click.Command) -> str:
     return "\n".join([*lines, ""])
 
 
-def _row(row: Row, python: bool) -> str:
+def _option(row: Row, python: bool) -> str:
     knob = row.knob
     flag = "" if row.flag is None else f"`{row.flag}`"
     default = "" if row.default in (None, (), False) or row.name == "out" or knob.flag is None else f"`{row.default}`"
@@ -72,5 +78,30 @@ def _values(row: Row) -> str:
     ) or f"`{getattr(named, 'name', named).upper()}`"
 
 
+def profiles() -> str:
+    """The profiles of `export.md`, in Markdown."""
+    return "\n".join(_profile(name, profile) for name, profile in PROFILES.items())
+
+
+def _profile(name: str, profile: Profile) -> str:
+    normals = "up (OpenGL)" if profile.normal == "gl" else "down (DirectX)"
+    cap = "" if profile.cap is None else f" At most {profile.cap} px a side: {profile.cap_reason}."
+    inside = f" All textures are inside `NAME{profile.side_file}`." if profile.embedded else ""
+    beside = f" Also `NAME{profile.side_file}`." if profile.side_file and not profile.embedded else ""
+    head = f"### `{name}`: {profile.engine}\n\nThe y axis of normals points {normals}.{inside}{beside}{cap}\n"
+    rows = [_texture(profile, output) for output in profile.outputs]
+    return "\n".join([head, "| texture | channels | depth | colours |", "|---|---|---|---|", *rows, ""])
+
+
+def _texture(profile: Profile, output: Output) -> str:
+    file = output.name if profile.embedded else file_name(profile.template, "NAME", output.name, SIZE) + output.suffix
+    depth = {"uint8": "8 bits", "uint16": "16 bits", "float32": "float"}[output.dtype]
+    space = "sRGB" if output.space == "srgb" else "linear"
+    return f"| `{file}` | {', '.join(output.channels)} | {depth} | {space} |"
+
+
 if __name__ == "__main__":
-    click.echo(page(), nl=False)
+    here = Path(__file__).parent
+    (here / "options.md").write_text(options())
+    before, _, after = (here / "export.md").read_text().split(MARK)
+    (here / "export.md").write_text(f"{before}{MARK}\n\n{profiles()}\n{MARK}{after}")
