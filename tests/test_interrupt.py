@@ -197,6 +197,15 @@ def test_a_run_tells_its_stages_and_what_it_took(stationary, tmp_path, capsys):
     assert done["seconds"] == pytest.approx(taken, abs=0.3), "with reading and saving"
 
 
+def test_a_quiet_run_says_nothing_but_errors(stationary, tmp_path, capsys):
+    line = ["expand", str(stationary), "-o", str(tmp_path / "o.png"), "--quiet", "--preset", "draft", "--size"]
+    for size, code, said in (("64", 0, ""), ("9", 2, "texgen: error: ")):
+        with pytest.raises(SystemExit) as end:
+            main([*line, size, "--overwrite"])
+        found = capsys.readouterr()
+        assert end.value.code == code and found.out == "" and found.err[:15] == said, found.err
+
+
 @pytest.mark.parametrize(("progress", "closed"), [("json", False), ("bar", False), ("json", True), ("auto", True)])
 def test_a_stderr_that_nobody_reads_does_no_harm(progress, closed, stationary, tmp_path):
     arguments = [
