@@ -26,7 +26,7 @@ NEAREST = 0.75
 """Added to a move before it is cut to whole pixels: the two halves of an odd one, about -1.5 and 1.5, become -1 and 2."""
 HALO = 32
 SWEEPS = 40
-BETTER = 0.7
+BETTER = 0.5
 """Part of the difference that may be left where two pieces are moved against each other."""
 FAR = 0.001
 """Cost of a move by one pixel, in mean squared differences of two random pixels."""
