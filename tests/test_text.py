@@ -18,7 +18,7 @@ from test_transfer import picture, tensor
 from transformers import CLIPTokenizer
 
 import texgen
-from texgen.cli.flags import type_of
+from texgen.cli.types import type_of
 from texgen.diffusion import models
 from texgen.diffusion.knobs import Knobs
 from texgen.diffusion.models import Backbone
