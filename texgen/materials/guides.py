@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from texgen.errors import InputError, check_range
+from texgen.errors import InputError
 from texgen.files.pixels import unit_of
+from texgen.knobs import check_range
 from texgen.materials.maps import Map, MapLike, prepared_maps, read_map
 from texgen.materials.preparation import Preparation
 

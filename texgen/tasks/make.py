@@ -13,11 +13,11 @@ import numpy as np
 
 from texgen.diffusion.knobs import LOADED_WITH, PUBLISHED
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
-from texgen.errors import OptionError, OptionTypeError, check_range
+from texgen.errors import OptionError, OptionTypeError
 from texgen.files import image as images
 from texgen.files.image import ImageLike, Picture, read_picture
 from texgen.job import Canvas, Constraints, Control, Job
-from texgen.knobs import rows, unknown
+from texgen.knobs import check_range, rows, unknown
 from texgen.materials.guides import prepared_guides
 from texgen.materials.maps import KeptPicture, Map, prepared_maps
 from texgen.materials.orientation import Orientation
@@ -242,13 +242,8 @@ def backbone_of(model: ModelLike, knobs: DiffusionKnobs) -> DenoisingModel:
     from texgen.diffusion import models
 
     if isinstance(model, str | Path):
-        settings = (
-            knobs.dtype,
-            knobs.prediction_type,
-            knobs.native_size,
-            *(getattr(knobs, name) for name in LOADED_WITH),
-        )
-        return models.load(model, own_device(knobs.device), *settings)
+        names = ("dtype", "prediction_type", "native_size", *LOADED_WITH)
+        return models.load(model, own_device(knobs.device), *(getattr(knobs, name) for name in names))
     for name in LOADED_WITH:
         if getattr(knobs, name):
             raise OptionError(f"{name} is for a model that is given by its name; give it to texgen.load.")
