@@ -16,8 +16,10 @@ from texgen.files.facts import read_recipe
 from texgen.files.image import Picture
 from texgen.files.pixels import Pixels
 from texgen.materials.material import map_name
-from texgen.runs.folder import differing, saved_names, unfinished_seed
+from texgen.runs.folder import differing, saved_names, tell_saving, unfinished_seed
 from texgen.tasks import wang
+from texgen.tasks.export import check_export, export
+from texgen.tasks.preview import preview
 
 
 class NothingToDo(Exception):
@@ -84,8 +86,6 @@ class Place:
         targets.check_free(self._files(maps), self.outputs.overwrite or self.finished is not None, inputs, self.ours)
         kinds = {"color", *(kind for each in maps if (kind := map_name(f"{name}_{each}")[1]) is not None)}
         for profile, folder in self.exports.items():
-            from texgen.tasks.export import check_export
-
             check_export(folder, profile, name, size, kinds, self._replaces or self.finished is not None)
 
     def check_finished(self, planned: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ class Place:
         """
         outputs, overwrite = self.outputs, self._replaces
         if result.unfinished is not None:
-            result.unfinished.saving(each.name for each in self._files(result.maps))
+            tell_saving(self.folder, self._files(result.maps))
         if self.field is not None:
             result.recipe["field"] = self.field.name
             result.save_field(self.field, overwrite)
@@ -125,12 +125,8 @@ class Place:
         if self.coordinates is not None:
             result.save_map(self.coordinates, overwrite)
         if self.preview is not None:
-            from texgen.tasks.preview import preview
-
             preview(result).save(self.preview, overwrite)
         for profile, folder in self.exports.items():
-            from texgen.tasks.export import export
-
             export(result.material(self.picture.stem), folder, profile, overwrite=overwrite)
 
     def _files(self, maps: Mapping[str, Pixels]) -> list[Path]:
@@ -162,11 +158,14 @@ class SetPlace(Place):
             targets.check_maps(tile, *size, maps)
         height, width = (wang.PLANE * side for side in size)
         targets.check_target(wang.plane_path(self.picture), height, width, **kind)
-        files = wang.files_of(self.picture, self.count, maps, not self.outputs.no_metadata)
-        targets.check_free(files, self.outputs.overwrite or self.finished is not None, inputs)
+        targets.check_free(self._files(maps), self.outputs.overwrite or self.finished is not None, inputs, self.ours)
 
     def save(self, result: Any) -> None:
-        result.save(self.picture, metadata=not self.outputs.no_metadata, overwrite=self.outputs.overwrite)
+        tell_saving(self.folder, self._files(result.tiles[0].maps))
+        result.save(self.picture, metadata=not self.outputs.no_metadata, overwrite=self._replaces)
+
+    def _files(self, maps: Mapping[str, Pixels]) -> list[Path]:
+        return wang.files_of(self.picture, self.count, maps, not self.outputs.no_metadata)
 
 
 def places_of(outputs: Outputs, resume: bool, tiles: int) -> list[Place]:
