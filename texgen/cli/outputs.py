@@ -28,7 +28,7 @@ from texgen.job import Constraints
 from texgen.knobs import rows
 from texgen.materials.maps import read_map
 from texgen.materials.preparation import result_encoding
-from texgen.runs.folder import agreed_seed, check_folder
+from texgen.runs.folder import agreed_seed, check_run_folder
 from texgen.runs.stages import tell
 from texgen.runs.team import Team, join
 from texgen.swatch.model import NAME
@@ -86,7 +86,7 @@ def make_outputs(
         for place in places:
             place.check(size, encoding, blanks, sources)
             if not tiles:  # whose folder holds one for each run
-                check_folder(place.folder, resume, team)
+                check_run_folder(place.folder, resume, team)
             if team.rank == 0:
                 locks.enter_context(publish.locked(place.picture))
         for number, place in enumerate(places):

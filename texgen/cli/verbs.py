@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 @click.argument("swatch", type=PATH)
 @click.option("--size", type=SIZE, default="1024", show_default=True, help="In pixels.")
 @click.option(
-    "--wang",
-    type=SIZE,
-    help="Make a set of tiles of --size whose edges, of so many colours, match in every order.",
+    "--wang", type=SIZE, help="Make a set of tiles of --size whose edges, of so many colours, match in every order."
 )
 def expand(
     swatch: Path, size: tuple[int, int], keep: tuple[int, int] | None, wang: tuple[int, int] | None, **options: Any
@@ -83,10 +81,7 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
 )
 @click.option("--target", type=PATH, help="The wanted map, in the colours of the labels.")
 @click.option(
-    "--weights",
-    type=LABELLED,
-    multiple=True,
-    help="Instead of a target, a grey picture a label: brighter, more of it.",
+    "--weights", type=LABELLED, multiple=True, help="Instead of a target, a grey picture a label: brighter, more of it."
 )
 @click.option("--size", type=SIZE, help="In pixels; the target's own by default.")
 def paint(

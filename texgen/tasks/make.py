@@ -24,7 +24,7 @@ from texgen.materials.orientation import Orientation
 from texgen.materials.preparation import prepared, result_encoding, with_alpha
 from texgen.model import Clock, Model, Run, Workplace, followed
 from texgen.runs import recipe
-from texgen.runs.folder import RunFolder, agreed_seed, check_folder, check_room
+from texgen.runs.folder import RunFolder, agreed_seed, check_room, check_run_folder
 from texgen.runs.interrupt import StopSignals
 from texgen.runs.team import Team, own_device
 from texgen.swatch.knobs import Knobs as SwatchKnobs
@@ -80,7 +80,7 @@ def make(request: Request, **options: Any) -> Result:
     size_m = common.width_m(size.width)
     folder = None if common.checkpoint is None else Path(common.checkpoint)
     seed = agreed_seed(common.seed, folder if common.resume else None, common.team)
-    check_folder(folder, common.resume, common.team)
+    check_run_folder(folder, common.resume, common.team)
     pictures = [read_picture(source) for source in (*request.sources, *common.exemplars)]
     job = _job(request, size, common, knobs, seed, pictures)
     check_room(folder, *size, job.encoding.channels * job.encoding.dtype.itemsize)
