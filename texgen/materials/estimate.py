@@ -13,8 +13,8 @@ import numpy as np
 
 from texgen.files.encoding import display
 from texgen.files.mapped_arrays import Band, bands
+from texgen.files.pixels import as_float
 from texgen.materials.fourier import filtered
-from texgen.materials.material import as_float
 from tiling import Wrap
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
