@@ -164,6 +164,7 @@ def test_what_libraries_say_on_stderr_is_not_heard(progress, tmp_path):
 
 
 def test_a_run_tells_its_stages_and_what_it_took(stationary, tmp_path, capsys):
+    started = time.perf_counter()
     with pytest.raises(SystemExit):
         main(
             [
@@ -174,6 +175,7 @@ def test_a_run_tells_its_stages_and_what_it_took(stationary, tmp_path, capsys):
                 *["--size", "128", "--preset", "draft", "--seed", "3", "--progress", "json"],
             ]
         )
+    taken = time.perf_counter() - started
     events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert events[0] == {"event": "begin", "output": "o.png", "seed": 3}
     assert [e["name"] for e in events if e["event"] == "stage" and e["name"] != "compile"] == [
@@ -192,6 +194,16 @@ def test_a_run_tells_its_stages_and_what_it_took(stationary, tmp_path, capsys):
     assert (
         done.keys() == {"event", "output", "made", "seconds", "memory_mib"} and done["made"] and done["memory_mib"] > 50
     )
+    assert done["seconds"] == pytest.approx(taken, abs=0.3), "with reading and saving"
+
+
+def test_a_quiet_run_says_nothing_but_errors(stationary, tmp_path, capsys):
+    line = ["expand", str(stationary), "-o", str(tmp_path / "o.png"), "--quiet", "--preset", "draft", "--size"]
+    for size, code, said in (("64", 0, ""), ("9", 2, "texgen: error: ")):
+        with pytest.raises(SystemExit) as end:
+            main([*line, size, "--overwrite"])
+        found = capsys.readouterr()
+        assert end.value.code == code and found.out == "" and found.err[:15] == said, found.err
 
 
 @pytest.mark.parametrize(("progress", "closed"), [("json", False), ("bar", False), ("json", True), ("auto", True)])

@@ -90,6 +90,7 @@ def test_a_pyramid_has_halved_levels(tmp_path):
         np.testing.assert_array_equal(levels[0].asarray(), array)
         assert np.abs(levels[1].asarray() - array[::2, ::2].astype(int)).max() == 0, "blocks of two are their own mean"
         assert json.loads(file.pages[0].description) == {"seed": 1}
+        assert file.pages[0].software == "texgen"
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["o.tif", "pixels"]
     assert pyramid_levels(513, 10) == 1
 

@@ -21,7 +21,7 @@ from texgen.swatch.field import Kept
 from texgen.swatch.level import Level
 from texgen.swatch.pieces import AWRY, differences
 from texgen.swatch.pyramid import FAR, edge_distance, edges_of, halved, level_count, otsu
-from texgen.swatch.quilt import REUSE, block_corners, misfit, own_corners, quilted, whole_blocks
+from texgen.swatch.quilt import NEVER, REUSE, block_corners, misfit, own_corners, quilted, whole_blocks
 from texgen.swatch.repeat import Repeat, repeat_of
 from texgen.swatch.seams import middle, seam
 from texgen.swatch.search import Keys, Turn, improve
@@ -289,7 +289,7 @@ def test_a_quilt_covers_the_canvas_and_carries_on_inside_its_pieces():
 def sheet_of(level: Level) -> Sheet:
     corners = block_corners(level, 8)
     return Sheet(
-        level.pixels, level.inside, level.shares, level.source, level.tori, level.wanted, corners, own_corners(corners), 1, FREE
+        level.pixels, level.inside, level.shares, level.source, level.tori, level.wanted, corners, own_corners(corners), 1, FREE, NEVER
     )  # fmt: skip
 
 
@@ -297,6 +297,11 @@ def seam_cost(level: Level, field: np.ndarray) -> float:
     """Of a field on a torus, per pixel."""
     sheet = sheet_of(level)
     return float(np.mean([seam(sheet, field, y, x) for y, x in np.ndindex(*field.shape)]))
+
+
+def test_a_quilt_that_nobody_wants_any_more_is_not_sewn():
+    _, level = level_of(noise(128, 128), levels=1)
+    assert (quilted(level, Size(96, 130), 24, 8, REUSE, 1, FREE, 0, stop=np.ones(1, np.bool_)) == -1).all()
 
 
 def test_sewing_over_seams_leaves_less_of_them():

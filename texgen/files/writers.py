@@ -175,7 +175,7 @@ def _write_level(file: tifffile.TiffWriter, pixels: Pixels, **options: object) -
     file.write(
         pixels[0:height].reshape(shape) if tile is None else _tiles(pixels), shape=shape, dtype=pixels.dtype, tile=tile,
         photometric="rgb" if channels in (3, 4) else "minisblack", planarconfig="contig" if channels > 1 else None, compression="zlib",
-        predictor=pixels.dtype.kind == "u", metadata=None,
+        predictor=pixels.dtype.kind == "u", metadata=None, software="texgen",
         extrasamples=["unassalpha"] if channels in (2, 4) else None, **options,
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ class State(NamedTuple):
         done, total: Pixels searched so far and in all, the levels' own.
         level: 0 is full size.
         iteration: At this level, from 0.
-        stage: `compile` once, where the kernels were not compiled on this machine before, then `search`.
+        stage: `compile` once, where the kernels were not compiled on this machine before; `start` each second in which a candidate is begun; else `search`.
     """
 
     done: int

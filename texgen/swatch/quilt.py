@@ -23,6 +23,8 @@ MOST = 3000
 SOFTER = 0.25
 """Part of the cost of repeats that counts where pieces are sewn over seams."""
 PROBES, BEST, GOLDEN = 6, 0.001, 0.618034
+NEVER = np.zeros(1, np.bool_)
+"""For those who do not stop."""
 REACH = 2.0
 """Swatch sides, of what is not shown twice, within which a repeat is seen."""
 
@@ -36,6 +38,8 @@ def quilted(
     mend: int,
     control: Control,
     seed: int,
+    *,
+    stop: np.ndarray = NEVER,
 ) -> np.ndarray:
     """A field (h, w), packed, sewn from blocks of the bank on a torus.
 
@@ -54,6 +58,7 @@ def quilted(
             sight at the cost of seams and of features longer than a block.
         mend: How often all of the canvas is gone over for the worst seams.
         control: What steers the canvas: each block pays the mean squared difference to the guide; where pixels are given the field stays -1.
+        stop: (1,), bool; becomes True where the field is not wanted any more, of which the rest is left out then.
         seed: Of the choices.
 
     References:
@@ -75,7 +80,7 @@ def quilted(
     reach = REACH * math.sqrt(level.own.sum() / len(np.unique(level.source[level.own])))
     sheet = Sheet(
         level.pixels, level.inside, level.shares, level.source, level.tori, level.wanted, corners, places,
-        int(level.own.sum()), control,
+        int(level.own.sum()), control, stop,
     )  # fmt: skip
     rules = Rules(block, overlap, leap, TOLERANCE, spread, reuse, BALANCE, reach)
     softer = rules._replace(reuse=reuse * SOFTER)

@@ -19,7 +19,7 @@ BETTER = 0.95
 
 class Sheet(NamedTuple):
     """What is sewn from: arrays of `level.Level`; `places` (n, 2) and `corners` of `quilt.block_corners`; `own` is the number of centres; `control` steers
-    the canvas."""
+    the canvas; nothing more is sewn where `stop` (1,) has become True."""
 
     pixels: np.ndarray
     inside: np.ndarray
@@ -31,6 +31,7 @@ class Sheet(NamedTuple):
     places: np.ndarray
     own: int
     control: Control
+    stop: np.ndarray
 
 
 class Rules(NamedTuple):
@@ -71,6 +72,8 @@ def sew(sheet, rules, softer, tiles, draws, passes, field):
     )  # fmt: skip
     row = 0
     for number in range(len(tiles)):
+        if sheet.stop[0]:
+            return
         top, left = tiles[number, 0], tiles[number, 1]
         if number == 0 or tiles[number - 1, 0] != top:
             laid.rows[row] = number, top
@@ -94,6 +97,8 @@ def mend(sheet, rules, laid, count, row, passes, field):
             worst[part] = worst_window(sheet, field, part // across * side, part % across * side, side, rules.block)[0]
         limit = np.median(worst)
         for part in range(down * across):
+            if sheet.stop[0]:
+                return
             if part % across == 0:
                 laid.rows[row] = count, part // across * side - rules.block // 2
                 row += 1

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from texgen.swatch.level import Level
-from texgen.swatch.quilt import REUSE, block_corners, misfit, quilted
+from texgen.swatch.quilt import NEVER, REUSE, block_corners, misfit, quilted
 from texgen.swatch.settings import Settings
 from texgen.swatch.steering import Control
 from tiling import Size
@@ -25,7 +25,9 @@ def start_level(settings: Settings, levels: int) -> int:
     return min(settings.quilt_level, levels - 1) if settings.start == "quilt" else levels - 1
 
 
-def starter(level: Level, canvas: Size, settings: Settings, control: Control, seed: int) -> Callable[[int], np.ndarray]:
+def starter(
+    level: Level, canvas: Size, settings: Settings, control: Control, seed: int, *, stop: np.ndarray = NEVER
+) -> Callable[[int], np.ndarray]:
     """A function that gives a field (h, w), packed, at the scale of `level`, for the number of a candidate.
 
     Each label begins on a canvas of its own, from its own patches; the labels that are wanted say which of them is seen where.
@@ -36,12 +38,14 @@ def starter(level: Level, canvas: Size, settings: Settings, control: Control, se
         settings: Which start, and the size of its pieces.
         control: What steers the canvas; around what is given, the pieces of some candidates are smaller.
         seed: Of the choices.
+        stop: See `quilted`.
     """
     scales = [(GUIDED if len(control.strengths) else 1.0) * s for s in (AROUND_GIVEN if control.known.size else (1.0,))]
     labels = np.unique(control.labels).tolist()
     levels = {label: level.of_label(label) for label in labels} if any(labels) else {0: level}
     starts = {
-        label: [_starter(each, canvas, settings, control, scale) for scale in scales] for label, each in levels.items()
+        label: [_starter(each, canvas, settings, control, stop, scale) for scale in scales]
+        for label, each in levels.items()
     }
 
     def begun(candidate: int) -> np.ndarray:
@@ -57,7 +61,7 @@ def starter(level: Level, canvas: Size, settings: Settings, control: Control, se
 
 
 def _starter(
-    level: Level, canvas: Size, settings: Settings, control: Control, scale: float
+    level: Level, canvas: Size, settings: Settings, control: Control, stop: np.ndarray, scale: float
 ) -> Callable[[int], np.ndarray]:
     if settings.start == "noise":
         return partial(random_blocks, level, canvas, 1)
@@ -69,7 +73,7 @@ def _starter(
         block -= 1
     overlap = max(2, min(max(settings.overlap >> level.number, level.side // 8), block // 2, level.side // 6))
     reuse = REUSE * misfit(level, block, overlap) ** 2
-    return partial(quilted, level, canvas, block, overlap, reuse, settings.mend, control)
+    return partial(quilted, level, canvas, block, overlap, reuse, settings.mend, control, stop=stop)
 
 
 def random_blocks(level: Level, canvas: Size, side: int, seed: int) -> np.ndarray:

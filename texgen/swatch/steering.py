@@ -13,10 +13,13 @@ from texgen.errors import disk_errors
 from texgen.files.mapped_arrays import bands, mapped, release
 from texgen.materials.guides import Guide, strengths_at
 from texgen.swatch.pyramid import halved, halved_rows, with_edges
-from tiling import Size
+from tiling import Size, Tile, Wrap
 
 BAND, REPEATED = 256, 64
 """Rows that are worked on at once, and pixels around what is given to which its border is carried on."""
+
+AROUND_SEEN = 8
+"""Pixels around what is seen that are improved with it."""
 
 
 class Control(NamedTuple):
@@ -203,3 +206,9 @@ class Steering:
             below, down = np.minimum(above + 1, image.shape[0] - 1), (y - above).astype(np.float32)[:, None, None]
             rows = image[above] * (1 - down) + image[below] * down
             out[top : top + BAND] = rows[:, left] * (1 - across) + rows[:, right] * across
+
+
+def is_near(mask: np.ndarray, tile: Tile, canvas: Size) -> bool:
+    """Whether a mask (h, w) of a torus is True anywhere in a tile or near it."""
+    wide = tile.grown(AROUND_SEEN, canvas, Wrap(True, True))
+    return bool(mask[wide.rows(canvas)[:, None], wide.columns(canvas)].any())

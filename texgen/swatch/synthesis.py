@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,8 @@ from texgen.swatch.refine import leave_given, refine
 from texgen.swatch.search import Keys, Turn, improve
 from texgen.swatch.settings import Settings, at
 from texgen.swatch.starts import AROUND_GIVEN, start_level, starter
-from texgen.swatch.steering import Control, Steering
-from texgen.swatch.threads import cores
+from texgen.swatch.steering import Control, Steering, is_near
+from texgen.swatch.threads import cores, searched
 from texgen.swatch.usage import counted, penalties, trust, usage
 from texgen.swatch.votes import vote_window
 from tiling import Size, Tile, Wrap, plan_cores
@@ -37,8 +37,6 @@ TILE = 64
 """Side of the tiles that are searched one after the other."""
 BAND = 8
 """Rows of tiles after which a state is given, and kept."""
-AROUND_SEEN = 8
-"""Pixels around what is seen that are improved with it."""
 FIRST_MEDIAN = 0.05
 """Distance of a patch to its key before the first search, relative to that of two random keys."""
 TRIAL = 2
@@ -50,6 +48,8 @@ PIECE = 62
 MARGIN = 32
 """Pixels made and thrown away beyond a border that does not wrap: the field lives on a torus."""
 PROGRESS = "progress.json"
+LOOK_SECONDS = 1
+"""Between two states while a start is sewn."""
 SAVE_SECONDS = 2
 """Between two savings within an iteration."""
 
@@ -126,19 +126,31 @@ class Synthesis:
         if not missing:
             return
         level, area = self._level(first), self._size(first).area
-        start = starter(level, self._size(first), self.settings, self._control(first), self.seed)
-        begin = partial(self._begin, level, start)
-        for candidate, _ in zip(missing, pool.map(begin, missing), strict=True):
-            point = Point(median=FIRST_MEDIAN * level.spread)
-            for state in self._improved(pool, level, f"candidate-{candidate}-", point, trial):
-                yield State(candidate * trial * area + state.done, total, first, state.iteration)
-            field_ = self._field(f"candidate-{candidate}-{trial % 2}", self._size(first))
-            copied = copied_share(field_, max(1, min(PIECE >> first, *self._size(first))))
-            self.history["candidates"].append(
-                {"energy": point.energies[-1][1] if point.energies else 0.0, "copied": copied}
-            )
-            self.history["points"].append(asdict(point))
-            self._save()
+        stop = np.zeros(1, np.bool_)
+        start = starter(level, self._size(first), self.settings, self._control(first), self.seed, stop=stop)
+        begun = [pool.submit(self._begin, level, start, candidate) for candidate in missing]
+        try:
+            for candidate, job in zip(missing, begun, strict=True):
+                while not wait([job], LOOK_SECONDS).done:
+                    yield State(candidate * trial * area, total, first, 0, "start")
+                job.result()
+                yield from self._tried(pool, level, candidate, trial, total)
+        finally:
+            stop[0] = True
+
+    def _tried(self, pool: ThreadPoolExecutor, level: Level, candidate: int, trial: int, total: int) -> Iterator[State]:
+        """Improve a candidate a little, and tell the history."""
+        first, size = level.number, self._size(level.number)
+        point = Point(median=FIRST_MEDIAN * level.spread)
+        for state in self._improved(pool, level, f"candidate-{candidate}-", point, trial):
+            yield State(candidate * trial * size.area + state.done, total, first, state.iteration)
+        field_ = self._field(f"candidate-{candidate}-{trial % 2}", size)
+        copied = copied_share(field_, max(1, min(PIECE >> first, *size)))
+        self.history["candidates"].append(
+            {"energy": point.energies[-1][1] if point.energies else 0.0, "copied": copied}
+        )
+        self.history["points"].append(asdict(point))
+        self._save()
 
     def _finished(
         self, pool: ThreadPoolExecutor, number: int, name: str, coarse: np.ndarray | None, done: int, total: int
@@ -213,7 +225,7 @@ class Synthesis:
         across = -(-size.width // TILE)
         tiles = plan_cores(size, Size(TILE, TILE))
         seen = self._control(level.number).seen
-        improved = {tile for tile in tiles if not seen.size or _is_near(seen, tile, size)}
+        improved = {tile for tile in tiles if not seen.size or is_near(seen, tile, size)}
         area = sum(tile.size.area for tile in improved)
         bands = [tiles[i : i + BAND * across] for i in range(0, len(tiles), BAND * across)]
         saved, compared = time.monotonic(), len(self.history["points"]) == self.candidates
@@ -226,7 +238,7 @@ class Synthesis:
                 if len(band) < len(bands[number]):
                     rows = slice(bands[number][0].top, bands[number][-1].bottom)
                     new[rows] = old[rows]
-                point.sums = [a + float(b) for a, b in zip(point.sums, _searched(pool, improve, band), strict=True)]
+                point.sums = [a + float(b) for a, b in zip(point.sums, searched(pool, improve, band), strict=True)]
                 point.band = number + 1
                 release(old, new)
                 finished = point.band == len(bands)
@@ -283,18 +295,3 @@ class Synthesis:
     def _save(self, **state: Any) -> None:
         if self.durable:
             publish(self.folder / PROGRESS, json.dumps({**state, "history": self.history}).encode())
-
-
-def _is_near(mask: np.ndarray, tile: Tile, canvas: Size) -> bool:
-    """Whether a mask (h, w) of a torus is True anywhere in a tile or near it."""
-    wide = tile.grown(AROUND_SEEN, canvas, Wrap(True, True))
-    return bool(mask[wide.rows(canvas)[:, None], wide.columns(canvas)].any())
-
-
-def _searched(pool: ThreadPoolExecutor, improve: Any, tiles: Sequence[Tile]) -> np.ndarray:
-    """Search tiles on all threads; the sums do not depend on how they are dealt."""
-    places, sums = np.array(tiles, np.int64), np.zeros((len(tiles), 3))
-    chunk = max(1, min(32, len(tiles) // 8))
-    parts = [slice(i, i + chunk) for i in range(0, len(tiles), chunk)]
-    list(pool.map(lambda part: improve(tiles=places[part], sums=sums[part]), parts))
-    return sums.sum(0)
