@@ -16,8 +16,8 @@ from PIL import Image
 from scipy.ndimage import sobel
 
 import texgen
+from texgen.files.pixels import as_float
 from texgen.materials.maps import read_map
-from texgen.materials.material import as_float
 
 CELL = 256
 MAPS = ("color", "height", "normal", "roughness", "ao")

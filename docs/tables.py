@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from texgen.cli.flags import GROUPS, Option, type_of
+from texgen.cli.flags import GROUPS, Option
 from texgen.cli.knobs import Outputs
+from texgen.cli.types import type_of
 from texgen.cli.verbs import OWN, VERBS
 from texgen.exports.knobs import Knobs as ExportKnobs
 from texgen.exports.plan import file_name

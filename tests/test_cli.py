@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
@@ -13,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from texgen.cli import main as cli
-from texgen.errors import LockedError, OptionError, ResourceError
+from texgen.errors import LockedError, OptionError
 from texgen.files import publish
 
 
@@ -191,19 +190,6 @@ def test_what_the_user_has_under_the_name_of_a_lock_stays_as_it_is(tmp_path):
     with publish.locked(tmp_path / "b.png"):
         pass
     assert linked.is_symlink() and linked.read_bytes() == kept.read_bytes() == b"mine"
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    out = tmp_path / "o.png"
-    publish.publish(out, b"old")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ResourceError, match="the disk is full"):
-        publish.publish(out, b"new")
-    assert out.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["o.png"]
 
 
 def test_a_deep_pyramid_of_a_flattened_swatch_is_written(capsys, swatch, tmp_path):

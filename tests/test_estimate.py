@@ -13,10 +13,11 @@ from test_cli import run
 
 import texgen
 from texgen.errors import InputError, OptionError
+from texgen.files.pixels import as_float
 from texgen.materials import estimate
 from texgen.materials.fourier import filtered
 from texgen.materials.knobs import Knobs
-from texgen.materials.material import Material, as_float, read_material
+from texgen.materials.material import Material, read_material
 from tiling import Wrap
 
 MAPS = ("height", "normal", "roughness", "ao")

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import tifffile
 import torch
 from PIL import Image
 
@@ -150,12 +149,6 @@ def test_metadata_can_be_left_out(mini, swatch, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
     with Image.open(tmp_path / "out.png") as image:
         assert "texgen" not in image.info
-
-
-def test_the_map_is_saved_as_tiff(mini, swatch, tmp_path):
-    result = texgen.expand(swatch, 128, model=mini, preset="draft", seed=5)
-    result.save_map(tmp_path / "map.tif")
-    np.testing.assert_array_equal(tifffile.imread(tmp_path / "map.tif"), result.coordinates.numpy())
 
 
 def never(*_):

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from texgen.errors import InputError
-from texgen.materials.material import as_float, map_name, read_material
+from texgen.files.pixels import as_float
+from texgen.materials.material import map_name, read_material
 
 
 def picture(path, side=8, value=100):

@@ -18,8 +18,8 @@ from test_cli import run
 import texgen
 from texgen.errors import OptionError
 from texgen.files.encoding import display
-from texgen.files.pixels import PixelFile
-from texgen.materials.material import Material, as_float
+from texgen.files.pixels import PixelFile, as_float
+from texgen.materials.material import Material
 from texgen.previews.html import LARGEST
 from texgen.previews.pyramid import Pyramid, resized, shrunk
 from texgen.previews.shading import Sky, shade

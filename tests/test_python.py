@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from test_cli import run
 
@@ -122,6 +123,7 @@ def test_a_map_of_origins_goes_into_a_tiff_alone(tmp_path):
             save(tmp_path / "x.png")
     made.save_map(tmp_path / "x.tif")
     assert [path.name for path in tmp_path.iterdir()] == ["x.tif"]
+    assert np.array_equal(tifffile.imread(tmp_path / "x.tif"), made.coordinates)
 
 
 def test_pixels_outlive_the_result_that_they_are_of(made):

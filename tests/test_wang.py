@@ -90,3 +90,16 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(stationary, tmp_path):
         assert np.array_equal(one.pixels[0:64], other.pixels[0:64])
     again.discard()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_set_that_was_cut_off_while_it_was_written_goes_on(stationary, tmp_path, capsys, monkeypatch):
+    line = ["--wang", "1x1", "--size", "64", "--preset", "draft", "--seed", "1"]
+    command = ["expand", stationary, "-o", tmp_path / "t.png", *line]
+    with monkeypatch.context() as patch:
+        patch.setattr("texgen.tasks.wang.WangSet.plane", lambda *_: 1 / 0)
+        assert run(capsys, *command)[0] == 1
+    assert (tmp_path / "t_00.png").exists() and not (tmp_path / "t_wang.json").exists()
+    code, _, told = run(capsys, *command)
+    assert code == 2 and "exists already" in told
+    assert run(capsys, *command, "--resume")[0] == 0
+    assert (tmp_path / "t_wang.json").exists() and not (tmp_path / ".t.png.texgen").exists()

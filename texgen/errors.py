@@ -14,7 +14,6 @@ The number is the command line's exit code, and part of the interface.
 from __future__ import annotations
 
 import errno
-import numbers
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,11 +59,9 @@ class LockedError(TexgenError):
     exit_code = 8
 
 
-DISK = tuple(
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES", "EPERM", "EMFILE")
-    if hasattr(errno, name)
-)
+DISK = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE
+)  # fmt: skip
 
 
 def disk_error(error: BaseException, path: Path | None = None) -> TexgenError | None:
@@ -87,13 +84,3 @@ def disk_errors(path: Path) -> Iterator[None]:
         found = disk_error(error, path)
         assert found is not None
         raise found from error
-
-
-def check_range(name: str, value: float | None, low: float, high: float) -> None:
-    """Refuse a number outside of a range."""
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise OptionTypeError(f"{name}={value!r} must be a number.")
-    if not low <= value <= high:
-        raise OptionError(f"{name}={value} must be from {low} to {high}.")

@@ -116,6 +116,11 @@ def taken(row: Row, value: Any) -> Any:
     return value
 
 
+def check_range(name: str, value: Any, low: float, high: float) -> None:
+    """Refuse what is no number from `low` to `high`."""
+    taken(Row(name, REQUIRED, Knob(help="", kind="float", low=low, high=high)), value)
+
+
 def _chosen(row: Row, value: Any) -> Any:
     """A value that is one of the choices."""
     choices = row.knob.choices

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from texgen.cli.knobs import Outputs
-from texgen.cli.types import TYPES, ChoiceType, NumberType, WholeType
+from texgen.cli.types import type_of
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.knobs import Knob, Row, rows
 from texgen.swatch.knobs import Knobs as SwatchKnobs
@@ -20,16 +20,6 @@ from texgen.tasks.knobs import Common
 GUIDE = ":guide"
 OWN, OUTPUTS, START = "Options", "Outputs", "Where the canvas begins"
 GROUPS = {"Any model": Common, "The swatch model": SwatchKnobs, "Diffusion models": DiffusionKnobs}
-
-
-def type_of(row: Row) -> Any:
-    """The type of an option's values."""
-    knob = row.knob
-    if knob.choices:
-        return ChoiceType(row)
-    if knob.kind in ("int", "float") and knob.low is not None:
-        return WholeType(row) if knob.kind == "int" else NumberType(row)
-    return TYPES[knob.kind]
 
 
 class Option(click.Option):

@@ -13,11 +13,12 @@ from texgen.cli.flags import Option, maps_of, options_of
 from texgen.cli.knobs import Outputs
 from texgen.cli.types import PATH
 from texgen.exports.knobs import Knobs as ExportKnobs
+from texgen.files.targets import check_new
 from texgen.knobs import rows
 from texgen.materials.knobs import Knobs as MaterialKnobs
 from texgen.previews.knobs import Knobs as PreviewKnobs
 from texgen.swatch.knobs import Knobs
-from texgen.tasks.preview import check_new
+from texgen.tasks.preview import SUFFIXES
 
 MAPS = next(row for row in rows(Knobs) if row.name == "maps")
 
@@ -68,7 +69,7 @@ def preview(material: Path, out: Path, overwrite: bool, **options: Any) -> None:
     MATERIAL is one of its pictures or the folder that holds them. OUT is a picture (PNG, JPEG, WebP) or a page (HTML), by suffix; a page shows
     it in a browser, offline.
     """
-    check_new(out, overwrite)
+    check_new(out, SUFFIXES, overwrite)
     texgen.preview(material, **options).save(out, overwrite)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 from texgen.cli.flags import given, maps_of
 from texgen.cli.invocation import DASH, command, inputs
 from texgen.cli.knobs import Outputs
-from texgen.cli.places import NothingToDo, output_file, places_of, set_place
+from texgen.cli.places import NothingToDo, Place, output_file, places_of
 from texgen.cli.progress import reporter
 from texgen.diffusion.knobs import LOADED_WITH
+from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError
 from texgen.files import publish, targets
 from texgen.files.encoding import Encoding
@@ -27,13 +28,12 @@ from texgen.job import Constraints
 from texgen.knobs import rows
 from texgen.materials.maps import read_map
 from texgen.materials.preparation import result_encoding
-from texgen.runs.folder import agreed_seed, check_folder
+from texgen.runs.folder import agreed_seed, check_run_folder
 from texgen.runs.stages import tell
-from texgen.runs.team import join, own_device
+from texgen.runs.team import Team, join
 from texgen.swatch.model import NAME
 from texgen.tasks.knobs import EVERY
-from texgen.tasks.make import divided
-from texgen.tasks.result import Result
+from texgen.tasks.make import backbone_of, divided
 from tiling import Size
 
 
@@ -45,7 +45,12 @@ def _parted(values: dict[str, Any]) -> tuple[Outputs, dict[str, Any]]:
 
 
 def make_outputs(
-    run: Callable[..., Result], size: tuple[int, int], pictures: Sequence[Picture], keeps: bool = False, **values: Any
+    run: Callable[..., Any],
+    size: tuple[int, int],
+    pictures: Sequence[Picture],
+    keeps: bool = False,
+    tiles: int = 0,
+    **values: Any,
 ) -> None:
     """Run a task for every output, in folders that can be continued.
 
@@ -54,23 +59,19 @@ def make_outputs(
         size: Of the result.
         pictures: What it is made of; the first says how the result is encoded.
         keeps: Whether pixels of the first are to stay as they are.
+        tiles: Of a set of Wang tiles, how many; 0 of a single texture.
         values: Of all options of the command line, given or not.
     """
     outputs, options = _parted(values)
     if outputs.out == DASH:
         return _to_stdout(run, size, pictures, values)
-    team, model, resume, seed = join(), values["model"], values["resume"], values["seed"]
+    team, model, resume = join(), values["model"], values["resume"]
     out = output_file(outputs.out, pictures[0], values["bit_depth"])
     read, encoding = _read(options), _encoding(options, pictures, out)
     if outputs.save_field and model != NAME:
         raise OptionError("--save-field is for the swatch model; leave it out.")
-    places = places_of(replace(outputs, out=out), resume)
-    before = next((place.seed - number for number, place in enumerate(places) if place.seed is not None), None)
-    seed = agreed_seed(before if seed is None else seed, None, team)
-    if seed + outputs.variations > 2**63:
-        raise OptionError(
-            f"seed={seed} leaves no seeds for {outputs.variations} variations; at most {2**63 - outputs.variations}."
-        )
+    places = places_of(replace(outputs, out=out), resume, tiles)
+    seed = _agreed_seed(values["seed"], places, team)
     report = reporter(outputs.progress, outputs.quiet or team.rank > 0)
     if keeps and out.suffix.lower() in (".jpg", ".jpeg"):
         report.warn(f"{out.name}: a JPEG changes every pixel a little, those that are kept, too; use .png or .tif")
@@ -84,29 +85,44 @@ def make_outputs(
     with ExitStack() as locks:
         for place in places:
             place.check(size, encoding, blanks, sources)
-            check_folder(place.folder, resume, team)
+            if not tiles:  # whose folder holds one for each run
+                check_run_folder(place.folder, resume, team)
             if team.rank == 0:
                 locks.enter_context(publish.locked(place.picture))
         for number, place in enumerate(places):
+            own = {"seed": seed + number, "checkpoint": place.folder, "with_map": place.coordinates is not None}
             report.begin(place.picture, seed + number, place.folder)
-            options |= {"seed": seed + number, "checkpoint": place.folder, "with_map": place.coordinates is not None}
-            try:
-                result = run(planned=place.check_finished, team=team, **options)
-            except NothingToDo:
-                report.end(place.picture, made=False)
-                continue
-            if team.rank == 0:
-                tell("save")
-                result.recipe["command"] = command({"out": place.picture, "seed": seed + number})
-                place.save(result)
-                result.discard()
-            team.wait()
-            report.end(place.picture)
+            made = _made(partial(run, **options | own, team=team), place, team)
+            report.end(place.picture, made)
     return None
 
 
+def _made(run: Callable[..., Any], place: Place, team: Team) -> bool:
+    """Make and save what goes to a place; False where it is finished already."""
+    try:
+        result = run(planned=place.check_finished)
+    except NothingToDo:
+        return False
+    if team.rank == 0:
+        tell("save")
+        result.recipe["command"] = command({"out": place.picture, "seed": result.recipe["seed"]})
+        place.save(result)
+        result.discard()
+    team.wait()
+    return True
+
+
+def _agreed_seed(seed: int | None, places: Sequence[Place], team: Team) -> int:
+    """The seed of the first place: the given one, else that which goes with what an earlier run left, else a new one."""
+    before = next((place.seed - number for number, place in enumerate(places) if place.seed is not None), None)
+    seed = agreed_seed(before if seed is None else seed, None, team)
+    if seed + len(places) > 2**63:
+        raise OptionError(f"seed={seed} leaves no seeds for {len(places)} variations; at most {2**63 - len(places)}.")
+    return seed
+
+
 def _to_stdout(
-    run: Callable[..., Result], size: tuple[int, int], pictures: Sequence[Picture], values: dict[str, Any]
+    run: Callable[..., Any], size: tuple[int, int], pictures: Sequence[Picture], values: dict[str, Any]
 ) -> None:
     """Make one output in a temporary folder, and write its bytes to standard output."""
     outputs, _ = _parted(values)
@@ -136,40 +152,13 @@ ALONE = {
 """What does not go with a set of tiles."""
 
 
-def make_set(swatch: Picture, size: int, colours: tuple[int, int], **values: Any) -> None:
-    """Make a set of Wang tiles, and write it whole."""
-    from texgen.tasks.wang import PLANE, files_of, index_path, plane_path, tile_paths, wang
-
+def make_set(run: Callable[..., Any], swatch: Picture, size: int, count: int, **values: Any) -> None:
+    """Make a set of `count` Wang tiles, and write it whole."""
     for name in given(values).keys() & ALONE:
         raise OptionError(f"--{name.replace('_', '-')} does not go with --wang; leave it out.")
-    outputs, options = _parted(values)
-    if outputs.out == DASH:
+    if values["out"] == DASH:
         raise OptionError("a set of tiles is several files; give a file name, which theirs begin with.")
-    out, read = output_file(outputs.out, swatch, values["bit_depth"]), _read(options)
-    encoding, resume = _encoding(options, [swatch], out), values["resume"]
-    kind: dict[str, Any] = {"dtype": encoding.dtype, "channels": encoding.channels}
-    place = set_place(replace(outputs, out=out), index_path(out), "base-0", resume)
-    seed = agreed_seed(place.seed if values["seed"] is None else values["seed"], None, join())
-    report, maps = reporter(outputs.progress, outputs.quiet), {name: values[0] for name, values in read.items()}
-    count = (colours[0] * colours[1]) ** 2
-    for target in tile_paths(out, count):
-        targets.check_target(target, size, size, **kind)
-        targets.check_maps(target, size, size, maps)
-    targets.check_target(plane_path(out), PLANE * size, PLANE * size, **kind)
-    files = files_of(out, count, maps, not outputs.no_metadata)
-    targets.check_free(files, outputs.overwrite or place.finished is not None, inputs())
-    with publish.locked(out):
-        report.begin(out, seed, place.folder)
-        options |= {"seed": seed, "checkpoint": place.folder, "planned": place.check_finished}
-        try:
-            made = wang(swatch, size, colours, **options)
-        except NothingToDo:
-            return report.end(out, made=False)
-        tell("save")
-        made.recipe["command"] = command({"out": out, "seed": seed})
-        made.save(out, metadata=not outputs.no_metadata, overwrite=outputs.overwrite)
-        made.discard()
-        return report.end(out)
+    make_outputs(run, (size, size), [swatch], tiles=count, **values)
 
 
 def _read(options: dict[str, Any]) -> dict[str, list[np.ndarray]]:
@@ -193,18 +182,9 @@ def _encoding(options: dict[str, Any], pictures: Sequence[Picture], out: Path) -
 
 def loader(values: dict[str, Any]) -> Callable[[], Any]:
     """What loads the diffusion model of a command line, once."""
-    names = ("dtype", "prediction_type", "native_size", *LOADED_WITH)
-    return functools.partial(_loaded, values["model"], own_device(values["device"]), *map(values.get, names))
+    names = {row.name for row in rows(DiffusionKnobs)} - {"start"}  # which may be one of the swatch model's
+    knobs = DiffusionKnobs(**{name: value for name, value in values.items() if name in names})
+    return partial(_loaded, values["model"], knobs)
 
 
-def native_size(values: dict[str, Any]) -> Size:
-    """In pixels, of the diffusion model of a command line."""
-    model = loader(values)()
-    return Size(*model.native_tile.scaled(model.factor))
-
-
-@functools.lru_cache(1)
-def _loaded(model: str, *settings: Any) -> Any:
-    from texgen.diffusion import models
-
-    return models.load(model, *settings)
+_loaded = lru_cache(1)(backbone_of)

@@ -16,10 +16,10 @@ from texgen.files.facts import read_recipe
 from texgen.files.image import Picture
 from texgen.files.pixels import Pixels
 from texgen.materials.material import map_name
-from texgen.runs.folder import differing, saved_names, unfinished_seed
-from texgen.tasks.result import Result
-
-TIFF = (".tif", ".tiff")
+from texgen.runs.folder import differing, saved_names, tell_saving, unfinished_seed
+from texgen.tasks import wang
+from texgen.tasks.export import check_export, export
+from texgen.tasks.preview import preview
 
 
 class NothingToDo(Exception):
@@ -82,12 +82,10 @@ class Place:
         targets.check_maps(self.picture, *size, maps)
         for place in (self.coordinates, self.field):
             if place is not None:
-                targets.check_target(place, *size, suffixes=TIFF)
+                targets.check_target(place, *size, suffixes=targets.TIFF)
         targets.check_free(self._files(maps), self.outputs.overwrite or self.finished is not None, inputs, self.ours)
         kinds = {"color", *(kind for each in maps if (kind := map_name(f"{name}_{each}")[1]) is not None)}
         for profile, folder in self.exports.items():
-            from texgen.tasks.export import check_export
-
             check_export(folder, profile, name, size, kinds, self._replaces or self.finished is not None)
 
     def check_finished(self, planned: dict[str, Any]) -> None:
@@ -110,8 +108,8 @@ class Place:
                 f"{self.picture}: is finished, with other {', '.join(others)}; choose another name, or replace it with --overwrite."
             )
 
-    def save(self, result: Result) -> None:
-        """Write all that is wanted of a result.
+    def save(self, result: Any) -> None:
+        """Write all that is wanted of a result, or of a set.
 
         Raises:
             OptionError: A file has come to stand there since the check.
@@ -119,7 +117,7 @@ class Place:
         """
         outputs, overwrite = self.outputs, self._replaces
         if result.unfinished is not None:
-            result.unfinished.saving(each.name for each in self._files(result.maps))
+            tell_saving(self.folder, self._files(result.maps))
         if self.field is not None:
             result.recipe["field"] = self.field.name
             result.save_field(self.field, overwrite)
@@ -127,12 +125,8 @@ class Place:
         if self.coordinates is not None:
             result.save_map(self.coordinates, overwrite)
         if self.preview is not None:
-            from texgen.tasks.preview import preview
-
             preview(result).save(self.preview, overwrite)
         for profile, folder in self.exports.items():
-            from texgen.tasks.export import export
-
             export(result.material(self.picture.stem), folder, profile, overwrite=overwrite)
 
     def _files(self, maps: Mapping[str, Pixels]) -> list[Path]:
@@ -145,9 +139,44 @@ class Place:
         return self.outputs.overwrite or bool(self.ours)
 
 
-def places_of(outputs: Outputs, resume: bool) -> list[Place]:
-    """Where each variation goes, and what is there where a run is to be continued."""
-    found = []
+@dataclass(frozen=True, kw_only=True)
+class SetPlace(Place):
+    """Where a set of Wang tiles goes, whose files are named after `picture`.
+
+    Attributes:
+        count: Of the tiles.
+    """
+
+    count: int
+
+    def check(
+        self, size: tuple[int, int], encoding: Encoding, maps: Mapping[str, Pixels], inputs: Sequence[Path]
+    ) -> None:
+        kind: dict[str, Any] = {"dtype": encoding.dtype, "channels": encoding.channels}
+        for tile in wang.tile_paths(self.picture, self.count):
+            targets.check_target(tile, *size, **kind)
+            targets.check_maps(tile, *size, maps)
+        height, width = (wang.PLANE * side for side in size)
+        targets.check_target(wang.plane_path(self.picture), height, width, **kind)
+        targets.check_free(self._files(maps), self.outputs.overwrite or self.finished is not None, inputs, self.ours)
+
+    def save(self, result: Any) -> None:
+        tell_saving(self.folder, self._files(result.tiles[0].maps))
+        result.save(self.picture, metadata=not self.outputs.no_metadata, overwrite=self._replaces)
+
+    def _files(self, maps: Mapping[str, Pixels]) -> list[Path]:
+        return wang.files_of(self.picture, self.count, maps, not self.outputs.no_metadata)
+
+
+def places_of(outputs: Outputs, resume: bool, tiles: int) -> list[Place]:
+    """Where each variation goes, or a set of so many Wang tiles; and what is there where a run is to be continued."""
+    found: list[Place] = []
+    if tiles:
+        whole = SetPlace(picture=outputs.out, coordinates=None, field=None, outputs=outputs, count=tiles)
+        index = wang.index_path(outputs.out)
+        recipe = ((read_recipe(index) if resume and index.is_file() else None) or {}).get("recipe")
+        finished = recipe.get("base") if isinstance(recipe, dict) else None
+        return [_continued(whole, whole.folder / wang.FIRST, finished) if resume else whole]
     for number in range(1, outputs.variations + 1):
         picture, coordinates, field = (
             path if path is None or outputs.variations == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
@@ -158,22 +187,6 @@ def places_of(outputs: Outputs, resume: bool) -> list[Place]:
         recipe = read_recipe(picture) if resume and picture.is_file() else None
         found.append(_continued(place, place.folder, recipe) if resume else place)
     return found
-
-
-def set_place(outputs: Outputs, index: Path, first: str, resume: bool) -> Place:
-    """Where a set of tiles goes, and what earlier runs have left of it.
-
-    Args:
-        outputs: What is wanted.
-        index: The file that tells of the finished set.
-        first: Name of its first run.
-        resume: Whether it is to be continued.
-    """
-    place = Place(picture=outputs.out, coordinates=None, field=None, outputs=outputs)
-    if not resume:
-        return place
-    recipe = ((read_recipe(index) if index.is_file() else None) or {}).get("recipe")
-    return _continued(place, place.folder / first, recipe.get("base") if isinstance(recipe, dict) else None)
 
 
 def _continued(place: Place, folder: Path, finished: Any) -> Place:

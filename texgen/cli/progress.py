@@ -97,16 +97,8 @@ class Reporter(logging.Handler):
 
             with _unheard():
                 if self._bar is None:
-                    scale = unit == "px"
-                    self._bar = tqdm(
-                        desc=stage,
-                        total=total,
-                        unit=unit,
-                        unit_scale=scale,
-                        file=sys.stderr,
-                        leave=False,
-                        disable=False,
-                    )
+                    shown = {"desc": stage, "total": total, "unit": unit, "unit_scale": unit == "px"}
+                    self._bar = tqdm(**shown, file=sys.stderr, leave=False, disable=False)
                 self._bar.update(done - self._bar.n)
 
     def end(self, target: Path, made: bool = True) -> None:
@@ -140,14 +132,8 @@ class Reporter(logging.Handler):
         if not self._ended:  # a process that is ended from a thread may be about to say the same
             self._ended = True
             self._close_bar()
-            self._say(
-                f"texgen: error: {message}",
-                event=event,
-                exit=code,
-                resumable=self._resumable,
-                message=message,
-                always=True,
-            )
+            facts = {"event": event, "exit": code, "resumable": self._resumable, "message": message}
+            self._say(f"texgen: error: {message}", always=True, **facts)
 
     @property
     def _resumable(self) -> bool:

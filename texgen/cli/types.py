@@ -108,39 +108,6 @@ def _layers(text: str) -> tuple[int | str, ...]:
     return tuple(int(part) if part.lstrip("-").isdecimal() else part for part in parts)
 
 
-class WholeType(click.IntRange):
-    """A whole number, refused by the table in the words that Python's errors have."""
-
-    def __init__(self, row: Row) -> None:
-        super().__init__(row.knob.low, row.knob.high)  # type: ignore[arg-type]
-        self.row = row
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return taken(self.row, click.INT.convert(value, param, ctx))
-
-
-class NumberType(click.FloatRange):
-    """A number, the same way."""
-
-    def __init__(self, row: Row) -> None:
-        super().__init__(row.knob.low, row.knob.high)
-        self.row = row
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return taken(self.row, click.FLOAT.convert(value, param, ctx))
-
-
-class ChoiceType(click.Choice):  # type: ignore[type-arg]
-    """One of a few values, the same way."""
-
-    def __init__(self, row: Row) -> None:
-        self.row, self.known = row, {str(each): each for each in row.knob.choices}
-        super().__init__([*self.known])
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return taken(self.row, self.known.get(str(value), value))
-
-
 PATH = click.Path(path_type=Path)
 SIZE = Spelled("N|WxH", _size, lambda size: f"{size[1]}x{size[0]}", "is neither a number of pixels nor WIDTHxHEIGHT.")
 LABELLED = _pair("FILE:LABEL", "grass.png:green")
@@ -154,3 +121,21 @@ TYPES: dict[str, Any] = {
     ),
     "scaled": Spelled("FILE[:NUMBER]", _scaled, lambda scaled: f"{scaled[0].name}:{scaled[1]:g}"),
 }  # fmt: skip
+
+
+def type_of(row: Row) -> Any:
+    """The type of an option's values; what its table refuses is told in the words that Python's errors have."""
+    knob = row.knob
+    if knob.choices:
+        known = {str(each): each for each in knob.choices}
+        return _refused_by(row, click.Choice([*known]), lambda value, *_: known.get(str(value), value))
+    if knob.kind == "int" and knob.low is not None:
+        return _refused_by(row, click.IntRange(knob.low, knob.high), click.INT.convert)  # type: ignore[arg-type]
+    if knob.kind == "float" and knob.low is not None:
+        return _refused_by(row, click.FloatRange(knob.low, knob.high), click.FLOAT.convert)
+    return TYPES[knob.kind]
+
+
+def _refused_by(row: Row, kind: Any, read: Callable[..., Any]) -> Any:
+    kind.convert = lambda value, param, ctx: taken(row, read(value, param, ctx))
+    return kind

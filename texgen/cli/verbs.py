@@ -12,12 +12,13 @@ import texgen
 from texgen.cli.flags import options_of, verb
 from texgen.cli.invocation import read_input
 from texgen.cli.material_verbs import export, inspect, material, preview, render
-from texgen.cli.outputs import make_outputs, make_set, native_size
+from texgen.cli.outputs import loader, make_outputs, make_set
 from texgen.cli.types import LABELLED, PATH, SIZE
 from texgen.diffusion.knobs import TextKnobs
 from texgen.errors import OptionError
 from texgen.swatch.settings import STARTS
 from texgen.tasks.knobs import ExpandKnobs, LayoutKnobs, PaintKnobs, TileKnobs, TransferKnobs
+from texgen.tasks.make import native_size
 from texgen.tasks.synthesize import check_model
 from texgen.tasks.text import check_words
 
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
 @click.argument("swatch", type=PATH)
 @click.option("--size", type=SIZE, default="1024", show_default=True, help="In pixels.")
 @click.option(
-    "--wang",
-    type=SIZE,
-    help="Make a set of tiles of --size whose edges, of so many colours, match in every order.",
+    "--wang", type=SIZE, help="Make a set of tiles of --size whose edges, of so many colours, match in every order."
 )
 def expand(
     swatch: Path, size: tuple[int, int], keep: tuple[int, int] | None, wang: tuple[int, int] | None, **options: Any
@@ -50,7 +49,7 @@ def expand(
     elif keep is not None or size[0] != size[1]:
         raise OptionError("--wang makes square tiles and keeps nothing; give --size N, and leave --keep out.")
     else:
-        make_set(picture, size[0], wang, **options)
+        make_set(partial(texgen.wang, picture, size[0], wang), picture, size[0], (wang[0] * wang[1]) ** 2, **options)
 
 
 @verb("texgen layout leaves.png --layout plan.png -o laid.png", (*STARTS, "swatch", "layout"))
@@ -82,10 +81,7 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
 )
 @click.option("--target", type=PATH, help="The wanted map, in the colours of the labels.")
 @click.option(
-    "--weights",
-    type=LABELLED,
-    multiple=True,
-    help="Instead of a target, a grey picture a label: brighter, more of it.",
+    "--weights", type=LABELLED, multiple=True, help="Instead of a target, a grey picture a label: brighter, more of it."
 )
 @click.option("--size", type=SIZE, help="In pixels; the target's own by default.")
 def paint(
@@ -164,7 +160,7 @@ def synthesize(swatch: Path, size: tuple[int, int] | None, **options: Any) -> No
     """Make a new texture like SWATCH from noise, by the attention of a diffusion --model alone (Algorithm 1)."""
     check_model(options["model"])
     picture = read_input(swatch)
-    size = size or native_size(options)
+    size = size or native_size({"model": loader(options)})
     make_outputs(partial(texgen.synthesize, picture, size), size, [picture], **options)
 
 
@@ -179,7 +175,7 @@ def text(swatch: Path, prompt: str, size: tuple[int, int] | None, **options: Any
     """
     check_words(options["model"], prompt)
     picture = read_input(swatch)
-    size = size or native_size(options)
+    size = size or native_size({"model": loader(options)})
     make_outputs(partial(texgen.text, picture, prompt, size), size, [picture], **options)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from texgen.errors import InputError
 from texgen.exports.profiles import Channel
 from texgen.files.encoding import display, thresholds
-from texgen.files.pixels import Pixels, unit_of
+from texgen.files.pixels import Pixels, as_float, unit_of
 from texgen.materials.maps import is_signed
 from texgen.materials.material import Material
 
@@ -46,14 +46,12 @@ class Source:
     def rows(self, top: int, bottom: int, dtype: np.dtype[Any]) -> np.ndarray:
         """Rows (n, width, 3) for a texture of a dtype, float32; 0 to 1 unless that is of floats."""
         rows = self.pixels[top:bottom]
-        values = rows[..., list(self.channels)].astype(np.float32)
-        if rows.dtype.kind == "u":
-            values /= np.float32(unit_of(rows.dtype))
-        elif not np.isfinite(values).all():
+        values = as_float(rows[..., list(self.channels)])
+        if not np.isfinite(values).all():
             raise InputError(f"rows {top} to {bottom - 1} of a map hold NaN or infinite values.")
-        elif self.kind == "color":
+        if rows.dtype.kind == "f" and self.kind == "color":
             values = display(values.clip(0, 1))
-        else:
+        elif rows.dtype.kind == "f":
             low, high = self.span(dtype)
             values = (values - np.float32(low)) / np.float32(high - low)
         if self.kind == "normal" and (self.flipped or rows.dtype != dtype):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -132,46 +132,36 @@ def _chosen_part(
 
 def _chosen(file: Any, name: str, layer: str | None, data: bool) -> list[int]:
     """Seek the picture that is meant, and give its channels in the order of colours and alpha."""
-    pages = 1
-    while file.seek_subimage(pages, 0):
-        pages += 1
-    if layer is not None and layer.isdecimal() and 1 <= int(layer) <= pages:
-        file.seek_subimage(int(layer) - 1, 0)
-        return _colours(file.spec(), "", name, data)
-    file.seek_subimage(0, 0)
-    layers = [_layers(file.spec())]
-    for page in range(1, pages):
-        file.seek_subimage(page, 0)
-        layers.append(_layers(file.spec()))
-    for page, found in enumerate(layers):
-        for prefix in found:
-            if layer is not None and layer in (prefix, _part(file, page)):
-                file.seek_subimage(page, 0)
-                return _colours(file.spec(), prefix, name, data)
-    known = [prefix or str(page + 1) for page, found in enumerate(layers) for prefix in found]
-    if layer is not None:
-        raise InputError(f"{name}: has no layer {layer!r}; it has {', '.join(known)}.")
-    if pages > 1 and not _is_pyramid(file, pages):
-        raise InputError(f"{name}: holds {pages} pictures; name the wanted one: {name}#{known[0]}.")
-    file.seek_subimage(0, 0)
-    if "" in layers[0]:
-        return _colours(file.spec(), "", name, data)
-    if len(layers[0]) > 1:
-        raise InputError(f"{name}: has the layers {', '.join(known)}; name the wanted one: {name}#{known[0]}.")
-    return _colours(file.spec(), layers[0][0], name, data)
-
-
-def _part(file: Any, page: int) -> str:
+    specs = [file.spec()]
+    while file.seek_subimage(len(specs), 0):
+        specs.append(file.spec())
+    page, prefix = _meant(specs, name, layer)
     file.seek_subimage(page, 0)
-    return str(file.spec().getattribute("oiio:subimagename") or "")
+    return _colours(specs[page], prefix, name, data)
 
 
-def _is_pyramid(file: Any, pages: int) -> bool:
+def _meant(specs: Sequence[Any], name: str, layer: str | None) -> tuple[int, str]:
+    """The page that is meant, and the layer in it."""
+    if layer is not None and layer.isdecimal() and 1 <= int(layer) <= len(specs):
+        return int(layer) - 1, ""
+    layers = [(page, prefix) for page, spec in enumerate(specs) for prefix in _layers(spec)]
+    known = [prefix or str(page + 1) for page, prefix in layers]
+    if layer is not None:
+        for page, prefix in layers:
+            if layer in (prefix, str(specs[page].getattribute("oiio:subimagename") or "")):
+                return page, prefix
+        raise InputError(f"{name}: has no layer {layer!r}; it has {', '.join(known)}.")
+    if len(specs) > 1 and not _is_pyramid(specs):
+        raise InputError(f"{name}: holds {len(specs)} pictures; name the wanted one: {name}#{known[0]}.")
+    first = _layers(specs[0])
+    if "" not in first and len(first) > 1:
+        raise InputError(f"{name}: has the layers {', '.join(known)}; name the wanted one: {name}#{known[0]}.")
+    return 0, "" if "" in first else first[0]
+
+
+def _is_pyramid(specs: Sequence[Any]) -> bool:
     """Whether each picture is half as large as the one before it, as in TIFFs for viewers."""
-    sizes = []
-    for page in range(pages):
-        file.seek_subimage(page, 0)
-        sizes.append((file.spec().height, file.spec().width))
+    sizes = [(spec.height, spec.width) for spec in specs]
     return all(big[axis] in (2 * small[axis] - 1, 2 * small[axis]) for big, small in pairwise(sizes) for axis in (0, 1))
 
 

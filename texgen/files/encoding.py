@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from texgen.files.mapped_arrays import bands
-from texgen.files.pixels import rounded, unit_of
+from texgen.files.pixels import as_float, rounded, unit_of
 
 DEPTHS: dict[str, np.dtype[Any]] = {
     "8": np.dtype(np.uint8),
@@ -127,7 +127,7 @@ def as_seen(
     seen = np.empty((height, width, 3 if split == channels else 4), np.float32)
     parts = [band.rows for band in bands(height, max(1, BAND_PIXELS // width), 0)]
     for rows in parts:
-        floats = values[rows].astype(np.float32) / np.float32(unit_of(values.dtype))
+        floats = as_float(values[rows])
         colours = display(floats[..., :split]) if light else floats[..., :split]
         seen[rows][..., :3] = convert(colours) if convert is not None and split == 3 else colours
         seen[rows][..., 3:] = floats[..., split:].clip(0, 1)

@@ -15,6 +15,7 @@ TO_SRGB = np.array(
 )
 """From XYZ under D50, which profiles are written in, to linear sRGB (Lindbloom, Bradford-adapted)."""  # fmt: skip
 PARAMETRIC = {0: "g", 1: "gab", 2: "gabc", 3: "gabcd", 4: "gabcdef"}
+"""Of Y = (a X + b)^g + e from d on, c X + f below; of the kinds 1 and 2, d is where a X + b = 0, and c both e and f."""
 
 
 def srgb_profile() -> bytes:
@@ -82,15 +83,10 @@ def _curve(tag: bytes) -> Callable[[np.ndarray], np.ndarray]:
     if kind not in PARAMETRIC:
         raise ValueError("an unknown kind of curve")
     names = PARAMETRIC[kind]
-    given = dict(zip(names, (v / 65536 for v in struct.unpack_from(f">{len(names)}i", tag, 12)), strict=True))
-    return lambda x: _parametric(x, kind, {**dict.fromkeys("abcdef", 0.0), **given})
-
-
-def _parametric(x: np.ndarray, kind: int, p: dict[str, float]) -> np.ndarray:
-    """Y = (a X + b)^g + e above d, c X + f below."""
-    if kind == 0:
-        return np.power(x, p["g"])
-    above = np.power(np.maximum(p["a"] * x + p["b"], 0), p["g"]) + (p["c"] if kind == 2 else p["e"])
+    given = (value / 65536 for value in struct.unpack_from(f">{len(names)}i", tag, 12))
+    p = {"a": 1.0, **dict.fromkeys("bcdef", 0.0), **dict(zip(names, given, strict=True))}
     if kind in (1, 2):
-        return np.where(x >= -p["b"] / p["a"], above, p["c"] if kind == 2 else 0.0)
-    return np.where(x >= p["d"], above, p["c"] * x + p["f"])
+        p |= {"c": 0.0, "d": -p["b"] / p["a"], "e": p["c"], "f": p["c"]}
+    return lambda x: np.where(
+        x >= p["d"], np.power(np.maximum(p["a"] * x + p["b"], 0), p["g"]) + p["e"], p["c"] * x + p["f"]
+    )

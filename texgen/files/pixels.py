@@ -114,6 +114,11 @@ def unit_of(dtype: npt.DTypeLike) -> float:
     return float(np.iinfo(dtype).max) if np.dtype(dtype).kind == "u" else 1.0
 
 
+def as_float(pixels: Pixels) -> np.ndarray:
+    """A whole picture or map as float32: integers to [0, 1], floats as they are."""
+    return pixels[0 : pixels.shape[0]].astype(np.float32) / np.float32(unit_of(pixels.dtype))
+
+
 def rounded(values: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
     """Values in [0, 1] as integers of a dtype; 1 is its largest."""
     return np.rint(np.clip(values, 0, 1) * np.iinfo(dtype).max).astype(dtype)

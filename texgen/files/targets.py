@@ -17,6 +17,7 @@ from texgen.files.encoding import PRECISION
 from texgen.files.pixels import Pixels
 
 SUFFIXES = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".exr": "EXR"}  # fmt: skip
+TIFF = (".tif", ".tiff")
 MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}
 DEPTHS = {
     "PNG": ("uint8", "uint16"),
@@ -96,6 +97,16 @@ def check_place(path: Path, suffixes: Sequence[str]) -> None:
         raise OptionError(f"{path.parent}: no such folder; make it first.")
     if not os.access(path.parent, os.W_OK):
         raise OptionError(f"{path.parent}: not writable.")
+
+
+def check_new(path: Path, suffixes: Sequence[str], overwrite: bool) -> None:
+    """Refuse a place where no file can be written, or where one stands that is not to be replaced.
+
+    Raises:
+        OptionError: As said.
+    """
+    check_place(path, suffixes)
+    check_free([path], overwrite)
 
 
 def map_path(path: Path, name: str, dtype: npt.DTypeLike, channels: int) -> Path:

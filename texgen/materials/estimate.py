@@ -13,8 +13,8 @@ import numpy as np
 
 from texgen.files.encoding import display
 from texgen.files.mapped_arrays import Band, bands
+from texgen.files.pixels import as_float
 from texgen.materials.fourier import filtered
-from texgen.materials.material import as_float
 from tiling import Wrap
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
@@ -103,7 +103,7 @@ def bump_size(brightness: np.ndarray, wrap: Wrap) -> float:
     return float(np.clip(found, FINEST, max(side * COARSEST, FINEST)))
 
 
-def height_of(brightness: np.ndarray, wrap: Wrap, size: float | None = None) -> Surface:
+def height_of(brightness: np.ndarray, wrap: Wrap, size: float) -> Surface:
     """A height from brightness: what is dark is deep, more so the wider it is up to the size of bumps; what is wider yet fades out.
 
     With frequency w and size s, waves are multiplied by u / (1 + u)^(1 + a/2), u = (s w)^2, a = `FALLING`. Far below the size of bumps this is
@@ -112,9 +112,8 @@ def height_of(brightness: np.ndarray, wrap: Wrap, size: float | None = None) -> 
     Args:
         brightness: (H, W), float32; overwritten.
         wrap: Axes that close to a ring.
-        size: Of bumps, in px; found by `bump_size` if None.
+        size: Of bumps, in px.
     """
-    size = bump_size(brightness, wrap) if size is None else size
     square = np.float32(size * size)
     brightness -= np.float32(brightness.mean(dtype=np.float64))  # so that a plain colour is 0, and stays it
 
@@ -168,12 +167,12 @@ def relief_of(height: np.ndarray, wrap: Wrap) -> float:
     return STEEPNESS / mean if mean > 1e-6 else 0.0
 
 
-def normal_of(surface: Surface, wrap: Wrap, dtype: type[np.unsignedinteger] = np.uint16) -> np.ndarray:
-    """The normalised (-dh/dx, -dh/dy, 1) of a height h in px, y upwards: (H, W, 3) of integers, 0 for -1 and the largest for 1."""
+def normal_of(surface: Surface, wrap: Wrap) -> np.ndarray:
+    """The normalised (-dh/dx, -dh/dy, 1) of a height h in px, y upwards: (H, W, 3), uint16, 0 for -1 and the largest for 1."""
     height, width = surface.height.shape
-    found = np.empty((height, width, 3), dtype)
+    found = np.empty((height, width, 3), np.uint16)
     around = _padded(surface.height, 1, wrap)
-    half, most = np.float32(surface.relief / 2), np.float32(np.iinfo(dtype).max / 2)
+    half, most = np.float32(surface.relief / 2), np.float32(65535 / 2)
     for band in bands(height, ROWS, 0):
         rows = around[band.rows.start : band.rows.stop + 2]
         across = (rows[1:-1, :-2] - rows[1:-1, 2:]) * half

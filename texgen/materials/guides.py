@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from texgen.errors import InputError, check_range
-from texgen.files.pixels import unit_of
+from texgen.errors import InputError
+from texgen.files.pixels import as_float
+from texgen.knobs import check_range
 from texgen.materials.maps import Map, MapLike, prepared_maps, read_map
 from texgen.materials.preparation import Preparation
 
@@ -90,7 +91,6 @@ def prepared_guides(
             raise InputError(
                 f"{name}: the swatch's map has {of_swatch.channels} channels, the canvas' {of_canvas.shape[2]}; give them as many."
             )
-        ranges = [unit_of(m.dtype) for m in (of_swatch, of_canvas)]
-        plain = Map(of_swatch.name, [image.astype(np.float32) / ranges[0] for image in of_swatch.images])
-        found.append(Guide(plain, of_canvas.astype(np.float32) / ranges[1], weight))
+        plain = Map(of_swatch.name, [as_float(image) for image in of_swatch.images])
+        found.append(Guide(plain, as_float(of_canvas), weight))
     return found

@@ -17,7 +17,7 @@ from texgen.files.image import read_raw
 from texgen.files.mapped_arrays import bands
 from texgen.files.pixels import Pixels
 from texgen.files.rows import PictureRows
-from texgen.materials.preparation import Preparation
+from texgen.materials.preparation import Preparation, resampled
 
 ROWS = 256
 """That are looked at together."""
@@ -225,16 +225,7 @@ def prepared_maps(
 
 def _prepared(kind: Map, image: np.ndarray, preparation: Preparation) -> np.ndarray:
     image = kind.turned(image[preparation.cut(image.shape)], preparation.rotate // 90)
-    return _resized(kind, image, preparation.resized(image.shape[:2]))
-
-
-def _resized(kind: Map, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    size = preparation.resized(image.shape[:2])
     if size == image.shape[:2]:
         return np.ascontiguousarray(image)
-    import torch
-    import torch.nn.functional as F
-
-    values = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None]
-    values = F.interpolate(values, size, mode="bicubic", antialias=True, align_corners=False)
-    resized = values[0].permute(1, 2, 0).numpy().clip(image.min(), image.max())
-    return kind.finished(resized, np.ones(size, bool))
+    return kind.finished(resampled(image, size).clip(image.min(), image.max()), np.ones(size, bool))

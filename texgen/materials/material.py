@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from texgen.errors import InputError
 from texgen.files.facts import read_recipe
-from texgen.files.pixels import Pixels, unit_of
+from texgen.files.pixels import Pixels
 from texgen.materials.maps import read_map
 
 ALIASES = {
@@ -123,8 +121,3 @@ def _size_m(files: Sequence[Path]) -> float | None:
     """Width in metres that the recipe of one of the files tells; a dpi alone is mostly a program's habit."""
     told = ((read_recipe(file) or {}).get("size_m") for file in files)
     return next((float(value) for value in told if isinstance(value, int | float) and value > 0), None)
-
-
-def as_float(pixels: Pixels) -> np.ndarray:
-    """A whole map as float32: integers to [0, 1], floats as they are."""
-    return pixels[0 : pixels.shape[0]].astype(np.float32) / np.float32(unit_of(pixels.dtype))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from texgen.errors import InputError
-from texgen.files.pixels import unit_of
+from texgen.files.pixels import as_float
 from texgen.materials.exemplar import Exemplar
 from texgen.materials.guides import Guide
 from texgen.materials.maps import Map, MapLike, read_map
@@ -47,9 +47,7 @@ class Orientation:
         Raises:
             InputError: It cannot be read, or holds no vector anywhere.
         """
-        values = read_map(source, "orientation")
-        most = unit_of(values.dtype)
-        unit = values.astype(np.float32) / np.float32(most)
+        unit = as_float(read_map(source, "orientation"))
         if unit.shape[2] == 1:
             angle = unit[..., 0] * np.float32(2 * np.pi)
             return cls(np.stack([np.cos(angle), np.sin(angle)], -1), False)

@@ -54,35 +54,34 @@ class Preparation:
         height, width = (round(side * self.scale) for side in shape)
         return (self.size, self.size) if self.size else (height, width)
 
-    def colours(self, image: Tensor, name: str = "swatch") -> Tensor:
+    def turned(self, image: np.ndarray) -> np.ndarray:
+        """A swatch (H, W, ...), or what belongs to its pixels, cut and turned."""
+        return np.rot90(image[self.cut(image.shape)], self.rotate // 90)
+
+    def colours(self, pixels: np.ndarray, name: str = "swatch") -> np.ndarray:
         """A swatch as it is used.
 
         Args:
-            image: (1, 3, H, W) or (1, 4, H, W), as `texgen.files.encoding` says that pixels are seen.
+            pixels: (H, W, 3) or (H, W, 4), as `texgen.files.encoding` says that they are seen.
             name: For messages.
 
         Raises:
             OptionError: As `cut`.
             InputError: The prepared swatch has a side under 64 px.
         """
-        import torch
-        import torch.nn.functional as F
-
-        rows, columns = self.cut(image.shape[-2:])
-        image = image[..., rows, columns].rot90(self.rotate // 90, (2, 3))
+        image = self.turned(pixels)
         if self.flatten_light:
-            image = torch.cat([flattened(image[:, :3]), image[:, 3:]], 1)
-        target = self.resized(image.shape[-2:])
+            light = as_array(flattened(as_tensor(image[..., :3])))
+            image = np.concatenate([light, image[..., 3:]], -1)
+        target = self.resized(image.shape[:2])
         check_side(name, *target)
-        if target != tuple(image.shape[-2:]):
-            image = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False).clamp(
-                min(0.0, float(image.min())), max(1.0, float(image.max()))
-            )
-        return image.contiguous()
+        if target != image.shape[:2]:
+            image = resampled(image, target).clip(min(0.0, image.min()), max(1.0, image.max()))
+        return np.ascontiguousarray(image)
 
     def labels(self, labels: np.ndarray) -> np.ndarray:
         """A map (H, W) of whole numbers, as the swatch that it belongs to, by nearest neighbour."""
-        turned = np.rot90(labels[self.cut(labels.shape)], self.rotate // 90)
+        turned = self.turned(labels)
         rows, columns = (
             ((np.arange(wanted) + 0.5) * (have / wanted)).astype(np.int64)
             for have, wanted in zip(turned.shape, self.resized(turned.shape), strict=True)
@@ -106,7 +105,7 @@ def prepared(
         if maps is not None:
             whole = maps[index] if index < len(maps) else np.zeros(picture.pixels.shape[:2], np.uint8)
             labels = own.labels(whole)
-        found.append(Exemplar(_prepared(picture, own), labels))
+        found.append(Exemplar(own.colours(picture.pixels, picture.name), labels))
     return found
 
 
@@ -140,15 +139,23 @@ def opaque(pixels: np.ndarray) -> np.ndarray:
     return weighted(np.concatenate([pixels, np.ones_like(pixels[..., :1])], -1))
 
 
-def _prepared(picture: Picture, preparation: Preparation) -> np.ndarray:
-    pixels = picture.pixels
-    if preparation != Preparation():
-        import torch
+def resampled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image (H, W, C) brought to (height, width) by bicubic interpolation, smoothed where it shrinks: float32."""
+    import torch.nn.functional as F
 
-        tensor = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
-        pixels = preparation.colours(tensor, picture.name)[0].permute(1, 2, 0).numpy()
-    check_side(picture.name, *pixels.shape[:2])
-    return np.ascontiguousarray(pixels)
+    return as_array(F.interpolate(as_tensor(image), size, mode="bicubic", antialias=True, align_corners=False))
+
+
+def as_tensor(image: np.ndarray) -> Tensor:
+    """(H, W, C) as (1, C, H, W), float32."""
+    import torch
+
+    return torch.from_numpy(np.array(image, np.float32)).permute(2, 0, 1)[None]
+
+
+def as_array(image: Tensor) -> np.ndarray:
+    """The inverse of `as_tensor`."""
+    return image[0].permute(1, 2, 0).numpy()
 
 
 def check_side(name: str, height: int, width: int) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from texgen.files.encoding import linear
-from texgen.files.pixels import Pixels
+from texgen.files.pixels import Pixels, as_float
 from texgen.materials import estimate
 from texgen.materials.maps import is_signed
-from texgen.materials.material import Material, as_float
+from texgen.materials.material import Material
 from texgen.previews.pyramid import Floats, Pyramid, floats, resized, shrunk, side
 from tiling import Wrap
 

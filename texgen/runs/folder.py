@@ -63,10 +63,6 @@ class RunFolder:
         """Which bands of some pixels are finished."""
         return Bands(self.folder / name, count)
 
-    def saving(self, names: Iterable[str]) -> None:
-        """To be called before outputs are written, with the names of their files; see `saved_names`."""
-        save_json(self.folder / SAVING, {"files": sorted(names)})
-
     def remove(self) -> None:
         """Take the folder away."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -91,7 +87,7 @@ class Bands:
             file.write(b"\x01")
 
 
-def check_folder(folder: Path | None, resume: bool, team: Team) -> None:
+def check_run_folder(folder: Path | None, resume: bool, team: Team) -> None:
     """Refuse, before any work, a folder that cannot hold a run.
 
     Raises:
@@ -150,6 +146,11 @@ def unfinished_seed(folder: Path) -> int | None:
         return int(json.loads((folder / JOB).read_text())["seed"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def tell_saving(folder: Path, files: Iterable[Path]) -> None:
+    """To be called before the outputs of the run which a folder holds are written; see `saved_names`."""
+    save_json(folder / SAVING, {"files": sorted(file.name for file in files)})
 
 
 def saved_names(folder: Path) -> frozenset[str]:

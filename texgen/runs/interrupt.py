@@ -13,7 +13,7 @@ from typing import Any
 
 INTERRUPTED = 130
 """Exit code of a process that was interrupted."""
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AT_ONCE = 1.0
 """Seconds in which a process that has nothing to save ends without a further word."""
 GRACE = 3.0
@@ -71,8 +71,7 @@ class Watch:
             self._signalled.setblocking(False)
             self._wakeup = signal.set_wakeup_fd(self._signalled.fileno(), warn_on_full_buffer=False)
             self._before, self._watching = _caught(self._interrupt), True
-            if hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=self._leave)
+            os.register_at_fork(after_in_child=self._leave)
             threading.Thread(target=self._listen, daemon=True).start()
         return self
 
@@ -100,8 +99,8 @@ class Watch:
                 self.acknowledge()
                 second = self._heard(GRACE if waits else GRACE - AT_ONCE)
             if not second:
-                _kick(first)
-                self._heard(PATIENCE)  # the kick itself
+                signal.pthread_kill(threading.main_thread().ident or 0, first)  # which ends what it waits for
+                self._heard(PATIENCE)  # the same signal
             self._heard(PATIENCE)
             self.give_up()
             os._exit(INTERRUPTED)
@@ -135,11 +134,3 @@ def _caught(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
 def _restore(handlers: dict[int, Any]) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler)
-
-
-def _kick(number: int) -> None:
-    """Send the main thread a signal, which ends what it waits for."""
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, number)
-    else:
-        signal.raise_signal(number)

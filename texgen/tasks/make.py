@@ -13,18 +13,18 @@ import numpy as np
 
 from texgen.diffusion.knobs import LOADED_WITH, PUBLISHED
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
-from texgen.errors import OptionError, OptionTypeError, check_range
+from texgen.errors import OptionError, OptionTypeError
 from texgen.files import image as images
 from texgen.files.image import ImageLike, Picture, read_picture
 from texgen.job import Canvas, Constraints, Control, Job
-from texgen.knobs import rows, unknown
+from texgen.knobs import check_range, rows, unknown
 from texgen.materials.guides import prepared_guides
 from texgen.materials.maps import KeptPicture, Map, prepared_maps
 from texgen.materials.orientation import Orientation
 from texgen.materials.preparation import prepared, result_encoding, with_alpha
 from texgen.model import Clock, Model, Run, Workplace, followed
 from texgen.runs import recipe
-from texgen.runs.folder import RunFolder, agreed_seed, check_folder, check_room
+from texgen.runs.folder import RunFolder, agreed_seed, check_room, check_run_folder
 from texgen.runs.interrupt import StopSignals
 from texgen.runs.team import Team, own_device
 from texgen.swatch.knobs import Knobs as SwatchKnobs
@@ -80,7 +80,7 @@ def make(request: Request, **options: Any) -> Result:
     size_m = common.width_m(size.width)
     folder = None if common.checkpoint is None else Path(common.checkpoint)
     seed = agreed_seed(common.seed, folder if common.resume else None, common.team)
-    check_folder(folder, common.resume, common.team)
+    check_run_folder(folder, common.resume, common.team)
     pictures = [read_picture(source) for source in (*request.sources, *common.exemplars)]
     job = _job(request, size, common, knobs, seed, pictures)
     check_room(folder, *size, job.encoding.channels * job.encoding.dtype.itemsize)
@@ -242,13 +242,8 @@ def backbone_of(model: ModelLike, knobs: DiffusionKnobs) -> DenoisingModel:
     from texgen.diffusion import models
 
     if isinstance(model, str | Path):
-        settings = (
-            knobs.dtype,
-            knobs.prediction_type,
-            knobs.native_size,
-            *(getattr(knobs, name) for name in LOADED_WITH),
-        )
-        return models.load(model, own_device(knobs.device), *settings)
+        names = ("dtype", "prediction_type", "native_size", *LOADED_WITH)
+        return models.load(model, own_device(knobs.device), *(getattr(knobs, name) for name in names))
     for name in LOADED_WITH:
         if getattr(knobs, name):
             raise OptionError(f"{name} is for a model that is given by its name; give it to texgen.load.")

@@ -14,13 +14,13 @@ from texgen.errors import InputError, OptionError
 from texgen.files import image as images
 from texgen.files import publish, targets
 from texgen.files.image import ImageLike
-from texgen.files.pixels import Pixels, rounded
+from texgen.files.pixels import Pixels, as_float, rounded
 from texgen.files.writers import Tags
 from texgen.materials import estimate
 from texgen.materials.estimate import Surface
 from texgen.materials.knobs import Knobs
 from texgen.materials.maps import Map, is_signed
-from texgen.materials.material import Material, as_float, map_name, read_material
+from texgen.materials.material import Material, map_name, read_material
 from texgen.materials.preparation import check_side
 from texgen.runs.recipe import package_version
 from texgen.swatch.repeat import carries_on

@@ -57,7 +57,7 @@ class Preview:
             ResourceError: The disk is full.
         """
         path = Path(path)
-        check_new(path, overwrite)
+        targets.check_new(path, SUFFIXES, overwrite)
         if path.suffix.lower() == ".html":
             publish.publish(path, self.html.encode(errors="replace"))  # a name may be no UTF-8
         else:
@@ -90,13 +90,3 @@ def preview(
     elif not isinstance(material, Material):
         material = read_material(material)
     return Preview(material=material, width=width, light=light, depth=depth)
-
-
-def check_new(path: Path, overwrite: bool = False) -> None:
-    """Refuse a place that cannot be written, or holds a file that is not to be replaced.
-
-    Raises:
-        OptionError: Saying why.
-    """
-    targets.check_place(path, SUFFIXES)
-    targets.check_free([path], overwrite)

@@ -118,7 +118,7 @@ class Result:
         """
         if self.coordinates is None:
             raise OptionError("there is no coordinate map; ask for it by with_map=True, and do not start from noise.")
-        _check_tiff(Path(path), overwrite)
+        targets.check_new(Path(path), targets.TIFF, overwrite)
         publish.save_map(Path(path), np.asarray(self.coordinates))
 
     def save_field(self, path: str | Path, overwrite: bool = False) -> None:
@@ -129,10 +129,5 @@ class Result:
         """
         if self.field is None:
             raise OptionError("there is no field; only the swatch model has one.")
-        _check_tiff(Path(path), overwrite)
+        targets.check_new(Path(path), targets.TIFF, overwrite)
         self.field.save(Path(path), self.recipe)
-
-
-def _check_tiff(path: Path, overwrite: bool) -> None:
-    targets.check_place(path, (".tif", ".tiff"))
-    targets.check_free([path], overwrite)

@@ -33,6 +33,8 @@ STRIP = 1 / 8
 """Of a tile's side, at each edge, that all tiles with this edge share."""
 PLANE = 16
 """Tiles a side of the plane that is made for looking."""
+FIRST = "base-0"
+"""The first run of a set."""
 
 
 class Edges(NamedTuple):
@@ -163,7 +165,7 @@ def wang(image: ImageLike, size: int = 256, colours: tuple[int, int] = (2, 2), *
     runs = _Runs(read_picture(image), size, dict(options), folder)
     north, east, south, west = strips = _strips(size)
     corners = (north | south) & (east | west)
-    bases = [runs.made("base-0", "both", colours=list(colours), planned=planned)]
+    bases = [runs.made(FIRST, "both", colours=list(colours), planned=planned)]
     for number in range(1, max(colours)):
         bases.append(runs.made(f"base-{number}", "both", [(corners, bases[0])]))
     rows, columns = (range(count) for count in colours)

@@ -17,7 +17,8 @@ from diffusers.utils.peft_utils import recurse_remove_peft_layers
 from texgen.diffusion.models.checks import reason
 from texgen.diffusion.models.text import Prompts
 from texgen.diffusion.models.weights import PICKLE_SUFFIXES
-from texgen.errors import ModelError, check_range
+from texgen.errors import ModelError
+from texgen.knobs import check_range
 
 ENCODERS = ("text_encoder", "text_encoder_2")
 NAME = "lora"
