@@ -25,8 +25,8 @@ from PIL import Image, ImageCms
 from texgen.errors import InputError, ResourceError
 from texgen.files import image as images
 from texgen.files.publish import recipe_text, save_image
-from texgen.files.rows import PictureRows
-from texgen.files.writers import Tags
+from texgen.files.row_reader import PictureRows
+from texgen.files.row_writers import Tags
 
 GIB = 2**30
 ROUND = 2000

@@ -13,7 +13,7 @@ from PIL import Image
 
 from texgen.cli import main as cli
 from texgen.errors import LockedError, OptionError
-from texgen.files import publish
+from texgen.files.lock import locked
 
 
 def run(capsys, *args, main=cli.main) -> tuple[int, str, str]:
@@ -170,12 +170,12 @@ def test_an_unexpected_failure_is_one_line_and_exit_code_1(capsys, swatch, tmp_p
 def test_a_second_run_on_the_same_output_is_refused(tmp_path):
     out = tmp_path / "o.png"
     with (
-        publish.locked(out),
+        locked(out),
         pytest.raises(LockedError, match="another run is writing this output"),
-        publish.locked(out),
+        locked(out),
     ):
         pass
-    with publish.locked(out):
+    with locked(out):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -185,9 +185,9 @@ def test_what_the_user_has_under_the_name_of_a_lock_stays_as_it_is(tmp_path):
     linked, kept = tmp_path / ".a.png.lock", tmp_path / ".b.png.lock"
     linked.symlink_to(tmp_path / "mine")
     kept.write_bytes(b"mine")
-    with pytest.raises(OptionError, match="is a link, where a lock goes"), publish.locked(tmp_path / "a.png"):
+    with pytest.raises(OptionError, match="is a link, where a lock goes"), locked(tmp_path / "a.png"):
         pass
-    with publish.locked(tmp_path / "b.png"):
+    with locked(tmp_path / "b.png"):
         pass
     assert linked.is_symlink() and linked.read_bytes() == kept.read_bytes() == b"mine"
 

@@ -16,7 +16,7 @@ from docs.tables import MARK, profiles
 from texgen.errors import InputError, LockedError, OptionError
 from texgen.exports.profiles import PROFILES
 from texgen.files.folders import published_folder
-from texgen.files.rows import PictureRows
+from texgen.files.row_reader import PictureRows
 from texgen.materials.material import Material, read_material
 
 SIDE = 64

@@ -20,7 +20,7 @@ from texgen.exports import glb
 from texgen.exports.pack import BAND, Packed, Source, sources_of
 from texgen.exports.profiles import Channel
 from texgen.files.encoding import display, thresholds
-from texgen.files.rows import PictureRows
+from texgen.files.row_reader import PictureRows
 from texgen.materials.maps import open_map, read_map
 
 RANDOM = np.random.default_rng(3)

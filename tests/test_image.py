@@ -21,7 +21,7 @@ from texgen.files.encoding import Encoding, display, linear
 from texgen.files.icc import to_srgb
 from texgen.files.pixels import rounded
 from texgen.files.publish import save_image
-from texgen.files.rows import PictureRows
+from texgen.files.row_reader import PictureRows
 
 
 def as_integers(values: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from texgen.files import image as images
 from texgen.files import limits
 from texgen.files.facts import facts_of
 from texgen.files.publish import save_image
-from texgen.files.rows import PictureRows
+from texgen.files.row_reader import PictureRows
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "deep PNG"])

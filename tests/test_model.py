@@ -16,8 +16,8 @@ from texgen.files.encoding import Encoding
 from texgen.job import Canvas, Constraints, Job
 from texgen.materials.exemplar import Exemplar
 from texgen.model import Clock, Workplace
-from texgen.runs.folder import RunFolder
 from texgen.runs.interrupt import StopSignals
+from texgen.runs.resume import RunFolder
 from texgen.runs.team import ALONE
 from texgen.swatch.model import Knobs, SwatchModel
 from tiling import Size, Wrap

@@ -18,7 +18,7 @@ from texgen.files import publish, targets
 from texgen.files.encoding import Encoding
 from texgen.files.pixels import PixelFile, halved
 from texgen.files.publish import recipe_text, save_image
-from texgen.files.writers import Tags, pyramid_levels
+from texgen.files.row_writers import Tags, pyramid_levels
 
 SEEDED = Tags(recipe=recipe_text({"seed": 1}))
 

@@ -21,7 +21,7 @@ import texgen
 from texgen.diffusion.sampling.checkpoint import GENERATIONS, Unfinished
 from texgen.diffusion.sampling.progress import Progress
 from texgen.errors import OptionError
-from texgen.runs.folder import RunFolder, unfinished_seed
+from texgen.runs.resume import RunFolder, unfinished_seed
 from tiling import Accumulator, Size, Tile
 
 TWO_TILES = {"size": (128, 144), "seed": 3, "steps": 25, "strength": 0.12, "iterations": 1, "tile_batch": 1}

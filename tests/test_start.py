@@ -20,8 +20,8 @@ from texgen.files import image as images
 from texgen.job import Canvas, Job
 from texgen.materials.exemplar import Exemplar as Swatch
 from texgen.model import Clock, Workplace
-from texgen.runs.folder import RunFolder
 from texgen.runs.interrupt import StopSignals
+from texgen.runs.resume import RunFolder
 from tiling import Size, Wrap, cut
 
 TORUS = Wrap(True, True)

@@ -75,7 +75,7 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     """Import torch and diffusers only when a name that needs them is used."""
     if name == "__version__":
-        from texgen.runs.recipe import package_version
+        from texgen.runs.digests import package_version
 
         return package_version("texgen")
     if name in __all__:

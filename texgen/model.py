@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from texgen.files.pixels import Pixels
 from texgen.job import Job
-from texgen.runs.folder import RunFolder
 from texgen.runs.interrupt import StopSignals
-from texgen.runs.stages import tell
+from texgen.runs.log import tell
+from texgen.runs.resume import RunFolder
 from texgen.runs.team import Team
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class State(Protocol):
         """What is counted: `px` or `step`."""
 
     def event(self) -> dict[str, Any]:
-        """What `texgen.runs.stages.tell` is told: stage, done, total, unit, and the stage's own."""
+        """What `texgen.runs.log.tell` is told: stage, done, total, unit, and the stage's own."""
 
 
 class Field(Protocol):
@@ -73,7 +73,7 @@ class Texture:
 
 
 class Clock:
-    """Seconds per stage, each of which is told of when it begins, see `texgen.runs.stages`."""
+    """Seconds per stage, each of which is told of when it begins, see `texgen.runs.log`."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}

@@ -74,11 +74,11 @@ def doctor(quick: bool) -> None:
     import platform
 
     from texgen.diffusion.bundled import BUNDLED
-    from texgen.runs import recipe
+    from texgen.runs import digests
 
     click.echo(f"python {platform.python_version()}, {platform.system()} {platform.machine()}")
     for name in ("texgen", "torch", "diffusers", "transformers", "numba", "numpy", "pillow", "openimageio"):
-        click.echo(f"{name} {recipe.package_version(name)}")
+        click.echo(f"{name} {digests.package_version(name)}")
     missing = [name for name, folder in BUNDLED.items() if not (folder / "model_index.json").is_file()]
     if missing:
         raise TexgenError(f"the bundled model {missing[0]} is not there; reinstall texgen.")

@@ -21,15 +21,16 @@ from texgen.cli.progress import reporter
 from texgen.diffusion.knobs import LOADED_WITH
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError
-from texgen.files import publish, targets
+from texgen.files import targets
 from texgen.files.encoding import Encoding
 from texgen.files.image import Picture, read_picture
+from texgen.files.lock import locked
 from texgen.job import Constraints
 from texgen.knobs import rows
 from texgen.materials.maps import read_map
 from texgen.materials.preparation import result_encoding
-from texgen.runs.folder import agreed_seed, check_run_folder
-from texgen.runs.stages import tell
+from texgen.runs.log import tell
+from texgen.runs.resume import agreed_seed, check_run_folder
 from texgen.runs.team import Team, join
 from texgen.swatch.model import NAME
 from texgen.tasks.knobs import EVERY
@@ -88,7 +89,7 @@ def make_outputs(
             if not tiles:  # whose folder holds one for each run
                 check_run_folder(place.folder, resume, team)
             if team.rank == 0:
-                locks.enter_context(publish.locked(place.picture))
+                locks.enter_context(locked(place.picture))
         for number, place in enumerate(places):
             own = {"seed": seed + number, "checkpoint": place.folder, "with_map": place.coordinates is not None}
             report.begin(place.picture, seed + number, place.folder)

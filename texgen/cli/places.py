@@ -16,7 +16,7 @@ from texgen.files.facts import read_recipe
 from texgen.files.image import Picture
 from texgen.files.pixels import Pixels
 from texgen.materials.material import map_name
-from texgen.runs.folder import differing, saved_names, tell_saving, unfinished_seed
+from texgen.runs.resume import differing, saved_names, tell_saving, unfinished_seed
 from texgen.tasks import wang
 from texgen.tasks.export import check_export, export
 from texgen.tasks.preview import preview

@@ -77,7 +77,7 @@ class Reporter(logging.Handler):
         self._held = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Of the logger `texgen`: where the run stands, see `texgen.runs.stages`, or a warning."""
+        """Of the logger `texgen`: where the run stands, see `texgen.runs.log`, or a warning."""
         if record.levelno >= logging.WARNING:
             self.warn(record.getMessage())
         elif isinstance(record.args, dict) and "stage" in record.args:

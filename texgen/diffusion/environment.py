@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from texgen.diffusion.denoising import DenoisingModel
-from texgen.runs.recipe import package_version
+from texgen.runs.digests import package_version
 
 
 def environment(model: DenoisingModel) -> dict[str, Any]:

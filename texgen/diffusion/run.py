@@ -37,10 +37,10 @@ from texgen.files.pixels import PixelFile
 from texgen.job import Job, Prompt
 from texgen.materials.exemplar import Exemplar as Swatch
 from texgen.model import Clock, Texture, Workplace
-from texgen.runs.folder import RunFolder
+from texgen.runs.digests import digest
 from texgen.runs.interrupt import StopSignals
-from texgen.runs.recipe import digest
-from texgen.runs.stages import tell
+from texgen.runs.log import tell
+from texgen.runs.resume import RunFolder
 from texgen.runs.team import Team
 
 TUNING_SEED = 0

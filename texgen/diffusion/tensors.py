@@ -18,7 +18,7 @@ from torch import Tensor
 
 from texgen.errors import ResourceError
 from texgen.files.publish import published
-from texgen.runs.stages import warn
+from texgen.runs.log import warn
 
 CACHED = 16
 """Files kept in the cache; the one not used for longest goes first."""

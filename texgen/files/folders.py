@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from texgen.errors import OptionError, disk_errors
-from texgen.files.publish import locked, umask
+from texgen.files.lock import locked
+from texgen.files.publish import umask
 from texgen.files.targets import check_free
 
 

@@ -16,7 +16,7 @@ from texgen.errors import InputError, OptionError
 from texgen.files.image import read_raw
 from texgen.files.mapped_arrays import bands
 from texgen.files.pixels import Pixels
-from texgen.files.rows import PictureRows
+from texgen.files.row_reader import PictureRows
 from texgen.materials.preparation import Preparation, resampled
 
 ROWS = 256

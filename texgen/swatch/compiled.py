@@ -11,7 +11,7 @@ from typing import Any
 import numba
 from numba.core.caching import FunctionCache
 
-from texgen.runs.stages import warn
+from texgen.runs.log import warn
 
 TEXTS = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
 SOURCES = hashlib.sha256(b"".join(text for text in TEXTS if b"@compiled" in text)).hexdigest()

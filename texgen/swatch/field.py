@@ -16,7 +16,7 @@ from scipy.ndimage import distance_transform_edt
 from texgen.errors import InputError, ResourceError, disk_error
 from texgen.files.mapped_arrays import release
 from texgen.files.publish import published
-from texgen.files.writers import BIG, TIFF_TILE
+from texgen.files.row_writers import BIG, TIFF_TILE
 from texgen.materials.holes import COMPARED, MARGIN, faded
 from texgen.materials.maps import turned
 from texgen.swatch.atlas import MASK, Atlas

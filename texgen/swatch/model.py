@@ -13,8 +13,8 @@ from texgen.errors import InputError, OptionError
 from texgen.files.pixels import PixelFile
 from texgen.job import Job
 from texgen.model import Texture, Workplace
-from texgen.runs import recipe
-from texgen.runs.stages import tell
+from texgen.runs import digests
+from texgen.runs.log import tell
 from texgen.runs.team import Team
 from texgen.swatch import settings as presets
 from texgen.swatch.knobs import Knobs
@@ -68,7 +68,7 @@ class SwatchRun:
     def entry(self) -> dict[str, Any]:
         """What of the model decides the result."""
         return {
-            "numba": recipe.package_version("numba"),
+            "numba": digests.package_version("numba"),
             "model": NAME,
             "settings": asdict(self.settings),
             "symmetry": self.symmetry,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from texgen.files.mapped_arrays import bands, mapped, release
-from texgen.runs.folder import RunFolder
+from texgen.runs.resume import RunFolder
 from texgen.swatch.bank import Bank
 from texgen.swatch.field import Field, Kept
 from texgen.swatch.progress import State

@@ -31,7 +31,7 @@ class State(NamedTuple):
         return "px"
 
     def event(self) -> dict[str, Any]:
-        """What `texgen.runs.stages.tell` is told."""
+        """What `texgen.runs.log.tell` is told."""
         return {**self._asdict(), "unit": self.unit}
 
 

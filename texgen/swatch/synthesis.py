@@ -16,8 +16,8 @@ import numpy as np
 from texgen.errors import disk_errors
 from texgen.files.mapped_arrays import mapped, release
 from texgen.files.publish import publish
-from texgen.swatch.alignment import aligned
 from texgen.swatch.bank import Bank
+from texgen.swatch.bending import aligned
 from texgen.swatch.candidates import best_of, copied_share
 from texgen.swatch.compiled import is_compiled
 from texgen.swatch.field import Field, Kept

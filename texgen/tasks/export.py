@@ -18,11 +18,11 @@ from texgen.exports.plan import Plan, Texture, planned
 from texgen.exports.profiles import MISSING, PROFILES, Profile, profiles_of
 from texgen.files.folders import check_folder, published_folder
 from texgen.files.publish import save_json
+from texgen.files.row_writers import Tags, write_image
 from texgen.files.targets import SUFFIXES
-from texgen.files.writers import Tags, write_image
 from texgen.materials.maps import open_map
 from texgen.materials.material import Material, read_material
-from texgen.runs.recipe import package_version
+from texgen.runs.digests import package_version
 from texgen.tasks.checks import verb
 
 SIDE_FILES = {".glb": glb.write, ".mtlx": materialx.write, ".usda": usd.write}

@@ -13,7 +13,7 @@ from texgen.files.image import ImageLike
 from texgen.job import Constraints, Kept
 from texgen.materials.exemplar import NONE
 from texgen.materials.holes import filled_in
-from texgen.runs import recipe
+from texgen.runs import digests
 from texgen.tasks.checks import verb
 from texgen.tasks.make import Request, make
 from texgen.tasks.options import Options
@@ -61,6 +61,6 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
         maps=[mask * np.uint8(NONE)] if swatch is None else None,
         constraints=Constraints(kept=Kept(given.pixels, ~mask, Tile(0, 0, height, width), is_swatch=swatch is None)),
         base=given,
-        notes={"picture": recipe.picture_entry(given, given.pixels), "hole": recipe.picture_entry(hole, mask)},
+        notes={"picture": digests.picture_entry(given, given.pixels), "hole": digests.picture_entry(hole, mask)},
     )
     return make(request, **options)

@@ -10,7 +10,7 @@ from typing import Any
 
 from texgen.errors import InputError
 from texgen.files.facts import Facts, facts_of, read_recipe
-from texgen.runs.folder import JOB
+from texgen.runs.resume import JOB
 from texgen.tasks.checks import verb
 
 

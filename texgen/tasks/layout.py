@@ -7,7 +7,7 @@ from typing import Unpack
 from texgen.files import image as images
 from texgen.files.image import ImageLike
 from texgen.job import Constraints, Layout
-from texgen.runs import recipe
+from texgen.runs import digests
 from texgen.tasks.checks import verb
 from texgen.tasks.knobs import LayoutKnobs
 from texgen.tasks.make import Request, make
@@ -50,6 +50,6 @@ def layout(
     plan = images.read_picture(plan)
     wanted = plan.size if size is None else size
     rough = Layout(images.read_pixels(plan), layout_weight)
-    notes = {"layout": recipe.picture_entry(plan, rough.image), "layout_weight": layout_weight}
+    notes = {"layout": digests.picture_entry(plan, rough.image), "layout_weight": layout_weight}
     given = Constraints(layout=rough, content_weight=content_weight)
     return make(Request(task="layout", sources=[image], size=wanted, constraints=given, notes=notes), **options)

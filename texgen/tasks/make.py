@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,15 +22,15 @@ from texgen.materials.guides import prepared_guides
 from texgen.materials.maps import KeptPicture, Map, prepared_maps
 from texgen.materials.orientation import Orientation
 from texgen.materials.preparation import prepared, result_encoding, with_alpha
-from texgen.model import Clock, Model, Run, Workplace, followed
-from texgen.runs import recipe
-from texgen.runs.folder import RunFolder, agreed_seed, check_room, check_run_folder
+from texgen.model import Clock, Model, Workplace, followed
 from texgen.runs.interrupt import StopSignals
+from texgen.runs.resume import RunFolder, agreed_seed, check_room, check_run_folder
 from texgen.runs.team import Team, own_device
 from texgen.swatch.knobs import Knobs as SwatchKnobs
 from texgen.swatch.model import NAME, SwatchModel
 from texgen.tasks.checks import check_place, shares_of
 from texgen.tasks.knobs import Common
+from texgen.tasks.recipe import recipe_of
 from texgen.tasks.result import Result
 from texgen.tasks.size import WRAPS, size_of
 from tiling import Size
@@ -86,7 +86,9 @@ def make(request: Request, **options: Any) -> Result:
     check_room(folder, *size, job.encoding.channels * job.encoding.dtype.itemsize)
     clock.begin("load")
     run = _model(common, knobs).begin(job, common.team)
-    entry = _entry(request, common, run, job, pictures) | ({} if size_m is None else {"size_m": size_m})
+    entry = recipe_of(request.task, common, run, job, pictures, request.notes) | (
+        {} if size_m is None else {"size_m": size_m}
+    )
     if common.planned is not None:
         common.planned(entry)
     place = common.team.first(partial(RunFolder, folder, entry), resume=common.resume)
@@ -167,37 +169,6 @@ def _kept_picture(given: Constraints) -> KeptPicture | None:
         return None
     height, width = given.kept.image.shape[:2]
     return KeptPicture((height, width), given.kept.is_swatch)
-
-
-def _entry(request: Request, common: Common, run: Run, job: Job, pictures: list[Picture]) -> dict[str, Any]:
-    """The recipe, but for what the run will tell."""
-    given, picture = job.constraints, _kept_picture(job.constraints)
-    may_lack = {
-        "maps": {each.name: each.entry() for each in job.maps},
-        "controls": [{"sha256": recipe.digest([each.image]), "weight": each.weight} for each in given.controls],
-        "guides": [each.entry() for each in given.guides],
-        "orientation": None if given.orientation is None else given.orientation.entry(),
-    }
-    return {
-        "task": request.task,
-        "texgen": recipe.package_version("texgen"),
-        **run.entry,
-        "seed": job.seed,
-        "size": {"width": job.canvas.size.width, "height": job.canvas.size.height},
-        "tileable": common.tileable,
-        "preset": common.preset,
-        "exemplars": [recipe.picture_entry(s, e.pixels) for s, e in zip(pictures, job.exemplars, strict=True)],
-        "exemplar_weights": None if job.shares is None else list(job.shares),
-        "preparation": {
-            **asdict(common.preparation),
-            "from": [list(each.size) for each in pictures],
-            **({} if picture is None else {"picture": list(picture)}),
-        },
-        "bit_depth": job.encoding.depth,
-        "channels": job.encoding.channels,
-        **{name: value for name, value in may_lack.items() if value},
-        **request.notes,
-    }
 
 
 def divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | DiffusionKnobs]:

@@ -14,15 +14,16 @@ from texgen.errors import InputError, OptionError
 from texgen.files import image as images
 from texgen.files import publish, targets
 from texgen.files.image import ImageLike
+from texgen.files.lock import locked
 from texgen.files.pixels import Pixels, as_float, rounded
-from texgen.files.writers import Tags
+from texgen.files.row_writers import Tags
 from texgen.materials import estimate
 from texgen.materials.estimate import Surface
 from texgen.materials.knobs import Knobs
 from texgen.materials.maps import Map, is_signed
 from texgen.materials.material import Material, map_name, read_material
 from texgen.materials.preparation import check_side
-from texgen.runs.recipe import package_version
+from texgen.runs.digests import package_version
 from texgen.swatch.repeat import carries_on
 from texgen.tasks.checks import verb
 from texgen.tasks.size import WRAPS
@@ -73,7 +74,7 @@ class Estimated:
         places = _places(path, self.source, self.maps, metadata, self.estimated, overwrite)
         recipe = publish.recipe_text(self.recipe if metadata else None)
         new: list[Path] = []
-        with publish.locked(path):
+        with locked(path):
             try:
                 for place, name in places.items():
                     new += [] if place.exists() else [place]

@@ -12,7 +12,7 @@ from texgen.files import image as images
 from texgen.files.image import ImageLike, Picture
 from texgen.job import Constraints
 from texgen.materials.labels import Label, Target, indexed, label_value, read_values, soft_target, written
-from texgen.runs import recipe
+from texgen.runs import digests
 from texgen.tasks.checks import verb
 from texgen.tasks.knobs import PaintKnobs
 from texgen.tasks.make import Request, make
@@ -77,8 +77,8 @@ def paint(
         constraints=Constraints(target=wanted, content_weight=content_weight),
         notes={
             "labels": list(wanted.names),
-            "label_maps": recipe.digest(maps),
-            "target": recipe.digest([wanted.values]),
+            "label_maps": digests.digest(maps),
+            "target": digests.digest([wanted.values]),
             "softness": softness,
         },
     )

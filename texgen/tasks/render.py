@@ -13,13 +13,13 @@ import numpy as np
 from texgen.errors import InputError, OptionError
 from texgen.files import publish, targets
 from texgen.files.pixels import Pixels
-from texgen.files.writers import Tags
+from texgen.files.row_writers import Tags
 from texgen.materials.maps import KeptPicture, Maps, prepared_maps
 from texgen.materials.orientation import Orientation
 from texgen.materials.preparation import Preparation
 from texgen.model import Clock, Workplace
-from texgen.runs.folder import RunFolder
 from texgen.runs.interrupt import StopSignals
+from texgen.runs.resume import RunFolder
 from texgen.swatch.model import map_shown
 from texgen.tasks.checks import verb
 

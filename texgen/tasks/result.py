@@ -15,9 +15,9 @@ from texgen.errors import OptionError
 from texgen.files import publish, targets
 from texgen.files.encoding import Encoding
 from texgen.files.pixels import Pixels
-from texgen.files.writers import Tags
+from texgen.files.row_writers import Tags
 from texgen.materials.material import Material, map_name
-from texgen.runs.folder import RunFolder
+from texgen.runs.resume import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor

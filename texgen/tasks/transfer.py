@@ -12,7 +12,7 @@ from texgen.files import image as images
 from texgen.files.image import ImageLike, Picture
 from texgen.job import Constraints, Content, TransferMode
 from texgen.materials.labels import Target
-from texgen.runs import recipe
+from texgen.runs import digests
 from texgen.swatch.model import NAME
 from texgen.tasks.checks import verb
 from texgen.tasks.knobs import TransferKnobs
@@ -70,7 +70,7 @@ def transfer(
     pixels = images.read_pixels(picture)
     maps, wanted = _masked(swatch, labels, target, pixels.shape[:2])
     given = Constraints(target=wanted, content_weight=content_weight)
-    notes: dict[str, Any] = {"content": recipe.picture_entry(picture, pixels)}
+    notes: dict[str, Any] = {"content": digests.picture_entry(picture, pixels)}
     notes |= {} if wanted is None else {"labels": list(wanted.names)}
     more: dict[str, Any] = dict(options)
     if by_swatch:

@@ -16,10 +16,10 @@ from texgen.files import publish, targets
 from texgen.files.encoding import Encoding
 from texgen.files.image import ImageLike, read_picture
 from texgen.files.pixels import Pixels
-from texgen.files.writers import Tags
+from texgen.files.row_writers import Tags
 from texgen.job import Constraints, Kept
-from texgen.runs.folder import agreed_seed
-from texgen.runs.recipe import package_version
+from texgen.runs.digests import package_version
+from texgen.runs.resume import agreed_seed
 from texgen.runs.team import Team
 from texgen.swatch.model import NAME
 from texgen.tasks.checks import verb

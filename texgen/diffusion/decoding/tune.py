@@ -12,7 +12,7 @@ from texgen.diffusion.decoding.patches import patch_distance
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.exemplar import FLAT, Exemplar, Source
 from texgen.errors import TexgenError
-from texgen.runs.stages import tell
+from texgen.runs.log import tell
 from tiling import Size, canvas_size, cut
 
 VERSION = 2

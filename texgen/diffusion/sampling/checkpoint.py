@@ -9,7 +9,7 @@ from torch import Tensor
 
 from texgen.diffusion.sampling.progress import Progress
 from texgen.diffusion.tensors import load_tensors, save_tensors
-from texgen.runs.folder import RunFolder
+from texgen.runs.resume import RunFolder
 from tiling import Accumulator, canvas_size
 
 GENERATIONS = ("canvas-0", "canvas-1")

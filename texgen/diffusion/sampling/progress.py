@@ -45,7 +45,7 @@ class Step:
         return "step"
 
     def event(self) -> dict[str, Any]:
-        """What `texgen.runs.stages.tell` is told."""
+        """What `texgen.runs.log.tell` is told."""
         counted = {"stage": "sample", "done": self.done, "total": self.total, "unit": self.unit}
         return {**counted, "timestep": self.timestep, "tiles": self.tiles}
 

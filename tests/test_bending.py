@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from texgen.swatch.alignment import align, sheet_of
 from texgen.swatch.atlas import MASK, pack
 from texgen.swatch.bank import Bank
+from texgen.swatch.bending import align, sheet_of
 from texgen.swatch.level import Level
 from texgen.swatch.sources import Source
 from texgen.swatch.starts import random_blocks

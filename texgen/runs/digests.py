@@ -1,4 +1,4 @@
-"""The recipe of a result: everything needed to make it again, and nothing that changes from run to run."""
+"""What a recipe says of pictures and packages: hashes and versions."""
 
 from __future__ import annotations
 

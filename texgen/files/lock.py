@@ -1,0 +1,74 @@
+"""One run at a time writes an output: the lock beside it."""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from texgen.errors import LockedError, OptionError, disk_errors
+
+LOCK = b"texgen\n"
+"""What a lock holds: a file of its name that holds anything else is a user's, and stays."""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the output: a second run on the same file is refused, what a killed one left half-written is swept away.
+
+    Raises:
+        LockedError: Another run holds it.
+        OptionError: A link, or something else that is no file, has the lock's name.
+        ResourceError: The folder is not writable.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    with disk_errors(path):
+        handle = _opened(lock)
+    with os.fdopen(handle, "rb+", buffering=0) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LockedError(
+                f"{path}: another run is writing this output; wait for it or choose another name."
+            ) from error
+        ours = file.read() in (b"", LOCK)
+        try:
+            if ours:
+                with disk_errors(path):
+                    os.pwrite(handle, LOCK, 0)
+            _sweep(path)
+            yield
+        finally:
+            if ours:
+                lock.unlink(missing_ok=True)
+
+
+def _opened(lock: Path) -> int:
+    """A lock's file, made where there is none; no link is followed, and what stands there keeps its content."""
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if lock.is_symlink() or lock.is_dir():
+            raise OptionError(
+                f"{lock}: is {'a link' if lock.is_symlink() else 'a folder'}, where a lock goes; remove it."
+            ) from error
+        raise
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise OptionError(f"{lock}: is no file, where a lock goes; remove it.")
+
+
+def _sweep(path: Path) -> None:
+    """Remove the temporary files of `published`, of `published_folder` and of the writers that they call."""
+    part = f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}.part"
+    for found in [*path.parent.glob(part), *path.parent.glob(f"{part}.{'[a-z0-9_]' * 8}")]:
+        if found.is_dir() and not found.is_symlink():
+            shutil.rmtree(found, ignore_errors=True)
+        else:
+            found.unlink(missing_ok=True)
