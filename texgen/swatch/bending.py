@@ -166,8 +166,8 @@ def best_move(sheet, window, sy, sx, dy, dx):
     wide, height, width = AROUND + sum(STEPS), sheet.pixels.shape[0], sheet.pixels.shape[1]
     if sy < wide or sx < wide or sy + wide + dy >= height or sx + wide + dx >= width:
         return np.float32(0), 0, 0
-    far = sheet.far * window[1, : (2 * AROUND + 1 + dy) * (2 * AROUND + 1 + dx) * sheet.pixels.shape[2]].mean()
-    far *= (2 * AROUND + 1 + dy) * (2 * AROUND + 1 + dx)
+    count = (2 * AROUND + 1 + dy) * (2 * AROUND + 1 + dx)
+    far = sheet.far * window[1, : count * sheet.pixels.shape[2]].mean() * count
     flat = sheet.pixels.reshape(-1)
     unmoved = moved_by(flat, sheet.pixels.shape, window, sy, sx, dy, dx)
     if unmoved <= far:
