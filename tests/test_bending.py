@@ -1,4 +1,4 @@
-"""Laws of the alignment of pieces: edges meet where two pieces do, and everything else stays."""
+"""Laws of bending: edges meet where two pieces do, and everything else stays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from texgen.swatch.steering import Control
 from tiling import Size, plan_cores
 
 FREE = Control.none()
-SIDE, MIDDLE = 128, 64
+SIDE, MIDDLE = 192, 96
 
 
 def aligned(field: np.ndarray, level: Level, control: Control = FREE, side: int = 64) -> np.ndarray:

@@ -16,16 +16,16 @@ from texgen.swatch.steering import Control
 from texgen.swatch.votes import unpacked
 from tiling import Size, plan_cores
 
-TILE = 256
+TILE = 512
 """Side of the tiles that are aligned one after the other."""
 STEPS, AROUND = (2, 1), 3
 """Of the search for the best move of one piece against another, one after the other, and how far from their seam they are compared, in pixels."""
-FADE = 16.0
+FADE = 32.0
 """Pixels from a seam within which a move fades to a third."""
 NEAREST = 0.75
 """Added to a move before it is cut to whole pixels: the two halves of an odd one, about -1.5 and 1.5, become -1 and 2."""
-HALO = 32
-SWEEPS = 40
+HALO = 64
+SWEEPS = 80
 BETTER = 0.5
 """Part of the difference that may be left where two pieces are moved against each other."""
 FAR = 0.001
