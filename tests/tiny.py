@@ -50,10 +50,11 @@ def unet(family: str = "sd1", sample_size: int = 16) -> UNet2DConditionModel:
     return model.eval()
 
 
-def autoencoder() -> AutoencoderKL:
+def autoencoder(widths: tuple[int, ...] = WIDTHS, groups: int = 32) -> AutoencoderKL:
     torch.manual_seed(1)
     return AutoencoderKL(
-        block_out_channels=WIDTHS,
+        block_out_channels=widths,
+        norm_num_groups=groups,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=2,
