@@ -48,7 +48,9 @@ def xl(xl_folder: Path) -> Backbone:
 def save_controlnet(folder: Path, seed: int, family: str = "sd1") -> Path:
     """A ControlNet of the tiny UNet, whose zero convolutions are trained."""
     torch.manual_seed(seed)
-    net = diffusers.ControlNetModel.from_unet(tiny.unet(family), conditioning_embedding_out_channels=(8, 8, 8, 8))
+    net = diffusers.ControlNetModel.from_unet(
+        tiny.unet(family, widths=tiny.SLIM), conditioning_embedding_out_channels=(8, 8, 8, 8)
+    )
     for block in [*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out]:
         torch.nn.init.normal_(block.weight, std=0.2)
     net.save_pretrained(folder)

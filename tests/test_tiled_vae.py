@@ -19,7 +19,6 @@ from texgen.diffusion.models.tiled_vae import HALO, exact_halo, gather_statistic
 from texgen.errors import ModelError, OptionError
 from tiling import Size, Wrap, canvas_size, cut, cut_from, plan_cores, spread_tiles
 
-WIDTHS, GROUPS = (8, 8, 16, 16), 4
 FLAT, CYLINDER, TORUS = Wrap(), Wrap(x=True), Wrap(True, True)
 CORE = Size(16, 16)
 EXACT = 18
@@ -36,7 +35,7 @@ def perturbed(autoencoder: AutoencoderKL, seed: int = 0) -> AutoencoderKL:
 
 @pytest.fixture(scope="module")
 def vae() -> AutoencoderKL:
-    return perturbed(tiny.autoencoder(WIDTHS, GROUPS))
+    return perturbed(tiny.autoencoder(tiny.THIN))
 
 
 def latents(height: int, width: int) -> torch.Tensor:
@@ -134,7 +133,7 @@ def test_a_canvas_of_one_tile_is_the_plain_decode(vae):
     ids=["no attention", "no quantisation", "two levels"],
 )
 def test_tiles_are_the_whole_decode_for_other_shapes_of_the_autoencoder(options):
-    options = {"block_out_channels": WIDTHS, "norm_num_groups": GROUPS, "layers_per_block": 2, **options}
+    options = {"block_out_channels": tiny.THIN, "norm_num_groups": 4, "layers_per_block": 2, **options}
     levels = len(options["block_out_channels"])
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * levels, "up_block_types": ("UpDecoderBlock2D",) * levels}
     torch.manual_seed(1)
@@ -239,7 +238,7 @@ def test_the_tokens_that_attention_reads_are_bounded(vae, size):
     canvas = latents(*size)
     statistics = gather_statistics(vae, lambda tile: cut(canvas, tile), Size(*size), FLAT, most_tokens=100)
     ((batch, tokens, channels),) = [found.shape for found in statistics.tokens.values()]
-    assert (batch, channels) == (1, WIDTHS[-1]) and min(42, canvas[0, 0].numel()) <= tokens <= 100
+    assert (batch, channels) == (1, tiny.THIN[-1]) and min(42, canvas[0, 0].numel()) <= tokens <= 100
 
 
 def test_fewer_tokens_than_samples_are_refused(vae):
@@ -305,7 +304,7 @@ def test_a_large_picture_is_encoded_in_tiles_and_memory_does_not_grow_with_it(sd
     tiles = largest(vae, lambda: found.append(encoding.encoded_image(model, image)))
     whole = largest(vae, lambda: found.append(model.encode(image)))
     side = 8 * (8 + 2 * exact_halo(vae, "encoder") // 8)
-    assert whole == WIDTHS[0] * 72 * 60 * 64 and tiles <= WIDTHS[0] * side**2 < 0.6 * whole
+    assert whole == tiny.THIN[0] * 72 * 60 * 64 and tiles <= tiny.THIN[0] * side**2 < 0.6 * whole
     assert_alike(*found, 25)
 
 
