@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from likeness import coherence, likeness
 from torch import Tensor
 
-
 SIDE = 128
 
 

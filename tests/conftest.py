@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TEXGEN_CACHE"] = ""
-for threads in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):  # several workers share the cores, and networks are tiny
-    os.environ.setdefault(threads, "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several workers share the cores, and networks are tiny
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")  # AMX is announced but traps on some virtual machines
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
