@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SWATCH ?= examples/swatches/stone_wall.jpg
+export PYTHONDONTWRITEBYTECODE :=  # with the bytecode of libraries, an interpreter starts in half the time
 
 .PHONY: demo test slow check bench clean
 

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from likeness import coherence, likeness
 from torch import Tensor
 
+SIDE = 128
+
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
@@ -19,10 +21,10 @@ def few(monkeypatch):
 
 
 def swatch() -> Tensor:
-    """Blobs of two sizes, 192 px."""
+    """Blobs of two sizes."""
     generator = torch.Generator().manual_seed(0)
-    large, small = (torch.rand(1, 3, side, side, generator=generator) for side in (24, 96))
-    return sum(F.interpolate(values, 192, mode="bicubic") for values in (large, small)).div(2).clamp(0, 1)
+    large, small = (torch.rand(1, 3, side, side, generator=generator) for side in (SIDE // 8, SIDE // 2))
+    return sum(F.interpolate(values, SIDE, mode="bicubic") for values in (large, small)).div(2).clamp(0, 1)
 
 
 def test_a_copy_is_coherent_complete_and_copied():
@@ -31,7 +33,7 @@ def test_a_copy_is_coherent_complete_and_copied():
 
 
 def test_a_roll_is_a_copy_but_for_its_seam():
-    found = likeness(swatch().roll((50, 70), (2, 3)), swatch())
+    found = likeness(swatch().roll((20, 30), (2, 3)), swatch())
     assert found.copied > 0.3 and found.coherence_99 > 0.2 and found.completeness_95 > 0.05
 
 
@@ -43,8 +45,8 @@ def test_a_swatch_that_tiles_by_itself_has_the_patches_across_its_border():
 
 
 def test_shuffled_pixels_are_neither():
-    order = torch.randperm(192 * 192, generator=torch.Generator().manual_seed(1))
-    shuffled = swatch().flatten(2)[..., order].view(1, 3, 192, 192)
+    order = torch.randperm(SIDE * SIDE, generator=torch.Generator().manual_seed(1))
+    shuffled = swatch().flatten(2)[..., order].view(1, 3, SIDE, SIDE)
     found = likeness(shuffled, swatch())
     assert found.coherence_95 > 0.6 and found.completeness_95 > 0.6 and found.copied == 0
 
@@ -57,15 +59,15 @@ def test_a_blur_is_less_coherent_the_more_it_blurs():
 
 
 def test_half_a_swatch_is_coherent_and_incomplete():
-    half = swatch()[..., :96].repeat(1, 1, 1, 2)
+    half = swatch()[..., : SIDE // 2].repeat(1, 1, 1, 2)
     found = likeness(half, swatch())
     assert found.completeness_95 > 0.3
-    assert likeness(half[..., :96], swatch()).coherence_99 == pytest.approx(0, abs=1e-3)
+    assert likeness(half[..., : SIDE // 2], swatch()).coherence_99 == pytest.approx(0, abs=1e-3)
 
 
 def test_a_part_is_measured_alone():
-    area = torch.zeros(192, 192, dtype=torch.bool)
-    area[:100] = True
+    area = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    area[: SIDE // 2 + 4] = True
     other = torch.where(area, swatch(), swatch().flip(1))
     assert coherence(other, swatch(), area) == pytest.approx(0, abs=1e-3)
     assert coherence(other, swatch(), ~area) > 0.3

@@ -33,7 +33,9 @@ def prediction(backbone: models.Backbone) -> torch.Tensor:
 
 
 def test_a_folder_gives_the_saved_networks_and_the_encoded_empty_prompt(sd):
-    torch.testing.assert_close(sd.unet.state_dict()["conv_in.weight"], tiny.unet().state_dict()["conv_in.weight"])
+    torch.testing.assert_close(
+        sd.unet.state_dict()["conv_in.weight"], tiny.unet(widths=tiny.SLIM).state_dict()["conv_in.weight"]
+    )
     ids = torch.tensor([[49406] + [49407] * 76])
     with torch.no_grad():
         expected = tiny.text_encoder()(ids)[0]
@@ -352,7 +354,7 @@ def test_schedules_that_are_no_ddpm_are_refused(config, message, sd_folder, tmp_
 
 def test_half_weights_are_read_where_they_are_all_there_is_or_the_network_runs_in_half(sd, sd_folder, tmp_path):
     folder = copied(sd_folder, tmp_path / "both")
-    network = tiny.unet()
+    network = tiny.unet(widths=tiny.SLIM)
     with torch.no_grad():
         network.conv_in.weight.add_(1)
     network.to(torch.float16).save_pretrained(folder / "unet", variant="fp16")
@@ -391,7 +393,7 @@ def test_of_a_repository_only_what_is_read_is_fetched():
 def sharded(folder: Path, target: Path) -> Path:
     folder = copied(folder, target)
     shutil.rmtree(folder / "unet")
-    tiny.unet().save_pretrained(folder / "unet", max_shard_size="1MB")
+    tiny.unet(widths=tiny.SLIM).save_pretrained(folder / "unet", max_shard_size="1MB")
     return folder
 
 

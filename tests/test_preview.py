@@ -313,12 +313,12 @@ def test_a_page_holds_its_maps_and_loads_nothing():
 BROWSER = shutil.which("chromium")
 
 
-def screenshot(page: str, folder: Path, *flags: str) -> np.ndarray:
-    """What Chromium shows of a page, (480, 640, 3), from 0 to 255; the page must not complain."""
+def screenshot(page: str, folder: Path, *flags: str, width: int = 640) -> np.ndarray:
+    """What Chromium shows of a page, (480, width, 3), from 0 to 255; the page must not complain."""
     shot = folder / "shot.png"
     flags += ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
               "--disable-component-update", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-              "--hide-scrollbars", "--window-size=640,480", "--virtual-time-budget=8000", "--enable-logging=stderr",
+              "--hide-scrollbars", f"--window-size={width},480", "--virtual-time-budget=8000", "--enable-logging=stderr",
               f"--user-data-dir={folder / 'profile'}", f"--screenshot={shot}")  # fmt: skip
     said = subprocess.run([str(BROWSER), *flags, page], check=True, capture_output=True, text=True, timeout=120).stderr
     console = [line for line in said.splitlines() if "CONSOLE" in line and "GL Driver Message" not in line]
@@ -327,11 +327,14 @@ def screenshot(page: str, folder: Path, *flags: str) -> np.ndarray:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="there is no chromium")
-@pytest.mark.parametrize("shape", ["sphere", "plane", "box"])
-def test_a_browser_shows_the_page(shape, tmp_path):
-    wall = saved(tmp_path)
-    preview(wall).save(tmp_path / "look.html")
-    middle = screenshot(f"{(tmp_path / 'look.html').as_uri()}#shape={shape}&repeats=2", tmp_path)[200:400, 260:560]
-    red = middle[..., 0] - middle[..., 2]
-    print(f"redder by {red.mean():.0f}, deviation {middle.mean(-1).std():.1f}")
-    assert red.mean() > 30 and middle.mean(-1).std() > 3
+def test_a_browser_shows_the_page_with_every_shape(tmp_path):
+    preview(saved(tmp_path)).save(tmp_path / "look.html")
+    shapes = ("sphere", "plane", "box")
+    frame = '<iframe src="look.html#shape={}&repeats=2" width=640 height=480 style="border:0"></iframe>'
+    (tmp_path / "all.html").write_text(f"<body style='margin:0; display:flex'>{''.join(map(frame.format, shapes))}")
+    shown = screenshot((tmp_path / "all.html").as_uri(), tmp_path, width=3 * 640)
+    for shape, part in zip(shapes, np.split(shown, 3, axis=1), strict=True):
+        middle = part[200:400, 260:560]
+        red = middle[..., 0] - middle[..., 2]
+        print(f"{shape}: redder by {red.mean():.0f}, deviation {middle.mean(-1).std():.1f}")
+        assert red.mean() > 30 and middle.mean(-1).std() > 3, shape

@@ -48,7 +48,9 @@ def xl(xl_folder: Path) -> Backbone:
 def save_controlnet(folder: Path, seed: int, family: str = "sd1") -> Path:
     """A ControlNet of the tiny UNet, whose zero convolutions are trained."""
     torch.manual_seed(seed)
-    net = diffusers.ControlNetModel.from_unet(tiny.unet(family), conditioning_embedding_out_channels=(8, 8, 8, 8))
+    net = diffusers.ControlNetModel.from_unet(
+        tiny.unet(family, widths=tiny.SLIM), conditioning_embedding_out_channels=(8, 8, 8, 8)
+    )
     for block in [*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out]:
         torch.nn.init.normal_(block.weight, std=0.2)
     net.save_pretrained(folder)
@@ -281,7 +283,7 @@ LORA = "unet.up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_q"
 def lora(tmp_path: Path) -> Path:
     """One layer of the UNet and one of the text encoder, in diffusers' names."""
     torch.manual_seed(4)
-    names = {LORA: 32, "text_encoder.text_model.encoder.layers.0.self_attn.q_proj": 32}
+    names = {LORA: tiny.SLIM[0], "text_encoder.text_model.encoder.layers.0.self_attn.q_proj": 32}
     weights = {}
     for name, width in names.items():
         weights |= {f"{name}.lora_A.weight": torch.randn(2, width), f"{name}.lora_B.weight": torch.randn(width, 2)}
@@ -315,7 +317,7 @@ def test_a_lora_in_the_names_of_other_trainers_is_scaled_by_its_alpha(sd, sd_fol
     pytest.importorskip("peft")
     layer = LORA.removeprefix("unet.")
     name = f"lora_unet_{layer.replace('.', '_')}"
-    down, up = torch.randn(4, 32), torch.randn(32, 4)
+    down, up = torch.randn(4, tiny.SLIM[0]), torch.randn(tiny.SLIM[0], 4)
     weights = {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": torch.tensor(2.0)}
     save_file(weights, tmp_path / "kohya.safetensors")
     made = models.load(sd_folder, device="cpu", loras=[(tmp_path / "kohya.safetensors", 1.0)])

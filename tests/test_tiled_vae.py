@@ -35,7 +35,7 @@ def perturbed(autoencoder: AutoencoderKL, seed: int = 0) -> AutoencoderKL:
 
 @pytest.fixture(scope="module")
 def vae() -> AutoencoderKL:
-    return perturbed(tiny.autoencoder())
+    return perturbed(tiny.autoencoder(tiny.THIN))
 
 
 def latents(height: int, width: int) -> torch.Tensor:
@@ -128,12 +128,12 @@ def test_a_canvas_of_one_tile_is_the_plain_decode(vae):
     [
         {"mid_block_add_attention": False},
         {"use_quant_conv": False, "use_post_quant_conv": False, "latent_channels": 16},
-        {"block_out_channels": (32, 64), "layers_per_block": 1, "scaling_factor": 0.13025, "norm_num_groups": 16},
+        {"block_out_channels": (16, 32), "layers_per_block": 1, "scaling_factor": 0.13025, "norm_num_groups": 8},
     ],
     ids=["no attention", "no quantisation", "two levels"],
 )
 def test_tiles_are_the_whole_decode_for_other_shapes_of_the_autoencoder(options):
-    options = {"block_out_channels": tiny.WIDTHS, "layers_per_block": 2, **options}
+    options = {"block_out_channels": tiny.THIN, "norm_num_groups": 4, "layers_per_block": 2, **options}
     levels = len(options["block_out_channels"])
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * levels, "up_block_types": ("UpDecoderBlock2D",) * levels}
     torch.manual_seed(1)
@@ -238,7 +238,7 @@ def test_the_tokens_that_attention_reads_are_bounded(vae, size):
     canvas = latents(*size)
     statistics = gather_statistics(vae, lambda tile: cut(canvas, tile), Size(*size), FLAT, most_tokens=100)
     ((batch, tokens, channels),) = [found.shape for found in statistics.tokens.values()]
-    assert (batch, channels) == (1, tiny.WIDTHS[-1]) and min(42, canvas[0, 0].numel()) <= tokens <= 100
+    assert (batch, channels) == (1, tiny.THIN[-1]) and min(42, canvas[0, 0].numel()) <= tokens <= 100
 
 
 def test_fewer_tokens_than_samples_are_refused(vae):
@@ -295,16 +295,16 @@ def largest(module: torch.nn.Module, work) -> int:
     return max(sizes)
 
 
-def test_a_large_picture_is_encoded_in_tiles_and_memory_does_not_grow_with_it(sd, monkeypatch):
+def test_a_large_picture_is_encoded_in_tiles_and_memory_does_not_grow_with_it(sd, vae, monkeypatch):
     monkeypatch.setattr(encoding, "WHOLE", 8 * 8)
     monkeypatch.setattr(encoding, "CORE", 8)
     monkeypatch.setattr(tiled_vae, "ENCODER_SAMPLE", Size(8, 8))
     monkeypatch.setattr(tiled_vae, "HALO", 8)
-    image, found = picture(72, 60) / 2 + 0.5, []
-    tiles = largest(sd.autoencoder, lambda: found.append(encoding.encoded_image(replace(sd), image)))
-    whole = largest(sd.autoencoder, lambda: found.append(sd.encode(image)))
-    side = 8 * (8 + 2 * exact_halo(sd.autoencoder, "encoder") // 8)
-    assert whole == tiny.WIDTHS[0] * 72 * 60 * 64 and tiles <= tiny.WIDTHS[0] * side**2 < 0.6 * whole
+    image, found, model = picture(72, 60) / 2 + 0.5, [], replace(sd, autoencoder=vae)
+    tiles = largest(vae, lambda: found.append(encoding.encoded_image(model, image)))
+    whole = largest(vae, lambda: found.append(model.encode(image)))
+    side = 8 * (8 + 2 * exact_halo(vae, "encoder") // 8)
+    assert whole == tiny.THIN[0] * 72 * 60 * 64 and tiles <= tiny.THIN[0] * side**2 < 0.6 * whole
     assert_alike(*found, 25)
 
 

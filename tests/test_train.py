@@ -29,7 +29,7 @@ from texgen.diffusion.models.unet import tapped
 from texgen.diffusion.sampling.loop import normal
 from texgen.errors import InputError, OptionError, ResourceError
 from texgen.files import image as images
-from training import command, sources
+from training import autoencoder, command, sources, unet
 from training.autoencoder import (
     AutoencoderObjective,
     AutoencoderSettings,
@@ -74,9 +74,11 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six held-out windows: the laws are the same, the tests fast."""
-    samples = Crops.samples
-    monkeypatch.setattr(Crops, "samples", lambda crops, count: samples(crops, min(count, 6)))
+    """Few held-out windows, and a linear code of few: the laws are the same, the tests fast."""
+    monkeypatch.setattr(autoencoder, "VALIDATION_CROPS", 2)
+    monkeypatch.setattr(unet, "VALIDATION_PAIRS", 6)
+    monkeypatch.setattr(unet, "VALIDATION_TIMESTEPS", unet.VALIDATION_TIMESTEPS[:1])
+    monkeypatch.setattr(autoencoder, "CODE_BATCHES", 2)
 
 
 # --- gathering
@@ -387,17 +389,17 @@ def test_patches_of_equal_pictures_are_at_no_distance() -> None:
 
 def test_a_studio_trains_a_base_of_its_own_and_expands_with_it(library: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     common = ["--data", library, "--look-every", "2", "--side", "64", "--batch", "1", "--steps", "2"]
-    vae, unet = tmp_path / "vae", tmp_path / "unet"
+    vae, network = tmp_path / "vae", tmp_path / "unet"
     assert run_training(capsys, "autoencoder", *common, "--out", vae, "--channels", "8")[0] == 0
     more = ["--out", tmp_path / "vae2", "--init", vae / "model", "--patches", "1"]
     assert run_training(capsys, "autoencoder", *common, *more)[0] == 0
     small = ["--autoencoder", tmp_path / "vae2/model", "--widths", "32,32,32"]
-    assert run_training(capsys, "unet", *common, "--out", unet, *small)[0] == 0
-    last = ["--out", tmp_path / "vae3", "--init", vae / "model", "--patches", "1", "--sampler", unet / "model"]
+    assert run_training(capsys, "unet", *common, "--out", network, *small)[0] == 0
+    last = ["--out", tmp_path / "vae3", "--init", vae / "model", "--patches", "1", "--sampler", network / "model"]
     assert run_training(capsys, "autoencoder", *common, *last)[0] == 0
     assert "PSNR/sampled" in (tmp_path / "vae3" / "log.csv").read_text()
     weights = "unet/diffusion_pytorch_model.safetensors"
-    assert (tmp_path / "vae3/model" / weights).read_bytes() == (unet / "model" / weights).read_bytes()
+    assert (tmp_path / "vae3/model" / weights).read_bytes() == (network / "model" / weights).read_bytes()
     result = texgen.expand(
         texture(99, 128), 128, model=str(tmp_path / "vae3" / "model"), seed=1, strength=0.1, steps=20
     )

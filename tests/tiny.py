@@ -16,20 +16,23 @@ from texgen.diffusion.models.text import END
 
 SD_SCHEDULER = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 WIDTHS = (32, 32, 64, 64)
+SLIM, THIN = (16, 16, 32, 32), (8, 8, 16, 16)
+"""Of UNet and autoencoder in folders, which say how many groups a norm has; in single files there are always 32."""
 
 
-def unet(family: str = "sd1", sample_size: int = 16) -> UNet2DConditionModel:
-    """Four levels (three for XL) like Stable Diffusion's, 32 to 64 channels."""
+def unet(family: str = "sd1", sample_size: int = 16, widths: tuple[int, ...] = WIDTHS) -> UNet2DConditionModel:
+    """Four levels (three for XL) like Stable Diffusion's."""
     torch.manual_seed(0)
     common: dict[str, Any] = {
         "sample_size": sample_size,
         "in_channels": 4,
         "out_channels": 4,
         "cross_attention_dim": 32,
+        "norm_num_groups": _groups(widths),
     }
     if family == "sdxl":
         model = UNet2DConditionModel(
-            block_out_channels=WIDTHS[:3],
+            block_out_channels=widths[:3],
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
             transformer_layers_per_block=(1, 1, 2),
@@ -42,7 +45,7 @@ def unet(family: str = "sd1", sample_size: int = 16) -> UNet2DConditionModel:
         )
     else:
         model = UNet2DConditionModel(
-            block_out_channels=WIDTHS,
+            block_out_channels=widths,
             attention_head_dim=8 if family == "sd1" else (1, 1, 1, 1),
             use_linear_projection=family == "sd2",
             **common,
@@ -50,16 +53,21 @@ def unet(family: str = "sd1", sample_size: int = 16) -> UNet2DConditionModel:
     return model.eval()
 
 
-def autoencoder() -> AutoencoderKL:
+def autoencoder(widths: tuple[int, ...] = WIDTHS) -> AutoencoderKL:
     torch.manual_seed(1)
     return AutoencoderKL(
-        block_out_channels=WIDTHS,
+        block_out_channels=widths,
+        norm_num_groups=_groups(widths),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=2,
         latent_channels=4,
         sample_size=64,
     ).eval()
+
+
+def _groups(widths: tuple[int, ...]) -> int:
+    return 32 if widths == WIDTHS else widths[0] // 2
 
 
 def taesd() -> AutoencoderTiny:
@@ -112,8 +120,8 @@ def save_tokenizer(folder: Path) -> None:
 
 def save_folder(folder: Path, variant: str | None = None) -> Path:
     """Stable Diffusion 1.x in diffusers' layout, with the scheduler class that such repositories name."""
-    unet().save_pretrained(folder / "unet", variant=variant)
-    autoencoder().save_pretrained(folder / "vae", variant=variant)
+    unet(widths=SLIM).save_pretrained(folder / "unet", variant=variant)
+    autoencoder(THIN).save_pretrained(folder / "vae", variant=variant)
     text_encoder().save_pretrained(folder / "text_encoder")
     if variant:
         weights = folder / "text_encoder" / "model.safetensors"
@@ -131,8 +139,8 @@ def save_folder(folder: Path, variant: str | None = None) -> Path:
 
 def save_xl_folder(folder: Path) -> Path:
     """Stable Diffusion XL in diffusers' layout."""
-    unet("sdxl").save_pretrained(folder / "unet")
-    autoencoder().save_pretrained(folder / "vae")
+    unet("sdxl", widths=SLIM).save_pretrained(folder / "unet")
+    autoencoder(THIN).save_pretrained(folder / "vae")
     text_encoder(12).save_pretrained(folder / "text_encoder")
     text_encoder(20, projected=True, act="gelu").save_pretrained(folder / "text_encoder_2")
     for name in ("tokenizer", "tokenizer_2"):

@@ -24,6 +24,9 @@ SPECTRUM = 0.6
 LATENT_NOISE = 0.15
 """Largest standard deviation of the noise on latents in the second stage: what a sampler leaves must not become speckle."""
 ENCODER_CHANNELS = 64
+VALIDATION_CROPS = 48
+CODE_BATCHES = 64
+"""Of 16 windows each, whose principal components the linear code is."""
 SQUARES, EDGES = 4.0, 0.1
 """Weights of the squared error and of the differences of neighbours, next to L1."""
 DEPARTURE = 0.02
@@ -71,7 +74,7 @@ def new_autoencoder(crops: Crops, channels: int, seed: int) -> TextureAutoencode
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = TextureAutoencoder(latent_channels=channels, encoder_channels=ENCODER_CHANNELS)
-    set_linear_code(model, torch.cat([crops.windows(seed, step, 16, 128, 1) for step in range(64)]))
+    set_linear_code(model, torch.cat([crops.windows(seed, step, 16, 128, 1) for step in range(CODE_BATCHES)]))
     return model
 
 
@@ -116,7 +119,7 @@ class AutoencoderObjective:
             frozen.append(model.residual_encoder)
         for module in frozen:
             module.requires_grad_(False)
-        self._held_out = torch.cat([crop(crops.pixels(c), 256, 0.5) for c in crops.samples(48)])
+        self._held_out = torch.cat([crop(crops.pixels(c), 256, 0.5) for c in crops.samples(VALIDATION_CROPS)])
 
     def batch(self, step: int) -> Tensor:
         return self.crops.windows(self.seed, step, self.settings.batch, self.settings.side, 1)
