@@ -29,7 +29,7 @@ from texgen.files.row_reader import PictureRows
 from texgen.files.row_writers import Tags
 
 GIB = 2**30
-ROUND = 1000
+ROUND = 2000
 """Cases that Hypothesis makes from one seed."""
 SECONDS = 20
 """That one picture may take on a machine that others use, too."""
