@@ -15,7 +15,7 @@ from texgen.swatch.steering import Control
 from tiling import Size, plan_cores
 
 FREE = Control.none()
-SIDE, MIDDLE = 192, 96
+SIDE, MIDDLE = 320, 160
 
 
 def aligned(field: np.ndarray, level: Level, control: Control = FREE, side: int = 64) -> np.ndarray:
@@ -30,8 +30,8 @@ def aligned(field: np.ndarray, level: Level, control: Control = FREE, side: int 
 def planks() -> Level:
     """Upright lines a dozen pixels apart, each of its own darkness, on grain."""
     random = np.random.default_rng(0)
-    swatch = np.repeat(random.random((1, 256, 3)), 256, 0) * 0.1 + random.random((256, 256, 3)) * 0.02 + 0.5
-    for x in range(6, 256, 12):
+    swatch = np.repeat(random.random((1, 384, 3)), 384, 0) * 0.1 + random.random((384, 384, 3)) * 0.02 + 0.5
+    for x in range(6, 384, 12):
         swatch[:, x : x + 2] = 0.1 + 0.2 * random.random(3)
     return Bank([Source(swatch.astype(np.float32))], 1, 7).level(0, patch=7, dims=16, alike=0)
 
@@ -66,7 +66,7 @@ def test_the_rest_of_a_piece_stays(planks):
 
 
 def test_pieces_that_no_move_makes_alike_stay():
-    swatch = np.random.default_rng(0).random((256, 256, 3)).astype(np.float32)
+    swatch = np.random.default_rng(0).random((384, 384, 3)).astype(np.float32)
     level = Bank([Source(swatch)], 1, 7).level(0, patch=7, dims=16, alike=0)
     y, x = np.indices((SIDE, SIDE))
     field = pack(y + 20 + 41 * (x // MIDDLE), x + 20 + 50 * (y // MIDDLE))

@@ -64,7 +64,7 @@ def test_a_map_keeps_its_values_depth_and_channels(colour, dtype, channels):
     assert shown.dtype == dtype and shown.shape == (160, 160, channels)
     _, y, x = result.coordinates
     exact = (shown == values[y, x]).all(-1).mean()
-    assert exact > 0.6, f"{exact:.2f} of the values are the swatch's own, allowed 0.6 (the others are blends)"
+    assert exact > 0.5, f"only {exact:.2f} of the values are the swatch's own (the others are blends)"
     assert shown.min() >= values.min() and shown.max() <= values.max()
 
 

@@ -46,7 +46,7 @@ def recipe_of(
         "preparation": {
             **asdict(common.preparation),
             "from": [list(each.size) for each in pictures],
-            **({} if kept is None else {"picture": list(kept.image.shape[:2])}),
+            **({} if kept is None else {"picture": [list(kept.image.shape[:2]), kept.is_swatch]}),
         },
         "bit_depth": job.encoding.depth,
         "channels": job.encoding.channels,
