@@ -93,7 +93,7 @@ class Kept:
     """A picture on the canvas, and which of its pixels stay as they are.
 
     Attributes:
-        image: (h, w, 3) or (h, w, 4), float32, as the exemplars' pixels.
+        image: (h, w, 3) or (h, w, 4), float32, as the exemplars' pixels; carried on smoothly where it is not kept, see `texgen.materials.holes`.
         mask: (h, w), bool: what is kept.
         place: Where on the canvas, in px; inside it.
         is_swatch: Whether it is the first swatch, as it was given.

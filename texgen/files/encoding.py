@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from texgen.files.mapped_arrays import bands
+from texgen.files.mapped_arrays import bands, release, scratch
 from texgen.files.pixels import as_float, rounded, unit_of
 
 DEPTHS: dict[str, np.dtype[Any]] = {
@@ -124,13 +124,14 @@ def as_seen(
     """
     height, width, channels = values.shape
     split = channels - (channels in (2, 4))
-    seen = np.empty((height, width, 3 if split == channels else 4), np.float32)
+    seen = scratch((height, width, 3 if split == channels else 4))
     parts = [band.rows for band in bands(height, max(1, BAND_PIXELS // width), 0)]
     for rows in parts:
         floats = as_float(values[rows])
         colours = display(floats[..., :split]) if light else floats[..., :split]
         seen[rows][..., :3] = convert(colours) if convert is not None and split == 3 else colours
         seen[rows][..., 3:] = floats[..., split:].clip(0, 1)
+        release(seen)
     if split < channels:
         _bleed(seen[..., :3], values[..., -1])
         for rows in parts:

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from texgen.files.mapped_arrays import bands
+from texgen.files.mapped_arrays import bands, release, scratch
 
 REACHES = (8.0, 4.0, 2.0, 1.0, 0.6)
 """Deviations in pixels of the Gaussians over which a mismatch fades: what is wide along the rim reaches far, what is fine does not."""
@@ -39,7 +39,7 @@ ROWS, AROUND = 512, 128
 """Rows that are filled at once, and rows around them that they are filled from."""
 
 
-def filled_in(image: np.ndarray, mask: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def filled_in(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """An image (H, W, C), float32, whose pixels outside of a mask (H, W) are carried on smoothly from those inside.
 
     Means over ever larger squares, the finest that know anything first (push-pull).
@@ -47,12 +47,12 @@ def filled_in(image: np.ndarray, mask: np.ndarray, out: np.ndarray | None = None
     Args:
         image: What is known.
         mask: Where, bool.
-        out: Where to write it; a new array by default.
     """
-    found = np.empty_like(image) if out is None else out
+    found = scratch(image.shape)
     for band in bands(len(image), ROWS, AROUND):
         weight = mask[band.around].astype(np.float32)[..., None]
         found[band.rows] = _pulled(image[band.around] * weight, weight)[band.inner]
+        release(image, found)
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from texgen.files.image import ImageLike, name_of
+from texgen.files.mapped_arrays import release
 from texgen.files.pixels import rounded
 
 ONCE = 1 << 24
@@ -27,6 +28,7 @@ def digest(values: Sequence[np.ndarray]) -> str:
     for value in values:
         for rows in np.array_split(value, max(1, value.size // ONCE)):
             found.update((rounded(rows, np.uint16) if value.dtype.kind == "f" else rows.astype(np.uint8)).tobytes())
+            release(value)
     return found.hexdigest()
 
 

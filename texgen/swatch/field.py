@@ -23,6 +23,9 @@ from texgen.swatch.atlas import MASK, Atlas
 from texgen.swatch.votes import vote_window, voted
 from tiling import Size
 
+BLOCK = 512
+"""Columns that are faded at once."""
+
 
 class Kept(NamedTuple):
     """A picture that is shown where a field has no coordinates.
@@ -168,6 +171,7 @@ class Rendering:
         y = np.arange(top, bottom) % height - first
         inside = (y >= 0) & (y < len(image))
         found[inside, left : left + image.shape[1]] = image[y[inside], : width - left]
+        release(image)
         return found
 
     def _joined(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
@@ -177,9 +181,25 @@ class Rendering:
         """
         above, below = top - MARGIN, bottom + MARGIN
         values, blended = self._voted(above, below)
-        width, reach = values.shape[1], min(MARGIN, values.shape[1])
-        columns = np.arange(-reach, width + reach) % width
-        values, places, given = (a[:, columns] for a in (values, self._rows(above, below), self._given(above, below)))
+        places, given, width = self._rows(above, below), self._given(above, below), values.shape[1]
+        for left in range(0, width, BLOCK):
+            right = min(left + BLOCK, width)
+            columns = np.arange(left - MARGIN, right + MARGIN) % width
+            near = places[:, columns]
+            known = near < 0
+            if not known.any():
+                continue
+            here = np.s_[:, left:right]
+            if not known.all():
+                change = self._change(near, given[:, columns])[:, MARGIN:-MARGIN]
+                blended[here] |= np.abs(change).max(-1) > 0
+                values[here] += change
+            known = known[:, MARGIN:-MARGIN]
+            values[here][known], blended[here][known] = given[here][known], False
+        return values[MARGIN:-MARGIN], blended[MARGIN:-MARGIN]
+
+    def _change(self, places: np.ndarray, given: np.ndarray) -> np.ndarray:
+        """What is added to pixels that are not given, (H, W, C), so that they go over into those that are."""
         known = places < 0
         away, (y, x) = distance_transform_edt(known, return_indices=True)
         rows, across = np.ogrid[: known.shape[0], : known.shape[1]]
@@ -188,10 +208,6 @@ class Rendering:
         comparable = known & (away <= COMPARED) & (sy >= 0) & (sx >= 0)
         comparable &= (sy < len(self.sheet)) & (sx < self.sheet.shape[1])
         comparable[comparable] = self.weights[sy[comparable], sx[comparable]] > 0
-        mismatch = np.zeros_like(values)
+        mismatch = np.zeros_like(given)
         mismatch[comparable] = given[comparable] - self.sheet[sy[comparable], sx[comparable]]
-        change = faded(mismatch, comparable.astype(np.float32))
-        moved = (np.abs(change).max(-1) > 0) & ~known
-        values = np.where(known[..., None], given, values + change)
-        here = np.s_[MARGIN : len(values) - MARGIN, reach : reach + width]
-        return values[here], (blended[:, columns] | moved)[here]
+        return faded(mismatch, comparable.astype(np.float32))

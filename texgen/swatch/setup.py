@@ -12,7 +12,7 @@ from texgen.files.mapped_arrays import bands, mapped, release
 from texgen.job import Job
 from texgen.materials.exemplar import NONE
 from texgen.materials.guides import ROUGH, Guide
-from texgen.materials.holes import ROWS, filled_in
+from texgen.materials.holes import ROWS
 from texgen.materials.maps import Map
 from texgen.swatch.field import Kept
 from texgen.swatch.sources import Material, spread_of
@@ -138,17 +138,17 @@ class Setup:
         picture, given = self.pictures[number], self.job.constraints.kept
         mask = np.ones(picture.shape[:2], bool) if given is None else given.mask
         maps = [(each.normaliser(self.material.deviation), each.images[number]) for each in self.material.maps]
-        if mask.all() and not maps:
+        if not maps:
             return Given(top, left, picture, mask)
         channels = picture.shape[2] + sum(image.shape[2] for _, image in maps)
         pixels = mapped(self.folder / "picture", np.float32, (*mask.shape, channels))
-        filled_in(picture, mask, pixels[..., : picture.shape[2]])
         for band in bands(len(mask), ROWS, 0):
             first = picture.shape[2]
+            pixels[band.rows][..., :first] = picture[band.rows]
             for normalised, image in maps:
                 pixels[band.rows][..., first : first + image.shape[2]] = normalised(image[band.rows])
                 first += image.shape[2]
-            release(pixels)
+            release(picture, pixels)
         return Given(top, left, pixels, mask)
 
     @property

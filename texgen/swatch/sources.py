@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from texgen.files.mapped_arrays import LARGE, release
 from texgen.materials.exemplar import NONE
 from texgen.materials.guides import Guide
 from texgen.materials.maps import Map, turned
@@ -20,6 +22,8 @@ from tiling import Size, spread_tiles
 
 MOST_PIXELS, WINDOW_SIDE = 1_200_000, 512
 """Of all swatches that are searched, and side of the windows that larger ones are cut to."""
+MEASURED_PIXELS = 1 << 22
+"""Of a swatch, whose colours' deviation is measured, at most."""
 
 
 class Source(NamedTuple):
@@ -85,7 +89,12 @@ class Material:
         images = [image for each in self.maps for image in each.images]
         images += [image for guide in self.guides for image in guide.swatch.images]
         for array in [*self.swatches, *(self.labels or ()), *images]:
-            found.update(b"-" if array is None else np.ascontiguousarray(array).data)
+            if array is None:
+                found.update(b"-")
+                continue
+            for rows in np.array_split(array, -(-array.nbytes // LARGE)):
+                found.update(np.ascontiguousarray(rows).data)
+                release(array)
         names = [each.name for each in self.maps], [guide.strengths for guide in self.guides]
         shapes = [swatch.shape for swatch in self.swatches]
         found.update(repr((shapes, list(self.shares), self.symmetry, names)).encode())
@@ -93,8 +102,10 @@ class Material:
 
 
 def spread_of(swatches: Sequence[np.ndarray]) -> float:
-    """Standard deviation of colours, all channels together."""
-    return float(np.concatenate([swatch.reshape(-1, swatch.shape[2]) for swatch in swatches]).var(0).sum()) ** 0.5
+    """Standard deviation of colours, all channels together; of large swatches, by pixels spread over them."""
+    steps = [math.ceil((swatch.shape[0] * swatch.shape[1] / MEASURED_PIXELS) ** 0.5) for swatch in swatches]
+    seen = [s[::step, ::step].reshape(-1, s.shape[2]) for s, step in zip(swatches, steps, strict=True)]
+    return float(np.concatenate(seen).var(0).sum()) ** 0.5
 
 
 def sources_of(material: Material) -> list[Source]:

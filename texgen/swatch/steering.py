@@ -53,6 +53,19 @@ class Control(NamedTuple):
             np.zeros((0, 0), bool),
         )
 
+    def free(self, tile: Tile) -> int:
+        """Pixels of a tile that are not given."""
+        if not self.known.size:
+            return tile.size.area
+        return tile.size.area - int(np.count_nonzero(self.known[tile.top : tile.bottom, tile.left : tile.right]))
+
+    def wants(self, tile: Tile, canvas: Size) -> bool:
+        """Whether anything in a tile is to be improved."""
+        if not self.free(tile):
+            return False
+        wide = tile.grown(AROUND_SEEN, canvas, Wrap(True, True))
+        return not self.seen.size or bool(self.seen[wide.rows(canvas)[:, None], wide.columns(canvas)].any())
+
 
 @dataclass(frozen=True)
 class Given:
@@ -138,22 +151,18 @@ class Steering:
 
     def _place(self, given: Given, pixels: np.ndarray, known: np.ndarray) -> None:
         """Lay what is given and its edges on the canvas, its border repeated a little."""
-        canvas, (height, width) = pixels.shape[:2], given.mask.shape
-        edged = self._new("edged", np.float32, (height, width, pixels.shape[2]))
-        with_edges(given.pixels, edged)
-        rows, columns = (
-            np.arange(max(first - REPEATED, 0), min(first + side + REPEATED, end))
-            for first, side, end in zip((given.top, given.left), (height, width), canvas, strict=True)
-        )
-        across = (columns - given.left).clip(0, width - 1)
-        for some in np.array_split(rows, -(-len(rows) // BAND)):
-            down = (some - given.top).clip(0, height - 1)
-            pixels[some[0] : some[-1] + 1, columns[0] : columns[-1] + 1] = edged[down[0] : down[-1] + 1][
-                down - down[0]
-            ][:, across]
-            release(edged, pixels)
-        ends = given.top + height, given.left + width
-        known[given.top : ends[0], given.left : ends[1]] = given.mask[: canvas[0] - given.top, : canvas[1] - given.left]
+        (height, width), top, left = given.mask.shape, given.top, given.left
+        bottom, right = top + height, left + width
+        with_edges(given.pixels, pixels[top:bottom, left:right])
+        first, last = max(left - REPEATED, 0), right + REPEATED
+        for rows in (band.rows for band in bands(height, BAND, 0)):
+            here = pixels[top:bottom][rows]
+            here[:, first:left] = here[:, left : left + 1]
+            here[:, right:last] = here[:, right - 1 : right]
+            release(pixels)
+        pixels[max(top - REPEATED, 0) : top, first:last] = pixels[top, first:last]
+        pixels[bottom : bottom + REPEATED, first:last] = pixels[bottom - 1, first:last]
+        known[top:bottom, left:right] = given.mask
 
     def _finished(self, name: str, dtype: Any, shape: tuple[int, ...]) -> Any:
         """An array that an earlier run finished; None where there is none."""
@@ -206,9 +215,3 @@ class Steering:
             below, down = np.minimum(above + 1, image.shape[0] - 1), (y - above).astype(np.float32)[:, None, None]
             rows = image[above] * (1 - down) + image[below] * down
             out[top : top + BAND] = rows[:, left] * (1 - across) + rows[:, right] * across
-
-
-def is_near(mask: np.ndarray, tile: Tile, canvas: Size) -> bool:
-    """Whether a mask (h, w) of a torus is True anywhere in a tile or near it."""
-    wide = tile.grown(AROUND_SEEN, canvas, Wrap(True, True))
-    return bool(mask[wide.rows(canvas)[:, None], wide.columns(canvas)].any())

@@ -27,7 +27,7 @@ from texgen.swatch.refine import leave_given, refine
 from texgen.swatch.search import Keys, Turn, improve
 from texgen.swatch.settings import Settings, at
 from texgen.swatch.starts import AROUND_GIVEN, start_level, starter
-from texgen.swatch.steering import Control, Steering, is_near
+from texgen.swatch.steering import Control, Steering
 from texgen.swatch.threads import cores, searched
 from texgen.swatch.usage import counted, penalties, trust, usage
 from texgen.swatch.votes import vote_window
@@ -224,9 +224,9 @@ class Synthesis:
         size = self._size(level.number)
         across = -(-size.width // TILE)
         tiles = plan_cores(size, Size(TILE, TILE))
-        seen = self._control(level.number).seen
-        improved = {tile for tile in tiles if not seen.size or is_near(seen, tile, size)}
-        area = sum(tile.size.area for tile in improved)
+        control = self._control(level.number)
+        improved = {tile for tile in tiles if control.wants(tile, size)}
+        area = sum(control.free(tile) for tile in improved)
         bands = [tiles[i : i + BAND * across] for i in range(0, len(tiles), BAND * across)]
         saved, compared = time.monotonic(), len(self.history["points"]) == self.candidates
         while point.iteration < count:
@@ -240,7 +240,7 @@ class Synthesis:
                     new[rows] = old[rows]
                 point.sums = [a + float(b) for a, b in zip(point.sums, searched(pool, improve, band), strict=True)]
                 point.band = number + 1
-                release(old, new)
+                release(old, new, control.given, control.known)
                 finished = point.band == len(bands)
                 if finished:
                     point.iterated(area, level.spread)

@@ -10,6 +10,7 @@ from texgen.errors import OptionError
 from texgen.files import image as images
 from texgen.files.image import ImageLike
 from texgen.job import Constraints, Kept
+from texgen.materials.holes import filled_in
 from texgen.tasks.checks import verb
 from texgen.tasks.knobs import NARROWEST, TileKnobs
 from texgen.tasks.make import Request, make
@@ -57,7 +58,7 @@ def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) 
         mask[:wide] = mask[-wide:] = True
     if axes in ("both", "x"):
         mask[:, :wide] = mask[:, -wide:] = True
-    given = Constraints(kept=Kept(picture.pixels, ~mask, Tile(0, 0, height, width), is_swatch=True))
+    given = Constraints(kept=Kept(filled_in(picture.pixels, ~mask), ~mask, Tile(0, 0, height, width), is_swatch=True))
     notes = {"band": wide}
     request = Request(task="tile", sources=[picture], size=(height, width), constraints=given, notes=notes)
     return make(request, **options)

@@ -18,6 +18,7 @@ from texgen.files.image import ImageLike, read_picture
 from texgen.files.pixels import Pixels
 from texgen.files.row_writers import Tags
 from texgen.job import Constraints, Kept
+from texgen.materials.holes import filled_in
 from texgen.runs.digests import package_version
 from texgen.runs.resume import agreed_seed
 from texgen.runs.team import Team
@@ -224,7 +225,7 @@ class _Runs:
         pixels = _composed([(part, result.pixels) for part, result in given])
         pixels = Encoding.of(pixels.dtype, pixels.shape[2]).seen(pixels)
         mask = np.logical_or.reduce([part for part, _ in given])
-        return Kept(pixels, mask, Tile(0, 0, self.size, self.size))
+        return Kept(filled_in(pixels, mask), mask, Tile(0, 0, self.size, self.size))
 
     def _maps(self, given: Sequence[tuple[np.ndarray, Result]]) -> Mapping[str, Any]:
         """Those of the swatches, and last that of what is given."""
