@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -55,10 +56,13 @@ def aligned(
 ) -> Iterator[None]:
     """Write the aligned field, a row of tiles at a time, with all threads of a pool."""
     sheet, size = sheet_of(level, control), Size(*old.shape)
-    tiles = np.array(plan_cores(size, Size(TILE, TILE)), np.int64)
-    for row in np.split(tiles, np.nonzero(np.diff(tiles[:, 0]))[0] + 1):
-        list(pool.map(lambda tile: align(old, new, tile, sheet, control), row))
-        release(old, new)
+    for _, row in groupby(plan_cores(size, Size(TILE, TILE)), lambda tile: tile.top):
+        tiles = [*row]
+        rows = slice(tiles[0].top, tiles[0].bottom)
+        new[rows] = old[rows]
+        free = np.array([tile for tile in tiles if control.free(tile)], np.int64)
+        list(pool.map(lambda tile: align(old, new, tile, sheet, control), free))
+        release(old, new, control.given, control.known)
         yield
 
 
