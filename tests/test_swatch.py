@@ -21,7 +21,7 @@ from texgen.swatch.field import Kept
 from texgen.swatch.level import Level
 from texgen.swatch.pieces import AWRY, differences
 from texgen.swatch.pyramid import FAR, edge_distance, edges_of, halved, level_count, otsu
-from texgen.swatch.quilt import NEVER, REUSE, block_corners, misfit, own_corners, quilted, whole_blocks
+from texgen.swatch.quilt import NEVER, REUSE, block_corners, misfit, own_corners, quilted, tints, whole_blocks
 from texgen.swatch.repeat import Repeat, repeat_of
 from texgen.swatch.seams import middle, seam
 from texgen.swatch.search import Keys, Turn, improve
@@ -286,10 +286,20 @@ def test_a_quilt_covers_the_canvas_and_carries_on_inside_its_pieces():
     assert middle(1, 2, 0, 8) == (2, 7) and middle(2, 3, 1, 8) == (1, 3)
 
 
+def test_a_quilt_has_the_mean_colour_of_the_swatch():
+    swatch = halved(halved(images.read_pixels(SWATCHES.parent.parent / "benchmarks" / "swatches" / "large_panels.png")))
+    _, level = level_of(swatch, levels=1)
+    for seed in range(3):
+        field = quilted(level, Size(256, 256), 32, 16, REUSE, 1, FREE, seed)
+        drift = level.pixels[field >> 16, field & 0xFFFF, :3].mean((0, 1)) - swatch.mean((0, 1))
+        assert np.abs(drift).mean() < 0.01, "large features are shown as often as the swatch has them"
+
+
 def sheet_of(level: Level) -> Sheet:
     corners = block_corners(level, 8)
     return Sheet(
-        level.pixels, level.inside, level.shares, level.source, level.tori, level.wanted, corners, own_corners(corners), 1, FREE, NEVER
+        level.pixels, level.inside, level.shares, level.source, level.tori, level.wanted, corners, own_corners(corners), 1,
+        tints(level, FREE, 1.0), FREE, NEVER,
     )  # fmt: skip
 
 

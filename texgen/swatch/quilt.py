@@ -46,7 +46,7 @@ def quilted(
     Blocks are placed in rows; each is a random one of the bank's whose cost is at most 1 + `TOLERANCE` times the least. The cost is the mean squared
     difference to what is there already over the overlap, relative to that of two random pixels, plus `reuse` times the share of the same piece
     that blocks near by show and `PHASE` times that for lying in step with them, plus `BALANCE` times its use beyond the mean, plus `EXCESS` times the use of its
-    swatch beyond that swatch's share. A piece that carries on its neighbour pays less for what the two share; one that nearly does is not laid.
+    swatch beyond that swatch's share; where nothing steers the canvas, plus `TINT` times how far its colour leads away from the swatches' mean. A piece that carries on its neighbour pays less for what the two share; one that nearly does is not laid.
     Then blocks are sewn over the worst seams where they make less of them.
 
     Args:
@@ -80,13 +80,21 @@ def quilted(
     reach = REACH * math.sqrt(level.own.sum() / len(np.unique(level.source[level.own])))
     sheet = Sheet(
         level.pixels, level.inside, level.shares, level.source, level.tori, level.wanted, corners, places,
-        int(level.own.sum()), control, stop,
+        int(level.own.sum()), tints(level, control, spread), control, stop,
     )  # fmt: skip
     rules = Rules(block, overlap, leap, TOLERANCE, spread, reuse, BALANCE, reach)
     softer = rules._replace(reuse=reuse * SOFTER)
     if tiles:
         sew(sheet, rules, softer, np.array([t[:2] for t in tiles], np.int64), draws, mend, field)
     return field
+
+
+def tints(level: Level, control: Control, spread: float) -> np.ndarray:
+    """How far each pixel of the bank lies from the wanted mean, (H, W, C), float32, in roots of `spread`; no channels where a canvas is steered."""
+    free = not (control.known.size or control.labels.size or control.guide.shape[2])
+    colours = level.pixels[..., : level.colours if free else 0]
+    wanted = np.average(colours[level.own], axis=0, weights=level.shares[level.own])
+    return ((colours - wanted) / spread**0.5).astype(np.float32)
 
 
 def block_corners(level: Level, block: int) -> np.ndarray:

@@ -13,6 +13,8 @@ FORGIVEN = 0.5
 """Part of the cost of what two pieces share that is not paid where one carries on the other."""
 PHASE = 4.0
 """Cost, in repeats, of a piece that lies in step with all others in sight, as in a tiled copy."""
+TINT = 0.2
+"""Cost of a piece whose mean is a deviation off the wanted one, where all pieces together are off by as much of one piece, and the same way."""
 MOST_CARRIED = 16
 """Pieces near by that are remembered as to be carried on."""
 EXCESS = 4.0
@@ -69,7 +71,7 @@ def repeats(sheet, rules, laid, count, canvas, top, left):
 @compiled
 def dearness(sheet, rules, laid, count, steps):
     """What showing each of the bank's pixels costs, as running sums (H + 1, W + 1): for being near by (`steps`, as differences), for its own use and
-    for that of its swatch beyond the mean."""
+    for that of its swatch beyond the mean, and for its colour, where it leads further away from the wanted mean."""
     (rows, columns), tori, block = sheet.inside.shape, sheet.tori, rules.block
     beside = np.zeros((rows, columns), np.float32)
     for y in range(rows):
@@ -83,6 +85,7 @@ def dearness(sheet, rules, laid, count, steps):
     beyond = np.zeros(len(sheet.wanted), np.float32)
     for e in range(len(beyond)):
         beyond[e] = EXCESS * max(laid.shown_of[e] / max(count * sheet.wanted[e], 1e-6) - 1, 0.0)
+    tint = tint_of(sheet, laid, TINT / (block * block))
     near = np.zeros((rows + 1, columns + 1), np.float32)
     for y in range(rows):
         total = np.float32(0)
@@ -92,8 +95,22 @@ def dearness(sheet, rules, laid, count, steps):
             extra = laid.total[cy, cx] / (mean * max(sheet.shares[y, x], 1e-3)) - 1
             total += beyond[tori[sheet.source[y, x], EXEMPLAR]] + rules.reuse * beside[cy, cx]
             total += rules.balance * extra if extra > 0 else 0
+            for c in range(len(tint)):
+                total += tint[c] * sheet.tints[cy, cx, c]
             near[y + 1, x + 1] = near[y, x + 1] + total
     return near
+
+
+@compiled
+def tint_of(sheet, laid, weight):
+    """By how much all that is laid is off the wanted colour, times a weight, (C,)."""
+    found = np.zeros(sheet.tints.shape[2], np.float32)
+    for y in range(sheet.tints.shape[0] if len(found) else 0):
+        for x in range(sheet.tints.shape[1]):
+            if laid.total[y, x] > 0:
+                for c in range(len(found)):
+                    found[c] += weight * laid.total[y, x] * sheet.tints[y, x, c]
+    return found
 
 
 @inlined

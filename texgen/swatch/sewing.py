@@ -18,8 +18,8 @@ BETTER = 0.95
 
 
 class Sheet(NamedTuple):
-    """What is sewn from: arrays of `level.Level`; `places` (n, 2) and `corners` of `quilt.block_corners`; `own` is the number of centres; `control` steers
-    the canvas; nothing more is sewn where `stop` (1,) has become True."""
+    """What is sewn from: arrays of `level.Level`; `places` (n, 2) and `corners` of `quilt.block_corners`; `own` is the number of centres; `tints` (H, W, C) is how
+    far the colours lie from the mean that is wanted, in deviations, without channels where any mean will do; `control` steers the canvas; nothing more is sewn where `stop` (1,) has become True."""
 
     pixels: np.ndarray
     inside: np.ndarray
@@ -30,6 +30,7 @@ class Sheet(NamedTuple):
     corners: np.ndarray
     places: np.ndarray
     own: int
+    tints: np.ndarray
     control: Control
     stop: np.ndarray
 
