@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from texgen.cli.flags import GUIDE
 from texgen.files.image import Picture, read_picture
 from texgen.files.limits import MAX_BYTES
 
@@ -26,7 +27,8 @@ ASIDE = ("variations", "resume", "overwrite", "progress", "quiet", "checkpoint_m
 def inputs() -> list[Path]:
     """All files that the present command reads; of a layer or a page, the file that holds it."""
     values = click.get_current_context().params
-    found = list(_paths([value for name, value in values.items() if name not in OUTPUTS]))
+    given = _paths([value for name, value in values.items() if name not in OUTPUTS])
+    found = [path.with_name(path.name.removesuffix(GUIDE)) for path in given if path.name]
     return [*found, *(path.with_name(path.name.rpartition("#")[0]) for path in found if "#" in path.name)]
 
 

@@ -99,14 +99,14 @@ def check_place(path: Path, suffixes: Sequence[str]) -> None:
         raise OptionError(f"{path.parent}: not writable.")
 
 
-def check_new(path: Path, suffixes: Sequence[str], overwrite: bool) -> None:
-    """Refuse a place where no file can be written, or where one stands that is not to be replaced.
+def check_new(path: Path, suffixes: Sequence[str], overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a place where no file can be written, or where one stands that is not to be replaced; see `check_free`.
 
     Raises:
         OptionError: As said.
     """
     check_place(path, suffixes)
-    check_free([path], overwrite)
+    check_free([path], overwrite, inputs)
 
 
 def map_path(path: Path, name: str, dtype: npt.DTypeLike, channels: int) -> Path:
