@@ -179,6 +179,18 @@ def border_over_lines(pixels: np.ndarray, axis: int) -> float:
     return float(lines[0] / np.median(lines))
 
 
+def test_a_border_is_made_of_the_part_that_is_named():
+    _, x = np.mgrid[:160, :160]
+    grain = np.random.default_rng(0).integers(0, 40, (160, 160))
+    picture = np.stack([grain + 200 * (x >= 80), grain, grain + 100], -1).astype(np.uint8)
+    pixels = np.asarray(texgen.tile(picture, band=16, crop=(0, 0, 80, 160), preset="draft", seed=2).image)
+    assert np.array_equal(pixels[16:-16, 16:-16], picture[16:-16, 16:-16])
+    border = np.concatenate([pixels[:8].reshape(-1, 3), pixels[-8:].reshape(-1, 3)])
+    shown = (border[:, 0] < 60).mean()
+    print(f"{shown:.3f} of the border is of the named part (at least 0.8)")
+    assert shown >= 0.8 and (picture[:8, :, 0] < 60).mean() == 0.5
+
+
 @pytest.mark.parametrize("tileable", ["both", "x", "y"])
 def test_a_picture_made_to_tile_keeps_its_middle_and_has_no_seam(tileable):
     ramp = np.linspace(60, 180, 256)[None, :, None] + np.linspace(-40, 40, 256)[:, None, None]
