@@ -85,7 +85,9 @@ def test_a_label_without_a_swatch_is_named_with_its_place():
         InputError, match=r"label #0000ff \(32 px, the first at x=4, y=0\) has no swatch; there are #ff0000"
     ):
         indexed(values, [RED], "target")
-    with pytest.raises(InputError, match=r"#ff0000 .* there are #000001; 1 more have none: a JPEG, or smoothed borders"):
+    with pytest.raises(
+        InputError, match=r"#ff0000 .* there are #000001; 1 more have none: a JPEG, or smoothed borders"
+    ):
         indexed(values, [1], "target")
 
 
