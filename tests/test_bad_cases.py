@@ -58,6 +58,7 @@ LINES: list[tuple[str, int, str]] = [
     ("fill s.png --hole half.png -o o.png", INPUT, "give them one size"),
     ("fill s.png --hole black.png -o o.png", INPUT, "there is no hole"),
     ("fill s.png --hole white.png -o o.png", INPUT, "nothing is kept"),
+    ("fill s.png --hole fine.png -o o.png", INPUT, "what lies outside of the hole is not to be seen"),
     ("fill s.png --hole mask.png --swatch none.png -o o.png", INPUT, "none.png"),
     ("tile none.png -o o.png", INPUT, "no such file"),
     ("transfer s.png none.png -o o.png", INPUT, "none.png"),
@@ -268,6 +269,7 @@ def here(tmp_path, monkeypatch) -> Path:
     for name, value in (("black", 0), ("white", 255)):
         Image.new("L", (96, 80), value).save(f"{name}.png")
     Image.fromarray(np.pad(np.full((20, 20), 255, np.uint8), ((30, 30), (38, 38)))).save("mask.png")
+    Image.fromarray(np.tile(np.array([0, 0, 0, 255], np.uint8), (80, 24))).save("fine.png")
     halves = Image.new("RGB", (96, 80), "red")
     halves.paste("blue", (48, 0, 96, 80))
     halves.save("labels.png")

@@ -256,6 +256,17 @@ def test_a_hole_with_nothing_whole_around_it_is_filled_all_the_same(picture):
     assert np.array_equal(pixels[~mask.numpy()], picture[~mask.numpy()]) and pixels[mask.numpy()].std() > 5
 
 
+@pytest.mark.parametrize(("start", "strips"), [("quilt", [(16, 8), (128, 120)]), ("blocks", [(8, 2), (64, 50)])])
+def test_what_is_whole_in_strips_alone_is_shown(start, strips):
+    """Strips so narrow that patches fit into them at the finest scales alone, and pieces nowhere."""
+    y, x = np.mgrid[:128, :128]
+    picture = np.stack([127 + 100 * np.sin(x * k / 5 + y * (4 - k) / 7) for k in (1, 2, 3)], -1).astype(np.uint8)
+    for period, width in strips:
+        hole = x % period < width
+        pixels = np.asarray(texgen.fill(picture, hole * np.uint8(255), start=start, preset="draft", seed=1).image)
+        assert np.array_equal(pixels[~hole], picture[~hole]) and pixels[hole].std() > 5
+
+
 def test_tiles_of_a_filled_picture_agree_where_the_rim_crosses_their_border():
     """The fade reads no further than its margin: a core of 64 latent pixels equals the same part of one decode."""
     image = torch.rand(1, 3, 640, 640, generator=generator())
