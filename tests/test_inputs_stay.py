@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -110,6 +111,21 @@ def test_no_command_writes_over_what_it_reads(capsys, here):
             code, _, said = run(capsys, *words)
             assert code == 2 and ("is an input of this run" if more else "") in said, f"{line} {more}: {said}"
             assert state(here) == before, f"{line} {more}"
+
+
+def test_nor_what_comes_through_standard_input(capsys, here, monkeypatch):
+    before = state(here)
+    with Path("s.png").open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        code, _, said = run(capsys, *shlex.split(f"expand - -o s.png {DRAFT} --overwrite"))
+    assert code == 2 and "is an input of this run" in said and state(here) == before
+
+
+def test_nor_sweeps_it_away_as_what_a_broken_run_has_left(capsys, here):
+    Path(".o.png.abcdefgh.part").write_bytes(Path("s.png").read_bytes())
+    before = state(here)
+    code, _, said = run(capsys, *shlex.split(f"expand .o.png.abcdefgh.part -o o.png {DRAFT}"))
+    assert code == 2 and "rename it" in said and state(here) == before
 
 
 def test_nor_does_what_shows_or_writes_a_material(capsys, here):
