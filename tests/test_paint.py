@@ -291,6 +291,16 @@ def test_painting_puts_each_material_where_the_map_wants_it_to_the_pixel(dark_an
     assert result.recipe["task"] == "paint" and result.recipe["labels"] == ["#ff0000", "#0000ff"]
 
 
+@pytest.mark.parametrize("start", ["quilt", "blocks"])
+def test_a_label_of_one_pixel_is_painted(start):
+    dark, bright = (
+        np.random.default_rng(n).integers(low, low + 40, (80, 80, 3), np.uint8) for n, low in ((0, 0), (1, 200))
+    )
+    wanted = np.pad([[2]], ((30, 49), (41, 38)), constant_values=1)
+    pixels = np.asarray(texgen.paint({1: dark, 2: bright}, wanted, preset="draft", seed=1, start=start).image)
+    assert ((pixels.mean(-1) > 100) == (wanted == 2)).all()
+
+
 def test_one_swatch_with_a_label_map_swaps_its_sides():
     swatch = torch.cat([noise_image(1, 0, 0.2)[..., :64], noise_image(2, 0.8, 1)[..., :64]], 3)
     target = halves()[:, ::-1].copy()

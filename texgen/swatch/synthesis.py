@@ -226,7 +226,7 @@ class Synthesis:
         tiles = plan_cores(size, Size(TILE, TILE))
         seen = self._control(level.number).seen
         improved = {tile for tile in tiles if not seen.size or is_near(seen, tile, size)}
-        area = sum(tile.size.area for tile in improved)
+        area = max(1, sum(tile.size.area for tile in improved))  # a label may be too small to be seen at this scale
         bands = [tiles[i : i + BAND * across] for i in range(0, len(tiles), BAND * across)]
         saved, compared = time.monotonic(), len(self.history["points"]) == self.candidates
         while point.iteration < count:
