@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,7 @@ LINES: list[tuple[str, int, str]] = [
     ("fill s.png --hole half.png -o o.png", INPUT, "give them one size"),
     ("fill s.png --hole black.png -o o.png", INPUT, "there is no hole"),
     ("fill s.png --hole white.png -o o.png", INPUT, "nothing is kept"),
+    ("fill s.png --hole fine.png -o o.png", INPUT, "what lies outside of the hole is not to be seen"),
     ("fill s.png --hole mask.png --swatch none.png -o o.png", INPUT, "none.png"),
     ("tile none.png -o o.png", INPUT, "no such file"),
     ("transfer s.png none.png -o o.png", INPUT, "none.png"),
@@ -222,6 +225,8 @@ LINES: list[tuple[str, int, str]] = [
     ("paint s.png --labels labels.png -o o.png", USAGE, "give either --target or --weights"),
     ("paint --swatch s.png --target labels.png -o o.png", USAGE, "is not FILE:LABEL"),
     ("paint --swatch s.png:nocolour --target labels.png -o o.png", USAGE, "is no colour"),
+    ("paint --swatch s.png:256 --target labels.png -o o.png", USAGE, "is no grey level; use one from 0 to 255"),
+    ("paint --swatch s.png:0 --swatch s.png:1 --target labels.png -o o.png", INPUT, "there are #000000, #010101; 1 more"),
     ("paint --swatch s.png:red --swatch s.png:red --target labels.png -o o.png", USAGE, "given twice"),
     ("paint --swatch s.png:red --target labels.png -o o.png", INPUT, "label #0000ff"),
     ("paint s.png --labels small.png --target labels.png -o o.png", INPUT, "64x48"),
@@ -264,6 +269,7 @@ def here(tmp_path, monkeypatch) -> Path:
     for name, value in (("black", 0), ("white", 255)):
         Image.new("L", (96, 80), value).save(f"{name}.png")
     Image.fromarray(np.pad(np.full((20, 20), 255, np.uint8), ((30, 30), (38, 38)))).save("mask.png")
+    Image.fromarray(np.tile(np.array([0, 0, 0, 255], np.uint8), (80, 24))).save("fine.png")
     halves = Image.new("RGB", (96, 80), "red")
     halves.paste("blue", (48, 0, 96, 80))
     halves.save("labels.png")
@@ -540,6 +546,33 @@ def test_names_that_are_no_utf8_are_read_and_written(capsys, here):
     Path("s.png").rename(name)
     assert run(capsys, "expand", name, "-o", os.fsdecode(b"o\xfe.png"), "--size", "64", "--preset", "draft")[0] == 0
     assert {os.fsencode(path.name) for path in Path().glob("o*.png*")} >= {b"o\xfe.png", b"o\xfe.png.json"}
+
+
+def test_names_are_kept_in_the_plainest_locale(here):
+    """Python then takes all but ASCII for bytes of no known meaning, unless it is let to change the locale."""
+    plain = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    Path("s.png").rename("\u00e9.png")
+    words = [
+        "expand",
+        "\u00e9.png",
+        "-o",
+        "\u00f6.png",
+        "--map",
+        "height=\u00e9.png",
+        "--size",
+        "64",
+        "--preset",
+        "draft",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "texgen", *words], env=os.environ | plain, capture_output=True, check=False
+    )
+    assert done.returncode == 0 and b"error" not in done.stderr, done.stderr
+    assert {path.name for path in Path().glob("\u00f6*")} == {"\u00f6.png", "\u00f6.png.json", "\u00f6_height.png"}
+    done = subprocess.run(
+        [sys.executable, "-m", "texgen", "expand", "\u00fc.png", "-o", "o.png"], env=os.environ | plain, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == INPUT and done.stderr.endswith(b".png: no such file.\n") and done.stderr.count(b"\n") == 1
 
 
 def test_the_longest_name_is_written_with_all_that_lies_beside_it(capsys, here):

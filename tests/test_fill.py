@@ -179,6 +179,18 @@ def border_over_lines(pixels: np.ndarray, axis: int) -> float:
     return float(lines[0] / np.median(lines))
 
 
+def test_a_border_is_made_of_the_part_that_is_named():
+    _, x = np.mgrid[:160, :160]
+    grain = np.random.default_rng(0).integers(0, 40, (160, 160))
+    picture = np.stack([grain + 200 * (x >= 80), grain, grain + 100], -1).astype(np.uint8)
+    pixels = np.asarray(texgen.tile(picture, band=16, crop=(0, 0, 80, 160), preset="draft", seed=2).image)
+    assert np.array_equal(pixels[16:-16, 16:-16], picture[16:-16, 16:-16])
+    border = np.concatenate([pixels[:8].reshape(-1, 3), pixels[-8:].reshape(-1, 3)])
+    shown = (border[:, 0] < 60).mean()
+    print(f"{shown:.3f} of the border is of the named part (at least 0.8)")
+    assert shown >= 0.8 and (picture[:8, :, 0] < 60).mean() == 0.5
+
+
 @pytest.mark.parametrize("tileable", ["both", "x", "y"])
 def test_a_picture_made_to_tile_keeps_its_middle_and_has_no_seam(tileable):
     ramp = np.linspace(60, 180, 256)[None, :, None] + np.linspace(-40, 40, 256)[:, None, None]
@@ -242,6 +254,17 @@ def test_a_hole_with_nothing_whole_around_it_is_filled_all_the_same(picture):
     result = texgen.fill(picture, mask_picture(mask), picture, **QUICK)
     pixels = np.asarray(result.image)
     assert np.array_equal(pixels[~mask.numpy()], picture[~mask.numpy()]) and pixels[mask.numpy()].std() > 5
+
+
+@pytest.mark.parametrize(("start", "strips"), [("quilt", [(16, 8), (128, 120)]), ("blocks", [(8, 2), (64, 50)])])
+def test_what_is_whole_in_strips_alone_is_shown(start, strips):
+    """Strips so narrow that patches fit into them at the finest scales alone, and pieces nowhere."""
+    y, x = np.mgrid[:128, :128]
+    picture = np.stack([127 + 100 * np.sin(x * k / 5 + y * (4 - k) / 7) for k in (1, 2, 3)], -1).astype(np.uint8)
+    for period, width in strips:
+        hole = x % period < width
+        pixels = np.asarray(texgen.fill(picture, hole * np.uint8(255), start=start, preset="draft", seed=1).image)
+        assert np.array_equal(pixels[~hole], picture[~hole]) and pixels[hole].std() > 5
 
 
 def test_tiles_of_a_filled_picture_agree_where_the_rim_crosses_their_border():

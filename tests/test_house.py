@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,19 @@ def test_functions_are_short_and_take_few_arguments(name):
                 f"{name}.{node.name} is {node.end_lineno - node.lineno + 1} lines long"
             )
             assert count <= MOST_ARGUMENTS, f"{name}.{node.name} takes {count} arguments; make a record of them"
+
+
+def test_every_test_that_holds_a_promise_is_there():
+    named = re.findall(r"`(test_\w+\.py)::(\w+)`", (ROOT / "docs/reliability.md").read_text())
+    assert len(named) > 70
+    for file in sorted({file for file, _ in named}):
+        tree = ast.parse((ROOT / "tests" / file).read_text())
+        there = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        gone = {name for of, name in named if of == file} - there
+        assert not gone, f"docs/reliability.md names {', '.join(gone)}, which are not in {file}"
+
+
+def test_every_promise_has_a_test():
+    page = (ROOT / "docs/reliability.md").read_text()
+    table = page[page.index("| promise |") :].partition("\n\n")[0].splitlines()[2:]
+    assert len(table) > 20 and all("::test_" in row for row in table)

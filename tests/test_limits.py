@@ -21,6 +21,7 @@ from texgen.files import limits
 from texgen.files.facts import facts_of
 from texgen.files.publish import save_image
 from texgen.files.row_reader import PictureRows
+from texgen.swatch.sources import Material, sources_of
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "deep PNG"])
@@ -122,14 +123,27 @@ def test_the_command_line_warns_in_one_line(capsys, tmp_path):
     assert code == 0 and len(warned) == 1 and warned[0].startswith("texgen: warning: "), stderr
 
 
+@pytest.mark.parametrize("side", [2048, 4096, 16384])
+def test_no_more_of_a_large_swatch_is_searched_than_of_one_of_1024_px(side):
+    row = np.random.default_rng(0).random((1, side, 3)).astype(np.float32)
+    swatch = np.broadcast_to(row, (side, side, 3))  # takes no memory
+    windows = sources_of(Material(swatches=[swatch], shares=[1.0]))
+    searched = sum(each.pixels.shape[0] * each.pixels.shape[1] for each in windows)
+    print(f"{side} px a side: {searched} px are searched (allowed {1024**2})")
+    assert 1024**2 / 2 < searched <= 1024**2
+    places = np.array([(each.top, each.left) for each in windows])
+    assert np.ptp(places, 0).min() >= side / 3, "they are spread over it"
+
+
 @pytest.mark.slow
 def test_a_swatch_of_4096_px_costs_at_most_twice_what_one_of_1024_does(tmp_path):
     noise, seconds = np.random.default_rng(0).integers(0, 256, (4096, 4096, 3)).astype(np.uint8), {}
+    save_image(tmp_path / "other.png", noise[-1024:, -1024:])
     for side in (1024, 4096):
         save_image(tmp_path / f"{side}.png", noise[:side, :side])
-    for side in (1024, 1024, 4096):  # the first one compiles
+    for side in ("other", 1024, 4096):  # the first one compiles; a swatch that was seen before would take less
         started = time.process_time()
-        texgen.expand(tmp_path / f"{side}.png", 512, preset="draft", seed=1).save(tmp_path / "out.png")
+        texgen.expand(tmp_path / f"{side}.png", 512, preset="draft", seed=1).save(tmp_path / "out.png", overwrite=True)
         seconds[side] = time.process_time() - started
-    print(seconds)
+    print(f"processor seconds: {seconds}")
     assert seconds[4096] <= 2 * seconds[1024]

@@ -22,6 +22,7 @@ from texgen.diffusion.sampling.spectrum import cross_spectrum, spectrum_matcher
 from texgen.diffusion.sampling.start import scattered
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
+from texgen.files.publish import save_image
 from texgen.materials.exemplar import NONE
 from texgen.materials.labels import Target, indexed, label_value, read_values, soft_target
 from tiling import Size, Tile, Wrap
@@ -59,6 +60,19 @@ def test_labels_are_colours_by_name_or_number_and_whole_numbers_stay():
         label_value("grasss")
 
 
+def test_grey_levels_are_labels(tmp_path):
+    levels = np.repeat([[0, 1], [2, 255]], 8, 0).astype(np.uint8)
+    for dtype in (np.uint8, np.uint16):
+        save_image(tmp_path / "map.png", (levels * dtype(257 if dtype == np.uint16 else 1))[..., None])
+        values = read_values(tmp_path / "map.png", "map")
+        assert values[::8].tolist() == [[label_value("0"), label_value("1")], [label_value("2"), label_value("white")]]
+    save_image(tmp_path / "map.png", levels.astype(np.uint16)[..., None])
+    with pytest.raises(InputError, match="map: has labels that 8 bits do not tell apart; save it with 8 bits"):
+        read_values(tmp_path / "map.png", "map")
+    with pytest.raises(OptionError, match="label '256' is no grey level; use one from 0 to 255"):
+        label_value("256")
+
+
 def test_a_map_with_smoothed_borders_is_refused():
     smooth = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, 2).repeat(8, 0)
     with pytest.raises(InputError, match="256 colours are too many for labels"):
@@ -71,6 +85,10 @@ def test_a_label_without_a_swatch_is_named_with_its_place():
         InputError, match=r"label #0000ff \(32 px, the first at x=4, y=0\) has no swatch; there are #ff0000"
     ):
         indexed(values, [RED], "target")
+    with pytest.raises(
+        InputError, match=r"#ff0000 .* there are #000001; 1 more have none: a JPEG, or smoothed borders"
+    ):
+        indexed(values, [1], "target")
 
 
 def test_a_hard_target_is_the_map_enlarged_by_nearest_neighbour():
@@ -271,6 +289,16 @@ def test_painting_puts_each_material_where_the_map_wants_it_to_the_pixel(dark_an
             inside &= np.roll(wanted, step, axis) == wanted
     assert (pixels[inside & (wanted == 0)] < 0.21).all() and (pixels[inside & (wanted == 1)] > 0.79).all()
     assert result.recipe["task"] == "paint" and result.recipe["labels"] == ["#ff0000", "#0000ff"]
+
+
+@pytest.mark.parametrize("start", ["quilt", "blocks"])
+def test_a_label_of_one_pixel_is_painted(start):
+    dark, bright = (
+        np.random.default_rng(n).integers(low, low + 40, (80, 80, 3), np.uint8) for n, low in ((0, 0), (1, 200))
+    )
+    wanted = np.pad([[2]], ((30, 49), (41, 38)), constant_values=1)
+    pixels = np.asarray(texgen.paint({1: dark, 2: bright}, wanted, preset="draft", seed=1, start=start).image)
+    assert ((pixels.mean(-1) > 100) == (wanted == 2)).all()
 
 
 def test_one_swatch_with_a_label_map_swaps_its_sides():

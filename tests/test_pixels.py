@@ -6,6 +6,7 @@ import json
 import resource
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from PIL import Image
 
 from texgen.errors import OptionError, ResourceError
 from texgen.files import image as images
-from texgen.files import publish, targets
+from texgen.files import publish, row_writers, targets
 from texgen.files.encoding import Encoding
 from texgen.files.pixels import PixelFile, halved
 from texgen.files.publish import recipe_text, save_image
+from texgen.files.row_reader import PictureRows
 from texgen.files.row_writers import Tags, pyramid_levels
 
 SEEDED = Tags(recipe=recipe_text({"seed": 1}))
@@ -147,6 +149,24 @@ def test_colours_say_that_they_are_srgb_and_other_maps_say_nothing(tmp_path, suf
         save_image(path, pixels, Tags(data=data))
         assert path.read_bytes() == first, "the same bytes again"
     assert np.abs(images.read_pixels(tmp_path / f"False.{suffix}") - pixels / 255).mean() < 0.05
+
+
+@pytest.mark.parametrize("tags", [Tags(), Tags(recipe="{}", density=333.0), Tags(data=True)])
+@pytest.mark.parametrize("moved", [1 << 24, 5000])
+def test_a_png_holds_no_chunk_that_says_nothing(tmp_path, monkeypatch, tags, moved):
+    monkeypatch.setattr(row_writers, "MOVED", moved)
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 500, 3)).astype(np.uint16)
+    save_image(tmp_path / "a.png", pixels, tags)
+    content, place, names = (tmp_path / "a.png").read_bytes(), 8, []
+    while place < len(content):
+        end = place + 8 + int.from_bytes(content[place : place + 4])
+        assert zlib.crc32(content[place + 4 : end]) == int.from_bytes(content[end : end + 4])
+        names.append(content[place + 4 : place + 8].decode())
+        place = end + 4
+    colours = [] if tags.data else ["sRGB", "gAMA", "cHRM"]
+    said = ["pHYs"] * (tags.density is not None) + ["tEXt"] * (tags.recipe is not None)
+    assert list(dict.fromkeys(names)) == ["IHDR", *colours, *said, "IDAT", "IEND"]
+    np.testing.assert_array_equal(PictureRows(tmp_path / "a.png")[0:40], pixels)
 
 
 @pytest.mark.parametrize(("suffix", "channels"), [("jpg", 1), ("webp", 4), ("png", 2), ("tif", 4), ("png", 1)])

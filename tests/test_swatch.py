@@ -517,6 +517,15 @@ def test_options_that_make_no_sense_are_refused(options, error, message):
         texgen.expand(noise(), **{"size": 128, **options})
 
 
+def test_more_bits_than_the_swatch_has_come_of_blending_alone():
+    swatch = np.rint(noise(96, 80) * 255).astype(np.uint8)
+    made = texgen.expand(swatch, 128, preset="draft", seed=1, bit_depth="16")
+    of_eight = (made.pixels[0:128] % 257 == 0).mean()
+    print(f"{of_eight:.2f} of the values are those of 8 bits")
+    assert made.recipe["bit_depth"] == "16" and [each["bit_depth"] for each in made.recipe["exemplars"]] == ["8"]
+    assert 0.3 < of_eight < 1
+
+
 def test_kept_pixels_have_their_own_coordinates(tmp_path):
     canvas, swatch = Size(128, 128), noise(64, 64)
     steering = Steering(canvas, canvas, tmp_path, given=Given(20, 37, swatch, np.ones((64, 64), bool)))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from texgen.errors import InputError, OptionError
 from texgen.files.pixels import Pixels
 from texgen.job import Job
 from texgen.runs.interrupt import StopSignals
@@ -127,27 +128,33 @@ class Run(Protocol):
         """Do the work, going on with what an earlier run left in the folder.
 
         Raises:
+            InputError: A swatch of which nothing can be shown.
             ResourceError: Out of memory or disk.
             KeyboardInterrupt: The user asked for it.
         """
 
 
 def followed(run: Run, place: Workplace, callback: Callable[[Any], None] | None = None) -> Texture:
-    """Follow a run to its end.
+    """Follow a run to its end; of one that is refused before its first state nothing is kept.
 
     Raises:
-        ResourceError, KeyboardInterrupt: As `Run.states`.
+        InputError, ResourceError, KeyboardInterrupt: As `Run.states`.
     """
-    states = run.states(place)
+    states, begun = run.states(place), False
     try:
         while True:
             state = next(states)
+            begun = True
             tell(**state.event())
             if callback is not None:
                 callback(state)
     except StopIteration as end:
         texture: Texture = end.value
         return texture
+    except (InputError, OptionError):
+        if place.folder.owner and not begun:
+            place.folder.remove()
+        raise
     finally:
         states.close()
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from texgen.cli.flags import GUIDE
 from texgen.files.image import Picture, read_picture
 from texgen.files.limits import MAX_BYTES
 
@@ -24,10 +25,15 @@ ASIDE = ("variations", "resume", "overwrite", "progress", "quiet", "checkpoint_m
 
 
 def inputs() -> list[Path]:
-    """All files that the present command reads; of a layer or a page, the file that holds it."""
+    """All files that the present command reads; of a layer or a page the file that holds it, of standard input what it is led from."""
     values = click.get_current_context().params
-    found = list(_paths([value for name, value in values.items() if name not in OUTPUTS]))
+    given = _paths([value for name, value in values.items() if name not in OUTPUTS])
+    found = [_stdin() if path == DASH else path.with_name(path.name.removesuffix(GUIDE)) for path in given if path.name]
     return [*found, *(path.with_name(path.name.rpartition("#")[0]) for path in found if "#" in path.name)]
+
+
+def _stdin() -> Path:
+    return Path(f"/dev/fd/{sys.stdin.fileno()}")
 
 
 def _paths(value: Any) -> Iterator[Path]:

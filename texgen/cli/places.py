@@ -86,7 +86,7 @@ class Place:
         targets.check_free(self._files(maps), self.outputs.overwrite or self.finished is not None, inputs, self.ours)
         kinds = {"color", *(kind for each in maps if (kind := map_name(f"{name}_{each}")[1]) is not None)}
         for profile, folder in self.exports.items():
-            check_export(folder, profile, name, size, kinds, self._replaces or self.finished is not None)
+            check_export(folder, profile, name, size, kinds, self._replaces or self.finished is not None, inputs)
 
     def check_finished(self, planned: dict[str, Any]) -> None:
         """Refuse to make what stands here already.

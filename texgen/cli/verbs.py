@@ -77,7 +77,7 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
     "swatches",
     type=LABELLED,
     multiple=True,
-    help="A swatch for a label, such as grass.png:green; repeatable.",
+    help="A swatch for a label, a colour or grey level, such as grass.png:green or grass.png:1; repeatable.",
 )
 @click.option("--target", type=PATH, help="The wanted map, in the colours of the labels.")
 @click.option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,13 +15,14 @@ from texgen.files.publish import umask
 from texgen.files.targets import check_free
 
 
-def check_folder(folder: Path, files: Collection[str], overwrite: bool = False) -> None:
+def check_folder(folder: Path, files: Collection[str], overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
     """Refuse, before any work, a folder that cannot be written later, or that has one of the files.
 
     Args:
         folder: Made if it is not there.
         files: Paths inside it.
         overwrite: Whether these may be replaced.
+        inputs: What they are made from, which never is.
 
     Raises:
         OptionError: As said.
@@ -35,11 +36,11 @@ def check_folder(folder: Path, files: Collection[str], overwrite: bool = False) 
     for place in (folder.parent, *([folder] if folder.exists() else [])):
         if not os.access(place, os.W_OK):
             raise OptionError(f"{place}: not writable.")
-    check_free([folder / file for file in files], overwrite)
+    check_free([folder / file for file in files], overwrite, inputs)
 
 
 @contextmanager
-def published_folder(folder: Path, overwrite: bool = False) -> Iterator[Path]:
+def published_folder(folder: Path, overwrite: bool = False, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """Within, a temporary folder beside `folder` to be filled; afterwards its files are in `folder`, or it is gone.
 
     Raises:
@@ -56,7 +57,7 @@ def published_folder(folder: Path, overwrite: bool = False) -> Iterator[Path]:
             yield part
             _finish(part)
             files = sorted(str(path.relative_to(part)) for path in part.rglob("*") if path.is_file())
-            check_folder(folder, files, overwrite)
+            check_folder(folder, files, overwrite, inputs)
             if folder.exists():
                 _move(part, folder, files)
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Union
 
@@ -16,6 +16,7 @@ from texgen.files import icc
 from texgen.files.decode import WIDE, decode, eight_bits
 from texgen.files.deep import Raw
 from texgen.files.encoding import Encoding, as_seen
+from texgen.files.inputs import note
 from texgen.files.limits import MAX_BYTES, check_file
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ class Picture:
         pixels: (H, W, 3) or, with alpha, (H, W, 4), float32, as `Encoding` says that they are seen.
         encoding: How it was kept.
         sha256: Of its bytes; None of what is no file.
+        file: Its file; None of what is none.
     """
 
     name: str
     pixels: np.ndarray
     encoding: Encoding = field(default_factory=Encoding)
     sha256: str | None = None
+    file: Path | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -88,12 +91,14 @@ def read_picture(source: ImageLike) -> Picture:
         ResourceError: Reading it takes more memory than is free.
     """
     if isinstance(source, Picture):
+        note(source.file)
         return source
     if isinstance(source, str | Path):
         path, layer = _located(source)
-        return _decoded(_content(path), str(source), path.name, layer)
+        return replace(_decoded(_content(path), str(source), path.name, layer), file=path)
     if isinstance(source, bytes):
         return _decoded(source, "bytes", "bytes", None)
+    note(getattr(source, "filename" if isinstance(source, Image.Image) else "name", None))
     if hasattr(source, "read") and not isinstance(source, Image.Image):
         content = source.read(MAX_BYTES + 1)
         if not isinstance(content, bytes) or not 0 < len(content) <= MAX_BYTES:
@@ -130,6 +135,7 @@ def _located(source: str | Path) -> tuple[Path, str | None]:
 
 def _content(path: Path) -> bytes:
     check_file(path)
+    note(path)
     try:
         return path.read_bytes()
     except OSError as error:

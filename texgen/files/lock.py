@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import fnmatch
 import glob
 import os
 import shutil
@@ -64,10 +65,21 @@ def _opened(lock: Path) -> int:
     raise OptionError(f"{lock}: is no file, where a lock goes; remove it.")
 
 
+def is_part(path: Path, out: Path) -> bool:
+    """Whether a file would be swept away where an output is locked."""
+    beside = os.path.realpath(path.parent) == os.path.realpath(out.parent)
+    return beside and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in _parts(out))
+
+
+def _parts(path: Path) -> tuple[str, str]:
+    """Patterns of the names that temporary files of an output have."""
+    part = f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}.part"
+    return part, f"{part}.{'[a-z0-9_]' * 8}"
+
+
 def _sweep(path: Path) -> None:
     """Remove the temporary files of `published`, of `published_folder` and of the writers that they call."""
-    part = f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}.part"
-    for found in [*path.parent.glob(part), *path.parent.glob(f"{part}.{'[a-z0-9_]' * 8}")]:
+    for found in [found for pattern in _parts(path) for found in path.parent.glob(pattern)]:
         if found.is_dir() and not found.is_symlink():
             shutil.rmtree(found, ignore_errors=True)
         else:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from texgen.files.deep import KINDS, check_spec, dtype_of, opened, refused
+from texgen.files.inputs import note
 from texgen.files.limits import check_file
 
 
@@ -28,6 +29,7 @@ class PictureRows:
         import OpenImageIO as oiio
 
         check_file(path)
+        note(path)
         self.path, file = path, opened(path)
         if file is None:
             raise refused(str(path), oiio.geterror)

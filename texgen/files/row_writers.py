@@ -27,6 +27,10 @@ BIG = 2**31
 """Bytes of pixels from which a TIFF is a BigTIFF: its offsets may pass 4 GiB with the levels of a pyramid."""
 PNG_LEVEL, JPEG_QUALITY = 4, 95
 INCH = 0.0254
+UNWANTED = (b"eXIf", b"oFFs")
+"""Chunks that OpenImageIO writes into every PNG: EXIF, empty or with a density in no unit, and an offset of 0."""
+MOVED = 1 << 24
+"""Bytes of a file that are moved at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +99,34 @@ def _write_rows(path: Path, kind: str, pixels: Pixels, attributes: Mapping[str, 
     whole = _is_whole_png if kind == "PNG" else _is_whole_exr
     if not (file.close() and written and whole(path)):
         raise OSError(errno.EIO, f"the file is cut short; {file.geterror() or 'the disk may be full'}")
+    if kind == "PNG":
+        _drop_unwanted(path)
+
+
+def _drop_unwanted(path: Path) -> None:
+    """Take the `UNWANTED` chunks out of a whole PNG, in place."""
+    with path.open("rb+") as file:
+        head, dropped = bytearray(file.read(8)), 0
+        while True:
+            chunk = file.read(8)
+            if chunk[4:] == b"IDAT":
+                break
+            chunk += file.read(int.from_bytes(chunk[:4]) + 4)
+            if chunk[4:8] in UNWANTED:
+                dropped += len(chunk)
+            else:
+                head += chunk
+        if not dropped:
+            return
+        place = len(head)
+        file.seek(0)
+        file.write(head)
+        file.seek(place + dropped)
+        while rest := file.read(MOVED):
+            file.seek(place)
+            place += file.write(rest)
+            file.seek(place + dropped)
+        file.truncate(place)
 
 
 def _is_whole_png(path: Path) -> bool:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from texgen.errors import OptionError
 from texgen.files.encoding import DEPTHS as NAMES
 from texgen.files.encoding import PRECISION
+from texgen.files.lock import is_part
 from texgen.files.pixels import Pixels
 
 SUFFIXES = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".exr": "EXR"}  # fmt: skip
@@ -99,14 +100,14 @@ def check_place(path: Path, suffixes: Sequence[str]) -> None:
         raise OptionError(f"{path.parent}: not writable.")
 
 
-def check_new(path: Path, suffixes: Sequence[str], overwrite: bool) -> None:
-    """Refuse a place where no file can be written, or where one stands that is not to be replaced.
+def check_new(path: Path, suffixes: Sequence[str], overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a place where no file can be written, or where one stands that is not to be replaced; see `check_free`.
 
     Raises:
         OptionError: As said.
     """
     check_place(path, suffixes)
-    check_free([path], overwrite)
+    check_free([path], overwrite, inputs)
 
 
 def map_path(path: Path, name: str, dtype: npt.DTypeLike, channels: int) -> Path:
@@ -175,8 +176,12 @@ def check_free(
     for number, file in enumerate(files):
         if places[number] in places[:number]:
             raise OptionError(f"{file}: two outputs of this run would go to this file; give them different names.")
-    read = {_identity(path) for path in inputs} - {None}
+    read = {_identity(path): path for path in inputs}
+    read.pop(None, None)
     for file in files:
+        for path in read.values():
+            if is_part(path, file):
+                raise OptionError(f"{path}: has the name of what a broken run on {file.name} leaves; rename it.")
         if not os.path.lexists(file):
             continue
         if file.is_dir():

@@ -18,27 +18,35 @@ from texgen.materials.exemplar import NONE
 from tiling import Size, Wrap
 
 MOST = 64
+EXACT = 1 / 1000
+"""Of a level of 8 bits: as near must labels in a deeper picture be."""
 BLURS = 3
 LATTICE_PX, REACH_PX = 4, 96
 Label = str | int
 
 
 def label_value(label: Label) -> int:
-    """The number of a label: 0xRRGGBB of a colour by name or #hex, or the number itself.
+    """The number of a label: 0xRRGGBB of a colour by name, #hex or grey level, or the number itself.
 
     Raises:
-        OptionError: A name that is no colour.
+        OptionError: A name that is no colour, or a level over 255.
 
     Example:
-        >>> label_value("lime"), label_value("#00ff00"), label_value(3)
-        (65280, 65280, 3)
+        >>> label_value("lime"), label_value("#00ff00"), label_value("2") == label_value("#020202"), label_value(3)
+        (65280, 65280, True, 3)
     """
     if isinstance(label, int):
         return label
+    if label.isdecimal():
+        if (level := int(label)) > 255:
+            raise OptionError(f"label {label!r} is no grey level; use one from 0 to 255.")
+        return level * 0x010101
     try:
         red, green, blue = ImageColor.getrgb(label)[:3]
     except ValueError as error:
-        raise OptionError(f"label {label!r} is no colour; use a name such as 'green', or '#00ff00'.") from error
+        raise OptionError(
+            f"label {label!r} is no colour; use a name such as 'green', '#00ff00', or a grey level such as '1'."
+        ) from error
     return red << 16 | green << 8 | blue
 
 
@@ -50,13 +58,17 @@ def read_values(source: ImageLike, name: str) -> np.ndarray:
         name: For messages.
 
     Raises:
-        InputError: As `image.read`, or more than `MOST` labels: a map with smoothed borders or JPEG noise.
+        InputError: As `image.read`, more than `MOST` labels: a map with smoothed borders or JPEG noise; or labels that 8 bits do not tell apart.
     """
     plain = np.zeros(0) if isinstance(source, str | Path | Image.Image) else np.asarray(source)  # or a tensor
     if plain.ndim == 2 and plain.dtype.kind in "iub":
         values = plain.astype(np.int64)
     else:
-        colours = rounded(images.read_pixels(source), np.uint8).astype(np.int64)
+        picture = images.read_picture(source)
+        pixels = images.read_pixels(picture)
+        colours = rounded(pixels, np.uint8).astype(np.int64)
+        if picture.encoding.depth != "8" and np.abs(pixels * 255 - colours).max() > EXACT:
+            raise InputError(f"{name}: has labels that 8 bits do not tell apart; save it with 8 bits a channel.")
         values = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
     found = len(np.unique(values))
     if found > MOST:
@@ -70,7 +82,7 @@ def indexed(values: np.ndarray, known: Sequence[int], name: str) -> np.ndarray:
     """Label values (H, W) as indices of `known`, uint8.
 
     Raises:
-        InputError: A value that is not known; the message says which, how many pixels, and where the first is.
+        InputError: A value that is not known; the message says which, how many pixels, where the first is, and why there may be several.
     """
     indices = np.full(values.shape, NONE, np.uint8)
     for index, value in enumerate(known):
@@ -79,9 +91,11 @@ def indexed(values: np.ndarray, known: Sequence[int], name: str) -> np.ndarray:
     if len(missing):
         y, x = missing[0].tolist()
         value = int(values[y, x])
+        others = len(np.unique(values[indices == NONE])) - 1
         raise InputError(
             f"{name}: label {written(value)} ({int((values == value).sum())} px, the first at x={x}, y={y}) has no swatch; "
-            f"there are {', '.join(map(written, known))}."
+            f"there are {', '.join(map(written, known))}"
+            + (f"; {others} more have none: a JPEG, or smoothed borders? Save maps as PNG, without." if others else ".")
         )
     return indices
 

@@ -39,11 +39,13 @@ class Material:
             sRGB-encoded where they are of integers, linear where they are of floats; all others are linear. `normal` has its
             y axis upwards (OpenGL), `normal_dx` downwards; 0 and the largest integer stand for -1 and 1. In `height` 1 is high.
         size_m: Width of the surface that the maps show, in metres; None where it is not known.
+        inputs: The files that it was read or made from.
     """
 
     name: str
     maps: Mapping[str, Pixels]
     size_m: float | None = None
+    inputs: frozenset[Path] = frozenset()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -91,8 +93,8 @@ def read_material(path: str | Path, read: Callable[[Path, str], Pixels] = read_m
     if not path.exists():
         raise InputError(f"{path}: no such file or folder.")
     folder = path if path.is_dir() else path.parent
-    files = (file for file in folder.iterdir() if file.suffix.lower() in IMAGES and not file.name.startswith("."))
-    named = {file: map_name(file.stem) for file in sorted(files) if not file.stem.endswith("_preview")}
+    there = (file for file in folder.iterdir() if file.suffix.lower() in IMAGES and not file.name.startswith("."))
+    named = {file: map_name(file.stem) for file in sorted(there) if not file.stem.endswith("_preview")}
     if path.is_dir():
         found = {name for name, kind in named.values() if kind is not None} or {name for name, _ in named.values()}
         if len(found) != 1:
@@ -114,7 +116,8 @@ def read_material(path: str | Path, read: Callable[[Path, str], Pixels] = read_m
     if len(set(sizes.values())) > 1:
         told = ", ".join(f"{kind} {width}x{height}" for kind, (height, width) in sizes.items())
         raise InputError(f"{name}: its maps are of several sizes ({told}); bring them to one.")
-    return Material(name=name, maps=maps, size_m=_size_m([file for file in named if named[file][0] == name]))
+    files = [file for file, (material, _) in named.items() if material == name]
+    return Material(name=name, maps=maps, size_m=_size_m(files), inputs=frozenset(map(Path.absolute, files)))
 
 
 def _size_m(files: Sequence[Path]) -> float | None:

@@ -53,8 +53,24 @@ class Bank:
     def lacks(self, wanted: Iterable[int]) -> list[int]:
         """Labels of which not one patch is whole at the coarsest scale."""
         labels = self._labels(self.levels - 1)
-        shown = np.unique(labels[minimum_filter(labels != NONE, self.atlas.patch)])
-        return sorted(set(wanted) - set(shown.tolist()))
+        _, own = self._centres(self.levels - 1, self.atlas.patch, labels)
+        return sorted(set(wanted) - set(labels[own].tolist()))
+
+    def _centres(self, number: int, patch: int, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where patches of a scale may be centred that show nothing without a label, (H, W), bool; and which of these are in no margin."""
+        centres, own = np.zeros(labels.shape, bool), np.zeros(labels.shape, bool)
+        r = patch // 2
+        for place, pyramid in zip(self.places, self.pyramids, strict=True):
+            height, width = pyramid[number].shape[:2]
+            here = (slice(0, height), slice(place.left >> number, (place.left >> number) + width))
+            top, left = place.margin.height >> number, place.margin.width >> number
+            edge_y, edge_x = (r + 1 if wraps else m for wraps, m in zip(place.repeat.wrap, (top, left), strict=True))
+            centres[here][edge_y : height - edge_y, edge_x : width - edge_x] = True
+            own[here][top : height - top, left : width - left] = True
+        visible = labels != NONE
+        if not visible.all():
+            centres &= minimum_filter(visible, patch)
+        return centres, own & centres
 
     def _labels(self, number: int) -> np.ndarray:
         """Of the sheet at a scale: that of the middle of each pixel, `NONE` where a part of it is not to be shown."""
@@ -70,22 +86,18 @@ class Bank:
     def _describe(self, number: int, patch: int, dims: int, alike: int, label: int | None) -> Level:
         shape = (self.sheet[0] >> number, self.sheet[1] >> number)
         pixels = np.zeros((*shape, self.pyramids[0][0].shape[2]), np.float32)
-        centres, own = np.zeros(shape, bool), np.zeros(shape, bool)
+        labels = self._labels(number)
+        centres, own = self._centres(number, patch, labels)
         shown: np.ndarray = self.atlas.shown.reshape(shape[0], 1 << number, shape[1], 1 << number).min((1, 3))
         shares, source = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
         inside = pack(*np.indices(shape, np.int32))
         tori = np.zeros((len(self.sources), 8), np.int64)
         wanted = np.zeros(1 + max(s.exemplar for s in self.sources), np.float32)
-        r = patch // 2
         for index, (each, place, pyramid) in enumerate(zip(self.sources, self.places, self.pyramids, strict=True)):
             height, width = pyramid[number].shape[:2]
             here = (slice(0, height), slice(place.left >> number, (place.left >> number) + width))
             top, left = place.margin.height >> number, place.margin.width >> number
-            inner = (slice(top, height - top), slice(left, width - left))
             pixels[here], source[here] = pyramid[number], index
-            edge_y, edge_x = (r + 1 if wraps else m for wraps, m in zip(place.repeat.wrap, (top, left), strict=True))
-            centres[here][edge_y : height - edge_y, edge_x : width - edge_x] = True
-            own[here][inner] = True
             shares[here] = each.share / max((height - 2 * top) * (width - 2 * left), 1)
             steps = (slice(None, height << number, 1 << number), slice(None, width << number, 1 << number))
             found = place.packed(place.y[steps], place.x[steps])
@@ -96,14 +108,10 @@ class Bank:
             )  # fmt: skip
         strengths = strengths_at(self.guides, number)
         pixels[..., pixels.shape[2] - len(strengths) :] *= strengths
-        labels = self._labels(number)
-        visible = labels != NONE
-        shown &= visible
-        if not visible.all():
-            centres &= minimum_filter(visible, patch)
+        shown &= labels != NONE
         if label is not None:
             centres &= labels == label
-        own &= centres
+            own &= centres
         used = np.unique(source[own])
         for index in used:
             wanted[self.sources[index].exemplar] += self.sources[index].share

@@ -19,6 +19,11 @@ AROUND_GIVEN = (1.0, 0.7, 0.5, 0.35)
 """Sizes of the pieces that are sewn around what is given, one after the other for each candidate: large ones keep features whole, small ones fit the
 rim."""
 
+SMALLEST = 4
+"""Side of a piece that is worth sewing."""
+MOST_SMALL = 1 << 14
+"""Pieces that are sewn, where only smaller ones than wanted are whole."""
+
 
 def start_level(settings: Settings, levels: int) -> int:
     """The scale at which the field begins."""
@@ -66,11 +71,13 @@ def _starter(
     if settings.start == "noise":
         return partial(random_blocks, level, canvas, 1)
     if settings.start == "blocks":
-        return partial(random_blocks, level, canvas, max(4, settings.block // 2 >> level.number))
-    block = max(4, min(max(settings.block >> level.number, level.side // 4), level.side // 2))
-    block = max(4, round(scale * block))
-    while block > 2 and not (block_corners(level, block) >= 0).any():
-        block -= 1
+        return partial(random_blocks, level, canvas, max(SMALLEST, settings.block // 2 >> level.number))
+    block = max(SMALLEST, min(max(settings.block >> level.number, level.side // 4), level.side // 2))
+    block = max(SMALLEST, round(scale * block))
+    while not (block_corners(level, block) >= 0).any():
+        block -= 1  # what may be shown lies in strips
+        if block < SMALLEST or canvas.area > MOST_SMALL * (block // 2) ** 2:
+            return partial(random_blocks, level, canvas, 1)
     overlap = max(2, min(max(settings.overlap >> level.number, level.side // 8), block // 2, level.side // 6))
     reuse = REUSE * misfit(level, block, overlap) ** 2
     return partial(quilted, level, canvas, block, overlap, reuse, settings.mend, control, stop=stop)

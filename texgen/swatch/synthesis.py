@@ -226,7 +226,7 @@ class Synthesis:
         tiles = plan_cores(size, Size(TILE, TILE))
         control = self._control(level.number)
         improved = {tile for tile in tiles if control.wants(tile, size)}
-        area = sum(control.free(tile) for tile in improved)
+        area = max(1, sum(control.free(tile) for tile in improved))  # a label may be too small to be seen at this scale
         bands = [tiles[i : i + BAND * across] for i in range(0, len(tiles), BAND * across)]
         saved, compared = time.monotonic(), len(self.history["points"]) == self.candidates
         while point.iteration < count:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 from texgen.errors import OptionError, OptionTypeError, disk_error
+from texgen.files.inputs import noting
 from texgen.knobs import REQUIRED, Kind, Knob, Row, rows, taken, unknown
 from texgen.tasks.knobs import EVERY
 from tiling import Size
@@ -20,7 +21,7 @@ Made = TypeVar("Made")
 def verb(
     *own: type, more: Sequence[type] = EVERY, **kinds: Kind
 ) -> Callable[[Callable[Given, Made]], Callable[Given, Made]]:
-    """Makes a function a verb: what it is called with is checked before it begins.
+    """Makes a function a verb: what it is called with is checked before it begins, what it reads is noted.
 
     Args:
         own: Tables of its own options.
@@ -57,7 +58,8 @@ def verb(
                     each: value if each == "start" else taken(others[each], value) for each, value in set_ones.items()
                 }
             try:
-                return function(*arguments.args, **arguments.kwargs)
+                with noting():
+                    return function(*arguments.args, **arguments.kwargs)
             except OSError as error:
                 if error.errno != errno.ENAMETOOLONG:
                     raise

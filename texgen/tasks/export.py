@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def export(
         height_m: What lies between 0 and 1 of the height map, in metres. Only where it is known, MaterialX and USD displace.
         template: Of the textures' names, such as `{name}_{map}_{size}`; the profile's own by default.
         split: Cut what is larger than so many pixels a side into UDIM tiles.
-        overwrite: Whether to replace files that exist.
+        overwrite: Whether to replace files that exist; never the material's own.
 
     Raises:
         OptionError: An unknown profile, maps larger than the engine takes, a file that is there already, a template that does
@@ -107,26 +107,32 @@ def export(
         )  # fmt: skip
         jobs[Path(name if len(wanted) > 1 else "")] = plan, sources
     files = [str(place / file) for place, (plan, _) in jobs.items() for file in plan.files]
-    check_folder(folder, files, overwrite)
-    with published_folder(folder, overwrite) as part:
+    check_folder(folder, files, overwrite, material.inputs)
+    with published_folder(folder, overwrite, material.inputs) as part:
         sidecars = {plan.name: _written(plan, sources, part / place) for place, (plan, sources) in jobs.items()}
     return Exported(folder, tuple(folder / file for file in files), sidecars)
 
 
 def check_export(
-    folder: Path, profile: str, name: str, size: tuple[int, int], maps: Collection[str], overwrite: bool
+    folder: Path,
+    profile: str,
+    name: str,
+    size: tuple[int, int],
+    maps: Collection[str],
+    overwrite: bool,
+    inputs: Iterable[Path],
 ) -> None:
     """Refuse, before any work, what `export` to one profile would refuse later.
 
     Args:
         folder, profile, overwrite: As in `export`.
-        name, size, maps: Of the material as it will be.
+        name, size, maps, inputs: Of the material as it will be.
 
     Raises:
         OptionError: As `export`.
     """
     plan = planned(profile, PROFILES[profile], material=name, size=size, maps=maps)
-    check_folder(folder, plan.files, overwrite)
+    check_folder(folder, plan.files, overwrite, inputs)
 
 
 def _written(plan: Plan, sources: Mapping[str, Source], folder: Path) -> dict[str, Any]:

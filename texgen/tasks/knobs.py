@@ -57,7 +57,7 @@ class Common(Extent):
         False, "Give the map of where all came from; of a diffusion model, refuse before any work a start that has none.", kind="flag", flag=None
     )  # fmt: skip
     bit_depth: str | None = knob(
-        None, "Of a channel: integers are sRGB-encoded, floats linear; the swatch's own by default, or what the format of the output holds.", choices=("8", "16", "half", "float"), everyday=True
+        None, "Of a channel: integers are sRGB-encoded, floats linear; the swatch's own by default, or what the format of the output holds. More bits than the swatch has are used only where its pixels are blended.", choices=("8", "16", "half", "float"), everyday=True
     )  # fmt: skip
     checkpoint: str | Path | None = knob(
         None, "A folder, made here, that holds the unfinished run; on the command line .OUT.texgen.", kind="folder", flag=None

@@ -16,6 +16,7 @@ from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.errors import OptionError, OptionTypeError
 from texgen.files import image as images
 from texgen.files.image import ImageLike, Picture, read_picture
+from texgen.files.inputs import noted
 from texgen.job import Canvas, Constraints, Control, Job
 from texgen.knobs import check_range, rows, unknown
 from texgen.materials.guides import prepared_guides
@@ -104,6 +105,7 @@ def make(request: Request, **options: Any) -> Result:
         maps=texture.maps,
         field=texture.field,
         size_m=size_m,
+        inputs=noted(),
     )
 
 

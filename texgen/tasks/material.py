@@ -14,6 +14,7 @@ from texgen.errors import InputError, OptionError
 from texgen.files import image as images
 from texgen.files import publish, targets
 from texgen.files.image import ImageLike
+from texgen.files.inputs import noted
 from texgen.files.lock import locked
 from texgen.files.pixels import Pixels, as_float, rounded
 from texgen.files.row_writers import Tags
@@ -71,7 +72,7 @@ class Estimated:
             ResourceError: The disk is full.
         """
         path = Path(path)
-        places = _places(path, self.source, self.maps, metadata, self.estimated, overwrite)
+        places = _places(path, self.source, self.material, metadata, self.estimated, overwrite)
         recipe = publish.recipe_text(self.recipe if metadata else None)
         new: list[Path] = []
         with locked(path):
@@ -109,7 +110,7 @@ def material(
         image: A colour picture; with a file, the maps beside it belong to it (`wall.png`, `wall_normal.png`). Or a material that was read.
         out: Where to write the picture and its maps, see `Estimated.save`; None writes nothing.
         metadata: Whether the recipe is written, too.
-        overwrite: Whether files that exist are replaced; maps beside the picture that were estimated before are estimated anew.
+        overwrite: Whether files that exist are replaced, but for the picture and maps that are used; maps beside the picture that were estimated before are estimated anew.
         **options: See `texgen.materials.knobs.Knobs`.
 
     Raises:
@@ -126,14 +127,16 @@ def material(
     found = _read(image)
     if overwrite and source is not None:
         before = _estimated_before(source)
-        found = replace(found, maps={name: pixels for name, pixels in found.maps.items() if name not in before})
+        kept = {name: pixels for name, pixels in found.maps.items() if name not in before}
+        inputs = frozenset(file for file in found.inputs if map_name(file.stem)[1] not in before)
+        found = replace(found, maps=kept, inputs=inputs)
     check_side(found.name, *found.size)
     wanted = _wanted(found, knobs)
     if out is not None:
-        whole_maps = {**found.maps, **{name: BLANKS[name] for name in wanted}}
-        _places(Path(out), source, whole_maps, metadata, wanted, overwrite)
+        blank = replace(found, maps={**found.maps, **{name: BLANKS[name] for name in wanted}})
+        _places(Path(out), source, blank, metadata, wanted, overwrite)
     made, about = _estimated(found, wanted, knobs)
-    whole = Material(name=found.name, maps={**found.maps, **made}, size_m=found.size_m)
+    whole = replace(found, maps={**found.maps, **made})
     name = images.name_of(image) if not isinstance(image, Material) else image.name
     height, width = found.size
     recipe = {
@@ -173,7 +176,9 @@ def _read(image: ImageLike | Material) -> Material:
     if not isinstance(image, str | Path):
         values = images.read_pixels(image)
         deep = getattr(image, "dtype", np.uint8) != np.uint8
-        return Material(name="material", maps={"color": rounded(values, np.uint16 if deep else np.uint8)})
+        return Material(
+            name="material", maps={"color": rounded(values, np.uint16 if deep else np.uint8)}, inputs=noted()
+        )
     path = Path(image)
     kind = map_name(path.stem)[1] or "color"
     if not path.is_dir() and kind != "color":
@@ -186,7 +191,7 @@ def _read(image: ImageLike | Material) -> Material:
     colour = rounded(images.read_pixels(path), np.uint8)  # upright and in sRGB
     if len(found.maps) > 1 and colour.shape[:2] != found.size:
         raise InputError(f"{path}: is turned by its EXIF tag, its maps are not; save it upright.")
-    return Material(name=found.name, maps={**found.maps, "color": colour}, size_m=found.size_m)
+    return replace(found, maps={**found.maps, "color": colour})
 
 
 def _estimated_before(path: Path) -> frozenset[str]:
@@ -260,15 +265,15 @@ def _surface(found: Material, brightness: np.ndarray, wrap: Wrap, knobs: Knobs) 
 def _places(
     path: Path,
     source: Path | None,
-    maps: Mapping[str, Pixels],
+    material: Material,
     metadata: bool,
     estimated: tuple[str, ...],
     overwrite: bool,
 ) -> dict[Path, str]:
     """Where each map goes, and last the recipe; refused if it cannot be written, or would replace what is to stay."""
     own = source is not None and path.exists() and source.is_file() and path.samefile(source)
-    base = _base(path)
-    height, width, _ = maps["color"].shape
+    base, maps = _base(path), material.maps
+    height, width = material.size
     targets.check_target(path, height, width, dtype=np.uint8 if own else maps["color"].dtype)
     written = {name: maps[name] for name in maps if name != "color" and (name in estimated or not own)}
     targets.check_maps(base, height, width, written)
@@ -277,5 +282,5 @@ def _places(
         found[path] = "color"
     if metadata:
         found[base.with_suffix(".json")] = "recipe"
-    targets.check_free(list(found), overwrite, [] if source is None else [source])
+    targets.check_free(list(found), overwrite, material.inputs)
     return found

@@ -41,7 +41,7 @@ def paint(
 
     Args:
         swatches: One swatch, with `labels`; or a swatch for each label: `{"green": "grass.png", "#808080": stone}`. A label is a
-            colour, by name or as #rrggbb, or a whole number.
+            colour, by name, as #rrggbb or as a grey level (`"1"`), or a whole number of an integer array.
         target: The wanted map: a picture in the colours of the labels, or an integer array (H, W). Or a grey picture for each
             label, brighter where there is more of it: materials then interlock.
         labels: The map of the one swatch, of its size.

@@ -50,14 +50,14 @@ class Preview:
 
         Args:
             path: PNG, JPEG, WebP or HTML, by suffix.
-            overwrite: Whether to replace a file that exists.
+            overwrite: Whether to replace a file that exists; never one of the material's.
 
         Raises:
             OptionError: The file exists, or cannot be written there.
             ResourceError: The disk is full.
         """
         path = Path(path)
-        targets.check_new(path, SUFFIXES, overwrite)
+        targets.check_new(path, SUFFIXES, overwrite, self.material.inputs)
         if path.suffix.lower() == ".html":
             publish.publish(path, self.html.encode(errors="replace"))  # a name may be no UTF-8
         else:

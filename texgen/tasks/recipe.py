@@ -41,7 +41,10 @@ def recipe_of(
         "size": {"width": job.canvas.size.width, "height": job.canvas.size.height},
         "tileable": common.tileable,
         "preset": common.preset,
-        "exemplars": [picture_entry(s, e.pixels) for s, e in zip(pictures, job.exemplars, strict=True)],
+        "exemplars": [
+            {**picture_entry(s, e.pixels), "bit_depth": s.encoding.depth}
+            for s, e in zip(pictures, job.exemplars, strict=True)
+        ],
         "exemplar_weights": None if job.shares is None else list(job.shares),
         "preparation": {
             **asdict(common.preparation),

@@ -12,6 +12,7 @@ import numpy as np
 
 from texgen.errors import InputError, OptionError
 from texgen.files import publish, targets
+from texgen.files.inputs import note, noted
 from texgen.files.pixels import Pixels
 from texgen.files.row_writers import Tags
 from texgen.materials.maps import KeptPicture, Maps, prepared_maps
@@ -32,11 +33,13 @@ class Rendered:
         maps: By their names, (height, width, C) at their own depth; on disk as long as this object is held.
         recipe: Of the picture that the field was saved with, and of these maps.
         folder: Where the maps are.
+        inputs: The files that they were made from, which `save` does not replace.
     """
 
     maps: Mapping[str, Pixels]
     recipe: dict[str, Any]
     folder: RunFolder
+    inputs: frozenset[Path] = frozenset()
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write each map as `Result.save` would beside the picture `path`.
@@ -45,7 +48,7 @@ class Rendered:
             OptionError: A place that cannot be written, or a file that exists and is not to be replaced.
             ResourceError: The disk is full.
         """
-        targets.check_free(targets.files_of(Path(path), self.maps, False)[1:], overwrite)
+        targets.check_free(targets.files_of(Path(path), self.maps, False)[1:], overwrite, self.inputs)
         publish.save_maps(Path(path), self.maps, Tags(recipe=publish.recipe_text(self.recipe)))
 
 
@@ -83,11 +86,11 @@ def render(field: str | Path, maps: Maps, out: str | Path | None = None, overwri
         targets.check_target(Path(out), *found.size)
         blanks = {each.name: each.images[0] for each in prepared}
         targets.check_maps(Path(out), *found.size, blanks)
-        targets.check_free(targets.files_of(Path(out), blanks, False)[1:], overwrite)
+        targets.check_free(targets.files_of(Path(out), blanks, False)[1:], overwrite, noted())
     work = Workplace(RunFolder(None, {}, resume=False), StopSignals(), Clock())
     shown = {each.name: map_shown(found, each, work) for each in prepared}
     recipe = {**recipe, "maps": {each.name: each.entry() for each in prepared}}
-    rendered = Rendered(shown, recipe, work.folder)
+    rendered = Rendered(shown, recipe, work.folder, noted())
     if out is not None:
         rendered.save(out, overwrite)
     return rendered
@@ -97,10 +100,12 @@ def _field_of(path: Path) -> Path:
     """The field itself, or the one that a recipe names, beside it."""
     if not path.exists():
         raise InputError(f"{path}: no such file.")
+    note(path)
     if path.suffix.lower() != ".json":
         return path
     try:
         name = json.loads(path.read_text())["field"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: names no field; it is a recipe of a run with --save-field that does.") from error
-    return path.with_name(Path(name).name)
+    note(field := path.with_name(Path(name).name))
+    return field

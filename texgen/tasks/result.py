@@ -41,6 +41,7 @@ class Result:
         maps: Companion maps by their names, (height, width, C) at their own depth, on disk like the pixels.
         field: Of the swatch model: where every pixel is from, to show more maps through later.
         size_m: Width of the surface that the pixels show, in metres; None where it is not known.
+        inputs: The files that it was made from, which nothing that is saved replaces.
     """
 
     pixels: Pixels
@@ -52,6 +53,7 @@ class Result:
     maps: Mapping[str, Pixels] = dataclasses.field(default_factory=dict)
     field: Field | None = None
     size_m: float | None = None
+    inputs: frozenset[Path] = frozenset()
 
     @property
     def density(self) -> float | None:
@@ -65,7 +67,7 @@ class Result:
             kind = map_name(f"{name}_{each}")[1]
             if kind is not None:
                 maps.setdefault(kind, values)
-        return Material(name=name, maps=maps, size_m=self.size_m)
+        return Material(name=name, maps=maps, size_m=self.size_m, inputs=self.inputs)
 
     @property
     def image(self) -> Image.Image:
@@ -87,7 +89,7 @@ class Result:
             path: PNG, TIFF, EXR, JPEG or WebP. The first three are written in rows: memory does not grow with the picture.
             metadata: Whether to write the recipe.
             pyramid: Give a TIFF halved levels, for viewers.
-            overwrite: Whether to replace files that exist.
+            overwrite: Whether to replace files that exist; never those of `inputs`.
 
         Raises:
             OptionError: A suffix or place that cannot be written, a file that exists; a depth, or transparency, that the format does not hold.
@@ -96,7 +98,7 @@ class Result:
         path = Path(path)
         height, width, channels = self.pixels.shape
         targets.check_target(path, height, width, dtype=self.pixels.dtype, channels=channels, pyramid=pyramid)
-        targets.check_free(targets.files_of(path, self.maps, metadata), overwrite)
+        targets.check_free(targets.files_of(path, self.maps, metadata), overwrite, self.inputs)
         tags = Tags(recipe=publish.recipe_text(self.recipe if metadata else None), density=self.density)
         publish.save_maps(path, self.maps, tags, pyramid)
         publish.save_image(path, self.pixels, tags, pyramid)
@@ -118,7 +120,7 @@ class Result:
         """
         if self.coordinates is None:
             raise OptionError("there is no coordinate map; ask for it by with_map=True, and do not start from noise.")
-        targets.check_new(Path(path), targets.TIFF, overwrite)
+        targets.check_new(Path(path), targets.TIFF, overwrite, self.inputs)
         publish.save_map(Path(path), np.asarray(self.coordinates))
 
     def save_field(self, path: str | Path, overwrite: bool = False) -> None:
@@ -129,5 +131,5 @@ class Result:
         """
         if self.field is None:
             raise OptionError("there is no field; only the swatch model has one.")
-        targets.check_new(Path(path), targets.TIFF, overwrite)
+        targets.check_new(Path(path), targets.TIFF, overwrite, self.inputs)
         self.field.save(Path(path), self.recipe)

@@ -85,7 +85,8 @@ class WangSet:
         paths = tile_paths(path, len(self.tiles))
         side = self.tiles[0].pixels.shape[0]
         targets.check_target(plane_path(path), PLANE * side, PLANE * side, dtype=self.tiles[0].pixels.dtype)
-        targets.check_free(files_of(path, len(paths), self.tiles[0].maps, metadata), overwrite)
+        files, inputs = files_of(path, len(paths), self.tiles[0].maps, metadata), self.tiles[0].inputs
+        targets.check_free(files, overwrite, inputs)
         for tile, where in zip(self.tiles, paths, strict=True):
             tile.save(where, metadata, overwrite=overwrite)
         numbers = self.plane()
