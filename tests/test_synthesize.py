@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import tiny_transformers
 import torch
 from test_transfer import algorithm_1, picture
 
@@ -33,16 +32,6 @@ def test_as_published_the_swatch_is_resized_and_nothing_is_added(sd):
     made = texgen.synthesize(picture(1), model=sd, steps=1, seed=4, preset="published")
     assert made.recipe["preparation"]["size"] == 512 and made.recipe["exemplars"][0]["width"] == 512
     assert (made.recipe["window"], made.recipe["lr"], made.recipe["guidance"]["content_weight"]) == ("ones", 0.05, 0)
-
-
-@pytest.mark.parametrize("family", ["sd3", "flux"])
-def test_transformers_synthesize_too(family, tmp_path):
-    folder = tiny_transformers.save_folder(tmp_path / family, family)
-    made = texgen.synthesize(picture(1), 128, model=folder, steps=2, seed=4)
-    start = noise(4, 16, 16, 16)
-    assert made.latents.shape == start.shape and 0.01 < float((made.latents - start).abs().max()) < 0.11, (
-        "two Adam steps"
-    )
 
 
 @pytest.mark.parametrize(
