@@ -281,6 +281,12 @@ def test_optimisation_starts_from_noise_and_takes_200_steps(sd):
     assert plan_for(sd, rough, loop="optimize").preset.start == "layout"
 
 
+def test_every_preset_has_a_start_that_goes_with_a_layout(sd):
+    rough = Constraints(layout=Layout(np.full((64, 64, 3), 0.5, np.float32), 1.0))
+    starts = [plan_for(sd, rough, preset=preset).preset.start for preset in presets.NAMES]
+    assert starts == ["swatch", "swatch", "layout", "layout"]
+
+
 def test_a_layout_is_held_with_the_published_weight(sd):
     rough = Layout(np.full((64, 64, 3), 0.5, np.float32), 1.0)
     weights = [plan_for(sd, Constraints(layout=rough, content_weight=w)).guidance.content_weight for w in (None, 0.0)]
