@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -280,6 +281,12 @@ def test_optimisation_starts_from_noise_and_takes_200_steps(sd):
     assert plan_for(sd, rough, loop="optimize").preset.start == "layout"
 
 
+def test_every_preset_has_a_start_that_goes_with_a_layout(sd):
+    rough = Constraints(layout=Layout(np.full((64, 64, 3), 0.5, np.float32), 1.0))
+    starts = [plan_for(sd, rough, preset=preset).preset.start for preset in presets.NAMES]
+    assert starts == ["swatch", "swatch", "layout", "layout"]
+
+
 def test_a_layout_is_held_with_the_published_weight(sd):
     rough = Layout(np.full((64, 64, 3), 0.5, np.float32), 1.0)
     weights = [plan_for(sd, Constraints(layout=rough, content_weight=w)).guidance.content_weight for w in (None, 0.0)]
@@ -304,10 +311,22 @@ def test_the_published_preset_resizes_the_swatch_and_is_not_for_the_swatch_model
         texgen.expand(small, 128, preset="published")
 
 
+@pytest.mark.parametrize(
+    ("options", "read"),
+    [({}, (8, 8)), ({"exemplar_size": 128}, (16, 16)), ({"preset": "published", "tile_overlap": 0}, (16, 16))],
+)
+def test_a_swatch_smaller_than_a_tile_is_read_at_its_own_size_unless_it_is_resized(options, read, sd, small):
+    seen = []
+    hook = sd.unet.register_forward_pre_hook(lambda _unet, inputs: seen.append(tuple(inputs[0].shape[-2:])))
+    texgen.expand(small, 128, model=sd, start="noise", steps=1, iterations=1, seed=1, tileable="none", **options)
+    hook.remove()
+    assert set(seen) == {read, (16, 16)}, "of the 64 px swatch, and of the canvas"
+
+
 @pytest.mark.parametrize(("options", "passes"), [({}, 1), ({"match_spectrum": True}, 4)])
 def test_a_swatch_is_encoded_once_where_nothing_looks_between_its_latent_pixels(options, passes, sd, small):
-    calls = []
+    calls, model = [], replace(sd)  # which shares no encodings with the other tests
     hook = sd.autoencoder.encoder.register_forward_hook(lambda *_: calls.append(1))
-    texgen.expand(small, 128, model=sd, start="noise", steps=1, iterations=0, seed=1, **options)
+    texgen.expand(small, 128, model=model, start="noise", steps=1, iterations=0, seed=1, **options)
     hook.remove()
     assert len(calls) == passes

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from conftest import generator
-from diffusers import UNet2DConditionModel
+from diffusers import FluxTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel
 
 import texgen
 from texgen.diffusion.guidance.distill import ad_loss, gradient
@@ -20,7 +22,9 @@ from texgen.diffusion.memory import (
     tile_bytes,
     within_memory,
 )
+from texgen.diffusion.models.joint import opened
 from texgen.diffusion.models.tracing import kept_bytes
+from texgen.diffusion.models.transformer import FAMILIES
 from texgen.diffusion.models.unet import self_attention_layers
 from texgen.diffusion.sampling.sample import _Tiles
 from texgen.errors import ResourceError
@@ -99,6 +103,51 @@ def test_what_a_tile_keeps_is_that_of_the_full_networks(name, kept, recomputed):
         assert weights + GRADIENT_FACTOR * found[1] + WORKSPACE / GIB + 0.4 < 7, (
             "with its blocks computed again, on 8 GB"
         )
+
+
+def stable_diffusion_3(layers, heads, dual=(), qk_norm="rms_norm"):
+    return SD3Transformer2DModel(
+        num_layers=layers, num_attention_heads=heads, caption_projection_dim=64 * heads, dual_attention_layers=dual,
+        pos_embed_max_size=192, qk_norm=qk_norm,
+    )  # fmt: skip
+
+
+TRANSFORMERS = {
+    "sd3-medium": partial(stable_diffusion_3, 24, 24, qk_norm=None),
+    "sd3.5-medium": partial(stable_diffusion_3, 24, 24, tuple(range(13))),
+    "sd3.5-large": partial(stable_diffusion_3, 38, 38),
+    "flux": partial(FluxTransformer2DModel, guidance_embeds=True),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "kept", "recomputed"),
+    [("sd3-medium", 3.35, 0.85), ("sd3.5-medium", 7.1, 1.5), ("sd3.5-large", 13.3, 2.4), ("flux", 21.3, 3.3)],
+)
+def test_what_a_tile_keeps_is_that_of_the_full_transformers(name, kept, recomputed):
+    with torch.device("meta"):
+        network = TRANSFORMERS[name]()
+        told = {
+            "encoder_hidden_states": torch.empty(1, 512 if name == "flux" else 333, 4096),
+            "pooled_projections": torch.empty(1, network.config.pooled_projection_dim),
+        }
+        if name == "flux":
+            told["guidance"] = torch.empty(1)
+    torch.nn.Module.to(network, torch.bfloat16)
+    family = FAMILIES[type(network).__name__]
+
+    def opening(network, told, recomputed=False):
+        return opened(network, told, family, recomputed)
+
+    found = [
+        kept_bytes(
+            network, told, family.layers(network)[-6:], Size(128, 128), again, channels=16, opened=opening
+        ) / GIB
+        for again in (False, True)
+    ]  # fmt: skip
+    print(f"{name}: {found[0]:.2f} GiB, recomputed {found[1]:.2f}")
+    assert found == [pytest.approx(kept, rel=0.05), pytest.approx(recomputed, rel=0.05)]
 
 
 def test_where_a_tile_does_not_fit_its_blocks_are_computed_again(sd):

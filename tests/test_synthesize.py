@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
-import numpy as np
 import pytest
-import tiny_transformers
 import torch
-from PIL import Image
-from test_cli import run
 from test_transfer import algorithm_1, picture
 
 import texgen
@@ -38,37 +32,6 @@ def test_as_published_the_swatch_is_resized_and_nothing_is_added(sd):
     made = texgen.synthesize(picture(1), model=sd, steps=1, seed=4, preset="published")
     assert made.recipe["preparation"]["size"] == 512 and made.recipe["exemplars"][0]["width"] == 512
     assert (made.recipe["window"], made.recipe["lr"], made.recipe["guidance"]["content_weight"]) == ("ones", 0.05, 0)
-
-
-@pytest.mark.parametrize("family", ["sd3", "flux"])
-def test_transformers_synthesize_too(family, tmp_path):
-    folder = tiny_transformers.save_folder(tmp_path / family, family)
-    made = texgen.synthesize(picture(1), 128, model=folder, steps=2, seed=4)
-    start = noise(4, 16, 16, 16)
-    assert made.latents.shape == start.shape and 0.01 < float((made.latents - start).abs().max()) < 0.11, (
-        "two Adam steps"
-    )
-
-
-def test_the_command_line_makes_variations_of_their_own_seeds(sd_folder, tmp_path, capsys):
-    Image.fromarray((picture(1) * 255).astype(np.uint8)).save(tmp_path / "s.png")
-    words = [
-        "synthesize",
-        str(tmp_path / "s.png"),
-        "--model",
-        str(sd_folder),
-        "--steps",
-        "1",
-        "--seed",
-        "4",
-        "--variations",
-        "2",
-    ]
-    assert run(capsys, *words, "-o", str(tmp_path / "o.png"))[0] == 0
-    recipes = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("o*.json"))]
-    assert [each["seed"] for each in recipes] == [4, 5] and {each["task"] for each in recipes} == {"synthesize"}
-    made = texgen.synthesize(tmp_path / "s.png", model=sd_folder, steps=1, seed=5)
-    assert np.array_equal(np.asarray(made.image), np.asarray(Image.open(sorted(tmp_path.glob("o*.png"))[1])))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,9 @@ SLIM, THIN = (16, 16, 32, 32), (8, 8, 16, 16)
 """Of UNet and autoencoder in folders, which say how many groups a norm has; in single files there are always 32."""
 
 
-def unet(family: str = "sd1", sample_size: int = 16, widths: tuple[int, ...] = WIDTHS) -> UNet2DConditionModel:
+def unet(
+    family: str = "sd1", sample_size: int = 16, widths: tuple[int, ...] = WIDTHS, layers: int = 2
+) -> UNet2DConditionModel:
     """Four levels (three for XL) like Stable Diffusion's."""
     torch.manual_seed(0)
     common: dict[str, Any] = {
@@ -29,6 +31,7 @@ def unet(family: str = "sd1", sample_size: int = 16, widths: tuple[int, ...] = W
         "out_channels": 4,
         "cross_attention_dim": 32,
         "norm_num_groups": _groups(widths),
+        "layers_per_block": layers,
     }
     if family == "sdxl":
         model = UNet2DConditionModel(
@@ -53,14 +56,14 @@ def unet(family: str = "sd1", sample_size: int = 16, widths: tuple[int, ...] = W
     return model.eval()
 
 
-def autoencoder(widths: tuple[int, ...] = WIDTHS) -> AutoencoderKL:
+def autoencoder(widths: tuple[int, ...] = WIDTHS, layers: int = 2) -> AutoencoderKL:
     torch.manual_seed(1)
     return AutoencoderKL(
         block_out_channels=widths,
         norm_num_groups=_groups(widths),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
+        layers_per_block=layers,
         latent_channels=4,
         sample_size=64,
     ).eval()
@@ -118,16 +121,17 @@ def save_tokenizer(folder: Path) -> None:
     )
 
 
-def save_folder(folder: Path, variant: str | None = None) -> Path:
-    """Stable Diffusion 1.x in diffusers' layout, with the scheduler class that such repositories name."""
-    unet(widths=SLIM).save_pretrained(folder / "unet", variant=variant)
-    autoencoder(THIN).save_pretrained(folder / "vae", variant=variant)
-    text_encoder().save_pretrained(folder / "text_encoder")
+def save_folder(folder: Path, variant: str | None = None, family: str = "sd1", layers: int = 2) -> Path:
+    """Stable Diffusion 1.x, or a 2.x that predicts v, in diffusers' layout, with the scheduler class that such repositories name."""
+    unet(family, widths=SLIM, layers=layers).save_pretrained(folder / "unet", variant=variant)
+    autoencoder(THIN, layers).save_pretrained(folder / "vae", variant=variant)
+    text_encoder(act="quick_gelu" if family == "sd1" else "gelu").save_pretrained(folder / "text_encoder")
     if variant:
         weights = folder / "text_encoder" / "model.safetensors"
         weights.rename(weights.with_name(f"model.{variant}.safetensors"))
     save_tokenizer(folder / "tokenizer")
-    PNDMScheduler(**SD_SCHEDULER).save_pretrained(folder / "scheduler")
+    predicted = "epsilon" if family == "sd1" else "v_prediction"
+    PNDMScheduler(**SD_SCHEDULER, prediction_type=predicted).save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",
         "unet": ["diffusers", "UNet2DConditionModel"],
@@ -137,10 +141,10 @@ def save_folder(folder: Path, variant: str | None = None) -> Path:
     return folder
 
 
-def save_xl_folder(folder: Path) -> Path:
+def save_xl_folder(folder: Path, layers: int = 2) -> Path:
     """Stable Diffusion XL in diffusers' layout."""
-    unet("sdxl", widths=SLIM).save_pretrained(folder / "unet")
-    autoencoder(THIN).save_pretrained(folder / "vae")
+    unet("sdxl", widths=SLIM, layers=layers).save_pretrained(folder / "unet")
+    autoencoder(THIN, layers).save_pretrained(folder / "vae")
     text_encoder(12).save_pretrained(folder / "text_encoder")
     text_encoder(20, projected=True, act="gelu").save_pretrained(folder / "text_encoder_2")
     for name in ("tokenizer", "tokenizer_2"):

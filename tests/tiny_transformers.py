@@ -24,13 +24,14 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
 }
 
 
-def autoencoder() -> AutoencoderKL:
+def autoencoder(width: int = 32, layers: int = 2) -> AutoencoderKL:
     torch.manual_seed(1)
     return AutoencoderKL(
-        block_out_channels=(32,) * 4,
+        block_out_channels=(width,) * 4,
+        norm_num_groups=min(width, 32),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
+        layers_per_block=layers,
         latent_channels=CHANNELS,
         scaling_factor=1.5305,
         shift_factor=0.0609,
@@ -85,10 +86,11 @@ def scheduler(family: str) -> FlowMatchEulerDiscreteScheduler:
     return FlowMatchEulerDiscreteScheduler(**SCHEDULERS[family])
 
 
-def save_folder(folder: Path, family: str) -> Path:
+def save_folder(folder: Path, family: str, width: int = 32, layers: int = 2) -> Path:
+    """With an autoencoder of so many channels, and layers a block."""
     network = transformer(family)
     network.save_pretrained(folder / "transformer")
-    autoencoder().save_pretrained(folder / "vae")
+    autoencoder(width, layers).save_pretrained(folder / "vae")
     for name, encoder in text_encoders(family).items():
         encoder.save_pretrained(folder / name)
     for name in ("tokenizer", "tokenizer_2")[: 2 if family == "sd3" else 1]:

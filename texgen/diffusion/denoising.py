@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from tiling import Size, Tile, Wrap
 
 Condition = Mapping[str, Any]
 """What a network is told beside the latents and the timestep."""
+Made = TypeVar("Made")
 
 
 class Schedule(Protocol):
@@ -193,6 +194,9 @@ class DenoisingModel(Protocol):
         Raises:
             ModelError: The weights are of another autoencoder.
         """
+
+    def once(self, what: str, depends_on: Sequence[Any], make: Callable[[], Made]) -> Made:
+        """What was made last under this name, if it depends on the same; else it is made. Runs share it: nobody changes it."""
 
     def tile_bytes(self, tile: Size, recomputed: bool = False) -> int:
         """Bytes that an AD iteration keeps for the gradient of one tile (in latent pixels), without running it."""

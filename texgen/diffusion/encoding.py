@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import torch
@@ -37,3 +38,8 @@ def encoded_image(model: DenoisingModel, image: Tensor) -> Tensor:
     factor, (height, width) = model.factor, canvas_size(image)
     canvas = Size(height // factor, width // factor)
     return encoded(model, lambda tile: cut(image, tile.scaled(factor)), canvas, Wrap())
+
+
+def fingerprint(*tensors: Tensor) -> list[str]:
+    """Hash of each tensor's numbers, to the last bit, and its shape."""
+    return [f"{hashlib.sha256(each.contiguous().numpy().data).hexdigest()} {tuple(each.shape)}" for each in tensors]

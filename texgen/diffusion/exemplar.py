@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from texgen.diffusion.denoising import DenoisingModel
-from texgen.diffusion.encoding import encoded_image
+from texgen.diffusion.encoding import encoded_image, fingerprint
 from texgen.diffusion.guidance.regional import latent_labels
 from texgen.materials.exemplar import NONE
 from tiling import Size, Tile, canvas_size, cut, spread_tiles, tile_size
@@ -98,7 +98,7 @@ def encode_exemplar(
     label_count: int = 1,
     phases: int = PHASES,
 ) -> Exemplar:
-    """Encode prepared swatches at their own scale, 1:1.
+    """Encode prepared swatches at their own scale, 1:1; the same ones as in the model's last run are not encoded again.
 
     Args:
         model: Its autoencoder encodes.
@@ -107,18 +107,24 @@ def encode_exemplar(
         label_count: Number of labels.
         phases: Pixel phases along each axis; 1 suffices where only crops are read.
     """
-    factor = model.factor
-    sources: list[Source] = []
-    for number, image in enumerate(images):
-        for top in range(0, factor, factor // phases):
-            for left in range(0, factor, factor // phases):
-                latents = encoded_image(model, _whole_latents(image[..., top:, left:], factor))
-                sources.append(Source(latents, number, top, left))
+    sources = model.once("swatch", [*fingerprint(*images), phases], partial(_sources, model, images, phases))
     exemplar = Exemplar(
-        images=tuple(images), sources=tuple(sources), crops=(), numbers=(), factor=factor,
+        images=tuple(images), sources=sources, crops=(), numbers=(), factor=model.factor,
         maps=None if maps is None else tuple(maps), label_count=label_count,
     )  # fmt: skip
     return _with_crops(exemplar, model.native_tile)
+
+
+def _sources(model: DenoisingModel, images: Sequence[Tensor], phases: int) -> tuple[Source, ...]:
+    """Latents of every swatch at all of its phases."""
+    factor = model.factor
+    starts = range(0, factor, factor // phases)
+    return tuple(
+        Source(encoded_image(model, _whole_latents(image[..., top:, left:], factor)), number, top, left)
+        for number, image in enumerate(images)
+        for top in starts
+        for left in starts
+    )
 
 
 def _with_crops(exemplar: Exemplar, native: Size) -> Exemplar:

@@ -16,7 +16,7 @@ from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.guidance.prompt import ControlPlane
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.kept import Kept, as_tensor, on_grid
-from texgen.diffusion.knobs import PUBLISHED, Knobs
+from texgen.diffusion.knobs import Knobs
 from texgen.diffusion.memory import Fit, fitted
 from texgen.diffusion.presets import Preset
 from texgen.errors import OptionError
@@ -139,7 +139,8 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
         _table(given),
         **{field: getattr(knobs, field) for field in overridden},
     )
-    if (preset.loop == "optimize" or name == PUBLISHED) and knobs.start is None and given.target is None:
+    without_swatch = preset.loop == "optimize" or preset.start == "noise"
+    if without_swatch and knobs.start is None and given.target is None:
         preset = replace(
             preset, start="layout" if given.layout or given.content else "noise"
         )  # of synthesis, and of transfer

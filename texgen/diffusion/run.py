@@ -15,7 +15,7 @@ from texgen.diffusion.decoding.decode import CanvasDecoder
 from texgen.diffusion.decoding.detail import Detail, find_detail
 from texgen.diffusion.decoding.tune import tuned_decoder
 from texgen.diffusion.denoising import DenoisingModel
-from texgen.diffusion.encoding import encoded_image
+from texgen.diffusion.encoding import encoded_image, fingerprint
 from texgen.diffusion.environment import environment, machine
 from texgen.diffusion.exemplar import PHASES, Exemplar, encode_exemplar
 from texgen.diffusion.guidance.prompt import Led
@@ -112,7 +112,7 @@ class _Stages:
         phases = PHASES if plan.reads_phases else 1
         exemplar = encode_exemplar(self.model, *_tensors(self.job.exemplars), plan.label_count, phases)
         led = None if plan.prompt is None else self._led(plan.prompt)
-        layout = None if plan.layout is None else encoded_image(self.model, plan.layout)
+        layout = None if plan.layout is None else self._content(plan.layout)
         given = None if plan.kept is None else self._given(plan.kept)
         self._begin("start")
         start = self._started(exemplar, layout, seeds.start)
@@ -152,13 +152,21 @@ class _Stages:
 
     def _led(self, prompt: Prompt) -> Led:
         """The prompt, encoded for a tile."""
-        condition, away = self.model.conditions(prompt, self.plan.tile.scaled(self.model.factor))
+        size_px = self.plan.tile.scaled(self.model.factor)
+        read = partial(self.model.conditions, prompt, size_px)
+        condition, away = self.model.once("prompt", [prompt, size_px], read)
         return Led(condition, away, prompt.guidance_scale or 1.0)
+
+    def _content(self, layout: Tensor) -> Tensor:
+        """The latents of a layout or a content."""
+        return self.model.once("content", fingerprint(layout), partial(encoded_image, self.model, layout))
 
     def _given(self, kept: Kept) -> Given:
         canvas, factor = self.plan.canvas, self.model.factor
         coordinates = kept.coordinates(canvas, factor) if self.plan.keeps_swatch else None
-        return Given(kept.latents(self.model, canvas), kept.latent_mask(canvas, factor), coordinates)
+        depends_on = [*fingerprint(kept.image, kept.mask), kept.place, canvas]
+        latents = self.model.once("kept", depends_on, partial(kept.latents, self.model, canvas))
+        return Given(latents, kept.latent_mask(canvas, factor), coordinates)
 
     def _begin(self, stage: str) -> None:
         """The stage before is finished, and saved where it is long: a good moment to stop if asked."""

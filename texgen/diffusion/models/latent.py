@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
-from texgen.diffusion.denoising import Denoiser
+from texgen.diffusion.denoising import Denoiser, Made
 from texgen.diffusion.guidance.exemplar_keys import choose_layers
 from texgen.diffusion.models import tiled_vae
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
@@ -242,6 +242,20 @@ class LatentModel(OfNetwork):
                 opened=self.opened,
             )
         return self._traced[tile, recomputed]
+
+    def once(self, what: str, depends_on: Sequence[Any], make: Callable[[], Made]) -> Made:
+        """What was made last under this name, if it depends on the same; else it is made. Runs share it: nobody changes it."""
+        found = self._made.get(what)
+        if found is None or found[0] != depends_on:
+            self._made.pop(what, None)  # not two at a time
+            found = self._made[what] = (depends_on, make())
+        made: Made = found[1]
+        return made
+
+    @cached_property
+    def _made(self) -> dict[str, tuple[Sequence[Any], Any]]:
+        """What runs share, and what it depends on, by its name."""
+        return {}
 
     @cached_property
     def _traced(self) -> dict[tuple[Size, bool], int]:

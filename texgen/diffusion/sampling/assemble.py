@@ -106,7 +106,7 @@ class Assembly:
         if self.plan.optimizes:
             return loop.correct(clean, 0)
         if not loop.timesteps:
-            return clean
+            return clean.clone()  # the user's, and not what runs share
         if self.plan.preset.strength == 1:
             return self._noise()  # the schedule would leave a trace of the start
         return loop.schedule.noised(clean, self._noise(), loop.timesteps[0])
