@@ -329,7 +329,7 @@ def test_differences_and_descriptors_are_those_of_their_formulas(count, channels
     random = np.random.default_rng(0)
     picture = random.random((30, 40, channels)).astype(np.float32)
     corners = random.integers(0, 20, (count, 2))
-    patches = np.stack([picture[y : y + 7, x : x + 7].reshape(-1) for y, x in corners] or [np.empty(49 * channels)])
+    patches = np.stack([picture[y : y + 7, x : x + 7].reshape(-1) for y, x in corners] or [np.zeros(49 * channels)])
     basis, offset = random.random((49 * channels, 8)).astype(np.float32), np.ones(8, np.float32)
     found = np.empty((count, 8), np.float32)
     describe(picture, corners, 7, basis, offset, found)
