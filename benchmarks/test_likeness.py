@@ -17,7 +17,7 @@ SIDE = 128
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    monkeypatch.setattr(judge, "QUERIES", 1500)
+    monkeypatch.setattr(judge, "QUERIES", 600)
 
 
 def swatch() -> Tensor:

@@ -296,7 +296,9 @@ def test_a_deep_swatch_with_maps_grows_in_register_and_goes_to_every_profile(tmp
     height, roughness = (made.maps[name][0:128][..., 0] for name in ("height", "roughness"))
     same = height == maps["height"][y, x, 0]
     assert same.mean() > 0.65, "the others are blends"
-    assert (roughness == maps["roughness"][y, x, 0])[same].mean() > 0.99, "a blend may come to the height of its pixel, too"
+    assert (roughness == maps["roughness"][y, x, 0])[same].mean() > 0.99, (
+        "a blend may come to the height of its pixel, too"
+    )
     made.save(tmp_path / "wall.png")
     for name in PROFILES:
         exported = texgen.export(tmp_path / "wall.png", tmp_path / name, name, size_m=1.5)

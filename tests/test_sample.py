@@ -271,7 +271,7 @@ def test_exemplars_that_are_not_numbers_are_an_error_of_both_loops(sd):
 
 def test_optimisation_lowers_the_loss_and_keeps_one_optimiser(sd):
     z, guidance = canvas(sd, 16, 24), Guidance(lr=0.05)
-    plans = list(rolled_schedule(Size(16, 24), Size(16, 16), Wrap(True, True), 20, seed=0))
+    plans = list(rolled_schedule(Size(16, 24), Size(16, 16), Wrap(True, True), 10, seed=0))
     exemplars = [canvas(sd, seed=4) * 0.5]
 
     def loss(latents):
@@ -279,9 +279,9 @@ def test_optimisation_lowers_the_loss_and_keeps_one_optimiser(sd):
         loop = loop_of(sd, part, guidance=guidance, steps=20, strength=0.05, plans=[WHOLE], exemplars=exemplars)
         return next(optimize(loop, Progress(latents=part))).losses[0]
 
-    loop = loop_of(sd, z, guidance=guidance, steps=20, plans=plans, window="ones", exemplars=exemplars)
+    loop = loop_of(sd, z, guidance=guidance, steps=10, plans=plans, window="ones", exemplars=exemplars)
     moved = [step.latents.clone() for step in optimize(loop, Progress(latents=z))]
-    assert len(moved) == 20
+    assert len(moved) == 10
     assert loss(moved[-1]) < 0.9 * loss(z)
     stride = (moved[-1] - moved[-2]).abs().median()
     assert stride < 0.8 * 0.05, "a new optimiser's first step is the whole learning rate"

@@ -330,7 +330,7 @@ def objective(library: Path, kind: str) -> AutoencoderObjective | UNetObjective:
     return UNetObjective(crops, new_unet(4, (32, 32)), codec, settings, 0, cpu)
 
 
-@pytest.mark.parametrize("kind", ["autoencoder", "unet"])
+@pytest.mark.parametrize("kind", ["autoencoder", pytest.param("unet", marks=pytest.mark.slow)])
 def test_a_resumed_run_ends_where_an_unbroken_one_does(library: Path, tmp_path: Path, kind: str) -> None:
     settings = Settings(steps=6, warmup=2, look_every=3)
 
