@@ -13,7 +13,7 @@ FORGIVEN = 0.5
 """Part of the cost of what two pieces share that is not paid where one carries on the other."""
 PHASE = 4.0
 """Cost, in repeats, of a piece that lies in step with all others in sight, as in a tiled copy."""
-TINT = 0.2
+TINT = 0.1
 """Cost of a piece whose mean is a deviation off the wanted one, where all pieces together are off by as much of one piece, and the same way."""
 MOST_CARRIED = 16
 """Pieces near by that are remembered as to be carried on."""
