@@ -17,7 +17,7 @@ from texgen.errors import disk_errors
 
 LARGE = 1 << 26
 """Bytes from which an array's pages are given back."""
-HUGE = 1 << 28
+HUGE = 1 << 27
 """Bytes from which an array that is kept for a while lies on the disk."""
 
 
