@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 import zlib
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from processes import CONTEXT, Command
 
 from texgen.cli.main import main
 from texgen.files.publish import save_image
+from texgen.runs.interrupt import Watch
 
 DEFAULT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 
@@ -231,3 +234,18 @@ def unheard(arguments, closed):
         os.close(reading)
         os.dup2(writing, 2)
     main(arguments)
+
+
+def test_what_was_interrupted_at_once_is_not_said_to_go_on():
+    class Late(Watch):
+        def _heard(self, seconds):
+            found = super()._heard(seconds)
+            time.sleep(0.2)  # on a busy machine
+            return found
+
+    said = []
+    with Late(partial(said.append, "stopping"), partial(said.append, "ended")), suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    time.sleep(0.4)
+    assert not said

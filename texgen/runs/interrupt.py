@@ -63,7 +63,7 @@ class Watch:
 
     def __init__(self, acknowledge: Callable[[], None], give_up: Callable[[], None]) -> None:
         self.acknowledge, self.give_up = acknowledge, give_up
-        self._watching = False
+        self._watching = self._raised = False
 
     def __enter__(self) -> Watch:
         if threading.current_thread() is threading.main_thread():
@@ -88,12 +88,14 @@ class Watch:
             self._signalled.close()
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        self._raised = True
         raise KeyboardInterrupt
 
     def _listen(self) -> None:
         with self._heard_by, suppress(EOFError, OSError):
             first = self._heard(None)
-            waits = signal.getsignal(first) != self._interrupt
+            # what was raised may be dealt with already, and the handlers be the former ones again
+            waits = signal.getsignal(first) != self._interrupt and not self._raised
             second = 0 if waits else self._heard(AT_ONCE)
             if not second:
                 self.acknowledge()
