@@ -58,10 +58,11 @@ def aligned(
     sheet, size = sheet_of(level, control), Size(*old.shape)
     for _, row in groupby(plan_cores(size, Size(TILE, TILE)), lambda tile: tile.top):
         tiles = [*row]
-        rows = slice(tiles[0].top, tiles[0].bottom)
-        new[rows] = old[rows]
-        free = np.array([tile for tile in tiles if control.free(tile)], np.int64)
-        list(pool.map(lambda tile: align(old, new, tile, sheet, control), free))
+        free = [tile for tile in tiles if control.free(tile)]
+        if len(free) < len(tiles):
+            rows = slice(tiles[0].top, tiles[0].bottom)
+            new[rows] = old[rows]
+        list(pool.map(lambda tile: align(old, new, tile, sheet, control), np.array(free, np.int64)))
         release(old, new, control.given, control.known)
         yield
 

@@ -59,10 +59,8 @@ class Control(NamedTuple):
             return tile.size.area
         return tile.size.area - int(np.count_nonzero(self.known[tile.top : tile.bottom, tile.left : tile.right]))
 
-    def wants(self, tile: Tile, canvas: Size) -> bool:
-        """Whether anything in a tile is to be improved."""
-        if not self.free(tile):
-            return False
+    def sees(self, tile: Tile, canvas: Size) -> bool:
+        """Whether anything in a tile, or near it, will be seen."""
         wide = tile.grown(AROUND_SEEN, canvas, Wrap(True, True))
         return not self.seen.size or bool(self.seen[wide.rows(canvas)[:, None], wide.columns(canvas)].any())
 

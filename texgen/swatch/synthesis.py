@@ -225,8 +225,8 @@ class Synthesis:
         across = -(-size.width // TILE)
         tiles = plan_cores(size, Size(TILE, TILE))
         control = self._control(level.number)
-        improved = {tile for tile in tiles if control.wants(tile, size)}
-        area = max(1, sum(control.free(tile) for tile in improved))  # a label may be too small to be seen at this scale
+        improved = {tile: free for tile in tiles if control.sees(tile, size) and (free := control.free(tile))}
+        area = max(1, sum(improved.values()))  # a label may be too small to be seen at this scale
         bands = [tiles[i : i + BAND * across] for i in range(0, len(tiles), BAND * across)]
         saved, compared = time.monotonic(), len(self.history["points"]) == self.candidates
         while point.iteration < count:
