@@ -62,6 +62,12 @@ class Place(NamedTuple):
     y: np.ndarray
     x: np.ndarray
 
+    def at(self, number: int) -> tuple[tuple[slice, slice], Size]:
+        """Its rows and columns of the sheet at a scale, and its margin there."""
+        height, width, left = (side >> number for side in (*self.y.shape, self.left))
+        margin = Size(self.margin.height >> number, self.margin.width >> number)
+        return (slice(0, height), slice(left, left + width)), margin
+
     @classmethod
     def of(cls, repeat: Repeat, left: int, reach: int, unit: int) -> Place:
         """A place with margins that are multiples of `unit` and hold `reach` pixels, more where the part wraps."""

@@ -60,10 +60,9 @@ class Bank:
         """Where patches of a scale may be centred that show nothing without a label, (H, W), bool; and which of these are in no margin."""
         centres, own = np.zeros(labels.shape, bool), np.zeros(labels.shape, bool)
         r = patch // 2
-        for place, pyramid in zip(self.places, self.pyramids, strict=True):
-            height, width = pyramid[number].shape[:2]
-            here = (slice(0, height), slice(place.left >> number, (place.left >> number) + width))
-            top, left = place.margin.height >> number, place.margin.width >> number
+        for place in self.places:
+            here, (top, left) = place.at(number)
+            height, width = own[here].shape
             edge_y, edge_x = (r + 1 if wraps else m for wraps, m in zip(place.repeat.wrap, (top, left), strict=True))
             centres[here][edge_y : height - edge_y, edge_x : width - edge_x] = True
             own[here][top : height - top, left : width - left] = True
@@ -94,9 +93,8 @@ class Bank:
         tori = np.zeros((len(self.sources), 8), np.int64)
         wanted = np.zeros(1 + max(s.exemplar for s in self.sources), np.float32)
         for index, (each, place, pyramid) in enumerate(zip(self.sources, self.places, self.pyramids, strict=True)):
-            height, width = pyramid[number].shape[:2]
-            here = (slice(0, height), slice(place.left >> number, (place.left >> number) + width))
-            top, left = place.margin.height >> number, place.margin.width >> number
+            here, (top, left) = place.at(number)
+            height, width = source[here].shape
             pixels[here], source[here] = pyramid[number], index
             shares[here] = each.share / max((height - 2 * top) * (width - 2 * left), 1)
             steps = (slice(None, height << number, 1 << number), slice(None, width << number, 1 << number))
