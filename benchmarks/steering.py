@@ -49,6 +49,8 @@ FILLED = (
 )
 ALONE = 3
 """Seeds of the textures without a map that a region is compared with: of a small region some are straight copies."""
+PLACES = ((0, 0), (-40, -90), (-100, -33), (-170, -200), (-23, -150), (-77, -10))
+"""By which a swatch is rolled, in pixels, before a piece with a hole is cut out: a rim that happens to lie on an edge is steep in the unharmed piece, too."""
 EVERYWHERE = 9
 """Pixels beside a border that belong to no region when its coherence is measured."""
 
@@ -130,36 +132,34 @@ def rim_ratio(picture: np.ndarray, mask: np.ndarray) -> float:
 
 
 def fill(variants: list[str], out: Path, model: str, files: Sequence[str]) -> None:
-    """Gradient across the rim of a hole, in the picture itself and filled; across the border of a picture made to tile."""
-    print(
-        "| swatch | variant | rim, itself | rim, filled | wrap, itself | wrap, tiled | kept | s |\n|---|---|---|---|---|---|---|---|"
-    )
+    """Gradient across the rim of a hole, in the piece itself and filled; across the border of a piece made to tile. Means over `PLACES`."""
+    print("| swatch | variant | rim, itself | rim, filled | wrap, itself | wrap, tiled | kept | s |")
+    print("|---|---|---|---|---|---|---|---|")
     for file in files:
-        picture = images.read(SWATCHES / file)[..., :512, :512]
-        side = min(picture.shape[-2:]) * 7 // 8 // 8 * 8  # no longer tileable, if it was
-        picture = picture[..., :side, :side]
-        before, mask = rounded(picture[0].permute(1, 2, 0).numpy(), np.uint8), hole(side, side)
+        whole = rounded(images.read(SWATCHES / file)[0, :, :512, :512].permute(1, 2, 0).numpy(), np.uint8)
+        side = min(whole.shape[:2]) * 7 // 8 // 8 * 8  # no longer tileable, if it was
+        mask = hole(side, side)
         for variant in variants:
             preset, options = parse(variant)
             options = {"model": model, "preset": preset, "seed": 7, **options}
-            spoilt = np.where(mask[..., None], np.uint8(0), before)
-            white = np.repeat(mask[..., None], 3, 2).astype(np.uint8) * 255
-            filled = texgen.fill(spoilt, white, **options)
-            tiled = texgen.tile(picture, **options)
-            after = np.asarray(filled.image)
-            wraps = (metrics.line_percentile(image) for image in (picture, images.read(tiled.image)))
-            row = [
-                file,
-                variant,
-                f"{rim_ratio(before, mask):.2f}",
-                f"{rim_ratio(after, mask):.2f}",
-                *(f"{w:.0f}" for w in wraps),
-            ]
-            row += [str(bool((after[~mask] == before[~mask]).all())), f"{sum(filled.timings.values()):.0f}"]
-            print("| " + " | ".join(row) + " |", flush=True)
-            name = f"{Path(file).stem}_{variant}.png".replace(":", "_")
-            filled.image.save(out / f"fill_{name}")
-            repeated(tiled.image, 2).save(out / f"tile_{name}")
+            found, kept = [], True
+            for number, place in enumerate(PLACES):
+                options["seed"] += 1
+                before = np.roll(whole, place, (0, 1))[:side, :side]
+                filled = texgen.fill(np.where(mask[..., None], np.uint8(0), before), np.uint8(mask) * 255, **options)
+                tiled = texgen.tile(before, **options)
+                after = np.asarray(filled.image)
+                wraps = (metrics.line_percentile(images.read(image)) for image in (before, tiled.image))
+                found.append([rim_ratio(before, mask), rim_ratio(after, mask), *wraps, sum(filled.timings.values())])
+                kept &= bool((after[~mask] == before[~mask]).all())
+                name = f"{Path(file).stem}_{variant}_{number}.png".replace(":", "_")
+                filled.image.save(out / f"fill_{name}")
+                repeated(tiled.image, 2).save(out / f"tile_{name}")
+            own, made, wrap, wrap_tiled, seconds = np.mean(found, 0)
+            print(
+                f"| {file} | {variant} | {own:.2f} | {made:.2f} | {wrap:.0f} | {wrap_tiled:.0f} | {kept} | {seconds:.0f} |",
+                flush=True,
+            )
 
 
 def angle(normals: np.ndarray, others: np.ndarray) -> float:
