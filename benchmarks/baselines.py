@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from texgen.swatch.bank import Bank
-from texgen.swatch.quilt import quilted
-from texgen.swatch.sources import Source
+from texgen.swatch.bank.bank import Bank
+from texgen.swatch.bank.sources import Source
+from texgen.swatch.starts.quilt import quilted
 from texgen.swatch.steering import Control
 from tiling import Size
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numba import njit, prange
 from torch import Tensor
 
-from texgen.swatch.repeat import repeat_of
+from texgen.swatch.bank.repeat import repeat_of
 
 PATCH, SCALES, QUERIES, COMPONENTS = 15, 3, 4096, 32
 LEAST = 200

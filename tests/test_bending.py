@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from texgen.swatch.atlas import MASK, pack
-from texgen.swatch.bank import Bank
-from texgen.swatch.bending import align, sheet_of
-from texgen.swatch.level import Level
-from texgen.swatch.sources import Source
-from texgen.swatch.starts import random_blocks
+from texgen.swatch.bank.atlas import MASK, pack
+from texgen.swatch.bank.bank import Bank
+from texgen.swatch.bank.level import Level
+from texgen.swatch.bank.sources import Source
+from texgen.swatch.search.bending import align, sheet_of
+from texgen.swatch.starts.starts import random_blocks
 from texgen.swatch.steering import Control
 from tiling import Size, plan_cores
 

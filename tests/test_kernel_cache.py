@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from texgen.swatch.compiled import compiled, is_compiled
+from texgen.swatch.jit import compiled, is_compiled
 
 OPTIONS = ["--size", "64", "--preset", "draft", "--seed", "1", "--progress", "json"]
 DOUBLE = "def double(number):\n    return 2 * number\n"

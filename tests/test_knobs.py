@@ -23,7 +23,7 @@ from texgen.knobs import rows
 from texgen.materials.knobs import Knobs as MaterialKnobs
 from texgen.previews.knobs import Knobs as PreviewKnobs
 from texgen.swatch.knobs import Knobs as SwatchKnobs
-from texgen.swatch.settings import PRESETS
+from texgen.swatch.presets import PRESETS
 from texgen.tasks.knobs import Common, WangKnobs
 from texgen.tasks.options import Options
 

@@ -21,7 +21,7 @@ from texgen.files import limits
 from texgen.files.facts import facts_of
 from texgen.files.publish import save_image
 from texgen.files.row_reader import PictureRows
-from texgen.swatch.sources import Material, sources_of
+from texgen.swatch.bank.sources import Material, sources_of
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "deep PNG"])

@@ -18,7 +18,7 @@ from texgen.errors import InputError, OptionError
 from texgen.files import publish
 from texgen.materials.maps import Map, prepared_maps, read_map, turned
 from texgen.materials.preparation import Preparation
-from texgen.swatch.sources import Material, sources_of
+from texgen.swatch.bank.sources import Material, sources_of
 
 QUICK = {"preset": "draft", "seed": 5}
 

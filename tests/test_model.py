@@ -120,6 +120,6 @@ def test_tasks_see_models_through_the_protocol_alone():
     assert set().union(*inside.values()) <= {
         "texgen.swatch.field",
         "texgen.swatch.model",
-        "texgen.swatch.repeat",  # whether a picture repeats
-        "texgen.swatch.settings",
+        "texgen.swatch.bank.repeat",  # whether a picture repeats
+        "texgen.swatch.presets",
     }

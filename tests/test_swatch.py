@@ -14,25 +14,25 @@ from PIL import Image
 import texgen
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
-from texgen.swatch.atlas import MASK
-from texgen.swatch.bank import Bank
-from texgen.swatch.descriptors import describe, similar_keys
+from texgen.swatch.bank.atlas import MASK
+from texgen.swatch.bank.bank import Bank
+from texgen.swatch.bank.descriptors import describe, similar_keys
+from texgen.swatch.bank.level import Level
+from texgen.swatch.bank.pyramid import FAR, edge_distance, edges_of, halved, level_count, otsu
+from texgen.swatch.bank.repeat import Repeat, repeat_of
+from texgen.swatch.bank.sources import Material, Source, sources_of
 from texgen.swatch.field import Kept
-from texgen.swatch.level import Level
-from texgen.swatch.pieces import AWRY, differences
-from texgen.swatch.pyramid import FAR, edge_distance, edges_of, halved, level_count, otsu
-from texgen.swatch.quilt import NEVER, REUSE, block_corners, misfit, own_corners, quilted, tints, whole_blocks
-from texgen.swatch.repeat import Repeat, repeat_of
-from texgen.swatch.seams import middle, seam
-from texgen.swatch.search import Keys, Turn, improve
-from texgen.swatch.settings import PRESETS, Settings, choose
-from texgen.swatch.sewing import Sheet
-from texgen.swatch.sources import Material, Source, sources_of
-from texgen.swatch.starts import random_blocks, starter
+from texgen.swatch.presets import PRESETS, Settings, choose
+from texgen.swatch.search.search import Keys, Turn, improve
+from texgen.swatch.search.usage_cost import CAP, counted, penalties, trust, usage
+from texgen.swatch.search.votes import vote_window, voted
+from texgen.swatch.starts.pieces import AWRY, differences
+from texgen.swatch.starts.quilt import NEVER, REUSE, block_corners, misfit, own_corners, quilted, tints, whole_blocks
+from texgen.swatch.starts.seams import middle, seam
+from texgen.swatch.starts.sewing import Sheet
+from texgen.swatch.starts.starts import random_blocks, starter
 from texgen.swatch.steering import Control, Given, Steering
 from texgen.swatch.synthesis import Synthesis
-from texgen.swatch.usage import CAP, counted, penalties, trust, usage
-from texgen.swatch.votes import vote_window, voted
 from tiling import Size, Wrap, plan_cores
 
 SWATCHES = Path(__file__).parent.parent / "examples" / "swatches"
@@ -379,8 +379,8 @@ def test_symmetries_and_windows_of_large_swatches_keep_their_origin(monkeypatch)
         top, left = margin.height, place.left + margin.width
         _, y, x = origins[:, top : top + repeat.height, left : left + repeat.width]
         np.testing.assert_array_equal(swatch[y, x], source.pixels)
-    monkeypatch.setattr("texgen.swatch.sources.MOST_PIXELS", 4 * 64 * 64)
-    monkeypatch.setattr("texgen.swatch.sources.WINDOW_SIDE", 64)
+    monkeypatch.setattr("texgen.swatch.bank.sources.MOST_PIXELS", 4 * 64 * 64)
+    monkeypatch.setattr("texgen.swatch.bank.sources.WINDOW_SIDE", 64)
     windows = sources_of(Material(swatches=[noise(256, 200)], shares=[1.0]))
     assert 1 < len(windows) <= 4 and all(w.pixels.shape[:2] == (64, 64) for w in windows)
     assert len({(w.top > 96, w.left > 68) for w in windows}) > 1, "spread over the swatch"

@@ -16,7 +16,7 @@ from texgen.cli.outputs import loader, make_outputs, make_set
 from texgen.cli.types import LABELLED, PATH, SIZE
 from texgen.diffusion.knobs import TextKnobs
 from texgen.errors import OptionError
-from texgen.swatch.settings import STARTS
+from texgen.swatch.presets import STARTS
 from texgen.tasks.knobs import ExpandKnobs, LayoutKnobs, PaintKnobs, TileKnobs, TransferKnobs
 from texgen.tasks.make import native_size
 from texgen.tasks.synthesize import check_model

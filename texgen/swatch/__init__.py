@@ -7,22 +7,16 @@ picture's own attention gives each patch back and the swatch's gives its nearest
 pixel looks for the nearest key (search), every pixel becomes the mean of what the keys around it show (vote). The identity holds in the limit; the
 price of using a key too often and the weights of colours in a vote are terms added to it.
 
-    pyramid      scales of a swatch, the distance to its edges
-    repeat       what a swatch repeats of itself, and which of its borders meet
-    sources      what a texture is made of, and the parts of it that are searched
-    atlas        all of them on one sheet
-    bank         the sheet at every scale (level), with the descriptors of its patches
-    descriptors  patches as keys and queries
-    search       every pixel looks for the nearest key: the inner loop
-    votes        every pixel becomes what the keys around it show
-    candidates   which of several starts is taken
-    refine       how a level begins, from the next coarser one
-    usage        how often the bank is shown, and what that costs
-    quilt        the start that keeps large features whole
-    sewing       its inner loops: which piece fits (pieces), what showing it again costs (reuse), where it is cut (seams)
-    starts       all starts
-    settings     the presets
-    synthesis    from start to finished field, as a generator of states
+    bank         what a texture can be made of: the swatches' patches at every scale
+    starts       where a field begins: a quilt, random blocks, noise
+    search       how it gets better: search and vote
+    steering     what the canvas wants at each scale: labels, guides, given pixels
+    synthesis    from start to finished field, as a generator of states (progress)
+    patchwork    several materials, each made alone
+    field        where every pixel comes from, and any map shown through it
+    setup        a job as the model sees it
+    model        the interface to tasks; knobs and presets are its options
+    jit, cores   compiled functions, and work on all cores
 
 References:
     Kwatra, Essa, Bobick, Kwatra, "Texture Optimization for Example-based Synthesis", SIGGRAPH 2005, https://doi.org/10.1145/1073204.1073263.

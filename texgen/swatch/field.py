@@ -19,8 +19,8 @@ from texgen.files.publish import published
 from texgen.files.row_writers import BIG, TIFF_TILE
 from texgen.materials.holes import COMPARED, MARGIN, faded
 from texgen.materials.maps import turned
-from texgen.swatch.atlas import MASK, Atlas
-from texgen.swatch.votes import vote_window, voted
+from texgen.swatch.bank.atlas import MASK, Atlas
+from texgen.swatch.search.votes import vote_window, voted
 from tiling import Size
 
 BLOCK = 512

@@ -10,7 +10,7 @@ from texgen.errors import OptionError
 from texgen.job import Constraints
 from texgen.knobs import Table, knob
 from texgen.materials.preparation import MIN_SIDE
-from texgen.swatch.settings import STARTS, SYMMETRIES
+from texgen.swatch.presets import STARTS, SYMMETRIES
 from tiling import Size
 
 if TYPE_CHECKING:

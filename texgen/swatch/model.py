@@ -16,13 +16,13 @@ from texgen.model import Texture, Workplace
 from texgen.runs import digests
 from texgen.runs.log import tell
 from texgen.runs.team import Team
-from texgen.swatch import settings as presets
+from texgen.swatch import presets
+from texgen.swatch.cores import cores
 from texgen.swatch.knobs import Knobs
-from texgen.swatch.threads import cores
 
 if TYPE_CHECKING:
     from texgen.materials.maps import Map
-    from texgen.swatch.bank import Bank
+    from texgen.swatch.bank.bank import Bank
     from texgen.swatch.field import Field, Rendering
     from texgen.swatch.progress import State
 
@@ -80,7 +80,7 @@ class SwatchRun:
         Raises:
             KeyboardInterrupt: The user asked for it.
         """
-        from texgen.swatch.bank import bank_of  # numba is loaded when everything was checked
+        from texgen.swatch.bank.bank import bank_of  # numba is loaded when everything was checked
         from texgen.swatch.patchwork import synthesis_of
         from texgen.swatch.setup import Setup
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from texgen.files.mapped_arrays import bands, mapped, release
 from texgen.runs.resume import RunFolder
-from texgen.swatch.bank import Bank
+from texgen.swatch.bank.bank import Bank
 from texgen.swatch.field import Field, Kept
+from texgen.swatch.presets import Settings
 from texgen.swatch.progress import State
-from texgen.swatch.settings import Settings
 from texgen.swatch.setup import Setup
 from texgen.swatch.synthesis import Synthesis
 from tiling import Size

@@ -14,8 +14,8 @@ from texgen.materials.exemplar import NONE
 from texgen.materials.guides import ROUGH, Guide
 from texgen.materials.holes import ROWS
 from texgen.materials.maps import Map
+from texgen.swatch.bank.sources import Material, spread_of
 from texgen.swatch.field import Kept
-from texgen.swatch.sources import Material, spread_of
 from texgen.swatch.steering import Given, Steering
 from texgen.swatch.synthesis import torus_of
 

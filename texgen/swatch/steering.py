@@ -12,7 +12,7 @@ import numpy as np
 from texgen.errors import disk_errors
 from texgen.files.mapped_arrays import bands, mapped, release
 from texgen.materials.guides import Guide, strengths_at
-from texgen.swatch.pyramid import halved, halved_rows, with_edges
+from texgen.swatch.bank.pyramid import halved, halved_rows, with_edges
 from tiling import Size, Tile, Wrap
 
 BAND, REPEATED = 256, 64

@@ -16,21 +16,21 @@ import numpy as np
 from texgen.errors import disk_errors
 from texgen.files.mapped_arrays import mapped, release
 from texgen.files.publish import publish
-from texgen.swatch.bank import Bank
-from texgen.swatch.bending import aligned
-from texgen.swatch.candidates import best_of, copied_share
-from texgen.swatch.compiled import is_compiled
+from texgen.swatch.bank.bank import Bank
+from texgen.swatch.bank.level import Level
+from texgen.swatch.cores import cores, searched
 from texgen.swatch.field import Field, Kept
-from texgen.swatch.level import Level
+from texgen.swatch.jit import is_compiled
+from texgen.swatch.presets import Settings, at
 from texgen.swatch.progress import Point, State
-from texgen.swatch.refine import leave_given, refine
-from texgen.swatch.search import Keys, Turn, improve
-from texgen.swatch.settings import Settings, at
-from texgen.swatch.starts import AROUND_GIVEN, start_level, starter
+from texgen.swatch.search.bending import aligned
+from texgen.swatch.search.refine import leave_given, refine
+from texgen.swatch.search.search import Keys, Turn, improve
+from texgen.swatch.search.usage_cost import counted, penalties, trust, usage
+from texgen.swatch.search.votes import vote_window
+from texgen.swatch.starts.candidates import best_of, copied_share
+from texgen.swatch.starts.starts import AROUND_GIVEN, start_level, starter
 from texgen.swatch.steering import Control, Steering
-from texgen.swatch.threads import cores, searched
-from texgen.swatch.usage import counted, penalties, trust, usage
-from texgen.swatch.votes import vote_window
 from tiling import Size, Tile, Wrap, plan_cores
 
 TILE = 64

@@ -25,7 +25,7 @@ from texgen.materials.maps import Map, is_signed
 from texgen.materials.material import Material, map_name, read_material
 from texgen.materials.preparation import check_side
 from texgen.runs.digests import package_version
-from texgen.swatch.repeat import carries_on
+from texgen.swatch.bank.repeat import carries_on
 from texgen.tasks.checks import verb
 from texgen.tasks.size import WRAPS
 from tiling import Wrap

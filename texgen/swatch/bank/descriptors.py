@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from texgen.swatch.compiled import compiled, in_order, inlined
-from texgen.swatch.threads import in_parts
+from texgen.swatch.cores import in_parts
+from texgen.swatch.jit import compiled, in_order, inlined
 
 SAMPLES = 8000
 """Patches that the principal components are found from."""

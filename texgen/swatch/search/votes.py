@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled, inlined
+from texgen.swatch.bank.atlas import MASK
+from texgen.swatch.jit import compiled, inlined
 
 DEVIATION = 0.5
 """Standard deviation of a patch's weights in a vote, in half patches."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled, inlined
+from texgen.swatch.bank.atlas import MASK
+from texgen.swatch.bank.level import EXEMPLAR, HEIGHT, LEFT, SHIFT, TOP, WIDTH, WRAPS_X, WRAPS_Y
+from texgen.swatch.jit import compiled, inlined
 
-EXEMPLAR, TOP, LEFT, HEIGHT, WIDTH, SHIFT, WRAPS_Y, WRAPS_X = 0, 1, 2, 3, 4, 5, 6, 7
-"""Columns of `Level.tori`."""
 FORGIVEN = 0.5
 """Part of the cost of what two pieces share that is not paid where one carries on the other."""
 PHASE = 4.0

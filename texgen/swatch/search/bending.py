@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from texgen.files.mapped_arrays import release
-from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled, inlined
-from texgen.swatch.level import Level
+from texgen.swatch.bank.atlas import MASK
+from texgen.swatch.bank.level import Level
+from texgen.swatch.jit import compiled, inlined
+from texgen.swatch.search.votes import unpacked
 from texgen.swatch.steering import Control
-from texgen.swatch.votes import unpacked
 from tiling import Size, plan_cores
 
 TILE = 512

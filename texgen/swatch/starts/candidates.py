@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled
+from texgen.swatch.bank.atlas import MASK
+from texgen.swatch.jit import compiled
 
 MOST_COPIED = 0.3
 """Share of the pieces that a candidate may show whole."""

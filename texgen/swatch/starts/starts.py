@@ -7,9 +7,9 @@ from functools import partial
 
 import numpy as np
 
-from texgen.swatch.level import Level
-from texgen.swatch.quilt import NEVER, REUSE, block_corners, misfit, quilted
-from texgen.swatch.settings import Settings
+from texgen.swatch.bank.level import Level
+from texgen.swatch.presets import Settings
+from texgen.swatch.starts.quilt import NEVER, REUSE, block_corners, misfit, quilted
 from texgen.swatch.steering import Control
 from tiling import Size
 

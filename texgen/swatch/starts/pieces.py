@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled, in_order, inlined
-from texgen.swatch.reuse import repeated, repeats
+from texgen.swatch.bank.atlas import MASK
+from texgen.swatch.jit import compiled, in_order, inlined
+from texgen.swatch.starts.reuse_cost import repeated, repeats
 
 GUIDED = 2.0
 """Cost of a piece that differs from the guide, in differences of two random pieces."""

@@ -15,9 +15,9 @@ from texgen.files.mapped_arrays import LARGE, release
 from texgen.materials.exemplar import NONE
 from texgen.materials.guides import Guide
 from texgen.materials.maps import Map, turned
-from texgen.swatch.atlas import Part
-from texgen.swatch.repeat import Repeat, repeat_of
-from texgen.swatch.settings import SYMMETRIES
+from texgen.swatch.bank.atlas import Part
+from texgen.swatch.bank.repeat import Repeat, repeat_of
+from texgen.swatch.presets import SYMMETRIES
 from tiling import Size, spread_tiles
 
 MOST_PIXELS, WINDOW_SIDE = 1_200_000, 512

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from texgen.swatch.atlas import MASK, pack
-from texgen.swatch.level import Level
-from texgen.swatch.pieces import differences
-from texgen.swatch.sewing import Rules, Sheet, sew
+from texgen.swatch.bank.atlas import MASK, pack
+from texgen.swatch.bank.level import Level
+from texgen.swatch.starts.pieces import differences
+from texgen.swatch.starts.sewing import Rules, Sheet, sew
 from texgen.swatch.steering import Control
 from tiling import Size, Wrap, plan_tiles
 

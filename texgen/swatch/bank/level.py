@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from texgen.swatch.atlas import pack
+from texgen.swatch.bank.atlas import pack
+
+EXEMPLAR, TOP, LEFT, HEIGHT, WIDTH, SHIFT, WRAPS_Y, WRAPS_X = 0, 1, 2, 3, 4, 5, 6, 7
+"""Columns of `Level.tori`."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled
-from texgen.swatch.pieces import best_piece, is_known
-from texgen.swatch.reuse import EXEMPLAR
-from texgen.swatch.seams import cut, seams, worst_window
+from texgen.swatch.bank.atlas import MASK
+from texgen.swatch.bank.level import EXEMPLAR
+from texgen.swatch.jit import compiled
+from texgen.swatch.starts.pieces import best_piece, is_known
+from texgen.swatch.starts.seams import cut, seams, worst_window
 from texgen.swatch.steering import Control
 
 BETTER = 0.95

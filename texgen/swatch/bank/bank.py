@@ -10,12 +10,11 @@ from scipy.ndimage import minimum_filter
 
 from texgen.materials.exemplar import NONE
 from texgen.materials.guides import Guide, strengths_at
-from texgen.swatch.atlas import MASK, Atlas, pack
-from texgen.swatch.descriptors import components, described, similar_keys
-from texgen.swatch.level import Level, nearest_centres
-from texgen.swatch.pyramid import halved, level_count, with_edges
-from texgen.swatch.reuse import HEIGHT, WIDTH, WRAPS_X, WRAPS_Y
-from texgen.swatch.sources import Material, Source, sources_of
+from texgen.swatch.bank.atlas import MASK, Atlas, pack
+from texgen.swatch.bank.descriptors import components, described, similar_keys
+from texgen.swatch.bank.level import HEIGHT, WIDTH, WRAPS_X, WRAPS_Y, Level, nearest_centres
+from texgen.swatch.bank.pyramid import halved, level_count, with_edges
+from texgen.swatch.bank.sources import Material, Source, sources_of
 from tiling import Size
 
 

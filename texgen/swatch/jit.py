@@ -13,7 +13,7 @@ from numba.core.caching import FunctionCache
 
 from texgen.runs.log import warn
 
-TEXTS = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+TEXTS = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))]
 SOURCES = hashlib.sha256(b"".join(text for text in TEXTS if b"@compiled" in text)).hexdigest()
 """Of the code that is compiled: a function holds those of other files that it calls, so that its own file does not tell whether it changed."""
 

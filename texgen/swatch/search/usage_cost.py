@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled
-from texgen.swatch.level import Level
+from texgen.swatch.bank.atlas import MASK
+from texgen.swatch.bank.level import Level
+from texgen.swatch.jit import compiled
 
 CAP = 4.0
 """Use beyond this many times the mean costs no more: in flat regions keys are alike, and any of them may serve."""

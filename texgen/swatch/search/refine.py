@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from texgen.files.mapped_arrays import bands, release
-from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled
-from texgen.swatch.level import Level, nearest_centres
+from texgen.swatch.bank.atlas import MASK
+from texgen.swatch.bank.level import Level, nearest_centres
+from texgen.swatch.jit import compiled
 from texgen.swatch.steering import Control
 
 ROWS = 512

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from texgen.materials.maps import turned
-from texgen.swatch.repeat import Repeat
+from texgen.swatch.bank.repeat import Repeat
 from tiling import Size, Wrap
 
 MASK = 0xFFFF

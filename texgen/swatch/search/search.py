@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from texgen.swatch.atlas import MASK
-from texgen.swatch.compiled import compiled, inlined
-from texgen.swatch.descriptors import describe, squared
-from texgen.swatch.votes import torn_sums, unpacked, vote, whole
+from texgen.swatch.bank.atlas import MASK
+from texgen.swatch.bank.descriptors import describe, squared
+from texgen.swatch.jit import compiled, inlined
+from texgen.swatch.search.votes import torn_sums, unpacked, vote, whole
 
 
 class Keys(NamedTuple):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from texgen.swatch.pyramid import halved
+from texgen.swatch.bank.pyramid import halved
 from tiling import Wrap
 
 EXACT = 0.1
