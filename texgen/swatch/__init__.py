@@ -1,16 +1,16 @@
 """The swatch model: attention distillation in closed form, over the swatch's own patches at several scales.
 
-If the only pictures there are are those whose patches occur in the swatch, the posterior mean of a noisy patch is softmax attention: queries are the
-patches of the picture, keys and values those of the swatch, logits -|q - k|^2 / (2 sigma^2) plus the log prior of a key. As sigma falls to 0, the
-picture's own attention gives each patch back and the swatch's gives its nearest patch, so that the attention distillation loss
-|Attn(Q, K, V) - Attn(Q, K_s, V_s)| becomes the sum of distances to nearest patches: texture optimisation. It is lowered by turns: every
-pixel looks for the nearest key (search), every pixel becomes the mean of what the keys around it show (vote). The identity holds in the limit; the
-price of using a key too often and the weights of colours in a vote are terms added to it.
+Suppose that a picture consists of patches of the swatch and of nothing else. Then the posterior mean of a noisy patch is softmax attention: the queries
+are the patches of the picture, the keys and values those of the swatch, the logits -|q - k|^2 / (2 sigma^2) plus the log prior of the key. As sigma falls
+to 0, the picture's own attention returns each patch and the swatch's attention returns the nearest patch of the swatch. The attention distillation loss
+|Attn(Q, K, V) - Attn(Q, K_s, V_s)| becomes the sum of distances to nearest patches, which is texture optimisation. Two steps lower it in turn: every
+pixel looks for the nearest key (search), and every pixel becomes the mean of what the keys around it show (vote). This identity holds in the limit. Two
+terms are added to it: a cost for using a key too often, and weights of colours in the vote.
 
-    bank         what a texture can be made of: the swatches' patches at every scale
-    starts       where a field begins: a quilt, random blocks, noise
-    search       how it gets better: search and vote
-    steering     what the canvas wants at each scale: labels, guides, given pixels
+    bank         what a texture is made of: the swatches' patches at every scale
+    starts       where a field begins: a quilt, random blocks or noise
+    search       how a field improves: search and vote
+    steering     constraints on the canvas at every scale: labels, guides, given pixels
     synthesis    from start to finished field, as a generator of states (progress)
     patchwork    several materials, each made alone
     field        where every pixel comes from, and any map shown through it

@@ -1,4 +1,4 @@
-"""A finished field: where every pixel of a texture comes from, and any map of the swatches shown through it."""
+"""A finished field: the place in the swatches from which every pixel of a texture comes, and any map of the swatches rendered through it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from texgen.swatch.search.votes import vote_window, voted
 from tiling import Size
 
 BLOCK = 512
-"""Columns that are faded at once."""
+"""Number of columns that are faded at once."""
 
 
 class Kept(NamedTuple):
-    """A picture that is shown where a field has no coordinates.
+    """The picture that is shown where a field has no coordinates.
 
     Attributes:
-        number: Of the picture: an exemplar's, or the number of the exemplars for one more.
-        top, left: Of its place on the canvas.
+        number: Of the picture: that of an exemplar, or the number of exemplars if it is none.
+        top, left: Its place on the canvas.
     """
 
     number: int
@@ -42,14 +42,14 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Field:
-    """Where every pixel of a texture comes from.
+    """The origin of every pixel of a texture.
 
     Attributes:
-        places: (h, w), int32: a packed place on the sheet for every pixel of the torus that the texture was made on; -1 where it was given.
-        atlas: What lies where on the sheet.
-        size: Of the texture, from the torus' top left corner on.
-        blend: Side in pixels of the window in which pieces are blended where they meet.
-        kept: What was given, if anything.
+        places: (h, w), int32: a packed place on the sheet for every pixel of the torus on which the texture was made; -1 where pixels were given.
+        atlas: Layout of the sheet.
+        size: Of the texture, which begins in the top left corner of the torus.
+        blend: Side, in pixels, of the window in which pieces are blended where they meet.
+        kept: The picture that was partly given, if any.
     """
 
     places: np.ndarray
@@ -61,11 +61,11 @@ class Field:
     def rendering(
         self, images: Sequence[np.ndarray], turn: Callable[[np.ndarray, int], np.ndarray] = turned
     ) -> Rendering:
-        """Pictures (H, W, C), one an exemplar, and last the one that was given, shown through the field; see `Atlas.laid`."""
+        """Render pictures through the field: one per exemplar, (H, W, C), and last that of `kept` if it is no exemplar; see `Atlas.laid`."""
         return Rendering(self, self.atlas.laid(images, turn), images)
 
     def coordinates(self, step: int = 1) -> np.ndarray:
-        """Exemplar, y and x (3, height, width), int32, of every pixel, or of every `step`-th of every `step`-th row; -1 of a picture that is no exemplar."""
+        """Exemplar, y and x of every pixel, or of every `step`-th pixel in every `step`-th row, (3, height, width), int32; -1 where a picture is shown that is no exemplar."""
         field = np.asarray(self.places)[: self.size.height : step, : self.size.width : step]
         if self.kept is None:
             return self.atlas.origins()[:, field >> 16, field & MASK]
@@ -81,7 +81,7 @@ class Field:
         return found
 
     def save(self, path: Path, recipe: dict[str, Any]) -> None:
-        """Write a compressed TIFF of the places; all that rendering needs, and the recipe, are in its description."""
+        """Write the places as a compressed TIFF, whose description holds the recipe and everything else that rendering needs."""
         description = {
             "texgen_field": 1,
             "atlas": self.atlas.entry(),
@@ -98,10 +98,10 @@ class Field:
 
     @classmethod
     def load(cls, path: Path) -> tuple[Field, dict[str, Any]]:
-        """A saved field, its places on the disk, and the recipe.
+        """A saved field, its places in a mapped file, and its recipe.
 
         Raises:
-            InputError: It cannot be read, or is none.
+            InputError: The file cannot be read, or is not a field.
         """
         try:
             with tifffile.TiffFile(path) as file:
@@ -125,7 +125,7 @@ class Field:
 
 
 class Rendering:
-    """One map of the exemplars, shown through a field."""
+    """One map of the exemplars, rendered through a field."""
 
     def __init__(self, field: Field, sheet: np.ndarray, images: Sequence[np.ndarray]) -> None:
         self.field, self.sheet, self.images = field, sheet, images
@@ -133,7 +133,7 @@ class Rendering:
         self.window = vote_window(field.blend)
 
     def rows(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the map, (bottom - top, width, C), float32: each pixel's own, blended where pieces meet; and where that is, (rows, width), bool."""
+        """Rows of the map, (bottom - top, width, C), float32, blended where pieces meet; and whether each pixel is blended, (bottom - top, width), bool."""
         known, width = self._known(top, bottom), self.field.size.width
         if known is None:
             values, blended = self._voted(top, bottom)
@@ -144,7 +144,7 @@ class Rendering:
         return values[:, :width], blended[:, :width]
 
     def _voted(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the torus; 0 where they are given."""
+        """Rows of the torus; 0 where pixels are given."""
         values = np.zeros((bottom - top, self.field.places.shape[1], self.sheet.shape[2]), np.float32)
         blended = np.empty(values.shape[:2], np.bool_)
         voted(self.field.places, top, bottom, self.sheet, self.weights, self.window, values, blended)
@@ -152,7 +152,7 @@ class Rendering:
         return values, blended
 
     def _known(self, top: int, bottom: int) -> np.ndarray | None:
-        """Which pixels are given of rows of the torus, which may lie outside of it; None where none is near."""
+        """Which pixels in rows of the torus are given; the rows may lie outside it. None if no pixel in or near them is given."""
         if self.field.kept is None:
             return None
         near = self._rows(top - MARGIN, bottom + MARGIN) < 0
@@ -162,7 +162,7 @@ class Rendering:
         return np.asarray(self.field.places[np.arange(top, bottom) % len(self.field.places)])
 
     def _given(self, top: int, bottom: int) -> np.ndarray:
-        """Rows of the torus as they are given, (bottom - top, w, C); 0 beyond the picture."""
+        """Rows of the given picture on the torus, (bottom - top, w, C); 0 outside the picture."""
         assert self.field.kept is not None
         number, first, left = self.field.kept
         height, width = self.field.places.shape
@@ -175,9 +175,9 @@ class Rendering:
         return found
 
     def _joined(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the torus of which a part is given, and what remains of a mismatch at the rim faded into the rest, see `texgen.materials.holes`.
+        """Rows of the torus that are partly given; the remaining mismatch at the rim fades into the pixels that are not, see `texgen.materials.holes`.
 
-        The mismatch at a given pixel is what it differs by from what the piece of the nearest pixel that is not given would show there.
+        The mismatch at a given pixel is its difference to what the piece at the nearest pixel that is not given would show there.
         """
         above, below = top - MARGIN, bottom + MARGIN
         values, blended = self._voted(above, below)
@@ -199,7 +199,7 @@ class Rendering:
         return values[MARGIN:-MARGIN], blended[MARGIN:-MARGIN]
 
     def _change(self, places: np.ndarray, given: np.ndarray) -> np.ndarray:
-        """What is added to pixels that are not given, (H, W, C), so that they go over into those that are."""
+        """What to add to pixels that are not given, (H, W, C), so that they blend into those that are."""
         known = places < 0
         away, (y, x) = distance_transform_edt(known, return_indices=True)
         rows, across = np.ogrid[: known.shape[0], : known.shape[1]]

@@ -15,31 +15,31 @@ from texgen.runs.log import warn
 
 TEXTS = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))]
 SOURCES = hashlib.sha256(b"".join(text for text in TEXTS if b"@compiled" in text)).hexdigest()
-"""Of the code that is compiled: a function holds those of other files that it calls, so that its own file does not tell whether it changed."""
+"""Hash of all code that is compiled. Compiled functions contain those of other files that they call, so that their own file does not show whether they changed."""
 
 
 def compiled(function: Callable[..., Any], **more: Any) -> Any:
-    """The function as machine code that runs without the interpreter lock, so that threads share the work.
+    """Compile a function to machine code that releases the interpreter lock, so that threads can share the work.
 
-    Numba keeps the code in `NUMBA_CACHE_DIR`, in `__pycache__` or in the user's cache folder; where none of them can be written
-    it is compiled anew in every process.
+    Numba caches the code in `NUMBA_CACHE_DIR`, in `__pycache__` or in the user's cache folder. If none of them is writable, every process
+    compiles it again.
 
     Args:
-        function: Of numbers and arrays.
+        function: Takes and returns numbers and arrays.
         more: Options of numba.
     """
     found = numba.njit(**{"nogil": True, "fastmath": True, "boundscheck": False, **more})(function)
-    with suppress(RuntimeError):  # numba found nowhere to put a cache
+    with suppress(RuntimeError):  # numba found no place for a cache
         found._cache = _Cache(function)
     return found
 
 
 _BROKEN: set[str] = set()
-"""Folders that were warned of."""
+"""Folders for which a warning was given."""
 
 
 class _Cache(FunctionCache):
-    """Numba's cache, which a run can do without: a file that cannot be read or written is warned of once."""
+    """Numba's cache, made optional: if a file cannot be read or written, there is one warning and the run goes on."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
@@ -50,7 +50,7 @@ class _Cache(FunctionCache):
             return super().load_overload(*asked)
         except OSError as error:
             return self._give_up(error)
-        except Exception:  # of a file that is none of numba's, or was cut off
+        except Exception:  # the file is not numba's, or is incomplete
             with suppress(OSError):
                 Path(self._cache_file._index_path).unlink()
             return None
@@ -69,21 +69,21 @@ class _Cache(FunctionCache):
 
     @property
     def is_there(self) -> bool:
-        """Whether something was saved."""
+        """Whether anything was saved."""
         return Path(self._cache_file._index_path).is_file()
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """The same for the innermost functions, placed into those that call them. References to the arrays that they are given are not counted, which would
-    take longer than their work: they neither make nor return arrays."""
+    """Compile an innermost function into those that call it. It may neither create nor return arrays: references to its arguments are not counted, which
+    would take longer than its work."""
     return compiled(function, forceinline=True, _nrt=False)
 
 
 def in_order(function: Callable[..., Any]) -> Any:
-    """As `compiled`, with sums that are added up in the order in which they are written."""
+    """As `compiled`, but sums are added up in the order in which they are written."""
     return compiled(function, fastmath={"contract"})
 
 
 def is_compiled(function: Any) -> bool:
-    """Whether the next call of a compiled function needs no compiling: it ran in this process, or stands in the cache."""
+    """Whether the next call of a function needs no compilation: it ran in this process, or is in the cache."""
     return bool(function.overloads) or getattr(function._cache, "is_there", False)

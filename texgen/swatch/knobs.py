@@ -1,4 +1,4 @@
-"""What may be set of the swatch model."""
+"""The options of the swatch model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Knobs(Table):
-    """Settings as the user gave them; None takes the preset's."""
+    """Options as the user gave them; None stands for the preset's."""
 
     WHOSE: ClassVar[str] = "the swatch model"
     MIN_SIDE: ClassVar[int] = MIN_SIDE
@@ -50,7 +50,7 @@ class Knobs(Table):
     )  # fmt: skip
 
     def check(self, size: Size, constraints: Constraints) -> None:
-        """Refuse what needs no picture to be refused."""
+        """Refuse what can be refused without looking at a picture."""
         if min(size) < self.MIN_SIDE:
             raise OptionError(f"size={size} is too small; at least {self.MIN_SIDE} px a side.")
         if constraints.content_weight is not None:

@@ -1,4 +1,4 @@
-"""The swatch model as a maker of textures: the field is searched, then pixels are shown through it."""
+"""The swatch model's interface to tasks: search a field, then render the pixels through it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NAME = "swatch"
 BAND = 128
-"""Rows that are shown at once."""
+"""Rows that are rendered at once."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SwatchModel:
 
     Attributes:
         preset: Name of the preset.
-        knobs: What is set otherwise than there.
+        knobs: Settings that replace those of the preset.
     """
 
     preset: str
@@ -66,7 +66,7 @@ class SwatchRun:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """What of the model decides the result."""
+        """The part of the recipe that describes the model."""
         return {
             "numba": digests.package_version("numba"),
             "model": NAME,
@@ -75,10 +75,10 @@ class SwatchRun:
         }
 
     def states(self, place: Workplace) -> Generator[State, None, Texture]:
-        """Every state of the search, and the texture.
+        """Yield the states of the search; return the texture.
 
         Raises:
-            KeyboardInterrupt: The user asked for it.
+            KeyboardInterrupt: The user interrupted the run.
         """
         from texgen.swatch.bank.bank import bank_of  # numba is loaded when everything was checked
         from texgen.swatch.patchwork import synthesis_of
@@ -128,7 +128,7 @@ class SwatchRun:
 
 
 def map_shown(field: Field, each: Map, place: Workplace) -> PixelFile:
-    """A map of the exemplars through a field, at its own depth."""
+    """A map of the exemplars, rendered through a field at its own bit depth."""
     rendering = field.rendering(each.images, each.turned)
     return _shown(
         rendering,
@@ -146,14 +146,14 @@ def _shown(
     kind: tuple[int, np.dtype[Any]],
     finished: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
 ) -> PixelFile:
-    """All rows, a band after the other; bands of an earlier run are kept.
+    """Render all rows, band by band; bands that an earlier run finished are kept.
 
     Args:
-        rendering: What is shown.
-        place: Where it is kept.
+        rendering: What to render.
+        place: Where the pixels are kept.
         name: Of the files.
-        kind: Channels of the pixels, and their type.
-        finished: Makes pixels of values, of whether they are blended, and of the number of the first row.
+        kind: Number of channels, and type of the pixels.
+        finished: Turns values (rows, W, C), whether each is blended (rows, W), and the number of the first row into pixels.
     """
     height, width = rendering.field.size
     pixels = place.folder.pixels((height, width, kind[0]), kind[1], name)
@@ -180,6 +180,6 @@ def _shown(
 
 
 def _repeats(bank: Bank) -> list[dict[str, Any] | None]:
-    """What each swatch was found to repeat of itself; None for one of which windows are used."""
+    """How each swatch repeats itself; None for a swatch that is searched in windows."""
     found = {source.exemplar: source.repeat for source in bank.sources if source.turn == 0}
     return [None if repeat is None else {**repeat._asdict(), "wrap": list(repeat.wrap)} for repeat in found.values()]

@@ -1,4 +1,4 @@
-"""Materials that show no transitions to each other: each is made alone, and cut along the borders of its label."""
+"""Materials without transitions to each other: each is made on a canvas of its own and cut along the borders of its label."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from texgen.swatch.synthesis import Synthesis
 from tiling import Size
 
 BAND = 512
-"""Rows that are joined at once."""
+"""Number of rows that are joined at once."""
 
 
 class Patchwork:
-    """Several syntheses on one canvas, one after the other; each is seen where its label is wanted.
+    """Several syntheses, one after the other; each is visible where its label is wanted.
 
-    Made together, patches near a border are compared with keys that know nothing of what lies beyond it, and on coarse scales a border is
-    wide. Made apart, every region is as whole as a texture of its material alone.
+    If labels were made together, patches near a border would be compared with keys that show nothing of what lies beyond it, and at coarse scales
+    a border is wide. Made apart, every region is as coherent as a texture of its material alone.
 
     Args:
-        parts: By their labels; of one canvas, bank and folder.
+        parts: Syntheses by their labels; they share the canvas and the bank.
         names: Of the labels, as users write them.
-        wanted: The label of every pixel of the canvas, (h, w), uint8.
+        wanted: Label of every pixel of the canvas, (h, w), uint8.
     """
 
     def __init__(self, parts: Mapping[int, Synthesis], names: Mapping[int, str], wanted: np.ndarray) -> None:
@@ -39,11 +39,11 @@ class Patchwork:
 
     @property
     def energy(self) -> dict[str, Any]:
-        """Of every label, see `Synthesis.energy`."""
+        """`Synthesis.energy` of every label."""
         return {self.names[label]: part.energy for label, part in self.parts.items()}
 
     def run(self) -> Iterator[State]:
-        """States of all syntheses."""
+        """Yield the states of all syntheses."""
         for number, part in enumerate(self.parts.values()):
             for state in part.run():
                 done, total = number * state.total + state.done, len(self.parts) * state.total
@@ -63,7 +63,7 @@ class Patchwork:
 
 
 def synthesis_of(setup: Setup, bank: Bank, settings: Settings, folder: RunFolder) -> Synthesis | Patchwork:
-    """What makes a job: one synthesis, or one a label."""
+    """The synthesis for a job, or one per label."""
     job, steering = setup.job, setup.steering
     whole = Synthesis(bank, setup.torus, settings, job.seed, folder.folder, steering, folder.kept)
     if not setup.apart:

@@ -9,30 +9,30 @@ from texgen.errors import OptionError
 
 StartKind = Literal["quilt", "blocks", "noise"]
 SYMMETRIES = {"none": (0,), "mirror": (0, 4), "rotate": (0, 1, 2, 3), "all": tuple(range(8))}
-"""Ways in which a swatch is shown beside its own, see `maps.turned`, by the name of the symmetry."""
+"""The turns in which a swatch may be shown, see `maps.turned`, by the name of the symmetry."""
 STARTS: tuple[StartKind, ...] = ("quilt", "blocks", "noise")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a texture is made. Tuples hold a value a level, full size first; the last one stands for all coarser levels.
+    """How a texture is made. Tuples hold one value per level, full size first; the last value stands for all coarser levels.
 
     Attributes:
         start: `quilt` sews pieces of the swatch: large features stay whole. `blocks` places pieces at random: the most variety. `noise` places
             single pixels.
-        candidates: Starts made with different seeds and finished on the coarse levels; the one of the least energy goes on.
+        candidates: Number of starts that are made with different seeds and improved a little at the coarse scale; the one of least energy is used.
         quilt_level: Scale at which a quilt is sewn; larger is faster, and leaves more to the search.
-        block, overlap: Of the quilt's pieces and of random blocks, in pixels at full size; larger keeps larger features and copies more. A quilt's
-            are at least a quarter and an eighth of a large swatch's side.
-        mend: How often a quilt is gone over for its worst seams.
+        block, overlap: Of the pieces of a quilt, and of random blocks, in pixels at full size; larger values keep larger features and copy more. Those of a
+            quilt are at least a quarter and an eighth of the side of a large swatch.
+        mend: How often the worst seams of a quilt are sewn over.
         iterations: Of search and vote.
         patch: Side of the patches that are compared and voted.
-        dims: Length of their descriptors.
-        similar: Look-alikes of a neighbour's key that are tried, too.
-        probes, reach: Random keys tried a pixel, and how far away in the bank; more gives more variety and less coherence.
-        usage: Cost of a key that is used as often as the mean, in median distances; larger shows more of the swatch.
+        dims: Length of the descriptors.
+        similar: Number of keys similar to a neighbour's key that are tried, too.
+        probes, reach: Number of random keys tried per pixel, and their distance in the bank; more give more variety and less coherence.
+        usage: Cost of a key that is used as often as the mean, in median distances; larger values show more of the swatch.
         balance: How strongly colours that are shown too often lose weight in a vote.
-        blend: Side in pixels of the window in which the pieces are blended where they meet; 1 does not blend.
+        blend: Side, in pixels, of the window in which pieces are blended where they meet; 1 does not blend.
     """
 
     start: StartKind = "quilt"
@@ -62,10 +62,10 @@ PRESETS: dict[str, Settings] = {
 
 
 def choose(name: str, start: str | None = None) -> Settings:
-    """A preset, with another start where one is named.
+    """A preset; `start` replaces its start.
 
     Raises:
-        OptionError: Unknown preset or start.
+        OptionError: The preset or the start is unknown.
     """
     if name not in PRESETS:
         raise OptionError(f"preset={name!r} is not known; choose one of {', '.join(PRESETS)}.")

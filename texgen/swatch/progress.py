@@ -1,4 +1,4 @@
-"""Where a synthesis stands."""
+"""The progress of a synthesis."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 MEDIAN = 0.7
-"""Of the distances to the keys, relative to their mean."""
+"""Median of the distances to the keys, relative to their mean."""
 
 
 class State(NamedTuple):
-    """Where a synthesis stands.
+    """A state of a synthesis.
 
     Attributes:
-        done, total: Pixels searched so far and in all, the levels' own.
+        done, total: Pixels searched so far and in all, counted at the size of each level.
         level: 0 is full size.
         iteration: At this level, from 0.
-        stage: `compile` once, where the kernels were not compiled on this machine before; `start` each second in which a candidate is begun; else `search`.
+        stage: `compile` once, if the kernels have not been compiled on this machine; `start` once a second while a candidate is started; otherwise `search`.
     """
 
     done: int
@@ -27,23 +27,23 @@ class State(NamedTuple):
 
     @property
     def unit(self) -> str:
-        """What is counted."""
+        """Unit of `done` and `total`."""
         return "px"
 
     def event(self) -> dict[str, Any]:
-        """What `texgen.runs.log.tell` is told."""
+        """The state as an event for `texgen.runs.log.tell`."""
         return {**self._asdict(), "unit": self.unit}
 
 
 @dataclass
 class Point:
-    """How far a level is improved.
+    """A point in the improvement of a level.
 
     Attributes:
-        median: Distance of a patch to its key, about; the unit of the usage penalty.
-        iteration, band: The next ones.
+        median: Approximate distance of a patch to its key; the unit of the usage penalty.
+        iteration, band: Those to do next.
         energies: Mean squared distance to the keys before and after each iteration, relative to that of two random keys.
-        sums: Of the iteration in work, see `search.improve`.
+        sums: Of the current iteration so far, see `search.improve`.
     """
 
     median: float

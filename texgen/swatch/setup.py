@@ -1,4 +1,4 @@
-"""A job as the swatch model sees it: what the bank is made of, and what steers the canvas."""
+"""A job, prepared for the swatch model: the material of the bank, and the constraints on the canvas."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from texgen.swatch.steering import Given, Steering
 from texgen.swatch.synthesis import torus_of
 
 REACHED = (0.05, 0.95)
-"""Quantiles of the swatch's low frequencies that a layout is cut to: what lies beyond is in a few places only, which would be shown again and again."""
+"""Quantiles of the swatch's low frequencies to which a layout is clipped: only few places lie beyond, and they would be repeated."""
 LAYOUT_PX = 16.0
-"""Deviation of the blur that leaves the low frequencies which a layout and its texture share."""
+"""Deviation of the blur that leaves the low frequencies in which a layout and its texture agree."""
 BORDER_PX, BORDER_SIDE = 8.0, 2048
-"""Deviation of the blur that tells how far a border of labels is, and side of the target that this is found on, about."""
+"""Deviation of the blur that shows the distance to borders between labels, and approximate side of the target on which it is computed."""
 
 
 class Setup:
-    """What is derived of a job before the search.
+    """What is derived from a job before the search.
 
     Args:
-        job: What is wanted; of one with an orientation `job` has the turned copies in the exemplars' place.
-        symmetry: How the material may be shown beside as it is.
-        folder: Where large guides are kept.
+        job: What to make. With an orientation, the attribute `job` has turned copies in place of the exemplars.
+        symmetry: A key of `SYMMETRIES`.
+        folder: Where large arrays are kept.
     """
 
     def __init__(self, job: Job, symmetry: str, folder: Path) -> None:
@@ -42,7 +42,7 @@ class Setup:
 
     @cached_property
     def material(self) -> Material:
-        """What the bank is made of."""
+        """The material of the bank."""
         exemplars = self.job.exemplars
         labels = [each.labels for each in exemplars]
         return Material(
@@ -56,14 +56,14 @@ class Setup:
 
     @cached_property
     def pictures(self) -> list[np.ndarray]:
-        """Of the exemplars, (H, W, 3), and last the one that is given in part, if any."""
+        """Pictures of the exemplars, (H, W, C), and last the partly given one, if any."""
         kept = self.job.constraints.kept
         pictures = [each.pixels for each in self.job.exemplars]
         return pictures if kept is None else [*pictures, kept.image]
 
     @cached_property
     def kept(self) -> Kept | None:
-        """Which of the pictures is given, and where."""
+        """Number and place of the given picture, if any."""
         given = self.job.constraints
         if given.place is not None:
             return Kept(0, given.place[1], given.place[0])
@@ -73,25 +73,25 @@ class Setup:
 
     @cached_property
     def steering(self) -> Steering | None:
-        """Labels, guides, and what is given; None where there is nothing of it."""
+        """The constraints on the canvas; None if there are none."""
         if self.kept is None and self._target is None and not self.guides:
             return None
         return Steering(self.job.canvas.size, self.torus, self.folder, self._target, self._given, self.guides)
 
     @property
     def apart(self) -> bool:
-        """Whether the labels are made apart: several, and no swatch shows how one of them goes over into another."""
+        """Whether each label is made on a canvas of its own: there are several, and no swatch shows a transition between them."""
         return len(self.labels) > 1 and not self._shows_transitions
 
     @property
     def labels(self) -> list[int]:
-        """That the canvas wants."""
+        """Labels of the canvas."""
         found: list[int] = [0] if self._target is None else np.unique(self._target).tolist()
         return found
 
     @cached_property
     def guides(self) -> list[Guide]:
-        """In the colours' units; a layout is one, of low frequencies."""
+        """All guides, in the units of the colours: the user's, the low frequencies of a layout, and the borders of labels."""
         given = self.job.constraints
         guides = list(given.guides)
         if given.layout is not None and given.layout.weight > 0:
@@ -107,7 +107,7 @@ class Setup:
         return [guide.scaled(deviation) for guide in guides]
 
     def _borders(self) -> list[Guide]:
-        """How much of each label lies around a pixel, where a swatch shows several: its own transitions are preferred along the borders of the target."""
+        """The shares of labels around each pixel, if a swatch shows several labels: then its own transitions are preferred along the borders of the target."""
         target, exemplars = self._target, self.job.exemplars
         if target is None or not self._shows_transitions:
             return []
@@ -118,13 +118,13 @@ class Setup:
 
     @cached_property
     def _shows_transitions(self) -> bool:
-        """Whether a swatch has several labels."""
+        """Whether any swatch has several labels."""
         labels = [np.asarray(each.labels) for each in self.job.exemplars if each.labels is not None]
         return any(np.unique(each[each != NONE]).size > 1 for each in labels)
 
     @cached_property
     def _target(self) -> np.ndarray | None:
-        """The label (h, w), uint8, of every pixel of the result."""
+        """Label of every pixel of the result, (h, w), uint8."""
         target, canvas = self.job.constraints.target, self.job.canvas
         if target is None:
             return None
@@ -153,7 +153,7 @@ class Setup:
 
     @property
     def _shares(self) -> list[float]:
-        """Of each exemplar on the canvas: as asked, by the area of its labels, or all alike."""
+        """Share of each exemplar on the canvas: as asked for, else by the area of its labels, else equal."""
         exemplars, target = self.job.exemplars, self._target
         if self.job.shares is not None:
             return list(self.job.shares)
@@ -182,7 +182,7 @@ def _oriented(job: Job) -> Job:
 
 
 def _shares_around(labels: np.ndarray, known: list[int], deviation: float) -> np.ndarray:
-    """The share of each label around each pixel, (H, W, labels), float32."""
+    """Share of each label in the neighbourhood of each pixel, (H, W, labels), float32."""
     return _blurred(np.stack([labels == label for label in known], -1).astype(np.float32), deviation)
 
 

@@ -1,4 +1,4 @@
-"""What steers a canvas, at every scale: labels, guides, and what is given."""
+"""Constraints on a canvas at every scale: labels, guides, given pixels."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from texgen.swatch.bank.pyramid import halved, halved_rows, with_edges
 from tiling import Size, Tile, Wrap
 
 BAND, REPEATED = 256, 64
-"""Rows that are worked on at once, and pixels around what is given to which its border is carried on."""
+"""Rows that are processed at once, and distance in pixels to which the border of given pixels is repeated around them."""
 
 AROUND_SEEN = 8
-"""Pixels around what is seen that are improved with it."""
+"""Margin, in pixels, around visible pixels that is improved with them."""
 
 
 class Control(NamedTuple):
-    """What steers a canvas at one scale; of what does not, both sides of the picture are 0 or 1.
+    """Constraints on a canvas at one scale. An array with sides of 0 or 1 constrains nothing.
 
     Attributes:
-        labels: That the key of each pixel must have, (h, w), uint8; (0, 0) where any may be taken.
-        guide: What the last channels of the canvas should be, (h, w, G), float32; (1, 1, 0) without guides.
-        strengths: Of the guide's channels here, (G,), see `Guide`.
-        given: What the other channels are, (h, w, C), float32, where `known`; (1, 1, C) where nothing is given.
-        known: Which pixels are given, as a whole, (h, w), bool; (0, 0) where nothing is.
-        seen: Which pixels will be seen, (h, w), bool; (0, 0) where all are. The others are begun, and not improved.
+        labels: Label that the key of each pixel must have, (h, w), uint8; (0, 0) if keys of all labels may be used.
+        guide: Wanted values of the last channels of the canvas, (h, w, G), float32; (1, 1, 0) without guides.
+        strengths: Of the guide's channels at this scale, (G,), see `Guide`.
+        given: Values of the other channels where `known`, (h, w, C), float32; (1, 1, C) if nothing is given.
+        known: Which pixels are given completely, (h, w), bool; (0, 0) if none are.
+        seen: Which pixels will be visible, (h, w), bool; (0, 0) if all will. The others are started but not improved.
     """
 
     labels: np.ndarray
@@ -43,7 +43,7 @@ class Control(NamedTuple):
 
     @classmethod
     def none(cls) -> Control:
-        """Of a canvas that nothing steers."""
+        """No constraints."""
         return cls(
             np.zeros((0, 0), np.uint8),
             np.zeros((1, 1, 0), np.float32),
@@ -54,25 +54,25 @@ class Control(NamedTuple):
         )
 
     def free(self, tile: Tile) -> int:
-        """Pixels of a tile that are not given."""
+        """Number of pixels of a tile that are not given."""
         if not self.known.size:
             return tile.size.area
         return tile.size.area - int(np.count_nonzero(self.known[tile.top : tile.bottom, tile.left : tile.right]))
 
     def sees(self, tile: Tile, canvas: Size) -> bool:
-        """Whether anything in a tile, or near it, will be seen."""
+        """Whether anything in or near a tile will be visible."""
         wide = tile.grown(AROUND_SEEN, canvas, Wrap(True, True))
         return not self.seen.size or bool(self.seen[wide.rows(canvas)[:, None], wide.columns(canvas)].any())
 
 
 @dataclass(frozen=True)
 class Given:
-    """Pixels that are there already.
+    """A picture on the canvas, of which some pixels are given.
 
     Attributes:
-        top, left: Of their place on the canvas.
-        pixels: (H, W, C), float32: colours and the maps that patches are compared by; all of them, filled in where they are not given.
-        mask: Which of them are given, (H, W), bool.
+        top, left: Its place on the canvas.
+        pixels: (H, W, C), float32: colours and the maps by which patches are compared, filled in where they are not given.
+        mask: Which pixels are given, (H, W), bool.
     """
 
     top: int
@@ -83,16 +83,16 @@ class Given:
 
 @dataclass
 class Steering:
-    """What the canvas wants of each pixel.
+    """Constraints on a canvas at full size, from which those at each scale are made.
 
     Attributes:
         size: Of the result.
-        canvas: Of the torus it is made on, at least as large.
+        canvas: Of the torus on which the result is made, at least as large.
         folder: Where large arrays are kept.
-        labels: The label (h, w), uint8, of every pixel of the result; None where there are none.
-        given: Pixels that are there already; None where there are none.
+        labels: Label of every pixel of the result, (h, w), uint8; None without labels.
+        given: Given pixels; None without.
         guides: Scaled, see `Guide.scaled`.
-        only: The label that all is made of, to be seen where `labels` says so; None where all labels are made together.
+        only: The label of which the whole canvas is made, to be visible where `labels` has it; None if all labels are made together.
     """
 
     size: Size
@@ -104,7 +104,7 @@ class Steering:
     only: int | None = None
 
     def at(self, level: int) -> Control:
-        """What steers a scale."""
+        """The constraints at a scale."""
         control = Control.none()
         if self.labels is not None:
             labels = self._labels(self.labels, level)
@@ -120,7 +120,7 @@ class Steering:
         return control
 
     def _labels(self, labels: np.ndarray, level: int) -> np.ndarray:
-        """Of the middle of each pixel."""
+        """Labels at a scale: those of the middle of each pixel."""
         step = 1 << level
         rows, columns = (
             ((np.arange(n) * step + step // 2).clip(0, side - 1) * have // side)
@@ -129,7 +129,7 @@ class Steering:
         return np.ascontiguousarray(labels[rows[:, None], columns])
 
     def _given(self, given: Given, level: int) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels and mask on the canvas; all but full size are halved from the level before."""
+        """Given pixels and their mask on the canvas; each scale is halved from the next finer one."""
         size = self._at(level)
         kinds = (f"given-{level}", np.float32, (*size, given.pixels.shape[2] + 1)), (f"known-{level}", np.bool_, size)
         pixels, known = (self._finished(*kind) for kind in kinds)
@@ -148,7 +148,7 @@ class Steering:
         return self._kept(pixels), self._kept(known)
 
     def _place(self, given: Given, pixels: np.ndarray, known: np.ndarray) -> None:
-        """Lay what is given and its edges on the canvas, its border repeated a little."""
+        """Put the given pixels, with their distance to edges, on the canvas, and repeat their border around them."""
         (height, width), top, left = given.mask.shape, given.top, given.left
         bottom, right = top + height, left + width
         with_edges(given.pixels, pixels[top:bottom, left:right])
@@ -163,17 +163,17 @@ class Steering:
         known[top:bottom, left:right] = given.mask
 
     def _finished(self, name: str, dtype: Any, shape: tuple[int, ...]) -> Any:
-        """An array that an earlier run finished; None where there is none."""
+        """An array that an earlier run finished, if there is one."""
         path = self.folder / name
         with disk_errors(path):
             return np.memmap(path, dtype, "r", shape=shape) if path.exists() else None
 
     def _new(self, name: str, dtype: Any, shape: tuple[int, ...]) -> Any:
-        """An array to be filled, and then `_kept`."""
+        """An array to be filled and then passed to `_kept`."""
         return mapped((self.folder / name).with_suffix(".part"), dtype, shape)
 
     def _kept(self, array: Any) -> Any:
-        """An array under its own name, now that it is finished."""
+        """Give a finished array its final name."""
         array.flush()
         part = Path(array.filename)
         part.replace(part.with_suffix(""))
@@ -197,7 +197,7 @@ class Steering:
         return Size(max(1, self.canvas.height >> level), max(1, self.canvas.width >> level))
 
     def _resize(self, image: np.ndarray, level: int, out: np.ndarray) -> None:
-        """A map stretched over the result, its border repeated to the end of the torus: halved while it is twice as fine, then bilinear."""
+        """Stretch a map over the result, its border repeated to the end of the torus: halved while it is at least twice as fine, then bilinear."""
         step = 1 << level
         while image.shape[0] >= 2 * self.size.height / step and image.shape[1] >= 2 * self.size.width / step:
             image = halved(image)

@@ -1,4 +1,4 @@
-"""From a start to a finished field, level by level, as a generator of states."""
+"""Synthesis: from a start to a finished field, level by level, as a generator of states."""
 
 from __future__ import annotations
 
@@ -34,50 +34,50 @@ from texgen.swatch.steering import Control, Steering
 from tiling import Size, Tile, Wrap, plan_cores
 
 TILE = 64
-"""Side of the tiles that are searched one after the other."""
+"""Side of the tiles that are searched at a time."""
 BAND = 8
-"""Rows of tiles after which a state is given, and kept."""
+"""Number of rows of tiles after which a state is yielded and may be saved."""
 FIRST_MEDIAN = 0.05
-"""Distance of a patch to its key before the first search, relative to that of two random keys."""
+"""Assumed distance of a patch to its key before the first search, relative to that of two random keys."""
 TRIAL = 2
 """Iterations after which candidates are compared."""
 LITTLE = 1 << 20
-"""Pixels to be made around given ones, up to which starts of all sizes of pieces are compared."""
+"""If at most so many pixels are missing around given ones, starts with all sizes of pieces are compared."""
 PIECE = 62
-"""Side in pixels of a piece that looks copied where it is shown whole."""
+"""Side, in pixels, of the smallest piece that looks copied if it is shown whole."""
 MARGIN = 32
-"""Pixels made and thrown away beyond a border that does not wrap: the field lives on a torus."""
+"""Pixels that are made and thrown away beyond a border that does not wrap, since the field lives on a torus."""
 PROGRESS = "progress.json"
 LOOK_SECONDS = 1
-"""Between two states while a start is sewn."""
+"""Seconds between two states while a start is sewn."""
 SAVE_SECONDS = 2
-"""Between two savings within an iteration."""
+"""Seconds between two saved points within an iteration."""
 
 
 def torus_of(size: Size, wrap: Wrap) -> Size:
-    """The canvas on which a picture of a size is made, from its top left corner on."""
+    """Size of the torus on which a picture is made; the picture begins in its top left corner."""
     return Size(size.height + (0 if wrap.y else MARGIN), size.width + (0 if wrap.x else MARGIN))
 
 
 @dataclass
 class Synthesis:
-    """A canvas on its way from the start to a finished field.
+    """A canvas on its way from a start to a finished field.
 
-    The field gives every pixel of the canvas a pixel of the bank. An iteration reads one field and writes another, a tile at a time, so that it
-    may stop after any band of tiles and go on from there, in this process or a later one, to the same bytes; the result does not
-    depend on the number of threads.
+    The field maps every pixel of the canvas to a pixel of the bank. An iteration reads one field and writes another, tile by tile. It may therefore stop
+    after any band of tiles and continue from there, in this process or a later one, with the same bytes as its result. The result does not depend on
+    the number of threads, either.
 
     Attributes:
-        bank: What is shown.
-        canvas: A torus.
-        settings: How.
-        seed: Of all choices.
+        bank: What the canvas is made of.
+        canvas: Size of the torus.
+        settings: Of the preset.
+        seed: Of all random choices.
         folder: Where fields and progress are kept.
-        steering: What is wanted where.
-        durable: Whether progress is written, for a later process.
-        threads: That search at once; 0 takes all cores.
-        origin: Where the random numbers begin on the canvas, in pixels at full size.
-        history: The attention distillation energy before and after each level, what the candidates came to, and which was chosen.
+        steering: Constraints on the canvas, if any.
+        durable: Whether progress is saved for a later process.
+        threads: Number of threads; 0 stands for the number of cores.
+        origin: Origin of the random numbers on the canvas, in pixels at full size.
+        history: The attention distillation energy before and after each level, the results of the candidates, and which one was chosen.
         result: The finished field (h, w), packed.
     """
 
@@ -95,7 +95,7 @@ class Synthesis:
     _last: tuple[int, Control] | None = None
 
     def run(self) -> Iterator[State]:
-        """States until the field at full size is finished; it is `result` then."""
+        """Yield states until the field at full size is finished and stored in `result`."""
         self._progress = self._load()
         self.history = self._progress.get("history", {"candidates": [], "points": [], "levels": {}})
         first = start_level(self.settings, self.bank.levels)
@@ -121,7 +121,7 @@ class Synthesis:
     def _compared(
         self, pool: ThreadPoolExecutor, first: int, candidates: range, trial: int, total: int
     ) -> Iterator[State]:
-        """Begin all candidates and improve them a little; their energies and points go into the history."""
+        """Start all candidates and improve them a little; record their energies and points in the history."""
         missing = candidates[len(self.history["points"]) :]
         if not missing:
             return
@@ -139,7 +139,7 @@ class Synthesis:
             stop[0] = True
 
     def _tried(self, pool: ThreadPoolExecutor, level: Level, candidate: int, trial: int, total: int) -> Iterator[State]:
-        """Improve a candidate a little, and tell the history."""
+        """Improve a candidate a little, and record it in the history."""
         first, size = level.number, self._size(level.number)
         point = Point(median=FIRST_MEDIAN * level.spread)
         for state in self._improved(pool, level, f"candidate-{candidate}-", point, trial):
@@ -155,7 +155,7 @@ class Synthesis:
     def _finished(
         self, pool: ThreadPoolExecutor, number: int, name: str, coarse: np.ndarray | None, done: int, total: int
     ) -> Iterator[State]:
-        """One level from where it stands to its end."""
+        """Take a level from where it stands to its end."""
         level = self._level(number)
         if self._progress.get("level") == number:
             point = Point(**self._progress["point"])
@@ -172,7 +172,7 @@ class Synthesis:
         self._save()
 
     def _refined(self, pool: ThreadPoolExecutor, coarse: np.ndarray, level: Level, name: str) -> Iterator[None]:
-        """Begin a level with the field of the one before; at full size pieces are aligned, some tiles at a time."""
+        """Start a level with the field of the next coarser one; at full size, pieces are aligned as well."""
         begun, control = self._field(name + "0", self._size(level.number)), self._control(level.number)
         rough = begun if level.number else self._field(name + "1", self._size(0))
         refine(coarse, rough, level, control)
@@ -181,23 +181,23 @@ class Synthesis:
 
     @property
     def energy(self) -> dict[str, Any]:
-        """What of the history the recipe tells."""
+        """The part of the history that goes into the recipe."""
         return {name: self.history[name] for name in ("levels", "candidates", "chosen")}
 
     @property
     def candidates(self) -> int:
-        """Starts that are compared: more around what is given, where there is little to make."""
+        """Number of starts that are compared: more if little is missing around given pixels."""
         given = None if self.steering is None else self.steering.given
         few = given is not None and self.canvas.area - int(given.mask.sum()) <= LITTLE
         return max(1, self.settings.candidates) * (len(AROUND_GIVEN) if few else 1)
 
     @property
     def workers(self) -> int:
-        """Threads that work at once."""
+        """Number of threads."""
         return self.threads or cores()
 
     def field(self, size: Size, kept: Kept | None = None) -> Field:
-        """The finished field of a texture of a size, from the canvas' top left corner on, with the picture of which a part was given."""
+        """The finished field of a texture of a size, which begins in the top left corner of the canvas; `kept` is the picture that was partly given."""
         return Field(self.result, self.bank.atlas, size, self.settings.blend, kept)
 
     def _size(self, level: int) -> Size:
@@ -214,13 +214,13 @@ class Synthesis:
         leave_given(begun, self._control(level.number))
 
     def _control(self, number: int) -> Control:
-        """What steers a scale; that of the last one asked for is kept."""
+        """The constraints at a scale; the last ones are cached."""
         if self._last is None or self._last[0] != number:
             self._last = (number, Control.none() if self.steering is None else self.steering.at(number))
         return self._last[1]
 
     def _improved(self, pool: ThreadPoolExecutor, level: Level, name: str, point: Point, count: int) -> Iterator[State]:
-        """Search and vote at one level, from `point`, which moves, to iteration `count`; fields are `name` + the parity of the iteration."""
+        """Search and vote at one level, from `point`, which is updated, to iteration `count`. The fields are named `name` plus the parity of the iteration."""
         size = self._size(level.number)
         across = -(-size.width // TILE)
         tiles = plan_cores(size, Size(TILE, TILE))
@@ -244,7 +244,7 @@ class Synthesis:
                 finished = point.band == len(bands)
                 if finished:
                     point.iterated(area, level.spread)
-                # the next iteration writes over what this one read: from then on no earlier point can be gone on from
+                # the next iteration overwrites what this one read: after that, no earlier point can be resumed
                 if compared and (finished or time.monotonic() - saved > SAVE_SECONDS):
                     self._save(level=level.number, point=asdict(point))
                     saved = time.monotonic()
@@ -253,7 +253,7 @@ class Synthesis:
                 )
 
     def _improve(self, level: Level, old: np.ndarray, new: np.ndarray, point: Point, bands: list[list[Tile]]) -> Any:
-        """`search.improve` for one iteration, but for the tiles."""
+        """`search.improve` with the arguments of one iteration; only the tiles are missing."""
         number, settings = level.number, self.settings
         weight, balance = at(settings.usage, number), at(settings.balance, number)
         used = np.zeros(level.size, np.float32)
@@ -277,7 +277,7 @@ class Synthesis:
         return partial(improve, old, new, bank=keys, control=self._control(number), turn=turn)
 
     def _field(self, name: str, size: Size) -> np.ndarray:
-        """A field on disk: small ones stay in the page cache, large ones need no memory."""
+        """A field in a mapped file: small ones stay in the page cache, large ones take no memory."""
         path = self.folder / f"{name}.field"
         fresh = not path.exists() or path.stat().st_size != 4 * size.area
         if fresh:

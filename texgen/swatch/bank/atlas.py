@@ -1,4 +1,4 @@
-"""Where the swatches lie on the one sheet that a field points into, and any picture of them laid out the same way."""
+"""The layout of the swatches on the sheet that a field points into, and of any other map of theirs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tiling import Size, Wrap
 
 MASK = 0xFFFF
 BEYOND = 64
-"""Pixels of its own other side around a part that tiles by itself, beside what the patches need."""
+"""Pixels from its opposite side around a part that tiles, in addition to what the patches need."""
 
 
 def pack(y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Coordinates of the sheet as one number, int32."""
+    """Coordinates on the sheet as one int32: y in the upper 16 bits, x in the lower."""
     return ((y << 16) | x).astype(np.int32)
 
 
@@ -29,8 +29,8 @@ class Part(NamedTuple):
     Attributes:
         exemplar: Number of the exemplar.
         top, left, height, width: Of the part in it.
-        turn: How it is turned then, see `turned`.
-        repeat: What of the turned part is searched, and which of its axes wrap.
+        turn: How it is turned after that, see `turned`.
+        repeat: The area of the turned part that is searched, and which of its axes wrap.
     """
 
     exemplar: int
@@ -42,18 +42,18 @@ class Part(NamedTuple):
     repeat: Repeat
 
     def cut(self, image: np.ndarray) -> np.ndarray:
-        """The part of a picture of the exemplar."""
+        """This part of a picture of the exemplar."""
         return image[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 class Place(NamedTuple):
-    """Where a part lies on the sheet at full size.
+    """The place of a part on the sheet at full size.
 
     Attributes:
         left: First column, of the margin.
         margin: Rows above and below, and columns left and right.
         repeat: Of the part.
-        y, x: (h, w): which of the part's pixels are shown, margins included.
+        y, x: (h, w): the pixel of the part that is shown at each place, margins included.
     """
 
     left: int
@@ -63,14 +63,14 @@ class Place(NamedTuple):
     x: np.ndarray
 
     def at(self, number: int) -> tuple[tuple[slice, slice], Size]:
-        """Its rows and columns of the sheet at a scale, and its margin there."""
+        """Its rows and columns on the sheet at a scale, and its margin there."""
         height, width, left = (side >> number for side in (*self.y.shape, self.left))
         margin = Size(self.margin.height >> number, self.margin.width >> number)
         return (slice(0, height), slice(left, left + width)), margin
 
     @classmethod
     def of(cls, repeat: Repeat, left: int, reach: int, unit: int) -> Place:
-        """A place with margins that are multiples of `unit` and hold `reach` pixels, more where the part wraps."""
+        """A place whose margins are multiples of `unit` and at least `reach` pixels wide, wider where the part wraps."""
         more = -(-(BEYOND + reach) // unit) * unit
         margin = Size(*(more if wraps else -(-reach // unit) * unit for wraps in repeat.wrap))
         rows = np.arange(-margin.height, repeat.height + margin.height)[:, None]
@@ -79,21 +79,21 @@ class Place(NamedTuple):
         return cls(left, margin, repeat, y, x)
 
     def packed(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Place on the sheet of some of the part's pixels."""
+        """Places on the sheet of pixels of the part, packed."""
         y, x = self.repeat.inside(y, x)
         return pack(y + self.margin.height, x + self.margin.width + self.left)
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """The sheet: parts of exemplars beside each other.
+    """The sheet: parts of exemplars side by side.
 
-    Around each part is a margin, so that patches may be centred at its border: its own other side where it tiles by itself, else its mirror
-    image, which is described but never shown. All corners lie on the coarsest pixels, so that a coordinate of one level is twice, plus 0
-    or 1, that of the next.
+    Each part has a margin, so that patches may be centred at its border. The margin continues the part from its opposite side if it tiles; otherwise it
+    is a mirror image, which is searched but never shown. All corners lie on pixels of the coarsest scale, so that a coordinate at one level is
+    twice that at the next, plus 0 or 1.
 
     Attributes:
-        parts: In their order from the left.
+        parts: From left to right.
         levels: Number of scales.
         patch: Largest side of a patch.
     """
@@ -104,7 +104,7 @@ class Atlas:
 
     @cached_property
     def places(self) -> list[Place]:
-        """Of the parts."""
+        """Places of the parts, in their order."""
         unit, left, found = self.unit, 0, []
         for part in self.parts:
             found.append(Place.of(part.repeat, left, self.patch // 2 * unit, unit))
@@ -113,21 +113,21 @@ class Atlas:
 
     @property
     def unit(self) -> int:
-        """Side of a coarsest pixel."""
+        """Side of a pixel of the coarsest scale, in pixels at full size."""
         return 1 << (self.levels - 1)
 
     @cached_property
     def size(self) -> Size:
-        """Of the sheet at full size."""
+        """Size of the sheet at full size."""
         width = sum(-(-place.y.shape[1] // self.unit) * self.unit for place in self.places)
         return Size(-(-max(len(place.y) for place in self.places) // self.unit) * self.unit, width)
 
     def laid(self, images: Sequence[np.ndarray], turn: Callable[[np.ndarray, int], np.ndarray] = turned) -> np.ndarray:
-        """Pictures (H, W, C), one an exemplar, on the sheet, (H, W, C), float32; 0 between them.
+        """Pictures laid out on the sheet, (H, W, C), float32; 0 between them.
 
         Args:
-            images: Of one channel count, each of its exemplar's size.
-            turn: Turns a picture, as `turned`; another one for vectors.
+            images: One per exemplar, (H, W, C), of its exemplar's size; all have the same channels.
+            turn: How to turn a picture: `turned`, or another function for maps of vectors.
         """
         sheet = np.zeros((*self.size, images[0].shape[2]), np.float32)
         for part, place in zip(self.parts, self.places, strict=True):
@@ -138,7 +138,7 @@ class Atlas:
 
     @cached_property
     def shown(self) -> np.ndarray:
-        """Pixels (H, W) of the sheet that may be shown, bool; not those of a mirrored margin."""
+        """Which pixels of the sheet may be shown, (H, W), bool: all but those of mirrored margins."""
         found = np.zeros(self.size, bool)
         for place in self.places:
             height, width = place.y.shape
@@ -147,7 +147,7 @@ class Atlas:
         return found
 
     def origins(self) -> np.ndarray:
-        """Exemplar, y and x (3, H, W), int32, of every pixel of the sheet; -1 between the parts."""
+        """Exemplar, y and x of every pixel of the sheet, (3, H, W), int32; -1 between the parts."""
         found = np.full((3, *self.size), -1, np.int32)
         for part, place in zip(self.parts, self.places, strict=True):
             axes = np.indices((part.height, part.width), np.int32)
@@ -157,16 +157,16 @@ class Atlas:
         return found
 
     def entry(self) -> dict[str, Any]:
-        """As JSON, for `of`."""
+        """The atlas as JSON, which `of` reads."""
         parts = [{**part._asdict(), "repeat": part.repeat._asdict()} for part in self.parts]
         return {"parts": parts, "levels": self.levels, "patch": self.patch}
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Atlas:
-        """From JSON.
+        """The atlas that `entry` wrote.
 
         Raises:
-            KeyError, TypeError: It is none.
+            KeyError, TypeError: The JSON does not describe an atlas.
         """
         parts = []
         for part in entry["parts"]:

@@ -1,4 +1,4 @@
-"""All swatches of a job on one sheet, scale by scale, with the descriptors of their patches."""
+"""All swatches of a job on one sheet, at every scale, with the descriptors of their patches."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tiling import Size
 
 
 class Bank:
-    """Pyramids of all sources beside each other on one sheet, see `Atlas`; levels are described when they are asked for.
+    """Pyramids of all sources side by side on one sheet, see `Atlas`. The descriptors of a level are computed on first use.
 
     Args:
         sources: Swatches of one channel count.
         levels: Number of scales.
         patch: Largest side of a patch.
-        guides: Whose swatches' maps the sources hold.
+        guides: Their maps of the swatches are channels of the sources.
     """
 
     def __init__(self, sources: Sequence[Source], levels: int, patch: int, guides: Sequence[Guide] = ()) -> None:
@@ -43,20 +43,20 @@ class Bank:
             self.pyramids.append(pyramid)
 
     def level(self, number: int, *, patch: int, dims: int, alike: int, label: int | None = None) -> Level:
-        """Descriptors of a scale: principal components of its windowed patches, of all or of one label. They are kept."""
+        """A scale with its descriptors: principal components of its windowed patches, of all labels or of one. Cached."""
         asked = (number, patch, dims, alike, label)
         if asked not in self._described:
             self._described[asked] = self._describe(*asked)
         return self._described[asked]
 
     def lacks(self, wanted: Iterable[int]) -> list[int]:
-        """Labels of which not one patch is whole at the coarsest scale."""
+        """Labels that do not have a single whole patch at the coarsest scale."""
         labels = self._labels(self.levels - 1)
         _, own = self._centres(self.levels - 1, self.atlas.patch, labels)
         return sorted(set(wanted) - set(labels[own].tolist()))
 
     def _centres(self, number: int, patch: int, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where patches of a scale may be centred that show nothing without a label, (H, W), bool; and which of these are in no margin."""
+        """Where patches of a scale may be centred so that every pixel in them has a label, (H, W), bool; and which of these places are outside the margins."""
         centres, own = np.zeros(labels.shape, bool), np.zeros(labels.shape, bool)
         r = patch // 2
         for place in self.places:
@@ -71,7 +71,7 @@ class Bank:
         return centres, own & centres
 
     def _labels(self, number: int) -> np.ndarray:
-        """Of the sheet at a scale: that of the middle of each pixel, `NONE` where a part of it is not to be shown."""
+        """Labels of the sheet at a scale: that of the middle of each pixel, `NONE` if any part of the pixel must not be shown."""
         found = np.zeros(self.sheet, np.uint8)
         for source, place in zip(self.sources, self.places, strict=True):
             height, width = place.y.shape
@@ -138,13 +138,13 @@ _last: tuple[tuple[Any, ...], Bank] | None = None
 
 
 def bank_of(material: Material, canvas: Size, patch: int, wanted: Iterable[int] = (0,)) -> Bank:
-    """The bank that a canvas is made from. The last one is kept, for more textures of the same material.
+    """The bank for a canvas. The last one is cached, for more textures of the same material.
 
     Args:
-        material: What it holds.
-        canvas: In pixels; with the swatches it says how many scales there are.
+        material: Contents of the bank.
+        canvas: In pixels; together with the swatches it decides how many scales there are.
         patch: Largest side of a patch.
-        wanted: Labels of the canvas: scales at which one is too small to be seen are left out.
+        wanted: Labels of the canvas; scales at which one of them has no whole patch are left out.
     """
     global _last
     key = (material.digest(), min(canvas), patch, tuple(sorted(set(wanted))))

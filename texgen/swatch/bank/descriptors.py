@@ -1,4 +1,4 @@
-"""Descriptors: what patches are compared by, their principal components; and which keys are similar."""
+"""Descriptors of patches: their principal components, by which they are compared; and which keys are similar."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from texgen.swatch.cores import in_parts
 from texgen.swatch.jit import compiled, in_order, inlined
 
 SAMPLES = 8000
-"""Patches that the principal components are found from."""
+"""Number of patches from which the principal components are computed."""
 PAIRS = 20_000_000
-"""Pairs of keys compared to find similar ones, at most, a level."""
+"""Largest number of pairs of keys that are compared per level to find similar ones."""
 APART = 2
 WINDOW = 0.9
-"""Standard deviation of a descriptor's window in half patches."""
+"""Standard deviation of the window of a descriptor, in half patches."""
 
 
 def components(pixels: np.ndarray, centres: np.ndarray, patch: int, dims: int) -> tuple[np.ndarray, np.ndarray]:
-    """Principal components of the windowed patches, (k k C, D), and minus their mean's descriptor, (D,)."""
+    """Principal components of the windowed patches, (k k C, D), and the negated descriptor of their mean, (D,)."""
     places = np.argwhere(centres)
     picked = places[np.random.default_rng(0).permutation(len(places))[:SAMPLES]] - patch // 2
     reach = np.arange(patch)
@@ -34,7 +34,7 @@ def components(pixels: np.ndarray, centres: np.ndarray, patch: int, dims: int) -
 
 
 def described(pixels: np.ndarray, centres: np.ndarray, patch: int, basis: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Descriptors (H, W, D) of all patches, 0 where there is none."""
+    """Descriptors of the patches at all centres, (H, W, D); 0 elsewhere."""
     corners, keys = np.argwhere(centres) - patch // 2, np.zeros((*pixels.shape[:2], basis.shape[1]), np.float32)
     found = np.empty((len(corners), basis.shape[1]), np.float32)
     in_parts(
@@ -46,7 +46,7 @@ def described(pixels: np.ndarray, centres: np.ndarray, patch: int, basis: np.nda
 
 
 def similar_keys(keys: np.ndarray, centres: np.ndarray, alike: int) -> np.ndarray:
-    """For every centre the `alike` most similar ones among as many as can be afforded, packed, (n, alike)."""
+    """For every centre the `alike` most similar ones, packed, (n, alike), among as many centres as `PAIRS` allows."""
     places = np.argwhere(centres).astype(np.int32)
     few = min(len(places), max(64, PAIRS // len(places)))
     others = places[np.sort(np.random.default_rng(0).permutation(len(places))[:few])]
@@ -60,7 +60,7 @@ def similar_keys(keys: np.ndarray, centres: np.ndarray, alike: int) -> np.ndarra
 
 @in_order
 def describe(picture, corners, side, basis, offset, found):
-    """Descriptors, into `found` (n, D), of the patches of a picture at some corners (n, 2)."""
+    """Write the descriptors of the patches of a picture at some corners (n, 2) into `found` (n, D)."""
     (_, width, channels), (elements, dims), count = picture.shape, basis.shape, len(corners)
     flat, starts, there = picture.reshape(-1), np.empty(count + 3, np.uint64), np.empty(elements, np.uint64)
     for p in range(count + 3 if count else 0):
@@ -73,7 +73,7 @@ def describe(picture, corners, side, basis, offset, found):
         np.empty(dims, np.float32),
         np.empty(dims, np.float32),
     )
-    for p in range(0, count, 4):  # four at once: each sum waits for its own last addition alone
+    for p in range(0, count, 4):  # four at once: every addition of a sum has to wait for the one before it
         one[:], two[:], three[:], four[:] = offset, offset, offset, offset
         a, b, c, d = starts[p], starts[p + 1], starts[p + 2], starts[p + 3]
         for e in range(0, elements, 2):
@@ -94,7 +94,7 @@ def describe(picture, corners, side, basis, offset, found):
 
 @inlined
 def squared(query, keys, y, x, most):
-    """Squared distance of a descriptor to a key; stops where it passes `most`."""
+    """Squared distance of a descriptor to a key; the sum stops once it exceeds `most`."""
     total = np.float32(0)
     for first in range(0, query.shape[0], 8):
         part = np.float32(0)
@@ -109,7 +109,7 @@ def squared(query, keys, y, x, most):
 
 @compiled
 def most_similar(keys, places, others, apart, found):
-    """For every place (n, 2) the `found.shape[1]` others (m, 2) with the nearest keys, more than `apart` px away, packed."""
+    """For every place (n, 2) the `found.shape[1]` others (m, 2), packed, with the nearest keys; they are more than `apart` px away."""
     dims, wanted, count = keys.shape[2], found.shape[1], len(others)
     query, least = np.empty(dims, np.float32), np.empty(wanted, np.float32)
     begun, begins = np.empty(count, np.float32), np.empty((8, count), np.float32)
@@ -124,7 +124,7 @@ def most_similar(keys, places, others, apart, found):
             least[s] = np.inf
             found[n, s] = (y << 16) | x
         begun[:] = 0
-        for d in range(8):  # of all others at once: for most of them no more is needed
+        for d in range(8):  # of all others at once: most of them are ruled out by this part
             for m in range(count):
                 begun[m] += (query[d] - begins[d, m]) ** 2
         for m in range(count):

@@ -24,19 +24,19 @@ class Level:
         labels: (H, W), uint8; `NONE` where a pixel is not to be shown.
         patch: Side of a patch.
         centres: (H, W), bool: where a patch may be centred.
-        shown: (H, W), bool: pixels that may vote; not those of a mirrored margin.
-        nearest: (H, W), int32: the nearest centre of each place, packed.
-        inside: (H, W), int32: the place within a source of what each place shows, packed; another one in the margins only.
-        own: (H, W), bool: centres that are not in a margin.
-        shares: (H, W), float32: how often a key should be used, mean 1 over those.
+        shown: (H, W), bool: pixels that may vote; those of mirrored margins may not.
+        nearest: (H, W), int32: the centre nearest to each place, packed.
+        inside: (H, W), int32: the place inside a source that shows the same as each place, packed; it differs from the place itself in margins only.
+        own: (H, W), bool: centres outside the margins.
+        shares: (H, W), float32: how often a key should be used; the mean over `own` is 1.
         source: (H, W), int32: number of the source at each place.
         tori: (sources, 8), int64: exemplar, top, left, height, width and shift of each, and whether its axes wrap, see `Repeat`.
         wanted: (exemplars,), float32: their shares of the canvas, summing to 1.
-        keys: (H, W, D), float32, where there are centres.
+        keys: (H, W, D), float32: descriptors, at centres.
         similar: (H, W, S), int32, packed.
         basis, offset: Of the descriptors, (k k C, D) and (D,).
         spread: Mean squared distance of two random keys.
-        side: Of the smallest source: the shorter one, or the root of the area if the source tiles by itself both ways.
+        side: Of the smallest source: its shorter side, or the root of its area if it tiles in both directions.
     """
 
     number: int
@@ -65,12 +65,12 @@ class Level:
         return self.pixels.shape[0], self.pixels.shape[1]
 
     def of_label(self, label: int) -> Level:
-        """With the centres of a label alone."""
+        """The level with the centres of one label only."""
         mine = self.labels == label
         centres = self.centres & mine
         return replace(self, centres=centres, own=self.own & mine, nearest=nearest_centres(centres))
 
 
 def nearest_centres(centres: np.ndarray) -> np.ndarray:
-    """The nearest centre of each place, packed."""
+    """The centre nearest to each place, packed."""
     return pack(*distance_transform_edt(~centres, return_distances=False, return_indices=True))

@@ -1,4 +1,4 @@
-"""Swatches at several scales, with a channel that says how far the next edge is."""
+"""Swatches at several scales, with a channel that holds the distance to the nearest edge."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import numpy as np
 from texgen.files.mapped_arrays import bands, release
 
 COARSEST = 20
-"""A swatch is halved while its shorter side stays at least this long."""
+"""Shortest side, in pixels, of a swatch at its coarsest scale."""
 FLAT = 1e-6
 FAR = 24
-"""Pixels beyond which all distances to an edge are alike."""
+"""Distances to an edge are cut off at so many pixels."""
 BAND_PIXELS, BLUR = 1 << 21, 1.0
-"""Pixels of which edges are found at once, about, and deviation of the blur before."""
+"""Pixels, about, in which edges are found at once, and deviation of the blur that comes before."""
 
 
 def level_count(shortest: int, canvas: int) -> int:
-    """Scales at which a swatch of this shorter side is used, for a canvas of that shorter side."""
+    """Number of scales for a swatch and a canvas of these shorter sides."""
     count = 1
     while shortest >> count >= COARSEST and canvas >> count >= 8:
         count += 1
@@ -34,17 +34,17 @@ def halved(image: np.ndarray) -> np.ndarray:
 
 
 def halved_rows(image: np.ndarray, top: int, bottom: int) -> np.ndarray:
-    """Rows `top` to `bottom` of `halved`, of the rows they need."""
+    """Rows `top` to `bottom` of `halved`, computed from the rows that they depend on."""
     first, last = max(2 * top - 2, 0), min(2 * bottom + 2, len(image))
     return halved(image[first:last])[top - first // 2 :][: bottom - top]
 
 
 def with_edges(pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Colours and, as the last channel, the distance to edges, as strong as the colours.
+    """Colours and, as the last channel, the distance to edges, scaled to the deviation of the colours.
 
     Args:
         pixels: (H, W, C), float32.
-        out: Where to write it, (H, W, C + 1), float32; a new array by default. Both may be mapped files: no more than a band is read at once.
+        out: Where to write the result, (H, W, C + 1), float32; a new array by default. Both may be mapped files: only a band is in memory at once.
     """
     height, width, channels = pixels.shape
     found = np.empty((height, width, channels + 1), np.float32) if out is None else out
@@ -66,7 +66,7 @@ def with_edges(pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
 
 
 class _Moments:
-    """Mean and standard deviation of values that come in parts; of one part they are numpy's, to the bit."""
+    """Mean and standard deviation of values that arrive in parts; for a single part they equal numpy's exactly."""
 
     def __init__(self) -> None:
         self.parts: list[tuple[int, np.float32, np.float32]] = []
@@ -92,7 +92,7 @@ class _Moments:
 
 
 def edges_of(image: np.ndarray, rows: int = 4096) -> np.ndarray:
-    """Where gradients are above Otsu's threshold, (H, W), bool, found `rows` rows at once.
+    """Where gradients exceed Otsu's threshold, (H, W), bool, computed `rows` rows at a time.
 
     References:
         Otsu, "A Threshold Selection Method from Gray-Level Histograms", 1979, https://doi.org/10.1109/TSMC.1979.4310076; as a guide to
@@ -111,7 +111,7 @@ def edges_of(image: np.ndarray, rows: int = 4096) -> np.ndarray:
 
 
 def edge_distance(edges: np.ndarray) -> np.ndarray:
-    """Distance in pixels to the nearest edge (H, W), at most `FAR`."""
+    """Distance in pixels to the nearest edge, (H, W), at most `FAR`."""
     from scipy.ndimage import distance_transform_edt
 
     if not edges.any():
@@ -120,7 +120,7 @@ def edge_distance(edges: np.ndarray) -> np.ndarray:
 
 
 def otsu(values: np.ndarray, bins: int = 256) -> float:
-    """The threshold that parts values into two classes of the largest variance between them."""
+    """The threshold that splits values into two classes with the largest variance between them."""
     counts, borders = np.histogram(values, bins)
     middles = (borders[1:] + borders[:-1]) / 2
     below = np.cumsum(counts)

@@ -1,4 +1,4 @@
-"""What a swatch repeats of itself: whether it carries on across its borders, and whether it shows the same twice."""
+"""How a swatch repeats itself: whether it tiles across its borders, and whether it consists of copies of a smaller part."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from texgen.swatch.bank.pyramid import halved
 from tiling import Wrap
 
 EXACT = 0.1
-"""Difference of a swatch to itself, moved, up to which the two are the same, relative to that of an arbitrary move."""
+"""Largest difference between a swatch and a shifted copy at which they count as equal, relative to that of an arbitrary shift."""
 DIVISORS = (2, 3)
 LINES = 8
-"""Lines between those that the border is compared with: where a JPEG has its block edges, as at the border."""
+"""Distance of the lines that the border is compared with: like the border, they lie on the block edges of a JPEG."""
 SCALES = 3
 TORN, STEEP = 0.33, 1.35
-"""At all scales the step across the border lies at most this far between a common step and the difference of far lines; and at full size
-it is at most so many common steps."""
+"""An axis wraps if, at all scales, the step across the border is at most a common step plus `TORN` of what distant lines differ by beyond that, and
+at full size at most `STEEP` common steps."""
 FEW = 32
 FAR_LINES = 64
 
 
 class Repeat(NamedTuple):
-    """A swatch's own torus, or strip, or neither.
+    """The part of a swatch that it repeats, as a torus, a strip or neither.
 
     Attributes:
-        height, width: Of the part that is not shown before, from the top left corner on.
-        shift: Columns of the part, modulo its width, that the row `height` begins at: the part lies in bond.
-        wrap: Axes on which the part carries on where it ends.
+        height, width: Of the part, which begins in the swatch's top left corner.
+        shift: Columns by which the part is shifted from one row of copies to the next, modulo its width, as in a running bond.
+        wrap: Axes on which the part continues seamlessly from its end to its beginning.
     """
 
     height: int
@@ -37,7 +37,7 @@ class Repeat(NamedTuple):
     wrap: Wrap = Wrap(False, False)
 
     def inside(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places in the part of places anywhere: carried on where the axis wraps, else mirrored."""
+        """The places inside the part that stand for any places: periodic along an axis that wraps, mirrored otherwise."""
         if self.wrap.y:
             lap = y // self.height
             y, x = y - lap * self.height, x + lap * self.shift
@@ -49,9 +49,9 @@ class Repeat(NamedTuple):
 def repeat_of(pixels: np.ndarray) -> Repeat:
     """How a swatch (H, W, C) repeats itself.
 
-    A swatch may be some tiles of a smaller one, or the same in all parts half its sides apart, as filters leave it that make a picture seamless by
-    blending it with itself, moved by half its size. Else an axis wraps if the step across the border is like a common one, on
-    three scales.
+    A swatch may consist of tiles of a smaller one. It may also equal itself shifted by half its size, which is the result of filters that make a picture
+    seamless by blending it with its shifted self. Otherwise an axis wraps if, at three scales, the step across the border is like a common
+    step.
     """
     height, width = pixels.shape[:2]
     once = [False, False]
@@ -68,7 +68,7 @@ def repeat_of(pixels: np.ndarray) -> Repeat:
 
 
 def carries_on(pixels: np.ndarray) -> bool:
-    """Whether the first row follows on the last one."""
+    """Whether the first row continues the last one."""
     for scale in range(SCALES):
         if min(pixels.shape[:2]) < FEW:
             break
@@ -85,7 +85,7 @@ def carries_on(pixels: np.ndarray) -> bool:
 
 
 def _same(pixels: np.ndarray, down: int, right: int) -> bool:
-    """Whether a picture is itself, moved."""
+    """Whether a picture equals itself, shifted."""
     if min(pixels.shape[:2]) < FEW or not (down or right):
         return False
     height, width = pixels.shape[:2]

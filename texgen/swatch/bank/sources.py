@@ -1,4 +1,4 @@
-"""What a texture is made of, and the parts of it that are searched."""
+"""The material of a texture, and the parts of it that are searched."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from texgen.swatch.presets import SYMMETRIES
 from tiling import Size, spread_tiles
 
 MOST_PIXELS, WINDOW_SIDE = 1_200_000, 512
-"""Of all swatches that are searched, and side of the windows that larger ones are cut to."""
+"""Pixels that are searched, of all swatches together, and side of the windows that are cut from larger swatches."""
 MEASURED_PIXELS = 1 << 22
-"""Of a swatch, whose colours' deviation is measured, at most."""
+"""Pixels of a swatch, at most, from which the deviation of its colours is measured."""
 
 
 class Source(NamedTuple):
@@ -31,13 +31,13 @@ class Source(NamedTuple):
 
     Attributes:
         pixels: (H, W, C), float32.
-        share: Of the canvas, the shares of all sources summing to 1.
-        repeat: The part of it that is searched, and which of its axes wrap; all of it and none by default.
-        exemplar: Number of the swatch it was taken from.
-        top, left: Where it lies in that swatch.
-        turn: How it was turned then, see `turned`.
-        labels: Of the pixels, (H, W), uint8; `NONE` for what is not to be shown; None where all have label 0.
-        guides: (H, W, G), float32: what a canvas' guides are compared with.
+        share: Of the canvas; the shares of all sources sum to 1.
+        repeat: The part of it that is searched, and which of its axes wrap; by default, all of it and none.
+        exemplar: Number of the swatch that it was cut from.
+        top, left: Its place in that swatch.
+        turn: How it was turned after that, see `turned`.
+        labels: Of the pixels, (H, W), uint8; `NONE` for pixels that must not be shown; None if all have label 0.
+        guides: (H, W, G), float32, compared with the guides of the canvas.
     """
 
     pixels: np.ndarray
@@ -52,7 +52,7 @@ class Source(NamedTuple):
 
     @property
     def part(self) -> Part:
-        """Where it is from, and how it lies on the sheet."""
+        """Its place in the exemplar and on the sheet."""
         size = self.pixels.shape[:2]
         height, width = size[:: -1 if self.turn % 2 else 1]
         return Part(self.exemplar, self.top, self.left, height, width, self.turn, self.repeat or Repeat(*size))
@@ -63,11 +63,11 @@ class Material:
     """What a bank is made of.
 
     Attributes:
-        swatches: (H, W, C), float32, each.
-        shares: Of each on the canvas, summing to 1.
-        labels: Of the pixels of each, (H, W), uint8, see `Source`; None where all have label 0.
+        swatches: Pictures (H, W, C), float32.
+        shares: Of the swatches on the canvas, summing to 1.
+        labels: Of the pixels of each swatch, (H, W), uint8, see `Source`; None if all have label 0.
         symmetry: A key of `SYMMETRIES`.
-        maps: That are more channels of the swatches, each as strong as the colours.
+        maps: Companion maps that are searched as further channels, each with the same weight as the colours.
         guides: Scaled, see `Guide.scaled`.
     """
 
@@ -80,11 +80,11 @@ class Material:
 
     @property
     def deviation(self) -> float:
-        """Of the colours, all channels together."""
+        """Standard deviation of the colours, all channels together."""
         return spread_of(self.swatches)
 
     def digest(self) -> str:
-        """The same for the same material."""
+        """A hash of the material."""
         found = hashlib.sha256()
         images = [image for each in self.maps for image in each.images]
         images += [image for guide in self.guides for image in guide.swatch.images]
@@ -102,14 +102,14 @@ class Material:
 
 
 def spread_of(swatches: Sequence[np.ndarray]) -> float:
-    """Standard deviation of colours, all channels together; of large swatches, by pixels spread over them."""
+    """Standard deviation of colours, all channels together; large swatches are sampled."""
     steps = [math.ceil((swatch.shape[0] * swatch.shape[1] / MEASURED_PIXELS) ** 0.5) for swatch in swatches]
     seen = [s[::step, ::step].reshape(-1, s.shape[2]) for s, step in zip(swatches, steps, strict=True)]
     return float(np.concatenate(seen).var(0).sum()) ** 0.5
 
 
 def sources_of(material: Material) -> list[Source]:
-    """What is searched: each swatch whole, or windows spread over it where it is large, and these turned and mirrored where asked."""
+    """The parts that are searched: each swatch, or windows spread over a large one, with their turned and mirrored copies if the symmetry asks for them."""
     found = []
     most = MOST_PIXELS // len(material.swatches)
     maps = [(each, each.normaliser(material.deviation)) for each in material.maps]

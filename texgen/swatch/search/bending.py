@@ -1,4 +1,4 @@
-"""Where pieces meet, what they show is moved by a few pixels, less and less away from there: a step in a line becomes a bend."""
+"""Bending: where pieces meet, their contents shift by a few pixels, and less with the distance, so that a step in a line becomes a bend."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from texgen.swatch.steering import Control
 from tiling import Size, plan_cores
 
 TILE = 512
-"""Side of the tiles that are aligned one after the other."""
+"""Side of the tiles that are aligned at a time."""
 STEPS, AROUND = (2, 1), 3
-"""Of the search for the best move of one piece against another, one after the other, and how far from their seam they are compared, in pixels."""
+"""Successive step sizes of the search for the best move of one piece against another, and distance from their seam within which they are compared, in pixels."""
 FADE = 32.0
-"""Pixels from a seam within which a move fades to a third."""
+"""Distance from a seam, in pixels, over which a move falls to about a third."""
 NEAREST = 0.75
-"""Added to a move before it is cut to whole pixels: the two halves of an odd one, about -1.5 and 1.5, become -1 and 2."""
+"""Added to a move before it is rounded down: the two halves of an odd one, about -1.5 and 1.5, become -1 and 2."""
 HALO = 64
 SWEEPS = 80
 BETTER = 0.5
-"""Part of the difference that may be left where two pieces are moved against each other."""
+"""Two pieces are moved against each other if at most this part of their difference remains."""
 FAR = 0.001
 """Cost of a move by one pixel, in mean squared differences of two random pixels."""
 HELD = 0.5
-"""How firmly two pieces that fit as they are hold together, next to the pixels of one piece."""
+"""Weight of the tie between two pieces that fit as they are; that between pixels of one piece is 1."""
 
 
 class Sheet(NamedTuple):
-    """What is moved: `pixels` without guides, `centres` and `labels` of `level.Level`, and the cost of a move by one pixel."""
+    """What the field points into: `pixels` without guides, `centres` and `labels` of `level.Level`; and `far`, the cost of a move by one pixel."""
 
     pixels: np.ndarray
     centres: np.ndarray
@@ -45,7 +45,7 @@ class Sheet(NamedTuple):
 
 
 def sheet_of(level: Level, control: Control) -> Sheet:
-    """The sheet of a scale."""
+    """The sheet at a scale."""
     pixels = np.ascontiguousarray(level.pixels[..., : level.pixels.shape[2] - control.guide.shape[2]])
     spread = 2 * float(pixels[level.own].var(0).sum())
     return Sheet(pixels, level.centres, level.labels, np.float32(FAR * spread))
@@ -54,7 +54,7 @@ def sheet_of(level: Level, control: Control) -> Sheet:
 def aligned(
     pool: ThreadPoolExecutor, old: np.ndarray, new: np.ndarray, level: Level, control: Control
 ) -> Iterator[None]:
-    """Write the aligned field, a row of tiles at a time, with all threads of a pool."""
+    """Write the aligned field one row of tiles at a time, with all threads of a pool."""
     sheet, size = sheet_of(level, control), Size(*old.shape)
     for _, row in groupby(plan_cores(size, Size(TILE, TILE)), lambda tile: tile.top):
         tiles = [*row]
@@ -71,12 +71,12 @@ def aligned(
 def align(old, new, tile, sheet, control):
     """Align the pieces of a field on a tile.
 
-    The moves u minimise the sum of (u_p - u_q)^2 over the neighbours p, q of one piece, of w (u_q - u_p - d)^2 over those of two pieces, and of
-    (u / `FADE`)^2: d is the move of q's piece after which both show the most similar pixels around the seam, w is 0 where none helps. What is given stays.
+    The moves u minimise the sum of (u_p - u_q)^2 over neighbours p, q of one piece, of w (u_q - u_p - d)^2 over neighbours of two pieces, and of
+    (u / `FADE`)^2. Here d is the move of q's piece that makes the two most similar around the seam, and w is 0 where no move helps. Given pixels stay.
 
     Args:
-        old, new: Fields (h, w), int32, packed; `old` is read, wrapped, `new` is written inside of the tile.
-        tile: (4,), top, left, bottom, right.
+        old, new: Fields (h, w), int32, packed; `old` is read, wrapped; `new` is written inside the tile.
+        tile: (4,): top, left, bottom, right.
         sheet: See `Sheet`.
         control: `steering.Control` of the canvas.
 
@@ -102,7 +102,7 @@ def align(old, new, tile, sheet, control):
 
 @inlined
 def may_show(sheet, was_y, was_x, y, x):
-    """Whether a pixel of the canvas may show another place of the sheet instead."""
+    """Whether a pixel of the canvas may show the place (y, x) of the sheet instead of its own."""
     if y < 0 or x < 0 or y >= sheet.centres.shape[0] or x >= sheet.centres.shape[1] or not sheet.centres[y, x]:
         return False
     return sheet.labels[y, x] == sheet.labels[was_y, was_x]
@@ -110,8 +110,8 @@ def may_show(sheet, was_y, was_x, y, x):
 
 @compiled
 def tied(fy, fx, top, left, sheet, control):
-    """How firmly each pixel is held: by its right and its lower neighbour, and as a whole, (3, h, w); the sums (2, h, w) of what these pull it by, down
-    and to the right; and whether anything is pulled at all."""
+    """Weights of each pixel's ties to its right and its lower neighbour, and the reciprocal of all its weights, (3, h, w); the sums of the weighted moves,
+    down and to the right, (2, h, w); and whether anything moves at all."""
     height, width = fy.shape
     ties, pull = np.zeros((3, height, width), np.float32), np.zeros((2, height, width), np.float32)
     window = np.empty((2, (2 * AROUND + 2) ** 2 * sheet.pixels.shape[2]), np.float32)
@@ -148,8 +148,8 @@ def tied(fy, fx, top, left, sheet, control):
 
 @compiled
 def seen(fy, fx, y, x, dy, dx, given, top, left, sheet, control, window):
-    """What the side of a seam that stays shows around it, and whether it does, (2, n): what is given, where `given` or where (y, x) is, else the piece at
-    (y, x)."""
+    """Write into `window` (2, n) what the side of a seam that stays shows around it, and where that is known: given pixels if `given` is set or (y, x) is given, else the
+    piece at (y, x)."""
     pixels, n = sheet.pixels, 0
     for i in range(-AROUND, AROUND + 1 + dy):
         for j in range(-AROUND, AROUND + 1 + dx):
@@ -167,7 +167,7 @@ def seen(fy, fx, y, x, dy, dx, given, top, left, sheet, control, window):
 
 @compiled
 def best_move(sheet, window, sy, sx, dy, dx):
-    """How firmly a piece holds to what is seen beyond its seam, and the move (y, x) that makes it fit best; (sy, sx) is where it would show the pixel there."""
+    """Weight of the tie of a piece to what lies beyond its seam, and the move (y, x) that makes it fit best; (sy, sx) is the place at which it would continue there."""
     wide, height, width = AROUND + sum(STEPS), sheet.pixels.shape[0], sheet.pixels.shape[1]
     if sy < wide or sx < wide or sy + wide + dy >= height or sx + wide + dx >= width:
         return np.float32(0), 0, 0
@@ -192,7 +192,7 @@ def best_move(sheet, window, sy, sx, dy, dx):
 
 @inlined
 def moved_by(flat, shape, window, sy, sx, dy, dx):
-    """Squared differences of what a piece shows around (sy, sx) to what is seen."""
+    """Sum of squared differences between the sheet around (sy, sx) and what is seen."""
     columns, channels = shape[1], shape[2]
     total, n, wide = np.float32(0), 0, (2 * AROUND + 1 + dx) * channels
     for i in range(-AROUND, AROUND + 1 + dy):
@@ -206,7 +206,7 @@ def moved_by(flat, shape, window, sy, sx, dy, dx):
 
 @compiled
 def relaxed(ties, pull):
-    """One coordinate of the moves (h, w), by the Chebyshev iteration, which visits pixels in no order.
+    """One coordinate of the moves (h, w), by Chebyshev iteration, whose result does not depend on the order of the pixels.
 
     References:
         Golub, Varga, "Chebyshev Semi-iterative Methods", Numerische Mathematik 3, 1961, https://doi.org/10.1007/BF01386013.

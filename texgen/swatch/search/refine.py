@@ -1,4 +1,4 @@
-"""How a level begins: with the field of the next coarser one, keys of the wanted labels, and nothing where pixels are given."""
+"""The first field of a level: that of the next coarser level, with keys of the wanted labels and without given pixels."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from texgen.swatch.jit import compiled
 from texgen.swatch.steering import Control
 
 ROWS = 512
-"""That are written at once."""
+"""Number of rows that are written at once."""
 
 
 def refine(coarse: np.ndarray, fine: np.ndarray, level: Level, control: Control) -> None:
-    """Write the first field of a level from the last one of the level before."""
+    """Write the first field of a level, from the last field of the next coarser level."""
     labels = np.unique(control.labels).tolist()
     nearest = {label: nearest_centres(level.centres & (level.labels == label)) for label in labels}
     for rows in (band.rows for band in bands(len(fine), ROWS, 0)):
@@ -31,14 +31,14 @@ def refine(coarse: np.ndarray, fine: np.ndarray, level: Level, control: Control)
 
 
 def leave_given(field: np.ndarray, control: Control) -> None:
-    """Take the coordinates from what is given."""
+    """Set the field to -1 where pixels are given."""
     for rows in (band.rows for band in bands(len(field) if control.known.size else 0, ROWS, 0)):
         field[rows][control.known[rows]] = -1
 
 
 @compiled
 def refined(coarse: np.ndarray, fine: np.ndarray, top: int, bottom: int, nearest: np.ndarray) -> None:
-    """Rows `top` to `bottom` of the field one level finer: twice the coordinate plus the parity, moved to the nearest key."""
+    """Write rows `top` to `bottom` of the next finer field: twice the coordinate plus the parity of the pixel, moved to the nearest key."""
     h, w = coarse.shape
     for y in range(top, bottom):
         cy = min(y // 2, h - 1)

@@ -1,4 +1,4 @@
-"""Search: every pixel of a field looks for the key of the bank that is nearest to its patch."""
+"""Search: every pixel of a field looks for the key of the bank that is nearest to its patch, by PatchMatch."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from texgen.swatch.search.votes import torn_sums, unpacked, vote, whole
 
 
 class Keys(NamedTuple):
-    """What is searched, in one iteration.
+    """The bank, as one iteration searches it.
 
     Attributes:
-        pixels: Of the bank (H, W, C).
-        trust: Weight of each pixel of the bank in a vote (H, W).
-        keys: Descriptors (H, W, D), D a multiple of 8.
-        penalty: What choosing a key costs beside its distance (H, W); infinite where there is none.
-        similar: Packed coordinates of keys that look alike (H, W, S).
-        labels: Of the bank's pixels (H, W).
+        pixels: Of the bank, (H, W, C).
+        trust: Weight of each pixel of the bank in a vote, (H, W).
+        keys: Descriptors, (H, W, D); D is a multiple of 8.
+        penalty: Cost of a key beside its distance, (H, W); infinite where there is no key.
+        similar: Packed coordinates of similar keys, (H, W, S).
+        labels: Of the pixels of the bank, (H, W).
         basis, offset: Of the descriptors, (k k C, D) and (D,).
-        window: Weight of each pixel of a patch in a vote (k, k).
+        window: Weight of each pixel of a patch in a vote, (k, k).
     """
 
     pixels: np.ndarray
@@ -38,14 +38,14 @@ class Keys(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """How one iteration goes.
+    """Settings of one iteration.
 
     Attributes:
-        probes: Random keys tried a pixel.
-        reach: Largest distance of a probe in pixels of the bank; halved from probe to probe.
+        probes: Number of random keys tried per pixel.
+        reach: Largest distance of a probe, in pixels of the bank; halved from probe to probe.
         seed: Of the probes.
-        origin: (2,), where the random numbers begin: rolled with the canvas, they give the rolled result.
-        backward: Visit pixels from the last to the first.
+        origin: (2,), origin of the random numbers on the canvas: rolling it with the canvas rolls the result.
+        backward: Whether to visit pixels from the last to the first.
     """
 
     probes: int
@@ -59,17 +59,17 @@ class Turn(NamedTuple):
 def improve(old, new, tiles, bank, control, turn, sums):
     """One iteration of the field on some tiles.
 
-    In every tile: the picture is voted from the old field, its patches are described, and each pixel takes the cheapest key among its own, those
-    its four neighbours carry on, keys similar to these, and random probes. Pixels of one tile see each other's new keys, pixels of
-    other tiles are seen as they were: the result depends on neither the order of the tiles nor the number of threads.
+    In each tile, the picture is voted from the old field and its patches are described. Then each pixel takes the cheapest of these keys: its own, the
+    continuations of its four neighbours' keys, keys similar to the neighbours', and random probes. A pixel sees the new keys of its own tile and the old
+    keys of other tiles, so that the result depends on neither the order of the tiles nor the number of threads.
 
     Args:
-        old, new: Fields (h, w), int32; `old` is read, wrapped, `new` is written inside of the tiles.
-        tiles: (n, 4), top, left, bottom, right.
+        old, new: Fields (h, w), int32; `old` is read, wrapped; `new` is written inside the tiles.
+        tiles: (n, 4): top, left, bottom, right.
         bank: `Keys`.
         control: `steering.Control` of the canvas.
         turn: `Turn`.
-        sums: (n, 3), written: distances to the old keys, to the new keys, both squared, and the number of changed keys.
+        sums: (n, 3), written: squared distances to the old keys and to the new keys, and the number of changed keys.
     """
     halo = bank.window.shape[0] // 2 * 2
     for t in range(tiles.shape[0]):
@@ -90,7 +90,7 @@ def improve(old, new, tiles, bank, control, turn, sums):
 
 @compiled
 def pictured(fy, fx, torn, top, left, bank, control):
-    """The picture of a tile and half a patch around, as it is voted or given, with the guide in its last channels."""
+    """The picture of a tile with a border of half a patch: voted or given colours, then the channels of the guide."""
     pixels, trust, window = bank.pixels, bank.trust, bank.window
     r, guides = window.shape[0] // 2, control.guide.shape[2]
     colours = pixels.shape[2] - guides
@@ -114,15 +114,15 @@ def pictured(fy, fx, torn, top, left, bank, control):
 
 @compiled
 def settle(fy, fx, torn, picture, corner, canvas, bank, control, turn, sums):
-    """Give every pixel of a tile the cheapest key.
+    """Give every pixel of a tile its cheapest key.
 
     Args:
-        fy, fx: Rows and columns of the keys of the tile's pixels and of those around that votes depend on; written inside of the tile.
-        torn: Of these, see `votes.torn_sums`.
-        picture: Of the tile and half a patch around.
+        fy, fx: Rows and columns of the keys of the tile and of the border that votes depend on; written inside the tile.
+        torn: Their `votes.torn_sums`.
+        picture: Of the tile, with a border of half a patch.
         corner, canvas: Top and left of the tile, height and width of the whole field.
         bank, control, turn: As in `improve`.
-        sums: (3,), written: as in `improve`.
+        sums: (3,), written, as in `improve`.
     """
     keys, penalty, similar, labels = bank.keys, bank.penalty, bank.similar, bank.labels
     wanted, origin, probes, halo = control.labels, turn.origin, turn.probes, bank.window.shape[0] // 2 * 2
@@ -165,7 +165,7 @@ def settle(fy, fx, torn, picture, corner, canvas, bank, control, turn, sums):
 
 @compiled
 def queried(fy, torn, picture, bank, guided):
-    """Descriptors (n, D) of the patches of a tile, and which of them is each pixel's (h w,); -1 where the patch is the key's, to the last bit, or is given."""
+    """Descriptors (n, D) of the patches of a tile, and for each pixel the number of its descriptor (h w,): -1 where the pixel is given or its patch equals that of its key exactly."""
     side, count = bank.window.shape[0], 0
     halo, height, width = side // 2 * 2, picture.shape[0] - side + 1, picture.shape[1] - side + 1
     numbers, corners = np.full(height * width, -1, np.int64), np.empty((height * width, 2), np.int64)
@@ -181,7 +181,7 @@ def queried(fy, torn, picture, bank, guided):
 
 @inlined
 def carried_on(fy, fx, y, x, query, keys, penalty, labels, similar, label, best):
-    """The best so far, or a cheaper key: one that a neighbour of (y, x) carries on, or one similar to a neighbour's."""
+    """The best so far, or a cheaper key: the continuation of the key of a neighbour of (y, x), or of a key similar to it."""
     for way in range(4):
         dy, dx = (-1 if way == 0 else (1 if way == 2 else 0)), (-1 if way == 1 else (1 if way == 3 else 0))
         ny, nx = fy[y + dy, x + dx], fx[y + dy, x + dx]
@@ -198,7 +198,7 @@ def carried_on(fy, fx, y, x, query, keys, penalty, labels, similar, label, best)
 
 @inlined
 def probed(fy, fx, y, x, query, keys, penalty, labels, label, probes, state, best):
-    """The best so far, or a cheaper one of random keys around it; `probes` are their number and reach."""
+    """The best so far, or a cheaper key among random ones around it; `probes` holds their number and reach."""
     span = probes[1]
     for _ in range(probes[0]):
         state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
@@ -212,8 +212,8 @@ def probed(fy, fx, y, x, query, keys, penalty, labels, label, probes, state, bes
 
 @inlined
 def cheaper(fy, fx, y, x, query, keys, penalty, labels, label, cy, cx, best):
-    """Cost, distance and place of the cheaper of the key at (cy, cx) and the best so far. A place outside of the bank, of another label, or that a
-    neighbour of (y, x) has is no key: the same key twice beside itself makes rows of stripes on the finer levels."""
+    """Cost, distance and place of the cheaper of the key at (cy, cx) and the best so far. Places outside the bank or of another label do not count, nor does
+    the key of a neighbour of (y, x): the same key twice side by side makes rows of stripes at finer levels."""
     if (cy == best[2] and cx == best[3]) or cy < 0 or cx < 0 or cy >= keys.shape[0] or cx >= keys.shape[1]:
         return best
     if label >= 0 and labels[cy, cx] != label:
@@ -232,7 +232,7 @@ def cheaper(fy, fx, y, x, query, keys, penalty, labels, label, cy, cx, best):
 
 @inlined
 def scrambled(seed, y, x):
-    """A random state for each pixel, by the finaliser of SplitMix64."""
+    """Random state of a pixel, by the finaliser of SplitMix64."""
     z = np.uint64(seed) + np.uint64(y) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(x) * np.uint64(0xD1B54A32D192ED03)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""How often the bank is shown, and what showing it once more costs: the log prior of the keys."""
+"""How often each part of the bank is used, and what using it again costs: the log prior of the keys."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from texgen.swatch.bank.level import Level
 from texgen.swatch.jit import compiled
 
 CAP = 4.0
-"""Use beyond this many times the mean costs no more: in flat regions keys are alike, and any of them may serve."""
+"""Use beyond this many times the mean costs no more: in flat regions all keys are alike, and any of them will do."""
 BINS = 24
 
 
 @compiled
 def counted(field: np.ndarray, top: int, bottom: int, counts: np.ndarray) -> None:
-    """Add to `counts` (H, W) how often rows `top` to `bottom` show each key."""
+    """Add to `counts` (H, W) how often rows `top` to `bottom` of a field use each key."""
     for y in range(top, bottom):
         for x in range(field.shape[1]):
             packed = field[y, x]
@@ -24,11 +24,11 @@ def counted(field: np.ndarray, top: int, bottom: int, counts: np.ndarray) -> Non
 
 
 def usage(level: Level, counts: np.ndarray) -> np.ndarray:
-    """How often the patches around each pixel of the bank are shown, in units of the wanted mean, (H, W), float32.
+    """How often the patches around each pixel of the bank are used, relative to what is wanted, (H, W), float32.
 
     Args:
-        level: Of the bank.
-        counts: How often each key is the field's, (H, W).
+        level: Scale of the bank.
+        counts: How often the field uses each key, (H, W).
     """
     from scipy.ndimage import uniform_filter
 
@@ -42,12 +42,12 @@ def usage(level: Level, counts: np.ndarray) -> np.ndarray:
 
 
 def penalties(level: Level, used: np.ndarray, weight: float) -> np.ndarray:
-    """What choosing a key costs beside its distance: `weight` times its use, infinite where there is no key."""
+    """Cost of each key beside its distance, (H, W): `weight` times its use, infinite where there is no key."""
     return np.where(level.centres, weight * np.minimum(used, CAP), np.inf).astype(np.float32)
 
 
 def trust(level: Level, used: np.ndarray, strength: float) -> np.ndarray:
-    """Weights of the bank's pixels in votes, (H, W): lower for colours that are shown more often than the bank has them."""
+    """Weights of the pixels of the bank in votes, (H, W): lower for colours that the canvas shows more often than the bank does."""
     if not strength:
         return level.shown.astype(np.float32)
     shown = level.pixels[level.own]

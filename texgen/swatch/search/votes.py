@@ -1,4 +1,4 @@
-"""Vote: a pixel becomes the mean of what the patches around it show. Coordinates of the bank are packed, see `atlas.pack`; -1 where pixels are given."""
+"""Vote: a pixel becomes the mean of what the patches around it show. Fields hold packed coordinates, see `atlas.pack`, and -1 where pixels are given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from texgen.swatch.bank.atlas import MASK
 from texgen.swatch.jit import compiled, inlined
 
 DEVIATION = 0.5
-"""Standard deviation of a patch's weights in a vote, in half patches."""
+"""Standard deviation of the weights of a patch in a vote, in half patches."""
 
 
 def vote_window(side: int) -> np.ndarray:
@@ -19,8 +19,8 @@ def vote_window(side: int) -> np.ndarray:
 
 @compiled
 def voted(field, top, bottom, pixels, trust, window, out, blended):
-    """The weighted mean of what the patches of a field show, rows `top` to `bottom`, into `out` (bottom - top, w, C); and into `blended`
-    (bottom - top, w) whether it is one of several. Pixels that are given are left as they are."""
+    """Vote rows `top` to `bottom` of a field: write the weighted means into `out` (bottom - top, w, C), and into `blended` (bottom - top, w) whether a pixel
+    mixes several pieces. Given pixels keep their values."""
     width, r = field.shape[1], window.shape[0] // 2
     fy, fx = unpacked(field, top - r, -r, bottom - top + 2 * r, width + 2 * r)
     torn, mean = torn_sums(fy, fx), np.empty(pixels.shape[2], np.float32)
@@ -34,7 +34,7 @@ def voted(field, top, bottom, pixels, trust, window, out, blended):
 
 @compiled
 def unpacked(field, top, left, height, width):
-    """Rows and columns (height, width) of the bank that a part of a field on a torus points at; negative rows where pixels are given."""
+    """Rows and columns of the bank, (height, width) each, that a part of a field on a torus points to; rows are negative where pixels are given."""
     fy, fx = np.empty((height, width), np.int32), np.empty((height, width), np.int32)
     for y in range(height):
         row = (top + y) % field.shape[0]
@@ -46,7 +46,7 @@ def unpacked(field, top, left, height, width):
 
 @compiled
 def torn_sums(fy, fx):
-    """Running sums (h + 1, w + 1) of the places where a field does not carry on its upper or left neighbour."""
+    """Running sums (h + 1, w + 1) of the places where a field does not continue its upper or left neighbour."""
     h, w = fy.shape
     sums = np.zeros((h + 1, w + 1), np.int32)
     for y in range(h):
@@ -61,13 +61,13 @@ def torn_sums(fy, fx):
 
 @inlined
 def whole(torn, y, x, side):
-    """Whether the square of `side` from (y, x) on shows one piece of the bank."""
+    """Whether the square of `side` at (y, x) shows a single piece of the bank."""
     return torn[y + side, x + side] - torn[y, x + side] - torn[y + side, x] + torn[y, x] == 0
 
 
 @inlined
 def vote(fy, fx, torn, y, x, pixels, trust, window, mean):
-    """Weighted mean of what the patches around a pixel show at it, and whether they differ; (y, x) is the corner of its neighbourhood in the field."""
+    """Write the weighted mean of what the patches around a pixel show at it into `mean`; return whether they differ. (y, x) is the corner of the pixel's neighbourhood in the field."""
     side, channels = window.shape[0], pixels.shape[2]
     r = side // 2
     if whole(torn, y, x, side):

@@ -1,4 +1,4 @@
-"""Which of several starts goes on."""
+"""The choice among several starts."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from texgen.swatch.bank.atlas import MASK
 from texgen.swatch.jit import compiled
 
 MOST_COPIED = 0.3
-"""Share of the pieces that a candidate may show whole."""
+"""Share of its squares in which a candidate may copy a whole piece of the swatch."""
 
 
 def best_of(candidates: Sequence[dict[str, float]]) -> int:
-    """Of those that do not copy too much the one of the least energy; if all do, the one that copies least."""
+    """The candidate of least energy among those that do not copy too much; if all do, the one that copies least."""
     order = [(max(c["copied"] - MOST_COPIED, 0.0), c["energy"]) for c in candidates]
     return order.index(min(order))
 
 
 @compiled
 def copied_share(field: np.ndarray, side: int) -> float:
-    """Share of the squares of `side` inside of a field that show about one piece of the bank: nine points of it, to a pixel."""
+    """Share of the squares of `side` in a field that copy one piece of the bank: nine points of the square agree to within a pixel."""
     found = 0
     rows, columns, step = field.shape[0] - side + 1, field.shape[1] - side + 1, max((side - 1) // 2, 0)
     for y in range(rows):

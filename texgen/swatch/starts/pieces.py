@@ -1,4 +1,4 @@
-"""Which piece of the bank fits a place of the canvas."""
+"""The choice of the piece of the bank that fits a place of the canvas."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from texgen.swatch.starts.reuse_cost import repeated, repeats
 GUIDED = 2.0
 """Cost of a piece that differs from the guide, in differences of two random pieces."""
 SHORTLIST, STEP = 32, 7
-"""Places that are compared in full, and of which pixels the first comparison takes one."""
+"""Number of places that are compared in full; the first comparison looks at every `STEP`-th pixel."""
 AWRY = 6
-"""A piece that would carry on another one but for so many pixels is not laid: it makes steps, and stripes on the finer levels."""
+"""A piece that misses the continuation of another one by at most so many pixels is not used: it makes steps, and stripes at finer levels."""
 
 
 @compiled
 def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
-    """Corner in the bank of one of the cheapest blocks at (top, left); what lies there is compared within `ring` pixels of its border."""
+    """Corner in the bank of one of the cheapest blocks for (top, left); what lies there is compared within `ring` pixels of the border of the block."""
     known, values = met(sheet, field, top, left, rules.block, ring)
     near, phases, carried, credit = repeats(sheet, rules, laid, count, field.shape, top, left)
     scale = np.float32(1 / (max(len(known), 1) * rules.spread))
@@ -45,7 +45,7 @@ def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
         costs[found], number[found] = cost, p
         found += 1
         least = min(least, cost)
-    if found == 0:  # of a small swatch every place may nearly carry on one
+    if found == 0:  # every place of a small swatch may be a near miss
         return spare_y, spare_x
     pick = number[drawn(costs, found, least + rules.tolerance * abs(least) + 1e-6, draw)]
     return tried[pick, 0], tried[pick, 1]
@@ -53,7 +53,7 @@ def best_piece(sheet, rules, laid, count, field, top, left, ring, draw):
 
 @compiled
 def around_places(sheet, shortlist, reach, carried):
-    """Corners (n, 2), each once: those up to `reach` pixels from the places whose numbers are on a list, and those of `carried`."""
+    """Corners (n, 2), without duplicates: those up to `reach` pixels from the places whose numbers are in `shortlist`, and those in `carried`."""
     rows, columns = sheet.corners.shape
     span = 2 * reach + 1
     around = len(shortlist) * span * span
@@ -77,7 +77,7 @@ def around_places(sheet, shortlist, reach, carried):
 
 @compiled
 def met(sheet, field, top, left, block, ring):
-    """Where in a block at (top, left) something lies already (n, 2), within `ring` pixels of its border or given; and its colours (n, C)."""
+    """Pixels (n, 2) of a block at (top, left) that are given, or that lie within `ring` pixels of its border and exist already; and their colours (n, C)."""
     height, width = field.shape
     channels = sheet.pixels.shape[2] - sheet.control.guide.shape[2]
     known = np.empty((block * block, 2), np.int32)
@@ -108,7 +108,7 @@ def is_known(sheet, y, x):
 
 @compiled
 def by_rough_cost(sheet, rules, near, phases, known, values, scale, top, left):
-    """Numbers of the places of the bank, every `leap`-th of them, from the cheapest on, by every `STEP`-th of the known pixels."""
+    """Numbers of every `leap`-th place of the bank, the cheapest first, judged by every `STEP`-th of the known pixels."""
     numbers = np.nonzero((sheet.places[:, 0] % rules.leap == 0) & (sheet.places[:, 1] % rules.leap == 0))[0]
     apart = differences(sheet.pixels, sheet.places[numbers], known, values, STEP)
     rough = np.empty(len(numbers), np.float32)
@@ -121,7 +121,7 @@ def by_rough_cost(sheet, rules, near, phases, known, values, scale, top, left):
 
 @inlined
 def drawn(costs, count, most, draw):
-    """Number of one of the costs that are at most `most`, by a draw in [0, 1)."""
+    """Index of one of the costs that are at most `most`, chosen by a random number in [0, 1)."""
     allowed = 0
     for p in range(count):
         allowed += costs[p] <= most
@@ -136,13 +136,13 @@ def drawn(costs, count, most, draw):
 
 @in_order
 def differences(pixels, corners, known, values, step):
-    """Squared differences of the known pixels, every `step`-th of them, to the blocks of the bank at some corners (n, 2)."""
+    """Squared differences (n,) of every `step`-th known pixel to the blocks of the bank at some corners (n, 2)."""
     columns, channels, count = pixels.shape[1], pixels.shape[2], len(corners)
     found, flat, starts = np.empty(count + 3, np.float32), pixels.reshape(-1), np.empty(count + 3, np.uint64)
     for p in range(count + 3 if count else 0):
         corner = corners[min(p, count - 1)]
         starts[p] = (corner[0] * columns + corner[1]) * channels
-    for p in range(0, count, 4):  # four at once: each sum waits for its own last addition alone
+    for p in range(0, count, 4):  # four at once: every addition of a sum has to wait for the one before it
         one, two, three, four = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
         for k in range(0, len(known), step):
             there = np.uint64((known[k, 0] * columns + known[k, 1]) * channels)
@@ -158,7 +158,7 @@ def differences(pixels, corners, known, values, step):
 
 @inlined
 def unguided(sheet, rules, y, x, top, left, step):
-    """How far a block is from what the canvas wants of its last channels: mean squared difference, in those of two random pixels."""
+    """Mean squared difference of a block to the guide of the canvas, relative to that of two random pixels."""
     guides, first = sheet.control.guide.shape[2], sheet.pixels.shape[2] - sheet.control.guide.shape[2]
     if guides == 0:
         return np.float32(0)

@@ -1,4 +1,14 @@
-"""A start: pieces of the swatch sewn along minimum-error cuts, at a coarse scale."""
+"""A start: blocks of the swatch sewn along minimum-error cuts, at a coarse scale.
+
+The cost of a block at a place of the canvas is the sum of
+
+- the mean squared difference to what lies in the overlap already, relative to that of two random pixels;
+- `reuse` times the share of it that blocks near by show, and `PHASE` times that if it lies in step with them;
+- `BALANCE` times its use beyond the mean, and `EXCESS` times the use of its swatch beyond that swatch's share;
+- if nothing steers the canvas, `TINT` times how far its colour takes the canvas away from the swatches' mean.
+
+A block that continues its neighbour pays less for what the two share; one that almost continues it is not used.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +25,18 @@ from tiling import Size, Wrap, plan_tiles
 
 TOLERANCE = 0.1
 REUSE = 0.4
-"""Cost of showing a piece again that stands beside, in differences of two random pieces, where all places fit equally badly."""
+"""Cost of repeating the piece next to it, in differences of two random pieces, for a swatch in which all places fit equally badly."""
 BALANCE = 0.1
-"""Cost of a piece that is shown twice as often as the mean, in the same unit."""
+"""Cost of a piece that is used twice as often as the mean, in the same unit."""
 MOST = 3000
-"""Places compared at first, spread over the bank."""
+"""Number of places, spread over the bank, that are compared at first."""
 SOFTER = 0.25
-"""Part of the cost of repeats that counts where pieces are sewn over seams."""
+"""Part of the cost of repeats that counts when pieces are sewn over seams."""
 PROBES, BEST, GOLDEN = 6, 0.001, 0.618034
 NEVER = np.zeros(1, np.bool_)
-"""For those who do not stop."""
+"""A `stop` that is never set."""
 REACH = 2.0
-"""Swatch sides, of what is not shown twice, within which a repeat is seen."""
+"""Distance at which a repeat is still noticed, in sides of the swatch's part that is not itself a repeat."""
 
 
 def quilted(
@@ -43,23 +53,20 @@ def quilted(
 ) -> np.ndarray:
     """A field (h, w), packed, sewn from blocks of the bank on a torus.
 
-    Blocks are placed in rows; each is a random one of the bank's whose cost is at most 1 + `TOLERANCE` times the least. The cost is the mean squared
-    difference to what is there already over the overlap, relative to that of two random pixels, plus `reuse` times the share of the same piece
-    that blocks near by show and `PHASE` times that for lying in step with them, plus `BALANCE` times its use beyond the mean, plus `EXCESS` times the use of its
-    swatch beyond that swatch's share; where nothing steers the canvas, plus `TINT` times how far its colour leads away from the swatches' mean. A piece that carries on its neighbour pays less for what the two share; one that nearly does is not laid.
-    Then blocks are sewn over the worst seams where they make less of them.
+    Blocks are placed row by row; each is drawn from those whose cost is at most 1 + `TOLERANCE` times the least. Finally, blocks are sewn over the worst
+    seams wherever that reduces them.
 
     Args:
-        level: Of the bank.
-        canvas: At this level.
-        block: Side of a block in pixels of the level; larger keeps larger features whole and copies more.
-        overlap: Of neighbouring blocks.
-        reuse: Cost of showing a piece again that stands beside, in differences of two random pieces; larger avoids repeats within
-            sight at the cost of seams and of features longer than a block.
-        mend: How often all of the canvas is gone over for the worst seams.
-        control: What steers the canvas: each block pays the mean squared difference to the guide; where pixels are given the field stays -1.
-        stop: (1,), bool; becomes True where the field is not wanted any more, of which the rest is left out then.
-        seed: Of the choices.
+        level: Scale of the bank.
+        canvas: Size of the canvas at this scale.
+        block: Side of a block in pixels of the scale; larger blocks keep larger features whole and copy more.
+        overlap: Of neighbouring blocks, in pixels of the scale.
+        reuse: Cost of repeating the piece next to it, in differences of two random pieces; larger values avoid visible repeats at the cost of seams
+            and of features longer than a block.
+        mend: How often the whole canvas is searched for the worst seams.
+        control: Constraints on the canvas: each block pays the mean squared difference to the guide; where pixels are given the field stays -1.
+        stop: (1,), bool; another thread sets it to True to end the work early, once the field is no longer wanted.
+        seed: Of the random choices.
 
     References:
         Efros, Freeman, "Image Quilting for Texture Synthesis and Transfer", SIGGRAPH 2001, https://doi.org/10.1145/383259.383296; sewing over the
@@ -90,7 +97,7 @@ def quilted(
 
 
 def tints(level: Level, control: Control, spread: float) -> np.ndarray:
-    """How far each pixel of the bank lies from the wanted mean, (H, W, C), float32, in roots of `spread`; no channels where a canvas is steered."""
+    """Difference of each pixel of the bank to the swatches' mean colour, (H, W, C), float32, in units of the root of `spread`; no channels if the canvas is steered."""
     free = not (control.known.size or control.labels.size or control.guide.shape[2])
     colours = level.pixels[..., : level.colours if free else 0]
     wanted = np.average(colours[level.own], axis=0, weights=level.shares[level.own])
@@ -98,7 +105,7 @@ def tints(level: Level, control: Control, spread: float) -> np.ndarray:
 
 
 def block_corners(level: Level, block: int) -> np.ndarray:
-    """The corner (H, W), packed, of a block that shows what a block here would show and that holds nothing but centres; -1 where there is none."""
+    """For each place the corner of a block of centres that shows the same as a block there would, (H, W), packed; -1 if there is none."""
     whole = whole_blocks(level.centres, block)
     found = np.full(level.size, -1, np.int32)
     y, x = np.nonzero(whole)
@@ -110,12 +117,12 @@ def block_corners(level: Level, block: int) -> np.ndarray:
 
 
 def own_corners(corners: np.ndarray) -> np.ndarray:
-    """Places (n, 2), int32, of the corners that stand for themselves."""
+    """The corners that stand for themselves, (n, 2), int32."""
     return np.argwhere(corners == pack(*np.indices(corners.shape))).astype(np.int32)
 
 
 def whole_blocks(centres: np.ndarray, block: int) -> np.ndarray:
-    """Corners (H, W) of the blocks that hold nothing but centres."""
+    """Whether the block with its corner at each place consists of centres only, (H, W), bool."""
     sums = np.pad(centres.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     found = np.zeros(centres.shape, bool)
     if block <= min(centres.shape):
@@ -125,10 +132,10 @@ def whole_blocks(centres: np.ndarray, block: int) -> np.ndarray:
 
 
 def misfit(level: Level, block: int, overlap: int) -> float:
-    """How badly a block fits at the best other places, 0 (they are the same) to 1 (no better than the mean place).
+    """How badly a block fits at the best other places, from 0 (the same) to 1 (no better than the mean place).
 
-    About 0.3 for tiles and planks, where some places carry each other on nearly as well as their own neighbours, and 0.6 to 0.8 for
-    stones or rust, where all are about equally wrong.
+    About 0.3 for tiles and planks, in which some places continue each other nearly as well as their own neighbours do, and 0.6 to 0.8 for
+    stones or rust, in which all places fit about equally badly.
     """
     places = own_corners(block_corners(level, block))
     shared = np.argwhere(np.indices((block, block)).min(0) < overlap).astype(np.int32)

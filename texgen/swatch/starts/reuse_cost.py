@@ -1,4 +1,4 @@
-"""What it costs to show a piece of the bank again."""
+"""The cost of showing a piece of the bank again."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from texgen.swatch.bank.level import EXEMPLAR, HEIGHT, LEFT, SHIFT, TOP, WIDTH, 
 from texgen.swatch.jit import compiled, inlined
 
 FORGIVEN = 0.5
-"""Part of the cost of what two pieces share that is not paid where one carries on the other."""
+"""Discount on the cost of what two pieces share if one continues the other."""
 PHASE = 4.0
 """Cost, in repeats, of a piece that lies in step with all others in sight, as in a tiled copy."""
 TINT = 0.1
-"""Cost of a piece whose mean is a deviation off the wanted one, where all pieces together are off by as much of one piece, and the same way."""
+"""Cost of a piece whose mean is one deviation off the wanted mean, if the sum over the pieces so far is off by as much in the same direction."""
 MOST_CARRIED = 16
-"""Pieces near by that are remembered as to be carried on."""
+"""Largest number of pieces near by of which continuations are tried."""
 EXCESS = 4.0
-"""Cost of a swatch that is shown by its whole share too often, in differences of two random pieces."""
+"""Cost of a swatch that is used twice as often as its share says, in differences of two random pieces."""
 
 
 @compiled
 def repeats(sheet, rules, laid, count, canvas, top, left):
-    """What showing each of the bank's pixels at a place costs beside its difference, as running sums (H + 1, W + 1), what each phase costs, and
-    corners (n, 2) that carry on what lies near by, with what they are forgiven (n,)."""
+    """Cost of showing each pixel of the bank at a place of the canvas, beside its difference, as running sums (H + 1, W + 1); cost of each phase; and
+    the corners (n, 2) that continue what lies near by, with their discounts (n,)."""
     (height, width), (rows, columns) = canvas, sheet.inside.shape
     block, tori = rules.block, sheet.tori
     steps = np.zeros((rows + 1, columns + 1), np.float64)
@@ -35,7 +35,7 @@ def repeats(sheet, rules, laid, count, canvas, top, left):
         first, last = laid.rows[row, 0], min(laid.rows[row + 1, 0], count)
         dy = (top - laid.rows[row, 1] + height // 2) % height - height // 2
         row += 1
-        if abs(dy) >= rules.reach + block:  # all of the row is out of sight
+        if abs(dy) >= rules.reach + block:  # the whole row is out of sight
             continue
         for other in range(first, last):
             dy = (top - laid.tiles[other, 0] + height // 2) % height - height // 2
@@ -69,8 +69,8 @@ def repeats(sheet, rules, laid, count, canvas, top, left):
 
 @compiled
 def dearness(sheet, rules, laid, count, steps):
-    """What showing each of the bank's pixels costs, as running sums (H + 1, W + 1): for being near by (`steps`, as differences), for its own use and
-    for that of its swatch beyond the mean, and for its colour, where it leads further away from the wanted mean."""
+    """Cost of showing each pixel of the bank, as running sums (H + 1, W + 1): for being shown near by (`steps`, as differences), for its own use and that
+    of its swatch beyond the mean, and for a colour that takes the canvas further away from the wanted mean."""
     (rows, columns), tori, block = sheet.inside.shape, sheet.tori, rules.block
     beside = np.zeros((rows, columns), np.float32)
     for y in range(rows):
@@ -102,7 +102,7 @@ def dearness(sheet, rules, laid, count, steps):
 
 @compiled
 def tint_of(sheet, laid, weight):
-    """By how much all that is laid is off the wanted colour, times a weight, (C,)."""
+    """Sum over the blocks so far of the difference to the wanted colour, times a weight, (C,)."""
     found = np.zeros(sheet.tints.shape[2], np.float32)
     for y in range(sheet.tints.shape[0] if len(found) else 0):
         for x in range(sheet.tints.shape[1]):
@@ -114,7 +114,7 @@ def tint_of(sheet, laid, weight):
 
 @inlined
 def repeated(near, phases, tori, down, right, y, x, block):
-    """Cost of what a block shows again, and of showing the bank in step with what lies around."""
+    """Cost of what a block repeats, and of lying in step with the blocks around it."""
     again = near[y + block, x + block] - near[y, x + block] - near[y + block, x] + near[y, x]
     py, px = phase(tori, down, right)
     return again / (block * block) + phases[py, px]
@@ -122,14 +122,14 @@ def repeated(near, phases, tori, down, right, y, x, block):
 
 @inlined
 def phase(tori, down, right):
-    """Where the first source's corner lies, in its own torus."""
+    """Place of the first source's corner in its own torus."""
     lap = down // tori[0, HEIGHT]
     return down - lap * tori[0, HEIGHT], (right + lap * tori[0, SHIFT]) % tori[0, WIDTH]
 
 
 @inlined
 def around(torus, corners, y, x):
-    """The corner that shows what a block at (y, x) would show, carried on around a source where it wraps; -1, -1 if there is none."""
+    """The corner that shows the same as a block at (y, x) would, which is taken modulo a source that wraps; -1, -1 if there is none."""
     y, x = y - torus[TOP], x - torus[LEFT]
     if torus[WRAPS_Y]:
         lap = y // torus[HEIGHT]

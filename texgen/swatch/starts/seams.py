@@ -1,4 +1,4 @@
-"""Where two pieces of a quilt meet: what the seam costs, where it costs most, and the cut that makes it."""
+"""Seams between the pieces of a quilt: their cost, the worst places, and minimum-error cuts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from texgen.swatch.jit import compiled, inlined
 
 @inlined
 def seam(sheet, field, y, x):
-    """What two pieces differ by, at both pixels, where a pixel's right or lower neighbour shows another piece; beside what is given, twice at its pixel.
+    """Difference of two pieces, at both pixels, where the right or lower neighbour of a pixel shows another piece; next to given pixels, twice that at the given pixel.
 
     References:
         Kwatra et al., "Graphcut Textures: Image and Video Synthesis Using Graph Cuts", SIGGRAPH 2003,
@@ -44,7 +44,7 @@ def seam(sheet, field, y, x):
 
 @compiled
 def seams(sheet, field, top, left, side):
-    """Cost of the seams in a square."""
+    """Total cost of the seams in a square."""
     total = np.float32(0)
     for i in range(side):
         for j in range(side):
@@ -54,7 +54,7 @@ def seams(sheet, field, top, left, side):
 
 @compiled
 def worst_window(sheet, field, top, left, side, window):
-    """Cost of the seams in the worst of the windows of half a block whose middle lies in a square of `side` from (top, left) on, and this middle."""
+    """Cost of the seams in the worst window of half a block whose middle lies in the square of `side` at (top, left), and that middle."""
     half = window // 4
     reach = side + 2 * half
     sums = np.zeros((reach + 1, reach + 1), np.float32)
@@ -74,7 +74,7 @@ def worst_window(sheet, field, top, left, side, window):
 
 @compiled
 def cut(sheet, field, top, left, sy, sx, block, overlap, fresh):
-    """Take out of `fresh` what lies beyond the minimum-error path towards each neighbour that is there already."""
+    """Clear in `fresh` what lies beyond the minimum-error path towards each neighbour that exists already."""
     pixels = sheet.pixels
     height, width = field.shape
     channels = pixels.shape[2] - sheet.control.guide.shape[2]
@@ -114,7 +114,7 @@ def cut(sheet, field, top, left, sy, sx, block, overlap, fresh):
 
 @inlined
 def middle(way, along, depth, block):
-    """Row and column of a place in the strip at one side of a block: left, right, top, bottom."""
+    """Row and column of a place in the strip along one side of a block: left, right, top or bottom."""
     if way == 0:
         return along, depth
     if way == 1:

@@ -1,4 +1,4 @@
-"""Sewing a quilt: pieces are laid one after the other, then others over the worst seams. Coordinates are packed as `atlas.pack` does."""
+"""Sew a quilt: lay piece after piece, then sew further pieces over the worst seams. Coordinates are packed, see `atlas.pack`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from texgen.swatch.starts.seams import cut, seams, worst_window
 from texgen.swatch.steering import Control
 
 BETTER = 0.95
-"""Part of the seams' cost that may be left where a piece is sewn over them."""
+"""A piece is sewn over seams if at most this part of their cost remains."""
 
 
 class Sheet(NamedTuple):
-    """What is sewn from: arrays of `level.Level`; `places` (n, 2) and `corners` of `quilt.block_corners`; `own` is the number of centres; `tints` (H, W, C) is how
-    far the colours lie from the mean that is wanted, in deviations, without channels where any mean will do; `control` steers the canvas; nothing more is sewn where `stop` (1,) has become True."""
+    """What a quilt is sewn from: arrays of `level.Level`; `corners` of `quilt.block_corners`, and those that stand for themselves as `places` (n, 2); the
+    number `own` of centres; `tints` of `quilt.tints`; the `control` of the canvas; and `stop` (1,), which ends the work when it is True."""
 
     pixels: np.ndarray
     inside: np.ndarray
@@ -36,7 +36,7 @@ class Sheet(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """How: see `quilt.quilted`; of `leap` times `leap` places one is compared at first, repeats count within `reach` pixels."""
+    """Settings, see `quilt.quilted`. One of `leap` times `leap` places is compared at first; repeats count within `reach` pixels."""
 
     block: int
     overlap: int
@@ -49,8 +49,8 @@ class Rules(NamedTuple):
 
 
 class Laid(NamedTuple):
-    """What lies already: corners on the canvas and in the bank (n, 2), the use of each of the bank's pixels (H, W) and of each swatch; and `rows`
-    (m, 2): number of the first piece of each row of pieces, and where about the row lies."""
+    """The pieces so far: their corners on the canvas and in the bank (n, 2); how often each pixel of the bank (H, W) and each swatch is used; and `rows`
+    (m, 2): number of the first piece in each row of pieces, and the approximate y of the row."""
 
     tiles: np.ndarray
     shown: np.ndarray
@@ -61,7 +61,7 @@ class Laid(NamedTuple):
 
 @compiled
 def sew(sheet, rules, softer, tiles, draws, passes, field):
-    """Place blocks on `tiles` one after the other, then sew over the worst seams; `field` is -1 where nothing lies yet."""
+    """Lay a block on each of the `tiles`, then sew over the worst seams; `field` is -1 where nothing lies yet."""
     rows, columns = sheet.inside.shape
     side = rules.block - rules.overlap
     down, across = -(-field.shape[0] // side), -(-field.shape[1] // side)
@@ -87,7 +87,7 @@ def sew(sheet, rules, softer, tiles, draws, passes, field):
 
 @compiled
 def mend(sheet, rules, laid, count, row, passes, field):
-    """In every part of the canvas where the seams are worse than in half of them, sew a piece over the worst place, if it fits better."""
+    """In each part of the canvas with seams worse than the median, sew a piece over the worst place if that is better."""
     height, width = field.shape
     side, ring = rules.block - rules.overlap, max(2, rules.block // 4)
     down, across = -(-height // side), -(-width // side)
@@ -126,7 +126,7 @@ def mend(sheet, rules, laid, count, row, passes, field):
 
 @compiled
 def lay(sheet, rules, field, top, left, sy, sx, overlap):
-    """Put a block on the canvas up to the paths along which it is cut."""
+    """Put a block on the canvas, cut along its minimum-error paths."""
     height, width = field.shape
     fresh = np.ones((rules.block, rules.block), np.bool_)
     cut(sheet, field, top, left, sy, sx, rules.block, overlap, fresh)
@@ -139,7 +139,7 @@ def lay(sheet, rules, field, top, left, sy, sx, overlap):
 
 @compiled
 def note(sheet, rules, laid, count, top, left, sy, sx):
-    """Remember a block."""
+    """Record a block."""
     laid.tiles[count, 0], laid.tiles[count, 1] = top, left
     laid.shown[count, 0], laid.shown[count, 1] = sy, sx
     laid.shown_of[sheet.tori[sheet.source[sy, sx], EXEMPLAR]] += 1

@@ -1,4 +1,4 @@
-"""Where a field begins: sewn, of random blocks, or of random pixels."""
+"""Starts of a field: a quilt, random blocks or random pixels."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from texgen.swatch.steering import Control
 from tiling import Size
 
 GUIDED = 0.6
-"""Size of the pieces along a guide, in those that are sewn without: they follow it closer."""
+"""Size of the pieces of a quilt with guides, relative to one without: smaller pieces follow a guide more closely."""
 AROUND_GIVEN = (1.0, 0.7, 0.5, 0.35)
-"""Sizes of the pieces that are sewn around what is given, one after the other for each candidate: large ones keep features whole, small ones fit the
-rim."""
+"""Relative sizes of the pieces around given pixels, one per candidate in turn: large pieces keep features whole, small ones fit the rim."""
 
 SMALLEST = 4
-"""Side of a piece that is worth sewing."""
+"""Smallest side of a piece."""
 MOST_SMALL = 1 << 14
-"""Pieces that are sewn, where only smaller ones than wanted are whole."""
+"""Largest number of pieces that are sewn if only pieces smaller than usual are whole."""
 
 
 def start_level(settings: Settings, levels: int) -> int:
@@ -33,16 +32,16 @@ def start_level(settings: Settings, levels: int) -> int:
 def starter(
     level: Level, canvas: Size, settings: Settings, control: Control, seed: int, *, stop: np.ndarray = NEVER
 ) -> Callable[[int], np.ndarray]:
-    """A function that gives a field (h, w), packed, at the scale of `level`, for the number of a candidate.
+    """A function from the number of a candidate to a field (h, w), packed, at the scale of `level`.
 
-    Each label begins on a canvas of its own, from its own patches; the labels that are wanted say which of them is seen where.
+    Each label starts on a canvas of its own, from its own patches; the target then selects which of these is seen where.
 
     Args:
-        level: Of the bank.
-        canvas: At this scale.
-        settings: Which start, and the size of its pieces.
-        control: What steers the canvas; around what is given, the pieces of some candidates are smaller.
-        seed: Of the choices.
+        level: Scale of the bank.
+        canvas: Size of the canvas at this scale.
+        settings: Kind of the start, and size of its pieces.
+        control: Constraints on the canvas; around given pixels, some candidates have smaller pieces.
+        seed: Of the random choices.
         stop: See `quilted`.
     """
     scales = [(GUIDED if len(control.strengths) else 1.0) * s for s in (AROUND_GIVEN if control.known.size else (1.0,))]
@@ -75,7 +74,7 @@ def _starter(
     block = max(SMALLEST, min(max(settings.block >> level.number, level.side // 4), level.side // 2))
     block = max(SMALLEST, round(scale * block))
     while not (block_corners(level, block) >= 0).any():
-        block -= 1  # what may be shown lies in strips
+        block -= 1  # the pixels that may be shown lie in narrow strips
         if block < SMALLEST or canvas.area > MOST_SMALL * (block // 2) ** 2:
             return partial(random_blocks, level, canvas, 1)
     overlap = max(2, min(max(settings.overlap >> level.number, level.side // 8), block // 2, level.side // 6))
@@ -84,7 +83,7 @@ def _starter(
 
 
 def random_blocks(level: Level, canvas: Size, side: int, seed: int) -> np.ndarray:
-    """Squares from random places of the bank, each place as likely as its share says."""
+    """Squares from random places of the bank, drawn with the probabilities that their shares say."""
     rows, columns = -(-canvas.height // side), -(-canvas.width // side)
     places = np.argwhere(level.own)
     chances = level.shares[level.own].astype(np.float64)
