@@ -136,8 +136,8 @@ def fill(variants: list[str], out: Path, model: str, files: Sequence[str]) -> No
     print("| swatch | variant | rim, itself | rim, filled | wrap, itself | wrap, tiled | kept | s |")
     print("|---|---|---|---|---|---|---|---|")
     for file in files:
-        whole = rounded(images.read(SWATCHES / file)[0, :, :512, :512].permute(1, 2, 0).numpy(), np.uint8)
-        side = min(whole.shape[:2]) * 7 // 8 // 8 * 8  # no longer tileable, if it was
+        whole = rounded(images.read(SWATCHES / file)[0].permute(1, 2, 0).numpy(), np.uint8)
+        side = min(512, *whole.shape[:2]) * 7 // 8 // 8 * 8  # no longer tileable, if it was
         mask = hole(side, side)
         for variant in variants:
             preset, options = parse(variant)

@@ -10,29 +10,35 @@ from texgen.files.mapped_arrays import bands, release, scratch
 
 REACHES = (8.0, 4.0, 2.0, 1.0, 0.6)
 """Deviations in pixels of the Gaussians over which a mismatch fades: what is wide along the rim reaches far, what is fine does not."""
+GRAIN = 1.5
+"""Pixels over which what remains after the Gaussians, the finest grain, fades to a third."""
 MARGIN, COMPARED = 48, 24
 """Pixels around a rim that the fading looks at, and of what is given those that are compared."""
 
 
 def faded(mismatch: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """What is added to what is made, (H, W, C), so that no step is left at the rim, in colour or in grain.
+    """What to add to what is made, (H, W, C), so that neither a step of colour nor one of grain remains at the rim.
 
-    The mismatch is carried on by normalised Gaussian means, the widest first, each of what the wider ones left: in full at the rim, and to nothing
-    three of the widest deviations from it.
+    Normalised Gaussian means carry the mismatch into the hole, the widest first, each what the wider ones left. Each fades to nothing at three
+    deviations from the rim. What the finest one leaves fades from each rim pixel inwards.
 
     Args:
         mismatch: What is given minus what would be made there, (H, W, C), float32.
-        weight: 1 where it is known, (H, W), float32.
+        weight: 1 where the mismatch is known, else 0, (H, W), float32.
     """
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
 
     change = np.zeros_like(mismatch)
+    if not weight.any():
+        return change
     for deviation in REACHES:
         blur = partial(gaussian_filter, sigma=deviation, truncate=3.0, mode="nearest")
         spread = np.maximum(blur(weight), 0.5)
         for c in range(mismatch.shape[2]):
             change[..., c] += blur((mismatch[..., c] - change[..., c]) * weight) / spread
-    return change
+    away, nearest = distance_transform_edt(weight == 0, return_indices=True)
+    left = np.exp((1 - np.maximum(away, 1)) / GRAIN).astype(np.float32)
+    return change + (mismatch - change)[tuple(nearest)] * left[..., None]
 
 
 ROWS, AROUND = 512, 128
