@@ -173,7 +173,7 @@ def test_a_white_surface_in_even_light_gives_back_what_it_gets(roughness):
     values = {"color": 1, "roughness": roughness, "metalness": 0, "ao": 1, "emission": 0}
     maps = {name: np.full((1, 1), value, np.float32) for name, value in values.items()}
     maps["normal"] = np.array([[0], [0], [1]], np.float32)
-    light = shade(maps, frame, view, {}, Sky((0, 1, 0), (1, 1, 1), (1, 1, 1), (1, 1, 1)))
+    light = shade(maps, frame, view, {}, Sky((1, 1, 1), (1, 1, 1), (1, 1, 1)))
     assert light == pytest.approx(1, abs=1e-4)
 
 

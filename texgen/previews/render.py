@@ -48,7 +48,7 @@ class Scene:
     fog: bool = False
 
 
-SPHERE = Scene(Sphere(1.0), (0, 0, 4.6), 0, 0.262, ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+SPHERE = Scene(Sphere(), (0, 0, 4.6), 0, 0.262, ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
 PLANE = Scene(Plane(), (0, 0.62, 0), 25, 0.50, ((1, 0, 0), (0, 0, -1), (0, 1, 0)), fog=True)
 
 
@@ -124,7 +124,7 @@ def _samples(
         Light(_towards(basis, light, RISE), *KEY): _sunlit(shown, hits, basis, light, footprint[0], dither),
         Light(_towards(basis, light + FILL_TURN, FILL_RISE), *FILL): np.ones(1, np.float32),
     }
-    lit = toned(shade(maps, hits.frame, -rays, lights, Sky((0, 1, 0))))
+    lit = toned(shade(maps, hits.frame, -rays, lights, Sky()))
     checks = _checks(*pixels)
     lit = checks + (lit - checks) * maps["opacity"]
     cover = hits.found.astype(np.float32)
