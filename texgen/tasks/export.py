@@ -15,7 +15,7 @@ from texgen.exports import glb, materialx, usd
 from texgen.exports.knobs import Knobs
 from texgen.exports.pack import Packed, Source, sources_of
 from texgen.exports.plan import Plan, Texture, planned
-from texgen.exports.profiles import MISSING, PROFILES, Profile, profiles_of
+from texgen.exports.profiles import PROFILES, Profile, profiles_of
 from texgen.files.folders import check_folder, published_folder
 from texgen.files.publish import save_json
 from texgen.files.row_writers import Tags, write_image
@@ -153,7 +153,7 @@ def _written(plan: Plan, sources: Mapping[str, Source], folder: Path) -> dict[st
 
 def _texture(plan: Plan, texture: Texture, sources: Mapping[str, Source], folder: Path) -> dict[str, Any]:
     output, path = texture.output, folder / texture.file
-    packed = Packed(texture.channels, sources, MISSING, output.dtype, texture.part)
+    packed = Packed(texture.channels, sources, output.dtype, texture.part)
     tags = Tags(data=output.space == "linear", density=plan.density)
     write_image(path, SUFFIXES[output.suffix], packed, tags)
     return {
