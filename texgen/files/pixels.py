@@ -91,10 +91,8 @@ class PixelFile:
         return np.asarray(self)[index]
 
     def _rows(self, top: int, bottom: int) -> np.ndarray:
-        with self.path.open("rb") as file:
-            file.seek(top * self._row_bytes)
-            content = file.read(max(bottom - top, 0) * self._row_bytes)
-        return np.frombuffer(content, self.dtype).reshape(-1, *self.shape[1:])
+        count = (bottom - top) * self.shape[1] * self.shape[2]
+        return np.fromfile(self.path, self.dtype, count, offset=top * self._row_bytes).reshape(-1, *self.shape[1:])
 
 
 class Pixels(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import stat
@@ -62,9 +61,8 @@ def save_map(path: Path, coordinates: np.ndarray) -> None:
     """
     import tifffile
 
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, coordinates.astype(np.float32), photometric="minisblack", metadata={"axes": "CYX"})
-    publish(path, buffer.getvalue())
+    with published(path) as part:
+        tifffile.imwrite(part, coordinates.astype(np.float32), photometric="minisblack", metadata={"axes": "CYX"})
 
 
 def publish(path: Path, content: bytes) -> None:
