@@ -74,22 +74,13 @@ class Estimated:
         path = Path(path)
         places = _places(path, self.source, self.material, metadata, self.estimated, overwrite)
         recipe = publish.recipe_text(self.recipe if metadata else None)
-        new: list[Path] = []
-        with locked(path):
-            try:
-                for place, name in places.items():
-                    new += [] if place.exists() else [place]
-                    if name == "recipe":
-                        publish.save_json(place, self.recipe)
-                    else:
-                        tags = Tags(
-                            recipe=recipe, data=name not in ("color", "emission"), density=self.material.density
-                        )
-                        publish.save_image(place, self.maps[name], tags)
-            except BaseException:
-                for place in new:
-                    place.unlink(missing_ok=True)
-                raise
+        with locked(path), publish.all_or_none(places):
+            for place, name in places.items():
+                if name == "recipe":
+                    publish.save_json(place, self.recipe)
+                else:
+                    tags = Tags(recipe=recipe, data=name not in ("color", "emission"), density=self.material.density)
+                    publish.save_image(place, self.maps[name], tags)
 
 
 @verb(more=[Knobs], out="file", metadata="flag", overwrite="flag")
