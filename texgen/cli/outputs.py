@@ -140,16 +140,8 @@ def _to_stdout(
 
 
 ALONE = {
-    "variations",
-    "save_map",
-    "save_field",
-    "preview",
-    "profile",
-    "pyramid",
-    "device",
-    "dtype",
-    "checkpoint_minutes",
-}
+    "variations", "save_map", "save_field", "preview", "profile", "pyramid", "device", "dtype", "checkpoint_minutes"
+}  # fmt: skip
 """What does not go with a set of tiles."""
 
 
