@@ -11,7 +11,7 @@ from pathlib import Path
 
 from texgen.errors import OptionError, disk_errors
 from texgen.files.lock import locked
-from texgen.files.publish import all_or_none, umask
+from texgen.files.publish import all_or_none, sync, umask
 from texgen.files.targets import check_free
 
 
@@ -75,5 +75,4 @@ def _finish(part: Path) -> None:
     part.chmod(0o777 & ~mask)
     for path in sorted(part.rglob("*")):
         if path.is_file():
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
+            sync(path)

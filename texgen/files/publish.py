@@ -84,14 +84,13 @@ def published(path: Path) -> Iterator[Path]:
         part = Path(name)
         try:
             yield part
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
+            sync(part)
             part.chmod(stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~umask())
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync(path.parent)
 
 
 @contextmanager
@@ -113,8 +112,9 @@ def umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
