@@ -63,7 +63,6 @@ def sources_of(material: Material, normal: Literal["gl", "dx"]) -> dict[str, Sou
     """The maps of a material by the names that the table of profiles uses.
 
     Args:
-        material: The maps.
         normal: Which normals are wanted. Those of the other kind are taken, and flipped, where there are no others.
 
     Returns:

@@ -105,12 +105,9 @@ def planned(
     """The export of a material by a profile.
 
     Args:
-        name: Of the profile.
-        material: The material's name.
-        size: (height, width) in pixels.
+        name, material, size, size_m, height_m: See `Plan`.
         maps: Names of the maps there are, see `pack.sources_of`.
         template: Of the textures' names, with fields of `FIELDS`; the profile's own by default.
-        size_m, height_m: See `Plan`.
         split: Largest side of a texture in pixels; what is larger is cut into a grid, see `udims`.
 
     Raises:
