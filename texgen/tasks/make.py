@@ -140,7 +140,8 @@ def _job(
     exemplars = prepared(pictures, request.maps, common.preparation)
     maps: Sequence[Map] = []
     if isinstance(knobs, SwatchKnobs):
-        maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides, _kept_picture(given))
+        kept = None if given.kept is None else KeptPicture(given.kept.image.shape[:2], given.kept.is_swatch)
+        maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides, kept)
         guides = prepared_guides(knobs.guides, sizes, common.preparation)
         orientation = None if knobs.orientation is None else Orientation.of(knobs.orientation)
         given = replace(given, guides=[*given.guides, *guides], orientation=orientation)
@@ -164,13 +165,6 @@ def _control(control: ControlLike) -> Control:
     picture, weight = control if isinstance(control, tuple) else (control, 1.0)
     check_range("weight of a control picture", weight, 0, 10)
     return Control(images.read_pixels(picture), float(weight))
-
-
-def _kept_picture(given: Constraints) -> KeptPicture | None:
-    if given.kept is None:
-        return None
-    height, width = given.kept.image.shape[:2]
-    return KeptPicture((height, width), given.kept.is_swatch)
 
 
 def divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | DiffusionKnobs]:
