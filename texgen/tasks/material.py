@@ -254,12 +254,7 @@ def _surface(found: Material, brightness: np.ndarray, wrap: Wrap, knobs: Knobs) 
 
 
 def _places(
-    path: Path,
-    source: Path | None,
-    material: Material,
-    metadata: bool,
-    estimated: tuple[str, ...],
-    overwrite: bool,
+    path: Path, source: Path | None, material: Material, metadata: bool, estimated: tuple[str, ...], overwrite: bool
 ) -> dict[Path, str]:
     """Where each map goes, and last the recipe; refused if it cannot be written, or would replace what is to stay."""
     own = source is not None and path.exists() and source.is_file() and path.samefile(source)
