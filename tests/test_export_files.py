@@ -76,17 +76,17 @@ def test_normals_of_floats_are_taken_in_either_range(tmp_path):
 
 def test_dithering_keeps_the_mean_and_what_8_bits_hold():
     ramp = np.linspace(0, 65535, 256 * 256).astype(np.uint16).reshape(256, 256, 1)
-    packed = Packed([Channel("ao")], {"ao": Source(pixels=ramp)}, {}, np.uint8)
+    packed = Packed([Channel("ao")], {"ao": Source(pixels=ramp)}, np.uint8)
     assert packed.dithered
     shallow = packed[0:256].astype(np.float64)
     assert np.abs(shallow / 255 - ramp / 65535).max() < 1 / 255
     assert shallow.mean() / 255 == pytest.approx(ramp.mean() / 65535, abs=2e-4)
     flat_between = Source(pixels=np.full((64, 64, 1), 100.25 * 257, np.float32).astype(np.uint16))
-    between = Packed([Channel("ao")], {"ao": flat_between}, {}, np.uint8)[0:64]
+    between = Packed([Channel("ao")], {"ao": flat_between}, np.uint8)[0:64]
     assert (between == 101).mean() == pytest.approx(0.25, abs=0.01)
     for dtype, exact in ((np.uint16, np.arange(256) * 257), (np.float32, np.arange(256) / 255)):
         row = Source(pixels=np.broadcast_to(exact.astype(dtype)[:, None, None], (256, 300, 1)))
-        again = Packed([Channel("ao"), Channel("ao", inverted=True)], {"ao": row}, {}, np.uint8)[0:256]
+        again = Packed([Channel("ao"), Channel("ao", inverted=True)], {"ao": row}, np.uint8)[0:256]
         assert (again[..., 0] == np.arange(256)[:, None]).all() and (
             again[..., 1] == 255 - np.arange(256)[:, None]
         ).all()
@@ -98,7 +98,7 @@ def test_dither_does_not_depend_on_bands_and_neighbours_differ():
     assert whole.min() > 0 and whole.max() < 1 and whole.mean() == pytest.approx(0.5, abs=0.01)
     assert np.abs(np.diff(whole, axis=1)).min() > 0.2
     map = Source(pixels=RANDOM.random((200, 33, 1)).astype(np.float32))
-    packed = Packed([Channel("ao")], {"ao": map}, {}, np.uint8)
+    packed = Packed([Channel("ao")], {"ao": map}, np.uint8)
     assert np.array_equal(packed[0:200][77:150], packed[77:150])
 
 
@@ -125,7 +125,7 @@ def test_floats_of_colour_are_encoded_as_srgb(tmp_path):
 def test_the_alpha_of_a_colour_is_its_opacity_unless_it_is_opaque():
     alpha = np.dstack([flat((0.1, 0.2, 0.3)), flat(A)])
     found = sources_of(only(color=alpha), "gl")
-    assert Packed([Channel("opacity")], found, {}, np.uint8)[0:1][0, 0].tolist() == [153]
+    assert Packed([Channel("opacity")], found, np.uint8)[0:1][0, 0].tolist() == [153]
     opaque = np.dstack([alpha[..., :3], flat(1.0)])
     assert set(sources_of(only(color=opaque), "gl")) == {"color"}
     assert sources_of(only(color=alpha, opacity=flat(R)), "gl")["opacity"].channels == (0, 0, 0)

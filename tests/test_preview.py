@@ -24,7 +24,7 @@ from texgen.previews.html import LARGEST
 from texgen.previews.pyramid import Pyramid, resized, shrunk
 from texgen.previews.shading import Sky, shade
 from texgen.previews.shapes import Frame
-from texgen.previews.surface import DEPTH, completed, decoded, fitting_depth, normals
+from texgen.previews.surface import DEPTH, completed, decoded, fitting_depth
 from texgen.tasks.preview import preview
 
 SIDE = 128
@@ -53,6 +53,11 @@ def dome(size=64) -> np.ndarray:
     """The height (size, size) of a round bump in the middle."""
     y, x = np.mgrid[0:size, 0:size] / (size - 1) - 0.5
     return np.clip(1 - np.hypot(x, y) / 0.3, 0, 1).astype(np.float32)
+
+
+def normals(height, depth) -> np.ndarray:
+    """The vectors that follow from a height (H, W)."""
+    return completed({"height": height[..., None]}, depth)[0]["normal"]
 
 
 def bump(depth=0.1) -> np.ndarray:
@@ -173,7 +178,7 @@ def test_a_white_surface_in_even_light_gives_back_what_it_gets(roughness):
     values = {"color": 1, "roughness": roughness, "metalness": 0, "ao": 1, "emission": 0}
     maps = {name: np.full((1, 1), value, np.float32) for name, value in values.items()}
     maps["normal"] = np.array([[0], [0], [1]], np.float32)
-    light = shade(maps, frame, view, {}, Sky((0, 1, 0), (1, 1, 1), (1, 1, 1), (1, 1, 1)))
+    light = shade(maps, frame, view, {}, Sky((1, 1, 1), (1, 1, 1), (1, 1, 1)))
     assert light == pytest.approx(1, abs=1e-4)
 
 

@@ -80,6 +80,12 @@ def rows(*groups: type) -> Iterator[Row]:
             yield Row(each.name, each.default, each.metadata["knob"])
 
 
+def picked(values: Mapping[str, Any], *groups: type) -> dict[str, Any]:
+    """Of values by their names, those that are rows of some dataclasses."""
+    names = {row.name for row in rows(*groups)}
+    return {name: value for name, value in values.items() if name in names}
+
+
 class Table:
     """A table of options: the records of its subclasses are checked when they are made; None takes the default of an option.
 

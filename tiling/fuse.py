@@ -47,29 +47,27 @@ def bordered(canvas: Tensor, margin: int, wrap: Wrap) -> Tensor:
 
 
 class Accumulator:
-    """Weighted mean of overlapping tiles (MultiDiffusion), summed in float32 whatever the tiles' dtype.
+    """Weighted mean of overlapping tiles (MultiDiffusion), summed on the CPU in float32 whatever the tiles' device and dtype.
 
     Args:
         channels: Channels of the canvas.
         canvas: Its size.
-        device: Where the sums live.
 
     References:
         Bar-Tal et al., "MultiDiffusion: Fusing Diffusion Paths for Controlled Image Generation", ICML 2023,
         https://arxiv.org/abs/2302.08113, Eq. 5.
     """
 
-    def __init__(self, channels: int, canvas: Size, device: torch.device | str = "cpu") -> None:
+    def __init__(self, channels: int, canvas: Size) -> None:
         self.canvas = canvas
-        self.values = torch.zeros(1, channels, *canvas, device=device)
-        self.weights = torch.zeros(1, 1, *canvas, device=device)
+        self.values = torch.zeros(1, channels, *canvas)
+        self.weights = torch.zeros(1, 1, *canvas)
 
     def add(self, tile: Tile, values: Tensor, window: Tensor) -> None:
         """Add a tile's values (1, C, h, w) with its window (h, w)."""
-        rows = torch.from_numpy(tile.rows(self.canvas)).to(self.values.device)[:, None]
-        columns = torch.from_numpy(tile.columns(self.canvas)).to(self.values.device)
-        window = window.to(self.values.device)
-        self.values[..., rows, columns] += values.to(self.values.device, torch.float32) * window
+        rows, columns = tile.rows(self.canvas)[:, None], tile.columns(self.canvas)
+        window = window.cpu()
+        self.values[..., rows, columns] += values.to("cpu", torch.float32) * window
         self.weights[..., rows, columns] += window
 
     def mean(self, elsewhere: Tensor | None = None) -> Tensor:

@@ -94,13 +94,12 @@ def _try_out() -> None:
 
     from texgen.diffusion import models
 
-    gpu = f"{torch.cuda.get_device_name()}" if torch.cuda.is_available() else "none"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     click.echo(f"threads {torch.get_num_threads()}, gpu {gpu}")
     started = time.perf_counter()
     backbone = models.load("mini")
     latents = backbone.encode(torch.rand(1, 3, 128, 128))
-    finite = bool(torch.isfinite(backbone.decode(latents)).all())
-    if not finite or len(backbone.attention_layers) < 6:
+    if not torch.isfinite(backbone.decode(latents)).all() or len(backbone.attention_layers) < 6:
         raise TexgenError("the bundled model does not work here; reinstall texgen.")
     click.echo(f"mini ok, {time.perf_counter() - started:.1f} s")
 

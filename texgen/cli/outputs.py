@@ -26,7 +26,7 @@ from texgen.files.encoding import Encoding
 from texgen.files.image import Picture, read_picture
 from texgen.files.lock import locked
 from texgen.job import Constraints
-from texgen.knobs import rows
+from texgen.knobs import picked
 from texgen.materials.maps import read_map
 from texgen.materials.preparation import result_encoding
 from texgen.runs.log import tell
@@ -40,9 +40,8 @@ from tiling import Size
 
 def _parted(values: dict[str, Any]) -> tuple[Outputs, dict[str, Any]]:
     """The outputs among all values of a command line, and of the others those that were given."""
-    names = {row.name for row in rows(Outputs)}
-    ours = {name: value for name, value in values.items() if name in names}
-    return Outputs(**ours), given({name: value for name, value in values.items() if name not in names})
+    ours = picked(values, Outputs)
+    return Outputs(**ours), given({name: value for name, value in values.items() if name not in ours})
 
 
 def make_outputs(
@@ -79,8 +78,7 @@ def make_outputs(
     if model != NAME:
         options = {name: value for name, value in options.items() if name not in LOADED_WITH}
         options["model"] = loader(values)
-    named = {row.name for row in rows(*EVERY)}
-    _, knobs = divided({name: value for name, value in options.items() if name in named}, "texgen")
+    _, knobs = divided(picked(options, *EVERY), "texgen")
     knobs.check(Size(*size), Constraints())
     blanks, sources = {name: maps[0] for name, maps in read.items()}, inputs()
     with ExitStack() as locks:
@@ -140,16 +138,8 @@ def _to_stdout(
 
 
 ALONE = {
-    "variations",
-    "save_map",
-    "save_field",
-    "preview",
-    "profile",
-    "pyramid",
-    "device",
-    "dtype",
-    "checkpoint_minutes",
-}
+    "variations", "save_map", "save_field", "preview", "profile", "pyramid", "device", "dtype", "checkpoint_minutes"
+}  # fmt: skip
 """What does not go with a set of tiles."""
 
 
@@ -183,8 +173,7 @@ def _encoding(options: dict[str, Any], pictures: Sequence[Picture], out: Path) -
 
 def loader(values: dict[str, Any]) -> Callable[[], Any]:
     """What loads the diffusion model of a command line, once."""
-    names = {row.name for row in rows(DiffusionKnobs)} - {"start"}  # which may be one of the swatch model's
-    knobs = DiffusionKnobs(**{name: value for name, value in values.items() if name in names})
+    knobs = DiffusionKnobs(**picked(values, DiffusionKnobs) | {"start": None})  # which may be one of the swatch model's
     return partial(_loaded, values["model"], knobs)
 
 

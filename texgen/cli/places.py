@@ -89,10 +89,7 @@ class Place:
             check_export(folder, profile, name, size, kinds, self._replaces or self.finished is not None, inputs)
 
     def check_finished(self, planned: dict[str, Any]) -> None:
-        """Refuse to make what stands here already.
-
-        Args:
-            planned: The recipe of what is to be made.
+        """Refuse to make, by a recipe, what stands here already.
 
         Raises:
             NothingToDo: It is that.

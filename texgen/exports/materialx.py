@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from texgen.exports.plan import Plan
+from texgen.exports.profiles import MISSING
 
 VERSION = "1.38"
 """Read as it is by newer versions, too."""
@@ -52,7 +53,7 @@ def document(plan: Plan) -> str:
     if "emission_color" in files:
         lines.append('    <input name="emission" type="float" value="1" />')
     if "specular_roughness" not in files:
-        lines.append('    <input name="specular_roughness" type="float" value="0.5" />')
+        lines.append(f'    <input name="specular_roughness" type="float" value="{MISSING["roughness"]:g}" />')
     lines += [_wire(each, _end(each)[1], each, name) for each in wired if each != "height"]
     lines.append("  </standard_surface>")
     shaders = {"surfaceshader": f"SR_{name}"}

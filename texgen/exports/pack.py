@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from texgen.errors import InputError
-from texgen.exports.profiles import Channel
+from texgen.exports.profiles import MISSING, Channel
 from texgen.files.encoding import display, thresholds
 from texgen.files.pixels import Pixels, as_float, unit_of
 from texgen.materials.maps import is_signed
@@ -63,7 +63,6 @@ def sources_of(material: Material, normal: Literal["gl", "dx"]) -> dict[str, Sou
     """The maps of a material by the names that the table of profiles uses.
 
     Args:
-        material: The maps.
         normal: Which normals are wanted. Those of the other kind are taken, and flipped, where there are no others.
 
     Returns:
@@ -114,14 +113,13 @@ class Packed:
     Args:
         channels: What each channel holds.
         sources: The maps.
-        missing: What stands in for maps that are not there.
         dtype: Of the texture.
         part: (top, left, height, width) in pixels that is wanted; None is all.
 
     Example:
         >>> map = Source(pixels=np.full((2, 2, 1), 51, np.uint8))
         >>> channels = [Channel("ao"), Channel("roughness", inverted=True)]
-        >>> Packed(channels, {"roughness": map}, {"ao": 1.0}, np.uint8)[0:1].tolist()
+        >>> Packed(channels, {"roughness": map}, np.uint8)[0:1].tolist()
         [[[255, 204], [255, 204]]]
     """
 
@@ -129,13 +127,11 @@ class Packed:
         self,
         channels: Sequence[Channel],
         sources: Mapping[str, Source],
-        missing: Mapping[str, float],
         dtype: npt.DTypeLike,
         part: tuple[int, int, int, int] | None = None,
     ) -> None:
         self.channels = channels
         self.sources = {channel.map: sources[channel.map] for channel in channels if channel.map in sources}
-        self.missing = missing
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         height, self._across, _ = next(iter(self.sources.values())).pixels.shape
         self._top, self._left, height, width = part or (0, 0, height, self._across)
@@ -164,7 +160,7 @@ class Packed:
                 values = maps[channel.map][..., channel.place]
                 dithered = self._dithered(self.sources[channel.map])
             else:
-                constant = self.missing[channel.map] if channel.map else channel.constant
+                constant = MISSING[channel.map] if channel.map else channel.constant
                 values, dithered = np.full(packed.shape[:2], constant, np.float32), False
             if channel.inverted:
                 values = 1 - values

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from texgen.errors import OptionError
-from texgen.exports.profiles import MISSING, Channel, Output, Profile
+from texgen.exports.profiles import MISSING, PROFILES, Channel, Output, Profile
 
 FIRST_UDIM, UDIM_COLUMNS = 1001, 10
 FIELDS = ("name", "map", "size", "size_lower", "width", "height")
@@ -93,7 +93,6 @@ class Plan:
 
 def planned(
     name: str,
-    profile: Profile,
     *,
     material: str,
     size: tuple[int, int],
@@ -106,19 +105,15 @@ def planned(
     """The export of a material by a profile.
 
     Args:
-        name: Of the profile.
-        profile: Its row of the table.
-        material: The material's name.
-        size: (height, width) in pixels.
+        name, material, size, size_m, height_m: See `Plan`.
         maps: Names of the maps there are, see `pack.sources_of`.
         template: Of the textures' names, with fields of `FIELDS`; the profile's own by default.
-        size_m, height_m: See `Plan`.
         split: Largest side of a texture in pixels; what is larger is cut into a grid, see `udims`.
 
     Raises:
         OptionError: Too large for the engine, or not to be cut evenly, a template that makes no names or one name twice, or no texture to write.
     """
-    parts = udims(size, split or max(size))
+    profile, parts = PROFILES[name], udims(size, split or max(size))
     height, width = size if len(parts) == 1 else parts[FIRST_UDIM][2:]
     if profile.cap is not None and max(height, width) > profile.cap:
         raise OptionError(

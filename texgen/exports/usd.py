@@ -14,6 +14,7 @@ import numpy as np
 from texgen.exports.glb import plane
 from texgen.exports.materialx import identifier
 from texgen.exports.plan import Plan
+from texgen.exports.profiles import MISSING
 
 SHOWN = {
     "diffuseColor": "color3f",
@@ -26,7 +27,7 @@ SHOWN = {
     "displacement": "float",
 }
 """Inputs of the surface."""
-DEFAULTS = {"roughness": 0.5, "metallic": 0.0}
+DEFAULTS = {"roughness": MISSING["roughness"], "metallic": MISSING["metalness"]}
 
 
 def write(path: Path, plan: Plan) -> None:

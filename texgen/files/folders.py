@@ -11,7 +11,7 @@ from pathlib import Path
 
 from texgen.errors import OptionError, disk_errors
 from texgen.files.lock import locked
-from texgen.files.publish import umask
+from texgen.files.publish import all_or_none, sync, umask
 from texgen.files.targets import check_free
 
 
@@ -59,7 +59,10 @@ def published_folder(folder: Path, overwrite: bool = False, inputs: Iterable[Pat
             files = sorted(str(path.relative_to(part)) for path in part.rglob("*") if path.is_file())
             check_folder(folder, files, overwrite, inputs)
             if folder.exists():
-                _move(part, folder, files)
+                with all_or_none(folder / file for file in files):
+                    for file in files:
+                        (folder / file).parent.mkdir(exist_ok=True)
+                        (part / file).replace(folder / file)
             else:
                 part.rename(folder)
         finally:
@@ -72,19 +75,4 @@ def _finish(part: Path) -> None:
     part.chmod(0o777 & ~mask)
     for path in sorted(part.rglob("*")):
         if path.is_file():
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
-
-
-def _move(part: Path, folder: Path, files: Collection[str]) -> None:
-    moved: list[Path] = []
-    try:
-        for file in files:
-            target = folder / file
-            target.parent.mkdir(exist_ok=True)
-            moved += [] if target.exists() else [target]
-            (part / file).replace(target)
-    except BaseException:
-        for target in moved:
-            target.unlink(missing_ok=True)
-        raise
+            sync(path)

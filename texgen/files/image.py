@@ -200,7 +200,6 @@ def _seen(raw: Raw, name: str, encoded: bool = False) -> np.ndarray:
     values, profile = raw.values, raw.icc
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{name}: holds NaN or infinite values.")
-
     convert = None if profile is None else icc.to_srgb(profile)
     if profile is not None and convert is None:
         icc.warn_ignored(name)

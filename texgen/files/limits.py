@@ -57,8 +57,8 @@ def free_memory() -> int | None:
     return min(found, default=None)
 
 
-def check_file(path: Path) -> int:
-    """Bytes of a regular file; anything else, such as a pipe, is not opened.
+def check_file(path: Path) -> None:
+    """Refuse what is no regular file, such as a pipe, before it is opened.
 
     Raises:
         InputError: Missing, no regular file, empty, too large, or not to be looked at.
@@ -75,4 +75,3 @@ def check_file(path: Path) -> int:
         raise InputError(f"{path}: {about.st_size} bytes are too many; {ALLOWED}.")
     if not about.st_size:
         raise InputError(f"{path}: the file is empty.")
-    return about.st_size

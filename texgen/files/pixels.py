@@ -81,20 +81,16 @@ class PixelFile:
         rows, *others = index if isinstance(index, tuple) else (index,)
         if isinstance(rows, slice):
             wanted = range(self.shape[0])[rows]
-            low, high = (min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]) + 1) if wanted else (0, 0)
-            step = slice(None, None, wanted.step) if wanted else slice(None)
-            found = self._rows(low, high)[step]
-            return found[(slice(None), *others)] if others else found
+            low, high = sorted((wanted[0], wanted[-1])) if wanted else (0, -1)
+            return self._rows(low, high + 1)[(slice(None, None, wanted.step), *others)]
         if isinstance(rows, int | np.integer):
             row = range(self.shape[0])[rows]
             return self._rows(row, row + 1)[(0, *others)]
         return np.asarray(self)[index]
 
     def _rows(self, top: int, bottom: int) -> np.ndarray:
-        with self.path.open("rb") as file:
-            file.seek(top * self._row_bytes)
-            content = file.read(max(bottom - top, 0) * self._row_bytes)
-        return np.frombuffer(content, self.dtype).reshape(-1, *self.shape[1:])
+        count = (bottom - top) * self.shape[1] * self.shape[2]
+        return np.fromfile(self.path, self.dtype, count, offset=top * self._row_bytes).reshape(-1, *self.shape[1:])
 
 
 class Pixels(Protocol):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -62,9 +61,8 @@ def save_map(path: Path, coordinates: np.ndarray) -> None:
     """
     import tifffile
 
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, coordinates.astype(np.float32), photometric="minisblack", metadata={"axes": "CYX"})
-    publish(path, buffer.getvalue())
+    with published(path) as part:
+        tifffile.imwrite(part, coordinates.astype(np.float32), photometric="minisblack", metadata={"axes": "CYX"})
 
 
 def publish(path: Path, content: bytes) -> None:
@@ -86,14 +84,25 @@ def published(path: Path) -> Iterator[Path]:
         part = Path(name)
         try:
             yield part
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
+            sync(part)
             part.chmod(stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~umask())
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync(path.parent)
+
+
+@contextmanager
+def all_or_none(files: Iterable[Path]) -> Iterator[None]:
+    """Within, files are written; if it fails, those of them that are new are taken away again."""
+    new = [file for file in files if not file.exists()]
+    try:
+        yield
+    except BaseException:
+        for file in new:
+            file.unlink(missing_ok=True)
+        raise
 
 
 def umask() -> int:
@@ -103,8 +112,9 @@ def umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -39,7 +39,7 @@ class KeptPicture(NamedTuple):
         is_swatch: Whether it is the first swatch, as it was given.
     """
 
-    size: tuple[int, int]
+    size: tuple[int, ...]
     is_swatch: bool
 
 
@@ -193,7 +193,7 @@ def prepared_maps(
         InputError: A map of another size than its swatch, or maps of one name that differ in depth or channels.
     """
     found = []
-    expected = [*raw] if picture is None or picture.is_swatch else [*raw, picture.size]
+    expected: list[tuple[int, ...]] = [*raw] if picture is None or picture.is_swatch else [*raw, picture.size]
     if strangers := sorted(set(guides) - set(maps or {})):
         raise OptionError(f"map_guides: there is no map {strangers[0]!r}.")
     for name, given in (maps or {}).items():

@@ -140,8 +140,6 @@ def turned_square(image: np.ndarray, angle: float, order: int = 3) -> np.ndarray
     """The square in the middle of a picture (H, W, C), turned counterclockwise by degrees, in the picture's own depth.
 
     Args:
-        image: Of any depth.
-        angle: In degrees.
         order: Of the splines that it is interpolated by; 0 takes the nearest pixel.
     """
     from scipy.ndimage import map_coordinates

@@ -48,7 +48,7 @@ class Scene:
     fog: bool = False
 
 
-SPHERE = Scene(Sphere(1.0), (0, 0, 4.6), 0, 0.262, ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+SPHERE = Scene(Sphere(), (0, 0, 4.6), 0, 0.262, ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
 PLANE = Scene(Plane(), (0, 0.62, 0), 25, 0.50, ((1, 0, 0), (0, 0, -1), (0, 1, 0)), fog=True)
 
 
@@ -101,7 +101,7 @@ def _band(scene: Scene, shown: Surface, side: int, light: float, top: int, botto
     for number, (down, across) in enumerate((down, across) for down in shifts for across in shifts):
         x, y = _grid(side, top, bottom, across, down)
         backdrop = _backdrop(x, y)
-        rays = _rays(scene, x, y, side)
+        rays = _rays(scene, x, y)
         if (seen := np.flatnonzero(_may_meet(scene, rays, shown))).size:
             dither = (((number * 5 + 1) % 4) + 0.5) / SAMPLES**2
             lit, cover = _samples(scene, shown, rays[:, seen], (x[seen], y[seen]), side, light, dither)
@@ -124,7 +124,7 @@ def _samples(
         Light(_towards(basis, light, RISE), *KEY): _sunlit(shown, hits, basis, light, footprint[0], dither),
         Light(_towards(basis, light + FILL_TURN, FILL_RISE), *FILL): np.ones(1, np.float32),
     }
-    lit = toned(shade(maps, hits.frame, -rays, lights, Sky((0, 1, 0))))
+    lit = toned(shade(maps, hits.frame, -rays, lights, Sky()))
     checks = _checks(*pixels)
     lit = checks + (lit - checks) * maps["opacity"]
     cover = hits.found.astype(np.float32)
@@ -175,7 +175,7 @@ def _grid(side: int, top: int, bottom: int, across: float, down: float) -> tuple
     return ((x + across) * 2 / side - 1).ravel(), (1 - (y + down) * 2 / side).ravel()
 
 
-def _rays(scene: Scene, x: Floats, y: Floats, side: int) -> Floats:
+def _rays(scene: Scene, x: Floats, y: Floats) -> Floats:
     """Directions (3, n) of length 1."""
     c, s = math.cos(math.radians(scene.pitch)), math.sin(math.radians(scene.pitch))
     x, y = x * scene.zoom, y * scene.zoom

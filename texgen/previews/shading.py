@@ -37,16 +37,15 @@ class Light:
 
 @dataclass(frozen=True)
 class Sky:
-    """Light from all around: linear colours from below, from the horizon and from above, relative to `up`."""
+    """Light from all around: linear colours from below, from the horizon and from above, y upwards."""
 
-    up: tuple[float, float, float]
     ground: tuple[float, float, float] = (0.17, 0.16, 0.15)
     horizon: tuple[float, float, float] = (0.44, 0.44, 0.44)
     zenith: tuple[float, float, float] = (0.34, 0.38, 0.44)
 
     def seen(self, directions: Floats, blur: Floats | float) -> Floats:
         """The light (3, n) from directions (3, n), softened over a share `blur` (n,) of the half circle."""
-        rise = np.einsum("i,in->n", floats(self.up), directions)
+        rise = directions[1]
         ground, horizon, zenith = (floats(colour)[:, None] for colour in (self.ground, self.horizon, self.zenith))
         over = smooth(rise / (0.08 + 1.1 * blur) * 0.5 + 0.5)
         top = smooth(np.maximum(rise, 0) * (1 - 0.4 * blur))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -23,17 +22,11 @@ class Frame(NamedTuple):
     out: Floats
 
 
-@dataclass(frozen=True)
 class Sphere:
     """A sphere of radius 1 around 0, seen from the positive z axis; without poles, as the texture spreads evenly from the point in front.
 
-    The highest points of its relief are at elevation 1, the lowest at 0.
-
-    Attributes:
-        repeats: Of the texture across the half that is seen.
+    The texture spans the half that is seen. The highest points of its relief are at elevation 1, the lowest at 0.
     """
-
-    repeats: float
 
     def enter(self, origin: Floats, rays: Floats, depth: float) -> tuple[Floats, Floats]:
         """Distances (n,) between which rays (3, n) are within the relief, infinite where they miss it."""
@@ -60,10 +53,9 @@ class Sphere:
 
     def size(self) -> float:
         """Of one width of the texture."""
-        return math.pi / self.repeats
+        return math.pi
 
 
-@dataclass(frozen=True)
 class Plane:
     """The plane under y = 0, with the upper edge of the texture away from the viewer at positive z; one width is 1. Its methods are those of `Sphere`."""
 
@@ -90,14 +82,12 @@ class Hits(NamedTuple):
     """Where rays meet the relief.
 
     Attributes:
-        points: (3, n).
         distance: (n,).
         u, v, elevation: See `Sphere.place`.
         frame: See `Sphere.frame`.
         found: Rays (n,), bool, that meet it; of the others the rest means nothing.
     """
 
-    points: Floats
     distance: Floats
     u: Floats
     v: Floats
@@ -123,7 +113,7 @@ def meet(shape: Shape, surface: Surface, origin: Floats, rays: Floats, spread: f
         found &= reached
     points = origin + rays * distance
     u, v, elevation = shape.place(points, surface.depth)
-    return Hits(points, distance, u, v, elevation, shape.frame(points), found)
+    return Hits(distance, u, v, elevation, shape.frame(points), found)
 
 
 def _marched(

@@ -87,10 +87,11 @@ def completed(maps: Mapping[str, Floats], depth: float | None) -> tuple[dict[str
     height = maps["height"][..., 0]
     depth = fitting_depth(maps, height) if depth is None else depth
     found = dict(maps)
+    relief = estimate.Surface(height, depth * height.shape[1], estimate.COARSEST * min(height.shape))
     if "normal" not in maps:
-        found["normal"] = normals(height, depth)
+        normal = estimate.normal_of(relief, RING)
+        found["normal"] = _vectors(normal, 1)(normal)
     if "ao" not in maps:
-        relief = estimate.Surface(height, depth * height.shape[1], estimate.COARSEST * min(height.shape))
         found["ao"] = estimate.occlusion_of(relief, RING)[..., None]
     return found, depth
 
@@ -131,18 +132,6 @@ def _vectors(pixels: Pixels, green: int) -> Callable[[np.ndarray], Floats]:
         return values * floats((1, green, 1)) / np.maximum(length, 1e-6)[..., None]
 
     return decode
-
-
-def normals(height: Floats, depth: float) -> Floats:
-    """Vectors (H, W, 3), y upwards, across a height map (H, W) that repeats.
-
-    Args:
-        height: 1 is high.
-        depth: From 0 to 1, in widths of the map.
-    """
-    down, right = (each * (depth * height.shape[1]) for each in estimate.slopes(height, RING))
-    vectors = np.stack([-right, down, np.ones_like(height)], -1)
-    return vectors / np.sqrt(np.square(vectors).sum(-1, keepdims=True))
 
 
 def fitting_depth(maps: Mapping[str, Floats], height: Floats) -> float:

@@ -128,13 +128,7 @@ def check_room(folder: Path | None, height: int, width: int, pixel_bytes: int) -
 
 
 def agreed_seed(seed: int | None, folder: Path | None, team: Team) -> int:
-    """The given seed, else that of the run that `folder` holds, else a new one; the same in every process.
-
-    Args:
-        seed: As the user gave it.
-        folder: Of the run to go on with; None begins a new one.
-        team: The processes.
-    """
+    """The given seed, else that of the run that `folder` holds, else a new one; the same in every process."""
     if seed is None and folder is not None:
         seed = unfinished_seed(folder)
     return team.shared(lambda: secrets.randbits(32) if seed is None else seed)

@@ -15,7 +15,7 @@ from texgen.exports import glb, materialx, usd
 from texgen.exports.knobs import Knobs
 from texgen.exports.pack import Packed, Source, sources_of
 from texgen.exports.plan import Plan, Texture, planned
-from texgen.exports.profiles import MISSING, PROFILES, Profile, profiles_of
+from texgen.exports.profiles import Profile, profiles_of
 from texgen.files.folders import check_folder, published_folder
 from texgen.files.publish import save_json
 from texgen.files.row_writers import Tags, write_image
@@ -102,7 +102,7 @@ def export(
     for name, row in wanted.items():
         sources = sources_of(material, row.normal)
         plan = planned(
-            name, row, material=material.name, size=material.size, maps=sources, template=knobs.template, size_m=across, split=knobs.split,
+            name, material=material.name, size=material.size, maps=sources, template=knobs.template, size_m=across, split=knobs.split,
             height_m=None if knobs.height_m is None else knobs.height_m * float(np.diff(_span(row, sources))[0]),
         )  # fmt: skip
         jobs[Path(name if len(wanted) > 1 else "")] = plan, sources
@@ -131,7 +131,7 @@ def check_export(
     Raises:
         OptionError: As `export`.
     """
-    plan = planned(profile, PROFILES[profile], material=name, size=size, maps=maps)
+    plan = planned(profile, material=name, size=size, maps=maps)
     check_folder(folder, plan.files, overwrite, inputs)
 
 
@@ -153,7 +153,7 @@ def _written(plan: Plan, sources: Mapping[str, Source], folder: Path) -> dict[st
 
 def _texture(plan: Plan, texture: Texture, sources: Mapping[str, Source], folder: Path) -> dict[str, Any]:
     output, path = texture.output, folder / texture.file
-    packed = Packed(texture.channels, sources, MISSING, output.dtype, texture.part)
+    packed = Packed(texture.channels, sources, output.dtype, texture.part)
     tags = Tags(data=output.space == "linear", density=plan.density)
     write_image(path, SUFFIXES[output.suffix], packed, tags)
     return {

@@ -18,7 +18,7 @@ from texgen.files import image as images
 from texgen.files.image import ImageLike, Picture, read_picture
 from texgen.files.inputs import noted
 from texgen.job import Canvas, Constraints, Control, Job
-from texgen.knobs import check_range, rows, unknown
+from texgen.knobs import check_range, picked, rows, unknown
 from texgen.materials.guides import prepared_guides
 from texgen.materials.maps import KeptPicture, Map, prepared_maps
 from texgen.materials.orientation import Orientation
@@ -140,7 +140,8 @@ def _job(
     exemplars = prepared(pictures, request.maps, common.preparation)
     maps: Sequence[Map] = []
     if isinstance(knobs, SwatchKnobs):
-        maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides, _kept_picture(given))
+        kept = None if given.kept is None else KeptPicture(given.kept.image.shape[:2], given.kept.is_swatch)
+        maps = prepared_maps(knobs.maps, sizes, common.preparation, knobs.map_guides, kept)
         guides = prepared_guides(knobs.guides, sizes, common.preparation)
         orientation = None if knobs.orientation is None else Orientation.of(knobs.orientation)
         given = replace(given, guides=[*given.guides, *guides], orientation=orientation)
@@ -166,13 +167,6 @@ def _control(control: ControlLike) -> Control:
     return Control(images.read_pixels(picture), float(weight))
 
 
-def _kept_picture(given: Constraints) -> KeptPicture | None:
-    if given.kept is None:
-        return None
-    height, width = given.kept.image.shape[:2]
-    return KeptPicture((height, width), given.kept.is_swatch)
-
-
 def divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | DiffusionKnobs]:
     """Options of all models, and those of the one that was chosen, checked.
 
@@ -180,22 +174,21 @@ def divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | D
         OptionError: One that only the other kind of model has, or a value that is not taken.
         OptionTypeError: One that none has.
     """
-    ours = {row.name for row in rows(Common)}
-    common = Common(**{name: value for name, value in options.items() if name in ours})
+    common = Common(**picked(options, Common))
     _check_common(common)
     kind, other = (SwatchKnobs, DiffusionKnobs) if common.model == NAME else (DiffusionKnobs, SwatchKnobs)
     if kind is SwatchKnobs and common.preset == PUBLISHED:
         raise OptionError(
             f"preset={PUBLISHED!r} is for {other.WHOSE}; use draft, standard or best, or choose another model."
         )
-    known, foreign = ({row.name for row in rows(group)} for group in (kind, other))
-    for name in sorted(options.keys() - ours - known):
+    foreign = picked(options, other)
+    for name in sorted(options.keys() - picked(options, Common, kind).keys()):
         if name not in foreign:
-            raise unknown(verb, name, ours | known | foreign)
+            raise unknown(verb, name, [row.name for row in rows(Common, kind, other)])
         value = options[name]
         said = f"{name}={value!r}" if isinstance(value, str | int | float) else name
         raise OptionError(f"{said} is for {other.WHOSE}; leave it out, or choose another model.")
-    return common, kind(**{name: value for name, value in options.items() if name in known})
+    return common, kind(**picked(options, kind))
 
 
 def _model(common: Common, knobs: SwatchKnobs | DiffusionKnobs) -> Model:
@@ -226,9 +219,7 @@ def backbone_of(model: ModelLike, knobs: DiffusionKnobs) -> DenoisingModel:
 def native_size(options: Options) -> Size:
     """In pixels, of the diffusion model among the options, which is loaded, with what they add to it, and stands there from now on."""
     given = cast(dict[str, Any], options)
-    model = backbone_of(
-        given["model"], DiffusionKnobs(**{r.name: given[r.name] for r in rows(DiffusionKnobs) if r.name in given})
-    )
+    model = backbone_of(given["model"], DiffusionKnobs(**picked(given, DiffusionKnobs)))
     for name in LOADED_WITH:
         given.pop(name, None)
     given["model"] = model

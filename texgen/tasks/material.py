@@ -74,22 +74,13 @@ class Estimated:
         path = Path(path)
         places = _places(path, self.source, self.material, metadata, self.estimated, overwrite)
         recipe = publish.recipe_text(self.recipe if metadata else None)
-        new: list[Path] = []
-        with locked(path):
-            try:
-                for place, name in places.items():
-                    new += [] if place.exists() else [place]
-                    if name == "recipe":
-                        publish.save_json(place, self.recipe)
-                    else:
-                        tags = Tags(
-                            recipe=recipe, data=name not in ("color", "emission"), density=self.material.density
-                        )
-                        publish.save_image(place, self.maps[name], tags)
-            except BaseException:
-                for place in new:
-                    place.unlink(missing_ok=True)
-                raise
+        with locked(path), publish.all_or_none(places):
+            for place, name in places.items():
+                if name == "recipe":
+                    publish.save_json(place, self.recipe)
+                else:
+                    tags = Tags(recipe=recipe, data=name not in ("color", "emission"), density=self.material.density)
+                    publish.save_image(place, self.maps[name], tags)
 
 
 @verb(more=[Knobs], out="file", metadata="flag", overwrite="flag")
@@ -263,12 +254,7 @@ def _surface(found: Material, brightness: np.ndarray, wrap: Wrap, knobs: Knobs) 
 
 
 def _places(
-    path: Path,
-    source: Path | None,
-    material: Material,
-    metadata: bool,
-    estimated: tuple[str, ...],
-    overwrite: bool,
+    path: Path, source: Path | None, material: Material, metadata: bool, estimated: tuple[str, ...], overwrite: bool
 ) -> dict[Path, str]:
     """Where each map goes, and last the recipe; refused if it cannot be written, or would replace what is to stay."""
     own = source is not None and path.exists() and source.is_file() and path.samefile(source)
