@@ -13,6 +13,7 @@ from PIL import Image
 
 from texgen.cli import main as cli
 from texgen.errors import LockedError, OptionError
+from texgen.files import lock
 from texgen.files.lock import locked
 
 
@@ -178,6 +179,22 @@ def test_a_second_run_on_the_same_output_is_refused(tmp_path):
     with locked(out):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_its_run_removes_while_another_takes_it_holds_nobody_off_and_is_taken_anew(tmp_path, monkeypatch):
+    opened, calls = lock._opened, []
+
+    def removed_once(path):
+        handle = opened(path)
+        calls.append(path)
+        if len(calls) == 1:
+            path.unlink()
+        return handle
+
+    monkeypatch.setattr(lock, "_opened", removed_once)
+    with locked(tmp_path / "o.png"), pytest.raises(LockedError), locked(tmp_path / "o.png"):
+        pass
+    assert len(calls) == 3
 
 
 def test_what_the_user_has_under_the_name_of_a_lock_stays_as_it_is(tmp_path):

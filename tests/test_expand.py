@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from texgen.diffusion.plan import canvas_of, make_plan
 from texgen.errors import InputError, OptionError, ResourceError
 from texgen.job import Canvas, Constraints, Job, Layout
 from texgen.materials.exemplar import Exemplar
+from texgen.tasks.result import Result
 from texgen.tasks.size import size_of
 from tiling import Size, Wrap
 
@@ -150,6 +152,44 @@ def test_metadata_can_be_left_out(mini, swatch, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
     with Image.open(tmp_path / "out.png") as image:
         assert "texgen" not in image.info
+
+
+def kept(pixels, **more):
+    return Result(pixels=pixels, latents=None, coordinates=None, recipe={"texgen": "0.1.0"}, **more)
+
+
+def test_a_picture_without_a_recipe_replaces_that_of_an_earlier_one_only_if_it_may(tmp_path):
+    result, out, sidecar = kept(np.zeros((64, 64, 3), np.uint8)), tmp_path / "o.png", tmp_path / "o.png.json"
+    result.save(out)
+    out.unlink()
+    with pytest.raises(OptionError, match=r"o\.png\.json.* exists"):
+        result.save(out, metadata=False)
+    assert sidecar.exists() and not out.exists()
+    result.save(out, metadata=False, overwrite=True)
+    assert out.exists() and not sidecar.exists()
+
+
+def test_a_picture_that_cannot_be_saved_leaves_no_map_behind(tmp_path):
+    class Full(np.ndarray):
+        def __getitem__(self, rows):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    full = np.zeros((64, 64, 3), np.uint8).view(Full)
+    with pytest.raises(ResourceError, match="the disk is full"):
+        kept(full, maps={"height": np.zeros((64, 64, 1), np.uint8)}).save(tmp_path / "o.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_sixteen_bits_are_rounded_to_eight():
+    values = np.uint16([0, 128, 129, 257 * 10 + 200, 65535 - 129, 65535])
+    assert np.asarray(kept(np.tile(values[:, None, None], (1, 2, 3))).image)[:, 0, 0].tolist() == [
+        0,
+        0,
+        1,
+        11,
+        254,
+        255,
+    ]
 
 
 def never(*_):

@@ -28,25 +28,36 @@ def locked(path: Path) -> Iterator[None]:
         ResourceError: The folder is not writable.
     """
     lock = path.with_name(f".{path.name}.lock")
-    with disk_errors(path):
-        handle = _opened(lock)
-    with os.fdopen(handle, "rb+", buffering=0) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise LockedError(
-                f"{path}: another run is writing this output; wait for it or choose another name."
-            ) from error
+    with os.fdopen(_held(lock, path), "rb+", buffering=0) as file:
         ours = file.read() in (b"", LOCK)
         try:
             if ours:
                 with disk_errors(path):
-                    os.pwrite(handle, LOCK, 0)
+                    os.pwrite(file.fileno(), LOCK, 0)
             _sweep(path)
             yield
         finally:
             if ours:
                 lock.unlink(missing_ok=True)
+
+
+def _held(lock: Path, path: Path) -> int:
+    """The lock of an output, opened and held; one that its run removed before it could be held is opened again."""
+    while True:
+        with disk_errors(path):
+            handle = _opened(lock)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), lock.stat()):
+                return handle
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            os.close(handle)
+            raise LockedError(
+                f"{path}: another run is writing this output; wait for it or choose another name."
+            ) from error
+        os.close(handle)
 
 
 def _opened(lock: Path) -> int:

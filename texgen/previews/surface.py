@@ -106,9 +106,9 @@ def linear_maps(maps: Mapping[str, Pixels], most: int) -> dict[str, Floats]:
             )
     if "color" in maps and maps["color"].shape[2] in (2, 4):
         found["opacity"] = shrunk(maps["color"], most, lambda band: as_float(band[..., -1:]))
-    for name, green in (("normal_dx", -1), ("normal", 1)):
-        if name in maps:
-            found["normal"] = shrunk(maps[name], most, _vectors(maps[name], green))
+    if "normal" in maps or "normal_dx" in maps:
+        name, green = ("normal", 1) if "normal" in maps else ("normal_dx", -1)
+        found["normal"] = shrunk(maps[name], most, _vectors(maps[name], green))
     for name in ("roughness", "ao", "metalness", "opacity", "height"):
         if name in maps:
             found[name] = shrunk(maps[name], most, lambda band: np.clip(as_float(band[..., :1]), 0, 1))

@@ -74,7 +74,7 @@ class Result:
         """The whole picture in memory, as it is seen, with 8 bits a channel (Pillow has no more)."""
         whole = self.pixels[0 : self.pixels.shape[0]]
         if whole.dtype == np.uint16:
-            whole = (whole // 257).astype(np.uint8)
+            whole = ((whole.astype(np.uint32) + 128) // 257).astype(np.uint8)
         elif whole.dtype != np.uint8:
             own = Encoding.of(whole.dtype, whole.shape[2])
             whole = replace(own, depth="8").stored(own.seen(whole))
@@ -98,14 +98,18 @@ class Result:
         path = Path(path)
         height, width, channels = self.pixels.shape
         targets.check_target(path, height, width, dtype=self.pixels.dtype, channels=channels, pyramid=pyramid)
-        targets.check_free(targets.files_of(path, self.maps, metadata), overwrite, self.inputs)
+        sidecar = targets.sidecar_path(path)
+        stale = not metadata and targets.is_recipe(sidecar)
+        files = targets.files_of(path, self.maps, metadata or stale)
+        targets.check_free(files, overwrite, self.inputs)
         tags = Tags(recipe=publish.recipe_text(self.recipe if metadata else None), density=self.density)
-        publish.save_maps(path, self.maps, tags, pyramid)
-        publish.save_image(path, self.pixels, tags, pyramid)
-        if not metadata and targets.is_recipe(targets.sidecar_path(path)):
-            targets.sidecar_path(path).unlink()  # it tells of what was replaced
-        if metadata:
-            publish.save_json(targets.sidecar_path(path), {**self.recipe, "timings": self.timings})
+        with publish.all_or_none(files):
+            publish.save_maps(path, self.maps, tags, pyramid)
+            publish.save_image(path, self.pixels, tags, pyramid)
+            if stale:
+                sidecar.unlink()
+            if metadata:
+                publish.save_json(sidecar, {**self.recipe, "timings": self.timings})
 
     def discard(self) -> None:
         """Take away the folder that held the run, and the pixels with it; to be called when all is saved."""
