@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from texgen.diffusion.models.schedule import last_of
+from texgen.diffusion.denoising import Schedule
 
 
-class FlowSchedule:
-    """A `texgen.diffusion.denoising.Schedule` of straight paths: x_t = (1 - sigma_t) latents + sigma_t noise, sigma_t = t / 1000.
+class FlowSchedule(Schedule):
+    """Straight paths: x_t = (1 - sigma_t) latents + sigma_t noise, sigma_t = t / 1000.
 
     The network predicts the velocity, noise - latents. A model's shift of sigma makes it spend more steps where there is much noise.
 
@@ -37,13 +37,9 @@ class FlowSchedule:
         own = copy.deepcopy(scheduler)
         shift = _dynamic_shift(own, tokens) if own.config.use_dynamic_shifting else None
         own.set_timesteps(steps, sigmas=sigmas, mu=shift)
-        self.timesteps: tuple[float, ...] = tuple(own.timesteps.tolist())
+        self.timesteps = tuple(own.timesteps.tolist())
         self._whole = own.config.num_train_timesteps
         self._after = dict(zip(self.timesteps, (*self.timesteps[1:], 0.0), strict=True))
-
-    def last(self, strength: float) -> tuple[float, ...]:
-        """The last ceil(strength * steps) timesteps."""
-        return last_of(self.timesteps, strength)
 
     def previous(self, timestep: float) -> float:
         """The next of the timesteps; 0 after the last."""

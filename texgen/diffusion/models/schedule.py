@@ -9,9 +9,11 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
+from texgen.diffusion.denoising import Schedule
 
-class DDIMSchedule:
-    """A `texgen.diffusion.denoising.Schedule`: a scheduler of its own, set once.
+
+class DDIMSchedule(Schedule):
+    """A scheduler of its own, set once.
 
     Args:
         scheduler: The model's; it stays as it is.
@@ -21,12 +23,8 @@ class DDIMSchedule:
     def __init__(self, scheduler: DDIMScheduler, steps: int) -> None:
         self._scheduler = copy.deepcopy(scheduler)
         self._scheduler.set_timesteps(steps)
-        self.timesteps: tuple[float, ...] = tuple(self._scheduler.timesteps.tolist())
+        self.timesteps = tuple(self._scheduler.timesteps.tolist())
         self._stride = scheduler.config.num_train_timesteps // steps
-
-    def last(self, strength: float) -> tuple[float, ...]:
-        """The last ceil(strength * steps) timesteps."""
-        return last_of(self.timesteps, strength)
 
     def previous(self, timestep: float) -> float:
         """t - train timesteps // steps, at least 0."""
@@ -44,14 +42,3 @@ class DDIMSchedule:
     def step(self, prediction: Tensor, timestep: float, latents: Tensor) -> Tensor:
         """diffusers' own step (eta = 0)."""
         return self._scheduler.step(prediction, int(timestep), latents).prev_sample  # type: ignore[no-any-return]
-
-
-def last_of(timesteps: tuple[float, ...], strength: float) -> tuple[float, ...]:
-    """The last ceil(strength * steps) timesteps.
-
-    References:
-        Meng et al., "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations", ICLR 2022,
-        https://arxiv.org/abs/2108.01073.
-    """
-    steps = len(timesteps)
-    return timesteps[steps - min(math.ceil(round(strength * steps, 6)), steps) :]

@@ -13,7 +13,6 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from texgen.diffusion.denoising import Denoiser
-from texgen.diffusion.models.unet import tapped
 from tiling import Size
 
 
@@ -21,11 +20,10 @@ def kept_bytes(
     network: Any,
     condition: Mapping[str, Any],
     layers: Sequence[str],
+    channels: int,
     tile: Size,
-    recomputed: bool = False,
-    *,
-    channels: int | None = None,
-    opened: Callable[[Any, Mapping[str, Any]], AbstractContextManager[Denoiser]] = tapped,
+    recomputed: bool,
+    opened: Callable[[Any, Mapping[str, Any]], AbstractContextManager[Denoiser]],
 ) -> int:
     """Bytes kept for the gradient of one tile's features, and where blocks are recomputed those of the largest block as well.
 
@@ -33,10 +31,10 @@ def kept_bytes(
         network: In any place and dtype; it is not run.
         condition: Keyword arguments of its calls, batch 1.
         layers: Those whose features are compared, in order of execution.
+        channels: Of the latents.
         tile: In latent pixels.
         recomputed: Whether each block keeps its input only (gradient checkpointing).
-        channels: Of the latents; by default what a UNet takes.
-        opened: Opens the attention of such a network; by default a UNet's.
+        opened: Opens the attention of such a network.
     """
     with torch.device("meta"):
         ghost = type(network).from_config(network.config)
@@ -55,7 +53,7 @@ def kept_bytes(
 
     if recomputed:
         ghost.enable_gradient_checkpointing(alone)
-    latents = torch.empty(1, channels or network.config.in_channels, *tile, device="meta", requires_grad=True)
+    latents = torch.empty(1, channels, *tile, device="meta", requires_grad=True)
     with _FusedAttention(), opened(ghost, _on_meta(condition)) as tap, kept.watching():
         features = tap.features(latents, 0, layers)
         for layer in features.values():
