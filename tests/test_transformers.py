@@ -34,7 +34,7 @@ from texgen.diffusion.sampling.progress import Progress
 from texgen.diffusion.sampling.sample import sample
 from texgen.diffusion.sampling.spectrum import spectrum_matcher
 from texgen.diffusion.sampling.tile_pass import TilePass
-from texgen.diffusion.tensors import save_tensors
+from texgen.diffusion.tensor_files import save_tensors
 from texgen.errors import ModelError, OptionError
 from tiling import Size, Tile, Wrap, make_window
 

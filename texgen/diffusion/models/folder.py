@@ -18,7 +18,6 @@ from diffusers import (
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from texgen.diffusion.models import text
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
 from texgen.diffusion.models.checks import check_channels, check_flow, check_latents, check_schedule, told_as
 from texgen.diffusion.models.joint import Family, JointPrompts
@@ -26,7 +25,7 @@ from texgen.diffusion.models.parts import component, configuration
 from texgen.diffusion.models.text import Prompts, folder_tokens
 from texgen.diffusion.models.transformer import FAMILIES
 from texgen.diffusion.models.weights import fingerprint
-from texgen.diffusion.tensors import cached
+from texgen.diffusion.tensor_files import cached
 from texgen.errors import ModelError, OptionError
 from tiling import Size
 
@@ -56,15 +55,17 @@ def load_components(folder: Path, dtype: torch.dtype, prediction_type: str | Non
     autoencoder = component(_autoencoder_class(index, folder), folder, "vae", torch_dtype=torch.float32)
     check_channels(folder.name, unet, autoencoder)
     prompts = text_prompts(folder, index)
-    side_px = unet.config.sample_size * 2 ** (len(autoencoder.config.block_out_channels) - 1) if prompts else 0
+    if prompts is None:
+        condition = {"encoder_hidden_states": torch.zeros(1, 1, unet.config.cross_attention_dim)}
+    else:
+        side_px = unet.config.sample_size * 2 ** (len(autoencoder.config.block_out_channels) - 1)
+        condition = prompts.condition("", Size(side_px, side_px))
     return {
         "unet": unet,
         "autoencoder": autoencoder,
         "scheduler": _scheduler(folder, prediction_type),
         "prompts": prompts,
-        "condition": text.zero_condition(unet.config.cross_attention_dim)
-        if prompts is None
-        else prompts.condition("", Size(side_px, side_px)),
+        "condition": condition,
     }
 
 

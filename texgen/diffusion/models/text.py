@@ -76,11 +76,6 @@ class Prompts:
         return found
 
 
-def zero_condition(width: int) -> Condition:
-    """The condition of a model without text encoder: one token of zeros, (1, 1, width)."""
-    return {"encoder_hidden_states": torch.zeros(1, 1, width)}
-
-
 def size_ids(size_px: Size) -> Tensor:
     """What Stable Diffusion XL is told of a picture that was neither shrunk nor cropped, (1, 6)."""
     return torch.tensor([[*size_px, 0, 0, *size_px]], dtype=torch.float32)

@@ -147,9 +147,8 @@ class _Lockstep:
         for index, (before, after) in enumerate(zip(covered, self.held(), strict=True)):
             values = self.values[index].to(self.device)
             values = stage(values, None) if isinstance(stage, ResnetBlock2D) else stage(values)
-            self.values[index] = (
-                cut_from(values, before, after).contiguous().cpu()
-            )  # a view would keep the context's memory
+            # a view would keep the context's memory
+            self.values[index] = cut_from(values, before, after).contiguous().cpu()
 
 
 def _behind(tile: Tile, stage: nn.Module) -> Tile:

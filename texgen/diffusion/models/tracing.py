@@ -13,6 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from texgen.diffusion.denoising import Denoiser
+from texgen.diffusion.models.text import moved
 from tiling import Size
 
 
@@ -54,7 +55,7 @@ def kept_bytes(
     if recomputed:
         ghost.enable_gradient_checkpointing(alone)
     latents = torch.empty(1, channels, *tile, device="meta", requires_grad=True)
-    with _FusedAttention(), opened(ghost, _on_meta(condition)) as tap, kept.watching():
+    with _FusedAttention(), opened(ghost, moved(condition, torch.device("meta"))) as tap, kept.watching():
         features = tap.features(latents, 0, layers)
         for layer in features.values():
             layer.output.float().abs().mean()
@@ -105,9 +106,3 @@ class _FusedAttention(TorchFunctionMode):
 def _kept_by_a_kernel(query: Tensor, key: Tensor, value: Tensor, *_: Any, **_options: Any) -> Tensor:
     output: Tensor = _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
     return output
-
-
-def _on_meta(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _on_meta(inner) for name, inner in value.items()}
-    return value.to("meta")
