@@ -183,7 +183,7 @@ def _part(kind: Any, model: str, name: str) -> Any:
     import torch
 
     from texgen.diffusion.bundled import BUNDLED
-    from texgen.diffusion.models.parts import component
+    from texgen.diffusion.models.components import component
 
     return component(kind, BUNDLED.get(model, Path(model)), name, torch_dtype=torch.float32).requires_grad_(True)
 

@@ -71,7 +71,10 @@ class Denoiser(Protocol):
     def injecting(
         self, key_values: ExemplarKeyValues, mode: InjectionMode, labels: Tensor | None = None
     ) -> AbstractContextManager[None]:
-        """Within, predictions attend to `key_values` too (`beside`) or only (`replace`), see `attention.attend`."""
+        """Within, predictions attend to `key_values` instead of (`replace`) or `beside` their own keys and values.
+
+        With `labels` (B, 1, h, w), those of the latents, each token attends to the pair of its label.
+        """
 
     def in_float32(self) -> AbstractContextManager[None]:
         """Within, the network computes in float32."""

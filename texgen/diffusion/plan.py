@@ -15,7 +15,7 @@ from texgen.diffusion import presets
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.guidance.prompt import ControlPlane
 from texgen.diffusion.guidance.settings import Guidance
-from texgen.diffusion.kept import Kept, as_tensor, on_grid
+from texgen.diffusion.kept_pixels import Kept, as_tensor, on_grid
 from texgen.diffusion.knobs import Knobs
 from texgen.diffusion.memory import Fit, fitted
 from texgen.diffusion.presets import Preset

@@ -20,7 +20,7 @@ from texgen.diffusion.environment import environment, machine
 from texgen.diffusion.exemplar import PHASES, Exemplar, encode_exemplar
 from texgen.diffusion.guidance.prompt import Led
 from texgen.diffusion.guidance.regional import clear_labels
-from texgen.diffusion.kept import Given, Kept, as_tensor
+from texgen.diffusion.kept_pixels import Given, Kept, as_tensor
 from texgen.diffusion.memory import is_out_of_memory, within_memory
 from texgen.diffusion.plan import Plan
 from texgen.diffusion.sampling.assemble import Assembly, Seeds, canvas_labels

@@ -14,9 +14,9 @@ from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
+from texgen.diffusion.models.components import text_encoder
 from texgen.diffusion.models.joint import PATCH, Family
 from texgen.diffusion.models.network import Projected, project
-from texgen.diffusion.models.parts import text_encoder
 from texgen.diffusion.models.text import folder_tokens, t5_tokens
 from texgen.errors import ModelError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
 from texgen.diffusion.models.checks import check_channels, check_flow, check_latents, check_schedule, told_as
-from texgen.diffusion.models.joint import Family, JointPrompts
-from texgen.diffusion.models.parts import component, configuration
+from texgen.diffusion.models.components import component, configuration
+from texgen.diffusion.models.joint import Family
 from texgen.diffusion.models.text import Prompts, folder_tokens
 from texgen.diffusion.models.transformer import FAMILIES
 from texgen.diffusion.models.weights import fingerprint
@@ -93,7 +92,7 @@ def _with_transformer(
         "condition": condition,
         "family": family,
         "side": family.native_side(config),
-        "prompts": _joint_prompts(folder, family, config),
+        "text_folder": folder if any((folder / part).is_dir() for part in family.text) else None,
     }
 
 
@@ -105,12 +104,6 @@ def _empty_prompt(folder: Path, family: Family, config: dict[str, Any]) -> dict[
         [type(family).__name__, encoders, read, "T5 as saved"],
         lambda: family.conditions(folder, config, [""])[0],
     )
-
-
-def _joint_prompts(folder: Path, family: Family, config: dict[str, Any]) -> JointPrompts | None:
-    if not any((folder / part).is_dir() for part in family.text):
-        return None
-    return JointPrompts(partial(family.tokens, folder, config), partial(family.conditions, folder, config))
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -91,18 +90,6 @@ class Family(Protocol):
             inputs: Keyword arguments that it was called with.
             text_tokens: Number of the text tokens.
         """
-
-
-@dataclass(frozen=True)
-class JointPrompts:
-    """The text encoders of a model; they are loaded when prompts are read, and dropped again.
-
-    Attributes:
-        tokens, conditions: `Family`'s, of one folder.
-    """
-
-    tokens: Callable[[str], dict[str, Tensor]]
-    conditions: Callable[[Sequence[str]], list[dict[str, Tensor]]]
 
 
 class JointTransformer(OfNetwork, Denoiser):

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import torch
 from diffusers import AutoencoderTiny
+from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 
 from texgen.diffusion.denoising import Denoiser, DenoisingModel, Made
@@ -20,7 +21,6 @@ from texgen.diffusion.models import tiled_vae
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
 from texgen.diffusion.models.canvas_statistics import fixed_statistics
 from texgen.diffusion.models.compiled import compiling
-from texgen.diffusion.models.local import reach
 from texgen.diffusion.models.network import OfNetwork
 from texgen.diffusion.models.tracing import kept_bytes
 from texgen.errors import ModelError, TexgenError
@@ -239,3 +239,21 @@ def offload(module: nn.Module) -> bool:
     module.to("cpu")
     torch.cuda.empty_cache()
     return True
+
+
+def reach(layers: nn.Sequential) -> int:
+    """Pixels of the input of plain convolutions, on each side of those that it lies over, that a pixel of the output depends on.
+
+    Example:
+        >>> reach(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Upsample(scale_factor=2), nn.Conv2d(1, 1, 3, padding=1)))
+        2
+    """
+    needed = 0
+    for layer in reversed(layers):
+        if isinstance(layer, nn.Conv2d):
+            needed = needed * layer.stride[0] + layer.kernel_size[0] // 2
+        elif isinstance(layer, AutoencoderTinyBlock):
+            needed += 3  # three convolutions after each other
+        elif isinstance(layer, nn.Upsample):
+            needed = -(-needed // 2)  # the factor of all that are known
+    return needed

@@ -81,11 +81,6 @@ def size_ids(size_px: Size) -> Tensor:
     return torch.tensor([[*size_px, 0, 0, *size_px]], dtype=torch.float32)
 
 
-def empty_prompt_ids(pad: int = END) -> Tensor:
-    """CLIP's token ids of the empty prompt, (1, 77). The first encoders pad with the end token, OpenCLIP's with 0."""
-    return torch.tensor([[BEGIN, END] + [pad] * (LENGTH - 2)])
-
-
 def folder_tokens(folder: Path, prompt: str) -> Tensor:
     """Ids (1, length) of a prompt, by a tokenizer's folder."""
     with told_as(f"{folder}: cannot be loaded", "download the model again"):
@@ -104,7 +99,7 @@ def folder_tokens(folder: Path, prompt: str) -> Tensor:
 def known_tokens(prompt: str, pad: int) -> Tensor:
     """Ids (1, 77) of a prompt for a model without a tokenizer of its own: by that of CLIP, from the hub or its cache."""
     if not prompt:
-        return empty_prompt_ids(pad)
+        return torch.tensor([[BEGIN, END] + [pad] * (LENGTH - 2)])
     try:
         folder = snapshot_download(CLIP, allow_patterns=VOCABULARY)
     except Exception as error:

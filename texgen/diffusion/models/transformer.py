@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from texgen.diffusion.models.flow import FlowSchedule
 from texgen.diffusion.models.flux import Flux
-from texgen.diffusion.models.joint import PATCH, Family, JointPrompts, JointTransformer, opened
+from texgen.diffusion.models.joint import PATCH, Family, JointTransformer, opened
 from texgen.diffusion.models.latent import LatentModel
 from texgen.diffusion.models.sd3 import StableDiffusion3
 from texgen.diffusion.models.text import Condition, moved
@@ -38,14 +39,14 @@ class TransformerModel(LatentModel):
         scheduler: Euler steps along the flow.
         family: What the kind of transformer has its own way of.
         side: Of a tile, in latent pixels.
-        prompts: Its text encoders; None where it has none.
+        text_folder: Of its text encoders, which are loaded when prompts are read, and dropped again; None where it has none.
     """
 
     transformer: Any
     scheduler: FlowMatchEulerDiscreteScheduler
     family: Family
     side: int
-    prompts: JointPrompts | None = None
+    text_folder: Path | None = None
 
     prediction_type: ClassVar[str] = "velocity"
     is_xl: ClassVar[bool] = False
@@ -90,7 +91,7 @@ class TransformerModel(LatentModel):
         return self.family.guidance_scale(self.transformer.config)
 
     def check_prompt(self, prompt: Prompt) -> None:
-        if self.prompts is None:
+        if self.text_folder is None:
             raise ModelError(
                 f"{self.name} has no text encoders and reads no prompt; give the folder of the whole model."
             )
@@ -101,14 +102,15 @@ class TransformerModel(LatentModel):
         if self.guidance_scale == 1 and prompt.guidance_scale not in (None, 1):
             raise OptionError(f"guidance_scale={prompt.guidance_scale:g}: {self.name} has no guidance; leave it out.")
         for words in (prompt.text, prompt.negative or ""):
-            self.prompts.tokens(words)
+            self.family.tokens(self.text_folder, self.transformer.config, words)
 
     def conditions(self, prompt: Prompt, _size_px: Size) -> tuple[Condition, Condition | None]:
         """Nothing to lead away from where the scale is told, or 1."""
-        assert self.prompts is not None
+        assert self.text_folder is not None
         guided = prompt.guidance_scale != 1 and not self.family.is_told_guidance
         words = [prompt.text, prompt.negative or ""] if guided else [prompt.text]
-        told = [moved(each, self.device) for each in self.prompts.conditions(words)]
+        encoded = self.family.conditions(self.text_folder, self.transformer.config, words)
+        told = [moved(each, self.device) for each in encoded]
         if self.family.is_told_guidance:
             told[0]["guidance"] = torch.tensor([float(prompt.guidance_scale or 1)], device=self.device)
         return told[0], told[1] if guided else None

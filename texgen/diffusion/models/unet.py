@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -115,23 +115,15 @@ class TappedUNet(OfNetwork, Denoiser):
             self._forward(latents, timestep)
         return tap.captured
 
-    @contextmanager
     def injecting(
         self, key_values: ExemplarKeyValues, mode: InjectionMode, labels: Tensor | None = None
-    ) -> Iterator[None]:
-        """Within, predictions attend to `key_values` instead of (`replace`) or `beside` their own keys and values.
+    ) -> AbstractContextManager[None]:
+        return self._set(_Tap(injected=key_values, mode=mode, labels=labels))
 
-        With `labels` (B, 1, h, w), those of the latents, each token attends to the pair of its label.
-        """
-        with self._set(_Tap(injected=key_values, mode=mode, labels=labels)):
-            yield
-
-    @contextmanager
-    def pairing(self, mode: PairMode) -> Iterator[None]:
+    def pairing(self, mode: PairMode) -> AbstractContextManager[None]:
         """Within, the second half of a batch are exemplars of the first: those attend to themselves, the first half to
         its own keys and values (`self`), the exemplars' (`replace`) or both (`beside`). Gradients reach both halves."""
-        with self._set(_Tap(pairs=mode)):
-            yield
+        return self._set(_Tap(pairs=mode))
 
     @contextmanager
     def _set(self, tap: _Tap) -> Iterator[None]:
