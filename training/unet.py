@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from texgen.diffusion.models.schedule import DDIMSchedule
+from texgen.diffusion.models.schedules import DDIMSchedule
 from texgen.diffusion.models.unet import PairMode, tapped
 from texgen.diffusion.sampling.loop import normal
 from training.autoencoder import as_sheet

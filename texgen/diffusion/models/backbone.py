@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from texgen.diffusion.knobs import GUIDANCE_SCALE
 from texgen.diffusion.models.latent import LatentModel, offload
 from texgen.diffusion.models.network import repeated
-from texgen.diffusion.models.schedule import DDIMSchedule
+from texgen.diffusion.models.schedules import DDIMSchedule
 from texgen.diffusion.models.text import Condition, Prompts, moved, size_ids
 from texgen.diffusion.models.unet import TappedUNet, self_attention_layers, tapped
 from texgen.errors import ModelError, OptionError
