@@ -7,8 +7,7 @@ import torch
 from conftest import generator
 
 from texgen.diffusion.attention import KeyValue, LayerFeatures
-from texgen.diffusion.guidance.content import content_loss
-from texgen.diffusion.guidance.distill import ad_loss
+from texgen.diffusion.guidance.distill import ad_loss, content_loss
 from texgen.diffusion.guidance.exemplar_keys import choose_layers, exemplar_key_values
 from texgen.errors import OptionError
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import generator
+from tiny import decode
 
-from texgen.diffusion.decoding.decode import CanvasDecoder, decode
+from texgen.diffusion.decoding.decode import CanvasDecoder
 from texgen.files.encoding import Encoding
 from texgen.files.pixels import PixelFile
 from tiling import Wrap

@@ -12,7 +12,7 @@ from test_expand import line_percentile
 
 import texgen
 from texgen.diffusion.exemplar import encode_exemplar
-from texgen.diffusion.kept import Kept, on_grid
+from texgen.diffusion.kept_pixels import Kept, on_grid
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
 from texgen.materials.exemplar import NONE

@@ -12,7 +12,7 @@ from PIL import Image
 from test_cli import run
 
 import texgen
-from texgen.diffusion.guidance.content import content_loss
+from texgen.diffusion.guidance.distill import content_loss
 from texgen.diffusion.guidance.exemplar_keys import choose_layers
 from texgen.errors import OptionError
 from texgen.files import image as images

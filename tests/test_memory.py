@@ -25,7 +25,7 @@ from texgen.diffusion.memory import (
 from texgen.diffusion.models.joint import opened
 from texgen.diffusion.models.tracing import kept_bytes
 from texgen.diffusion.models.transformer import FAMILIES
-from texgen.diffusion.models.unet import self_attention_layers
+from texgen.diffusion.models.unet import self_attention_layers, tapped
 from texgen.diffusion.sampling.sample import _Tiles
 from texgen.errors import ResourceError
 from tiling import Size
@@ -93,7 +93,7 @@ def test_what_a_tile_keeps_is_that_of_the_full_networks(name, kept, recomputed):
             told["added_cond_kwargs"] = {"text_embeds": torch.empty(1, 1280), "time_ids": torch.empty(1, 6)}
     torch.nn.Module.to(unet, torch.float16)
     layers, side = self_attention_layers(unet, told)[-6:], unet.config.sample_size
-    found = [kept_bytes(unet, told, layers, Size(side, side), again) / GIB for again in (False, True)]
+    found = [kept_bytes(unet, told, layers, 4, Size(side, side), again, tapped) / GIB for again in (False, True)]
     print(f"{name}: {found[0]:.2f} GiB, recomputed {found[1]:.2f}")
     assert found == [pytest.approx(kept, rel=0.05), pytest.approx(recomputed, rel=0.05)]
     if name == "sdxl":
@@ -142,11 +142,9 @@ def test_what_a_tile_keeps_is_that_of_the_full_transformers(name, kept, recomput
         return opened(network, told, family, recomputed)
 
     found = [
-        kept_bytes(
-            network, told, family.layers(network)[-6:], Size(128, 128), again, channels=16, opened=opening
-        ) / GIB
+        kept_bytes(network, told, family.layers(network)[-6:], 16, Size(128, 128), again, opening) / GIB
         for again in (False, True)
-    ]  # fmt: skip
+    ]
     print(f"{name}: {found[0]:.2f} GiB, recomputed {found[1]:.2f}")
     assert found == [pytest.approx(kept, rel=0.05), pytest.approx(recomputed, rel=0.05)]
 

@@ -10,11 +10,11 @@ import pytest
 import tiny
 import torch
 from conftest import generator
+from tiny import decode
 
 import texgen
 from texgen.diffusion import models
 from texgen.diffusion.bundled import BUNDLED
-from texgen.diffusion.decoding.decode import decode
 from texgen.diffusion.encoding import encoded_image
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
 from texgen.diffusion.models.folder import load_components

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import generator
+from tiny import decode
 
 import texgen
-from texgen.diffusion.decoding.decode import decode
 from texgen.diffusion.decoding.detail import find_detail
 from texgen.diffusion.encoding import encoded
 from texgen.diffusion.exemplar import encode_exemplar

@@ -21,7 +21,7 @@ from test_cli import run
 
 import texgen
 from texgen.cli import main as cli
-from texgen.diffusion.decoding.patches import patch_distance
+from texgen.diffusion.decoding.grain import patch_distance
 from texgen.diffusion.guidance.exemplar_keys import exemplar_key_values
 from texgen.diffusion.models import Backbone
 from texgen.diffusion.models.autoencoder import TextureAutoencoder

@@ -24,7 +24,7 @@ from texgen.diffusion.guidance.distill import ad_loss, distill
 from texgen.diffusion.guidance.exemplar_keys import Exemplars, choose_layers, exemplar_key_values
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.memory import tile_bytes
-from texgen.diffusion.models.folder import text_encoder
+from texgen.diffusion.models.components import text_encoder
 from texgen.diffusion.models.hub import wanted_files
 from texgen.diffusion.sampling.assemble import Seeds
 from texgen.diffusion.sampling.checkpoint import Unfinished
@@ -34,7 +34,7 @@ from texgen.diffusion.sampling.progress import Progress
 from texgen.diffusion.sampling.sample import sample
 from texgen.diffusion.sampling.spectrum import spectrum_matcher
 from texgen.diffusion.sampling.tile_pass import TilePass
-from texgen.diffusion.tensors import save_tensors
+from texgen.diffusion.tensor_files import save_tensors
 from texgen.errors import ModelError, OptionError
 from tiling import Size, Tile, Wrap, make_window
 

@@ -16,7 +16,7 @@ import texgen
 from texgen.diffusion.decoding import tune
 from texgen.diffusion.decoding.tune import PUBLISHED, Recipe, tuned_decoder
 from texgen.diffusion.exemplar import Exemplar, encode_exemplar
-from texgen.diffusion.tensors import CACHED, cache_folder, cached
+from texgen.diffusion.tensor_files import CACHED, cache_folder, cached
 from texgen.errors import ModelError, TexgenError
 from texgen.files import image as images
 

@@ -1,4 +1,4 @@
-"""Tiny models of real classes, in every layout that users have."""
+"""Tiny models of real classes, in every layout that users have; and what a model makes of a canvas."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from texgen.diffusion.decoding.decode import CanvasDecoder
+from texgen.diffusion.decoding.detail import Detail
+from texgen.diffusion.models import Backbone
 from texgen.diffusion.models.text import END
+from tiling import Wrap
 
 SD_SCHEDULER = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 WIDTHS = (32, 32, 64, 64)
@@ -269,3 +273,10 @@ def _open_clip(model: Any, prefix: str, unused_layer: bool = False) -> dict[str,
                 [state[f"{ours}self_attn.{p}_proj.{kind}"] for p in "qkv"]
             )
     return found
+
+
+def decode(model: Backbone, latents: Tensor, wrap: Wrap, detail: Detail | None = None) -> Tensor:
+    """The whole canvas as one tensor (1, 3, H, W) in [0, 1], tile by tile."""
+    decoder = CanvasDecoder(model, latents, wrap, detail)
+    rows = [torch.cat([decoder.tile(core) for core in band], 3) for band in decoder.bands]
+    return torch.cat(rows, 2)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from texgen.diffusion.decoding.patches import patch_distance
+from texgen.diffusion.decoding.grain import differences, patch_distance
 from texgen.diffusion.models import Backbone
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
 from training.crops import Crops, crop, generator_of
@@ -211,8 +211,7 @@ def difference_loss(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute error of horizontal and vertical differences, summed over three scales."""
     total = a.new_zeros(())
     for _ in range(3):
-        error = a - b
-        total = total + error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        total = total + differences(a - b)
         a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
     return total
 
@@ -224,8 +223,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
 
 def sharpness(a: Tensor, b: Tensor) -> float:
     """Mean absolute difference of neighbouring pixels of `a` over that of `b`."""
-    strength = [float(x.diff(dim=-1).abs().mean() + x.diff(dim=-2).abs().mean()) for x in (a, b)]
-    return strength[0] / max(strength[1], 1e-6)
+    return float(differences(a)) / max(float(differences(b)), 1e-6)
 
 
 def as_sheet(rows: list[Tensor]) -> Image.Image:

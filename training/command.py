@@ -12,7 +12,6 @@ from texgen.errors import OptionError
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import UNet2DConditionModel
 
     from texgen.diffusion.models.autoencoder import TextureAutoencoder
     from training.loop import Objective
@@ -133,6 +132,8 @@ def unet(
     modes: str, focus: int, focus_share: float, **run: Any,
 ) -> None:  # fmt: skip
     """Train the UNet on pairs of crops of the same texture."""
+    from diffusers import UNet2DConditionModel
+
     from training.crops import Crops
     from training.unet import UNetObjective, UNetSettings, new_unet
 
@@ -142,7 +143,7 @@ def unet(
     crops, device = Crops(data), _device(run)
     codec = _autoencoder(autoencoder)
     if init:
-        network = _unet(init)
+        network = _part(UNet2DConditionModel, init, "unet")
     else:
         network = new_unet(codec.config.latent_channels, tuple(int(w) for w in _numbers("widths", widths)), run["seed"])
     settings = UNetSettings(
@@ -177,18 +178,12 @@ def _autoencoder(model: str) -> TextureAutoencoder:
     return _part(TextureAutoencoder, model, "vae")
 
 
-def _unet(model: str) -> UNet2DConditionModel:
-    from diffusers import UNet2DConditionModel
-
-    return _part(UNet2DConditionModel, model, "unet")
-
-
 def _part(kind: Any, model: str, name: str) -> Any:
     """One part of the bundled model or of a folder that a training run wrote, in float32, to be trained."""
     import torch
 
     from texgen.diffusion.bundled import BUNDLED
-    from texgen.diffusion.models.folder import component
+    from texgen.diffusion.models.components import component
 
     return component(kind, BUNDLED.get(model, Path(model)), name, torch_dtype=torch.float32).requires_grad_(True)
 

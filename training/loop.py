@@ -8,6 +8,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -174,8 +175,17 @@ class _State:
     def record(self, values: dict[str, float]) -> None:
         self.rows += [Row(self.step, round(self.seconds, 1), name, value) for name, value in values.items()]
 
-    def averaged(self) -> _Averaged:
-        return _Averaged(self)
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within, the module has the moving average of its weights, and is in evaluation mode."""
+        self.average.store(self.parameters)
+        self.average.copy_to(self.parameters)
+        self.module.eval()
+        try:
+            yield
+        finally:
+            self.average.restore(self.parameters)
+            self.module.train()
 
     def save(self, path: Path) -> None:
         buffer = io.BytesIO()
@@ -203,22 +213,6 @@ class _State:
         self.average.to(self.parameters[0].device)
         self.step, self.seconds = state["step"], state["seconds"]
         self.rows = [Row(*row) for row in state["rows"]]
-
-
-class _Averaged:
-    """A context in which the module has the moving average of its weights."""
-
-    def __init__(self, state: _State) -> None:
-        self.state = state
-
-    def __enter__(self) -> None:
-        self.state.average.store(self.state.parameters)
-        self.state.average.copy_to(self.state.parameters)
-        self.state.module.eval()
-
-    def __exit__(self, *_: object) -> None:
-        self.state.average.restore(self.state.parameters)
-        self.state.module.train()
 
 
 class _Steps(Dataset[Any]):

@@ -13,14 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from texgen.diffusion.models.schedule import DDIMSchedule
+from texgen.diffusion.models.schedules import DDIMSchedule
 from texgen.diffusion.models.unet import PairMode, tapped
 from texgen.diffusion.sampling.loop import normal
 from training.autoencoder import as_sheet
 from training.crops import Crops, crop, generator_of
 from training.denoise import denoised
 from training.folder import save_model
-from training.pairs import pair_errors
 
 CONDITION_WIDTH = 64
 VALIDATION_TIMESTEPS = (20, 60, 120, 250, 500)
@@ -124,9 +123,23 @@ class UNetObjective:
         return errors.mean(), {f"loss/{mode}": float(errors[:pairs].detach().mean())}
 
     def errors(self, latents: Tensor, timesteps: Tensor, mode: PairMode, generator: torch.Generator) -> Tensor:
-        """As `pair_errors`, of the current module."""
-        with tapped(self.module, self.condition) as tap:
-            return pair_errors(tap, self.scheduler, latents, timesteps, mode, generator)
+        """Mean squared error of the predicted velocity, per image, (2 B,).
+
+        Both halves are noised, x_t = sqrt(abar_t) x + sqrt(1 - abar_t) noise, and go through the UNet in one batch, which predicts
+        v = sqrt(abar_t) noise - sqrt(1 - abar_t) x.
+
+        Args:
+            latents: (2 B, C, h, w): clean targets, then their exemplars.
+            timesteps: (B,) of the pairs.
+            mode: Whose keys and values the targets read.
+            generator: CPU generator of the noise.
+        """
+        both = torch.cat([timesteps, timesteps]).to(latents.device)
+        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+        with tapped(self.module, self.condition) as tap, tap.pairing(mode):
+            predicted = tap(self.scheduler.add_noise(latents, noise, both), both)
+        wanted = self.scheduler.get_velocity(latents, noise, both)
+        return (predicted - wanted).square().mean((1, 2, 3))
 
     @torch.no_grad()
     def encoded(self, images: Tensor) -> Tensor:

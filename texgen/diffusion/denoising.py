@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
@@ -22,14 +23,22 @@ class Schedule(Protocol):
     """A noise schedule walked in a fixed number of steps; frozen.
 
     A noisy picture is alpha_t latents + sigma_t noise. Diffusion has whole timesteps, flow matching those between them, too.
+
+    Attributes:
+        timesteps: Of all steps, falling.
     """
 
-    @property
-    def timesteps(self) -> tuple[float, ...]:
-        """Of all steps, falling."""
+    timesteps: tuple[float, ...]
 
     def last(self, strength: float) -> tuple[float, ...]:
-        """The last ceil(strength * steps) timesteps (SDEdit)."""
+        """The last ceil(strength * steps) timesteps.
+
+        References:
+            Meng et al., "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations", ICLR 2022,
+            https://arxiv.org/abs/2108.01073.
+        """
+        steps = len(self.timesteps)
+        return self.timesteps[steps - min(math.ceil(round(strength * steps, 6)), steps) :]
 
     def previous(self, timestep: float) -> float:
         """The timestep that a step from this one leads to, at least 0."""
@@ -62,7 +71,10 @@ class Denoiser(Protocol):
     def injecting(
         self, key_values: ExemplarKeyValues, mode: InjectionMode, labels: Tensor | None = None
     ) -> AbstractContextManager[None]:
-        """Within, predictions attend to `key_values` too (`beside`) or only (`replace`), see `attention.attend`."""
+        """Within, predictions attend to `key_values` instead of (`replace`) or `beside` their own keys and values.
+
+        With `labels` (B, 1, h, w), those of the latents, each token attends to the pair of its label.
+        """
 
     def in_float32(self) -> AbstractContextManager[None]:
         """Within, the network computes in float32."""
@@ -163,18 +175,42 @@ class DenoisingModel(Protocol):
     def controlled(
         self, condition: Condition | None, latents: Tensor, timestep: float, pictures: Tensor, weights: Sequence[float]
     ) -> Condition:
-        """A condition with what the ControlNets add for latents (B, C, h, w), of pictures (B, 3 n, H, W) in [0, 1]."""
+        """A condition with what the ControlNets add to the prediction for latents (B, C, h, w).
+
+        Args:
+            condition: Of the prediction; None is the empty prompt.
+            latents: As the network gets them.
+            timestep: The timestep.
+            pictures: (B, 3 n, H, W) in [0, 1], those of the n ControlNets side by side.
+            weights: Of each.
+        """
 
     def encode(self, image: Tensor, tile: Tile | None = None) -> Tensor:
-        """Image (1, 3, H, W) in [0, 1], sides multiples of `factor`, to latents (1, C, h, w), float32."""
+        """Image (1, 3, H, W) in [0, 1], sides multiples of `factor`, to latents (1, C, h, w), float32.
+
+        The posterior's mean, times the scaling factor.
+
+        Raises:
+            TexgenError: The autoencoder gave NaN or Inf, in the `tile`.
+        """
 
     def tile_encoder(
         self, paint: Callable[[Tile], Tensor], canvas: Size, wrap: Wrap
     ) -> Callable[[Tensor, Tile], Tensor]:
-        """`encode` for tiles of a canvas (in latent pixels) whose pixels `paint` gives: with `encoder_halo` they agree with one another."""
+        """`encode` for tiles of a canvas: with `encoder_halo` around them they agree with one another.
+
+        Args:
+            paint: Pixels (1, 3, H, W) in [0, 1] of a tile in latent pixels, which may pass the border of an axis that wraps.
+            canvas: In latent pixels.
+            wrap: Axes that close to a ring.
+        """
 
     def decode(self, latents: Tensor, tile: Tile | None = None) -> Tensor:
-        """Latents (1, C, h, w) to an image (1, 3, H, W), float32, not clamped to [0, 1]."""
+        """Latents (1, C, h, w) to an image (1, 3, H, W), float32, not clamped to [0, 1].
+
+        Raises:
+            TexgenError: The autoencoder gave NaN or Inf, in the `tile`.
+        """
 
     def decode_signed(self, latents: Tensor) -> Tensor:
         """The same in [-1, 1], with gradients, as the autoencoder gives it."""

@@ -56,6 +56,11 @@ class Exemplar:
     label_count: int = 1
     crop_labels: tuple[Tensor, ...] = ()
 
+    @property
+    def wholes(self) -> list[Source]:
+        """The sources at the first phase, one of each exemplar."""
+        return [source for source in self.sources if source.top_px == source.left_px == 0]
+
     def source_labels(self, source: Source) -> Tensor:
         """The label of every latent pixel of a source, (h, w), uint8; `NONE` for latent pixels that show two."""
         if self.maps is None:
@@ -130,7 +135,7 @@ def _sources(model: DenoisingModel, images: Sequence[Tensor], phases: int) -> tu
 def _with_crops(exemplar: Exemplar, native: Size) -> Exemplar:
     """With crops of every swatch; where there are labels, each is in one, and so is what surrounds a hole."""
     crops, numbers, labels = [], [], []
-    for number, source in enumerate(source for source in exemplar.sources if source.top_px == source.left_px == 0):
+    for number, source in enumerate(exemplar.wholes):
         size, shown = canvas_size(source.latents), exemplar.source_labels(source)
         tile = tile_size(native, size)
         tiles = spread_tiles(size, tile, MAX_CROPS)

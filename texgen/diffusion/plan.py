@@ -15,7 +15,7 @@ from texgen.diffusion import presets
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.guidance.prompt import ControlPlane
 from texgen.diffusion.guidance.settings import Guidance
-from texgen.diffusion.kept import Kept, as_tensor, on_grid
+from texgen.diffusion.kept_pixels import Kept, as_tensor, on_grid
 from texgen.diffusion.knobs import Knobs
 from texgen.diffusion.memory import Fit, fitted
 from texgen.diffusion.presets import Preset
@@ -134,16 +134,10 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
 def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: bool) -> Preset:
     """The preset with the knobs that were given, and what follows from the job; checked."""
     given, overridden = job.constraints, presets.Preset.__dataclass_fields__.keys() - {"tile_overlap", "tuning"}
-    preset = presets.choose(
-        name,
-        _table(given),
-        **{field: getattr(knobs, field) for field in overridden},
-    )
+    preset = presets.choose(name, _table(given), **{field: getattr(knobs, field) for field in overridden})
     without_swatch = preset.loop == "optimize" or preset.start == "noise"
     if without_swatch and knobs.start is None and given.target is None:
-        preset = replace(
-            preset, start="layout" if given.layout or given.content else "noise"
-        )  # of synthesis, and of transfer
+        preset = replace(preset, start="layout" if given.layout or given.content else "noise")
     _check_start(preset.start, given)
     if preset.inject not in (None, "none") and not model.injects:
         raise OptionError(f"inject={preset.inject!r} is for models with a UNet; leave it out for {model.name}.")

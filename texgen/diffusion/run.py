@@ -15,12 +15,12 @@ from texgen.diffusion.decoding.decode import CanvasDecoder
 from texgen.diffusion.decoding.detail import Detail, find_detail
 from texgen.diffusion.decoding.tune import tuned_decoder
 from texgen.diffusion.denoising import DenoisingModel
-from texgen.diffusion.encoding import encoded_image, fingerprint
+from texgen.diffusion.encoding import encoded, encoded_image, fingerprint
 from texgen.diffusion.environment import environment, machine
 from texgen.diffusion.exemplar import PHASES, Exemplar, encode_exemplar
 from texgen.diffusion.guidance.prompt import Led
 from texgen.diffusion.guidance.regional import clear_labels
-from texgen.diffusion.kept import Given, Kept, as_tensor
+from texgen.diffusion.kept_pixels import Given, Kept, as_tensor
 from texgen.diffusion.memory import is_out_of_memory, within_memory
 from texgen.diffusion.plan import Plan
 from texgen.diffusion.sampling.assemble import Assembly, Seeds, canvas_labels
@@ -29,8 +29,8 @@ from texgen.diffusion.sampling.loop import Loop
 from texgen.diffusion.sampling.optimize import optimize
 from texgen.diffusion.sampling.progress import Progress, Step
 from texgen.diffusion.sampling.sample import sample
-from texgen.diffusion.sampling.start import Start, layout_start, noise_start, scatter_start, swatch_start
-from texgen.diffusion.tensors import cached
+from texgen.diffusion.sampling.start import Start, scattered, swatch_start
+from texgen.diffusion.tensor_files import cached
 from texgen.diffusion.turns import turn
 from texgen.errors import ResourceError
 from texgen.files.pixels import PixelFile
@@ -177,26 +177,24 @@ class _Stages:
     def _started(self, exemplar: Exemplar, layout: Tensor | None, seed: int) -> Start:
         plan = self.plan
         if plan.preset.start == "noise":
-            return noise_start()
+            return Start()
         if plan.preset.start == "layout":
-            assert layout is not None
-            return layout_start(layout)
+            return Start(layout)
 
         def make() -> dict[str, Tensor]:
             if plan.preset.start == "scatter":
                 assert plan.target is not None
-                start = scatter_start(self.model, exemplar, plan.target, plan.canvas, plan.wrap, seed)
-            else:
-                kept = self.unfinished.folder / "swatch" if self.unfinished.kept else None
-                folder = RunFolder(kept, {}, resume=True)
-                alone = self.team.size == 1  # else other processes would wait for this one
-                stop = self.place.stop if alone else StopSignals()
-                start = swatch_start(self.model, self.job, plan.canvas, seed, Workplace(folder, stop, Clock()))
-                folder.remove()
-            return {name: tensor for name, tensor in start._asdict().items() if tensor is not None}
+                paint = scattered(exemplar, plan.target, seed)
+                return {"latents": encoded(self.model, paint, plan.canvas, plan.wrap)}
+            kept = self.unfinished.folder / "swatch" if self.unfinished.kept else None
+            folder = RunFolder(kept, {}, resume=True)
+            alone = self.team.size == 1  # else other processes would wait for this one
+            stop = self.place.stop if alone else StopSignals()
+            start = swatch_start(self.model, self.job, plan.canvas, seed, Workplace(folder, stop, Clock()))
+            folder.remove()
+            return start._asdict()
 
-        found = self.team.shared(lambda: self.unfinished.stage("start", make))
-        return Start(**{"coordinates": None, **found})
+        return Start(**self.team.shared(lambda: self.unfinished.stage("start", make)))
 
     def _decoder(self, exemplar: Exemplar) -> DenoisingModel:
         """The model that decodes: itself, or with its decoder tuned to the exemplar, whatever the seed of the run."""

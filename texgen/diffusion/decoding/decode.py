@@ -10,7 +10,7 @@ from torch import Tensor
 
 from texgen.diffusion.decoding.detail import Detail
 from texgen.diffusion.denoising import DenoisingModel
-from texgen.diffusion.kept import Kept
+from texgen.diffusion.kept_pixels import Kept
 from texgen.files.encoding import Encoding
 from texgen.files.pixels import PixelFile
 from texgen.materials.holes import MARGIN
@@ -75,13 +75,3 @@ class CanvasDecoder:
         top = band[0].top * self.model.factor
         seen = torch.cat([self.tile(core)[0] for core in band], 2).permute(1, 2, 0).contiguous().numpy()
         pixels.write(top, encoding.stored(seen[: height - top, :width], top))
-
-
-def decode(model: DenoisingModel, latents: Tensor, wrap: Wrap, detail: Detail | None = None) -> Tensor:
-    """The whole canvas as one tensor (1, 3, H, W) in [0, 1]; memory grows with it."""
-    decoder = CanvasDecoder(model, latents, wrap, detail)
-    image = torch.empty(1, 3, *decoder.canvas.scaled(model.factor))
-    for core in (tile for band in decoder.bands for tile in band):
-        area = core.scaled(model.factor)
-        image[..., area.top : area.bottom, area.left : area.right] = decoder.tile(core)
-    return image

@@ -183,7 +183,7 @@ class _Canvas:
     def __init__(self, latents: Tensor, wrap: Wrap) -> None:
         self.size = canvas_size(latents)
         self.width = latents.shape[1] * (2 * RADIUS + 1) ** 2
-        self._bordered = bordered(latents.cpu(), RADIUS, wrap)
+        self._bordered = bordered(latents, RADIUS, wrap)
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
         """Which latent pixels, row by row, and their descriptors (n, C * 9)."""

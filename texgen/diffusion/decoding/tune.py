@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from texgen.diffusion.decoding.patches import patch_distance
+from texgen.diffusion.decoding.grain import differences, patch_distance
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.exemplar import FLAT, Exemplar, Source
 from texgen.errors import TexgenError
@@ -70,7 +70,7 @@ def tuned_decoder(
 
         loss = mean |y - x| + squares mean (y - x)^2 / e + patches SW(y, x) + sharpness max(0, f g(x) - g(y))
 
-    SW is the sliced Wasserstein distance of 5x5 patches (`texgen.diffusion.decoding.patches.patch_distance`), g the mean
+    SW is the sliced Wasserstein distance of 5x5 patches (`texgen.diffusion.decoding.grain.patch_distance`), g the mean
     absolute difference of neighbouring pixels. Two numbers come from the given decoder D0 on the exemplar: e, its root
     mean square error, weighs the squares alike on rough and smooth swatches; f = min(1, g(D0(z)) / g(x) + MARGIN) is
     a floor a little above its sharpness. The rate rises over `WARM_UP` iterations, then falls to 0 along a cosine.
@@ -110,7 +110,7 @@ def tuned_decoder(
         if recipe.patches:
             loss = loss + recipe.patches * patch_distance(decoded, wanted, generator, PROJECTIONS)
         if recipe.sharpness:
-            loss = loss + recipe.sharpness * (floor * _differences(wanted) - _differences(decoded)).relu()
+            loss = loss + recipe.sharpness * (floor * differences(wanted) - differences(decoded)).relu()
         _descend(optimizer, loss, recipe.lr * (1 if recipe.whole else _rate(step, steps)), step + 1)
         tell("tune", step + 1, steps, "step")
     return model.with_decoder(tuned.decoder_weights())
@@ -136,24 +136,19 @@ def _rate(iteration: int, iterations: int) -> float:
 @torch.no_grad()
 def _start(model: DenoisingModel, exemplar: Exemplar, generator: torch.Generator) -> tuple[float, float]:
     """The untuned decoder's root mean square error in [-1, 1], and the floor of sharpness, from random windows."""
-    squares, differences = [], torch.zeros(2)
+    squares, sharpness = [], torch.zeros(2)
     for _ in range(PROBES):
         latents, pixels, border_px = _windows(exemplar, generator)
         decoded, wanted = (_inside(image, border_px) for image in (model.decode(latents).cpu(), pixels))
         squares.append(float((decoded - wanted).square().mean()))
-        differences += torch.stack([_differences(decoded), _differences(wanted)])
-    floor = float(differences[0] / differences[1].clamp_min(FLAT)) + MARGIN
+        sharpness += torch.stack([differences(decoded), differences(wanted)])
+    floor = float(sharpness[0] / sharpness[1].clamp_min(FLAT)) + MARGIN
     return max(2 * (sum(squares) / PROBES) ** 0.5, FLAT), min(floor, 1.0)
-
-
-def _differences(image: Tensor) -> Tensor:
-    return image.diff(dim=-1).abs().mean() + image.diff(dim=-2).abs().mean()
 
 
 def _whole(exemplar: Exemplar, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
     """The whole of an exemplar, one after the other, at its first phase, or as much of it as is taken; as `_windows`."""
-    wholes = [source for source in exemplar.sources if source.top_px == source.left_px == 0]
-    source = wholes[step % len(wholes)]
+    source = exemplar.wholes[step % len(exemplar.wholes)]
     size = canvas_size(source.latents)
     return (*_window(exemplar, source, Size(min(WHOLE, size.height), min(WHOLE, size.width)), generator), 0)
 
@@ -164,7 +159,7 @@ def _windows(exemplar: Exemplar, generator: torch.Generator) -> tuple[Tensor, Te
     Returns:
         Latents (N, C, h, w), the pixels in [0, 1] that they stand for, and how many of these to leave out at each side.
     """
-    source = exemplar.sources[_pick(len(exemplar.sources), generator)]
+    source = exemplar.sources[int(torch.randint(len(exemplar.sources), (), generator=generator))]
     size = canvas_size(source.latents)
     window = Size(min(SIDE, size.height), min(SIDE, size.width))
     pairs = [_window(exemplar, source, window, generator) for _ in range(max(1, SIDE * SIDE // window.area))]
@@ -176,10 +171,6 @@ def _window(exemplar: Exemplar, source: Source, size: Size, generator: torch.Gen
     tile = exemplar.window(source, size, generator)
     whole = exemplar.images[source.exemplar][..., source.top_px :, source.left_px :]
     return cut(source.latents, tile), cut(whole, tile.scaled(exemplar.factor))
-
-
-def _pick(count: int, generator: torch.Generator) -> int:
-    return int(torch.randint(count, (), generator=generator))
 
 
 def _inside(image: Tensor, border_px: int) -> Tensor:

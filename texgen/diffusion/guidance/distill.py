@@ -1,4 +1,4 @@
-"""Attention distillation (AD): the loss, and the inner loop that follows it."""
+"""Attention distillation (AD): its loss, that of content, and the inner loop that follows them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from torch import Tensor
 
 from texgen.diffusion.attention import ExemplarKeyValues, Features, attend, token_labels
 from texgen.diffusion.denoising import Denoiser
-from texgen.diffusion.guidance.content import content_loss
 from texgen.diffusion.guidance.settings import Guidance
 
 
@@ -41,6 +40,23 @@ def ad_loss(
             tokens = None if labels is None else token_labels(labels, layer.query.shape[2])
             ideal = attend(layer.query * attn_scale, key_values, tokens)
         total = total + (layer.output.float() - ideal.float()).abs().flatten(1).mean(1).sum()
+    return total
+
+
+def content_loss(features: Features, content: Features) -> Tensor:
+    """Sum over layers of mean |Q - stop_grad(Q_c)|, as a mean per tile and a sum over tiles, in float32.
+
+    Args:
+        features: The target's, each query (B, heads, tokens, head_dim).
+        content: The content's at the same timestep and layers, same shapes.
+
+    References:
+        Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, Eq. 4.
+    """
+    total = torch.zeros((), device=next(iter(features.values())).query.device)
+    for name, layer in content.items():
+        difference = features[name].query.float() - layer.query.detach().float()
+        total = total + difference.abs().flatten(1).mean(1).sum()
     return total
 
 

@@ -2,41 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from diffusers import DDIMScheduler, UNet2DConditionModel
+import torch
+from diffusers import DDIMScheduler, MultiControlNetModel, UNet2DConditionModel
+from torch import Tensor, nn
 
-from texgen.diffusion.models.schedule import DDIMSchedule
-from texgen.diffusion.models.steering import Steered
-from texgen.diffusion.models.text import size_ids
+from texgen.diffusion.knobs import GUIDANCE_SCALE
+from texgen.diffusion.models.latent import LatentModel, offload
+from texgen.diffusion.models.network import repeated
+from texgen.diffusion.models.schedules import DDIMSchedule
+from texgen.diffusion.models.text import Condition, Prompts, moved, size_ids
 from texgen.diffusion.models.unet import TappedUNet, self_attention_layers, tapped
-from texgen.errors import OptionError
+from texgen.errors import ModelError, OptionError
+from texgen.job import Prompt
 from tiling import Size
 
 
 @dataclass(kw_only=True)
-class Backbone(Steered):
+class Backbone(LatentModel):
     """A latent diffusion model with a UNet: Stable Diffusion 1.x, 2.x, XL, and the bundled one.
 
     Attributes:
+        unet: The denoising network, in its dtype, on its device.
         scheduler: Deterministic DDIM with the model's own noise schedule and prediction type.
+        prompts: Its text encoders; None where it has none.
+        controlnet: Its ControlNets; None where it has none.
     """
 
+    unet: UNet2DConditionModel
     scheduler: DDIMScheduler
+    prompts: Prompts | None = None
+    controlnet: MultiControlNetModel | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.controlnet is not None:
+            self.controlnet.requires_grad_(False).eval()
+
+    @property
+    def network(self) -> UNet2DConditionModel:
+        return self.unet
+
+    def offload_network(self) -> bool:
+        """With the ControlNets."""
+        if self.controlnet is not None:
+            offload(self.controlnet)
+        return super().offload_network()
 
     @property
     def native_tile(self) -> Size:
-        """Native tile size in latent pixels."""
         side = self.unet.config.sample_size
         return Size(side, side) if isinstance(side, int) else Size(*side)
 
     @property
     def prediction_type(self) -> str:
-        """What the UNet predicts, in diffusers' words."""
         return str(self.scheduler.config.prediction_type)
 
     @property
@@ -50,20 +74,13 @@ class Backbone(Steered):
 
     @property
     def injects(self) -> bool:
-        """Whether its denoiser has `injecting`."""
         return True
 
     @cached_property
     def attention_layers(self) -> list[str]:
-        """Self-attention layers in order of execution."""
         return self_attention_layers(self.unet, self.condition)
 
     def resize(self, side_px: int) -> None:
-        """Work in tiles of another size than the model says.
-
-        Raises:
-            OptionError: The UNet cannot halve it as often as it must.
-        """
         least = self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
         if side_px % least:
             raise OptionError(f"native_size={side_px} must be a multiple of {least} px for {self.name}.")
@@ -73,11 +90,56 @@ class Backbone(Steered):
             added["time_ids"] = size_ids(Size(side_px, side_px)).to(added["time_ids"])
 
     def schedule(self, steps: int) -> DDIMSchedule:
-        """The model's noise schedule in so many steps."""
         return DDIMSchedule(self.scheduler, steps)
 
     def opened(
         self, network: UNet2DConditionModel, condition: Mapping[str, Any], recomputed: bool = False
     ) -> AbstractContextManager[TappedUNet]:
-        """Within, a UNet with its self-attention open; afterwards it is as found."""
         return tapped(network, condition, recomputed)
+
+    @property
+    def controls(self) -> int:
+        return 0 if self.controlnet is None else len(self.controlnet.nets)
+
+    @property
+    def guidance_scale(self) -> float:
+        return GUIDANCE_SCALE
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        for words in (prompt.text, prompt.negative or ""):
+            self._prompts.tokens(words)
+
+    def conditions(self, prompt: Prompt, size_px: Size) -> tuple[Condition, Condition | None]:
+        encoders = self._prompts.encoders()
+        told = moved(self._prompts.condition(prompt.text, size_px, encoders), self.device)
+        if prompt.guidance_scale == 1:
+            return told, None
+        return told, moved(self._prompts.unconditional(prompt.negative, size_px, encoders), self.device)
+
+    @torch.no_grad()
+    def controlled(
+        self,
+        condition: Mapping[str, Any] | None,
+        latents: Tensor,
+        timestep: float,
+        pictures: Tensor,
+        weights: Sequence[float],
+    ) -> Condition:
+        assert self.controlnet is not None
+        told, dtype = self.condition if condition is None else condition, self.dtype
+        nn.Module.to(self.controlnet, latents.device, dtype)  # follows the UNet where that computes in float32
+        down, middle = self.controlnet(
+            latents.to(dtype),
+            torch.tensor(timestep, device=latents.device),
+            controlnet_cond=list(pictures.to(dtype).chunk(self.controls, 1)),
+            conditioning_scale=list(weights),
+            return_dict=False,
+            **repeated(told, len(latents), dtype),
+        )
+        return {**told, "down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+
+    @property
+    def _prompts(self) -> Prompts:
+        if self.prompts is None:
+            raise ModelError("this model has no text encoder and reads no prompt; use a Stable Diffusion or Flux.")
+        return self.prompts

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from texgen.errors import ModelError
+from texgen.errors import ModelError, TexgenError
 
 PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction"}
 """What networks predict: the user's names, and diffusers'."""
@@ -19,9 +20,24 @@ def bfloat16_works() -> bool:
     return subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode == 0
 
 
-def reason(error: Exception) -> str:
-    """The first line of what a library complains of, for one line of ours."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+@contextmanager
+def told_as(what: str, remedy: str = "") -> Iterator[None]:
+    """Within, whatever a library raises is said in one line: the libraries raise many kinds, which all mean that a file cannot be used.
+
+    Args:
+        what: Of the message, before the first line of what the library complains of.
+        remedy: Behind it.
+
+    Raises:
+        ModelError: As said.
+    """
+    try:
+        yield
+    except TexgenError:
+        raise
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise ModelError(f"{what} ({said}){remedy and '; ' + remedy}.") from error
 
 
 def check_channels(name: str, unet: Any, autoencoder: Any) -> None:

@@ -14,7 +14,9 @@ from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
-from texgen.diffusion.models.joint import PATCH, PartLoader, Projected, project
+from texgen.diffusion.models.components import text_encoder
+from texgen.diffusion.models.joint import PATCH, Family
+from texgen.diffusion.models.network import Projected, project
 from texgen.diffusion.models.text import folder_tokens, t5_tokens
 from texgen.errors import ModelError
 
@@ -25,10 +27,8 @@ GUIDANCE, DISTILLED_SCALE = 1.0, 3.5
 """Told to a network whose guidance is distilled: none where there is no prompt to be guided to; by default where there is."""
 
 
-class Flux:
-    """A `texgen.diffusion.models.joint.Family`.
-
-    The rows and columns that the rotary embedding turns by begin at 0 in each tile.
+class Flux(Family):
+    """The rows and columns that the rotary embedding turns by begin at 0 in each tile.
 
     References:
         Black Forest Labs, "FLUX.1", 2024, https://github.com/black-forest-labs/flux.
@@ -75,21 +75,15 @@ class Flux:
         return dict(zip(self.text, ids, strict=True))
 
     @torch.no_grad()
-    def conditions(
-        self, folder: Path, config: Mapping[str, Any], load: PartLoader, prompts: Sequence[str]
-    ) -> list[dict[str, Tensor]]:
-        """T5; pooled CLIP.
-
-        Raises:
-            ModelError, OptionError: As `tokens`.
-        """
+    def conditions(self, folder: Path, config: Mapping[str, Any], prompts: Sequence[str]) -> list[dict[str, Tensor]]:
+        """T5; pooled CLIP."""
         told = [self.tokens(folder, config, prompt) for prompt in prompts]
         clip, t5 = (torch.cat([each[part] for each in told]) for part in self.text)
-        pooled = load(CLIPTextModel, folder, self.text[0])(clip).pooler_output
-        long = load(T5EncoderModel, folder, self.text[1])(t5)[0].float()
+        pooled = text_encoder(CLIPTextModel, folder, self.text[0])(clip).pooler_output
+        long = text_encoder(T5EncoderModel, folder, self.text[1])(t5)[0].float()
         return [
-            {"encoder_hidden_states": long[n : n + 1], "pooled_projections": pooled[n : n + 1]}
-            for n in range(len(prompts))
+            {"encoder_hidden_states": words, "pooled_projections": whole}
+            for words, whole in zip(torch.split(long, 1), torch.split(pooled, 1), strict=True)
         ]
 
     def layers(self, transformer: Any) -> list[str]:
@@ -101,7 +95,6 @@ class Flux:
         ]
 
     def velocity(self, transformer: Any, latents: Tensor, timestep: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
-        """The prediction (B, C, h, w)."""
         rows, columns = (side // PATCH for side in latents.shape[-2:])
         places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
         told = dict(condition)

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from texgen.diffusion.attention import ExemplarKeyValues, Features, InjectionMode, LayerFeatures
-from texgen.diffusion.denoising import Condition
-from texgen.diffusion.models.network import LastLayerReached, OfNetwork, recomputing, repeated
+from texgen.diffusion.denoising import Condition, Denoiser
+from texgen.diffusion.models.network import LastLayerReached, OfNetwork, Projected, recomputing, repeated
 from texgen.errors import OptionError
 
 PATCH = 2
 """Latent pixels a side of an image token."""
-
-
-PartLoader = Callable[[Any, Path, str], Any]
-"""Gives a part of a folder, by its class and name, on the CPU: T5 in its own precision, others in float32."""
-
-
-class Projected(NamedTuple):
-    """What a layer compares, each (B, heads, image tokens, head_dim)."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
 
 
 class Family(Protocol):
@@ -75,9 +62,7 @@ class Family(Protocol):
             OptionError: The prompt is longer than is read.
         """
 
-    def conditions(
-        self, folder: Path, config: Mapping[str, Any], load: PartLoader, prompts: Sequence[str]
-    ) -> list[dict[str, Tensor]]:
+    def conditions(self, folder: Path, config: Mapping[str, Any], prompts: Sequence[str]) -> list[dict[str, Tensor]]:
         """Encoded prompts, batch 1 each.
 
         Raises:
@@ -107,19 +92,7 @@ class Family(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class JointPrompts:
-    """The text encoders of a model; they are loaded when prompts are read, and dropped again.
-
-    Attributes:
-        tokens, conditions: `Family`'s, of one folder.
-    """
-
-    tokens: Callable[[str], dict[str, Tensor]]
-    conditions: Callable[[Sequence[str]], list[dict[str, Tensor]]]
-
-
-class JointTransformer(OfNetwork):
+class JointTransformer(OfNetwork, Denoiser):
     """A transformer whose joint attention can be read; made by `opened`.
 
     In a U-Net attention distillation compares self-attention, which no text enters, and leaves cross-attention alone. In joint
@@ -140,11 +113,10 @@ class JointTransformer(OfNetwork):
 
     @property
     def network(self) -> Any:
-        """The transformer."""
         return self.transformer
 
     def __call__(self, latents: Tensor, timestep: float, condition: Condition | None = None) -> Tensor:
-        """Velocity (B, C, h, w), in the transformer's dtype inside, float32 outside; without a condition that of the empty prompt."""
+        """Velocity (B, C, h, w), in the transformer's dtype inside, float32 outside."""
         height, width = latents.shape[-2:]
         missing = (0, -width % PATCH, 0, -height % PATCH)
         padded = F.pad(latents, missing, mode="replicate") if any(missing) else latents
@@ -155,21 +127,14 @@ class JointTransformer(OfNetwork):
         return velocity[..., :height, :width].float()
 
     def features(self, latents: Tensor, timestep: float, layers: Sequence[str]) -> Features:
-        """Attention among the image tokens in `layers`, in order of execution; nothing after the last is computed.
-
-        Args:
-            latents: (B, C, h, w); gradients flow back to it.
-            timestep: The timestep told to the transformer.
-            layers: Names as `Family.layers` gives them, in order of execution.
-        """
+        """Attention among the image tokens; nothing after the last layer is computed."""
         seen: dict[str, Mapping[str, Any]] = {}
+        last = None if self.recomputed else layers[-1]  # a block that stops in its middle cannot be computed again
 
         def read(name: str) -> Any:
             def before(_attention: nn.Module, _args: Any, inputs: dict[str, Any]) -> None:
                 seen[name] = inputs
-                if (
-                    name == layers[-1] and not self.recomputed
-                ):  # a block that stops in its middle cannot be computed again
+                if name == last:
                     raise LastLayerReached
 
             return before
@@ -189,11 +154,6 @@ class JointTransformer(OfNetwork):
     def injecting(
         self, key_values: ExemplarKeyValues, mode: InjectionMode, labels: Tensor | None = None
     ) -> AbstractContextManager[None]:
-        """There is none.
-
-        Raises:
-            OptionError: Always.
-        """
         raise OptionError(f"inject={mode!r} is for models with a UNet, not for {type(self.transformer).__name__}.")
 
 
@@ -211,18 +171,3 @@ def opened(
     """
     with recomputing(transformer, recomputed):
         yield JointTransformer(transformer, condition, family, recomputed)
-
-
-def project(attention: Any, tokens: Tensor) -> Projected:
-    """Tokens (B, tokens, width) by a module's own projections, neither normalised nor turned."""
-    query, key, value = (
-        layer(tokens).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
-        for layer in (attention.to_q, attention.to_k, attention.to_v)
-    )
-    return Projected(query, key, value)
-
-
-def normed(norm: nn.Module | None, tokens: Tensor) -> Tensor:
-    """Through a norm that not every model has."""
-    result: Tensor = tokens if norm is None else norm(tokens)
-    return result

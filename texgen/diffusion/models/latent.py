@@ -12,15 +12,15 @@ from typing import Any, Self
 
 import torch
 from diffusers import AutoencoderTiny
+from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 
-from texgen.diffusion.denoising import Denoiser, Made
+from texgen.diffusion.denoising import Denoiser, DenoisingModel, Made
 from texgen.diffusion.guidance.exemplar_keys import choose_layers
 from texgen.diffusion.models import tiled_vae
 from texgen.diffusion.models.autoencoder import TextureAutoencoder
 from texgen.diffusion.models.canvas_statistics import fixed_statistics
 from texgen.diffusion.models.compiled import compiling
-from texgen.diffusion.models.local import reach
 from texgen.diffusion.models.network import OfNetwork
 from texgen.diffusion.models.tracing import kept_bytes
 from texgen.errors import ModelError, TexgenError
@@ -31,7 +31,7 @@ DECODER = ("block_decoder", "residual_decoder", "post_quant_conv", "decoder")
 
 
 @dataclass(kw_only=True)
-class LatentModel(OfNetwork):
+class LatentModel(OfNetwork, DenoisingModel):
     """A latent diffusion model, frozen, ready to be driven.
 
     Attributes:
@@ -54,7 +54,6 @@ class LatentModel(OfNetwork):
 
     @cached_property
     def factor(self) -> int:
-        """Image pixels per latent pixel along one axis."""
         config = self.autoencoder.config
         if "block_size" in config:
             return int(config.block_size)
@@ -62,32 +61,23 @@ class LatentModel(OfNetwork):
 
     @property
     def decodes_locally(self) -> bool:
-        """Whether a pixel depends on the latents around it alone; if not, `texgen.diffusion.models.tiled_vae` makes it so."""
+        """If not, `texgen.diffusion.models.tiled_vae` makes it so."""
         return isinstance(self.autoencoder, TextureAutoencoder | AutoencoderTiny)
 
     @cached_property
     def halo(self) -> int:
-        """Latent pixels of context that a tile is decoded with."""
         if isinstance(self.autoencoder, AutoencoderTiny):
             return reach(self.autoencoder.decoder.layers)
         return self.autoencoder.halo if self.decodes_locally else tiled_vae.HALO
 
     @cached_property
     def encoder_halo(self) -> int:
-        """Latent pixels of context that a tile is encoded with."""
         if isinstance(self.autoencoder, AutoencoderTiny):
             return -(-reach(self.autoencoder.encoder.layers) // self.factor)
         return self.autoencoder.encoder_halo if self.decodes_locally else tiled_vae.HALO
 
     @torch.no_grad()
     def encode(self, image: Tensor, tile: Tile | None = None) -> Tensor:
-        """Image (1, 3, H, W) in [0, 1], sides multiples of `factor`, to latents (1, C, H/factor, W/factor), float32.
-
-        The posterior's mean, times the scaling factor.
-
-        Raises:
-            TexgenError: The autoencoder gave NaN or Inf, in the `tile`.
-        """
         encoded = self.autoencoder.encode(image.to(*self._autoencoder_place) * 2 - 1)
         latents = encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latents
         shifted = latents.float() - (self.autoencoder.config.get("shift_factor") or 0.0)
@@ -96,15 +86,7 @@ class LatentModel(OfNetwork):
     def tile_encoder(
         self, paint: Callable[[Tile], Tensor], canvas: Size, wrap: Wrap
     ) -> Callable[[Tensor, Tile], Tensor]:
-        """`encode` for tiles of a canvas (in latent pixels): with `encoder_halo` around them they agree with one another.
-
-        What an encoder that is not local looks at the whole canvas for is measured here, and held fixed.
-
-        Args:
-            paint: Pixels (1, 3, H, W) in [0, 1] of a tile in latent pixels, which may pass the border of an axis that wraps.
-            canvas: In latent pixels.
-            wrap: Axes that close to a ring.
-        """
+        """What an encoder that is not local looks at the whole canvas for is measured here, and held fixed."""
         if self.decodes_locally:
             return self.encode
         factor = self.factor
@@ -125,11 +107,6 @@ class LatentModel(OfNetwork):
 
     @torch.no_grad()
     def decode(self, latents: Tensor, tile: Tile | None = None) -> Tensor:
-        """Latents (1, C, h, w) to an image (1, 3, h * factor, w * factor), float32, not clamped to [0, 1].
-
-        Raises:
-            TexgenError: The autoencoder gave NaN or Inf, in the `tile`.
-        """
         return self._numbers(self.decode_signed(latents).float() / 2 + 0.5, "decoding", tile)
 
     def _numbers(self, values: Tensor, stage: str, tile: Tile | None) -> Tensor:
@@ -142,15 +119,11 @@ class LatentModel(OfNetwork):
         return values
 
     def decode_signed(self, latents: Tensor) -> Tensor:
-        """The same in [-1, 1], with gradients, as the autoencoder gives it."""
         image: Tensor = self.autoencoder.decode(self._unscaled(latents)).sample
         return image
 
     def tile_decoder(self, canvas: Tensor, wrap: Wrap) -> Callable[[Tensor, Tile], Tensor]:
-        """`decode` for tiles of a canvas (1, C, h, w): with `halo` around them they agree with one another.
-
-        What a decoder that is not local looks at the whole canvas for is measured here, and held fixed.
-        """
+        """What a decoder that is not local looks at the whole canvas for is measured here, and held fixed."""
         if self.decodes_locally:
             return self.decode
         statistics = tiled_vae.gather_statistics(
@@ -164,7 +137,6 @@ class LatentModel(OfNetwork):
         return decode
 
     def trainable_decoder(self) -> tuple[Self, Sequence[Tensor]]:
-        """A copy whose decoder learns, in float32, and the decoder's parameters."""
         autoencoder = copy.deepcopy(self.autoencoder)
         if autoencoder.dtype != torch.float32:  # diffusers warns of every cast
             autoencoder.to(torch.float32)
@@ -173,7 +145,6 @@ class LatentModel(OfNetwork):
         return learner, [each.requires_grad_(True) for each in parameters]
 
     def decoder_weights(self) -> dict[str, Tensor]:
-        """The decoder's tensors on the CPU, by their names in the autoencoder."""
         return {
             f"{part}.{name}": tensor.detach().cpu()
             for part, module in self._decoder_parts.items()
@@ -181,11 +152,6 @@ class LatentModel(OfNetwork):
         }
 
     def with_decoder(self, weights: Mapping[str, Tensor]) -> Self:
-        """A copy whose decoder has other weights.
-
-        Raises:
-            ModelError: The weights are of another autoencoder.
-        """
         ours = {name: tuple(tensor.shape) for name, tensor in self.decoder_weights().items()}
         theirs = {name: tuple(tensor.shape) for name, tensor in weights.items()}
         differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
@@ -197,16 +163,6 @@ class LatentModel(OfNetwork):
         autoencoder = copy.deepcopy(self.autoencoder)
         autoencoder.load_state_dict(dict(weights), strict=False)
         return replace(self, autoencoder=autoencoder)
-
-    @property
-    @abstractmethod
-    def latent_channels(self) -> int:
-        """Channels of the latents."""
-
-    @property
-    @abstractmethod
-    def attention_layers(self) -> Sequence[str]:
-        """Self-attention layers in order of execution."""
 
     @abstractmethod
     def resize(self, side_px: int) -> None:
@@ -224,27 +180,18 @@ class LatentModel(OfNetwork):
 
     @contextmanager
     def denoiser(self, recomputed: bool = False) -> Iterator[Denoiser]:
-        """Within, the network with its self-attention open; afterwards it is as found."""
         with compiling(self.compiled), self.opened(self.network, self.condition, recomputed) as found:
             yield found
 
     def tile_bytes(self, tile: Size, recomputed: bool = False) -> int:
-        """Bytes that an AD iteration keeps for the gradient of one tile (in latent pixels), without running it."""
         if (tile, recomputed) not in self._traced:
             layers = choose_layers(self.attention_layers)
             self._traced[tile, recomputed] = kept_bytes(
-                self.network,
-                self.condition,
-                layers,
-                tile,
-                recomputed,
-                channels=self.latent_channels,
-                opened=self.opened,
+                self.network, self.condition, layers, self.latent_channels, tile, recomputed, self.opened
             )
         return self._traced[tile, recomputed]
 
     def once(self, what: str, depends_on: Sequence[Any], make: Callable[[], Made]) -> Made:
-        """What was made last under this name, if it depends on the same; else it is made. Runs share it: nobody changes it."""
         found = self._made.get(what)
         if found is None or found[0] != depends_on:
             self._made.pop(what, None)  # not two at a time
@@ -263,11 +210,9 @@ class LatentModel(OfNetwork):
         return {}
 
     def offload_network(self) -> bool:
-        """Move the network to the CPU; False where it is there already."""
         return offload(self.network)
 
     def offload_autoencoder(self) -> bool:
-        """Move the autoencoder to the CPU; False where it is there already."""
         return offload(self.autoencoder)
 
     def _unscaled(self, latents: Tensor) -> Tensor:
@@ -294,3 +239,21 @@ def offload(module: nn.Module) -> bool:
     module.to("cpu")
     torch.cuda.empty_cache()
     return True
+
+
+def reach(layers: nn.Sequential) -> int:
+    """Pixels of the input of plain convolutions, on each side of those that it lies over, that a pixel of the output depends on.
+
+    Example:
+        >>> reach(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Upsample(scale_factor=2), nn.Conv2d(1, 1, 3, padding=1)))
+        2
+    """
+    needed = 0
+    for layer in reversed(layers):
+        if isinstance(layer, nn.Conv2d):
+            needed = needed * layer.stride[0] + layer.kernel_size[0] // 2
+        elif isinstance(layer, AutoencoderTinyBlock):
+            needed += 3  # three convolutions after each other
+        elif isinstance(layer, nn.Upsample):
+            needed = -(-needed // 2)  # the factor of all that are known
+    return needed

@@ -14,7 +14,7 @@ from texgen.diffusion.bundled import BUNDLED
 from texgen.diffusion.models import checks, folder, lora, sd3_file, single_file, text
 from texgen.diffusion.models.backbone import Backbone
 from texgen.diffusion.models.compiled import compile_parts
-from texgen.diffusion.models.control import load_controlnets
+from texgen.diffusion.models.controlnets import load_controlnets
 from texgen.diffusion.models.hub import HUB_ID, download
 from texgen.diffusion.models.transformer import TransformerModel
 from texgen.diffusion.models.weights import PICKLE_SUFFIXES, fingerprint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib.util import find_spec
 from inspect import signature
@@ -14,7 +15,7 @@ from diffusers.loaders import StableDiffusionLoraLoaderMixin, StableDiffusionXLL
 from diffusers.loaders.lora_base import fuse_text_encoder_lora
 from diffusers.utils.peft_utils import recurse_remove_peft_layers
 
-from texgen.diffusion.models.checks import reason
+from texgen.diffusion.models.checks import told_as
 from texgen.diffusion.models.text import Prompts
 from texgen.diffusion.models.weights import PICKLE_SUFFIXES
 from texgen.errors import ModelError
@@ -60,12 +61,8 @@ def fused(
     named = dict(zip(ENCODERS[len(ENCODERS) - len(encoders) :] if is_xl else ENCODERS, encoders, strict=False))
     mixin = StableDiffusionXLLoraLoaderMixin if is_xl else StableDiffusionLoraLoaderMixin
     for path, scale in loras:
-        try:
+        with _fitting(path):
             _fuse(unet, named, mixin, path, scale)
-        except ModelError:
-            raise
-        except Exception as error:  # the libraries raise many kinds; all mean that the file does not fit
-            raise ModelError(f"{path}: is no LoRA of this model ({reason(error)}); use one trained for it.") from error
     return None if prompts is None else replace(prompts, encoders=lambda: encoders)
 
 
@@ -81,7 +78,7 @@ def fused_transformer(transformer: Any, mixin: Any, loras: Sequence[tuple[str | 
         ModelError: A file of another kind of model, or one that changes text encoders, too.
     """
     for path, scale in loras:
-        try:
+        with _fitting(path):
             weights = mixin.lora_state_dict(Path(path).resolve(), use_safetensors=True, local_files_only=True)
             parts = {name.partition(".")[0] for name in weights}
             if "transformer" not in parts:
@@ -90,18 +87,15 @@ def fused_transformer(transformer: Any, mixin: Any, loras: Sequence[tuple[str | 
                 raise ModelError(
                     f"{path}: changes text encoders, too, which is for Stable Diffusion 1.x, 2.x and XL; use another."
                 )
-            more = (
-                {"network_alphas": None}
-                if "network_alphas" in signature(mixin.load_lora_into_transformer).parameters
-                else {}
-            )
+            takes_alphas = "network_alphas" in signature(mixin.load_lora_into_transformer).parameters
+            more = {"network_alphas": None} if takes_alphas else {}
             mixin.load_lora_into_transformer(weights, transformer=transformer, adapter_name=NAME, **more)
             transformer.fuse_lora(lora_scale=scale, safe_fusing=True)
             transformer.unload_lora()
-        except ModelError:
-            raise
-        except Exception as error:  # the libraries raise many kinds; all mean that the file does not fit
-            raise ModelError(f"{path}: is no LoRA of this model ({reason(error)}); use one trained for it.") from error
+
+
+def _fitting(path: str | Path) -> AbstractContextManager[None]:
+    return told_as(f"{path}: is no LoRA of this model", "use one trained for it")
 
 
 def _fuse(unet: UNet2DConditionModel, encoders: Mapping[str, Any], mixin: Any, path: str | Path, scale: float) -> None:

@@ -1,14 +1,14 @@
-"""What all denoising networks share: a place, a precision, a condition repeated to the batch."""
+"""What all denoising networks share: a place, a precision, a condition repeated to the batch, attention's projections."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class OfNetwork(ABC):
@@ -40,6 +40,23 @@ class OfNetwork(ABC):
             yield
         finally:
             nn.Module.to(self.network, dtype)
+
+
+class Projected(NamedTuple):
+    """What an attention layer compares, each (B, heads, tokens, head_dim)."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+
+def project(attention: Any, tokens: Tensor) -> Projected:
+    """Tokens (B, tokens, width) by a module's own projections, neither normalised nor turned."""
+    query, key, value = (
+        layer(tokens).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+        for layer in (attention.to_q, attention.to_k, attention.to_v)
+    )
+    return Projected(query, key, value)
 
 
 class LastLayerReached(Exception):

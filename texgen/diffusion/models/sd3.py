@@ -14,17 +14,17 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
 from texgen.diffusion.knobs import GUIDANCE_SCALE
-from texgen.diffusion.models.joint import PartLoader, Projected, normed, project
+from texgen.diffusion.models.components import text_encoder
+from texgen.diffusion.models.joint import Family
+from texgen.diffusion.models.network import Projected, project
 from texgen.diffusion.models.text import folder_tokens, t5_tokens
 from texgen.errors import ModelError
 
 CLIP_TOKENS, T5_TOKENS = 77, 256
 
 
-class StableDiffusion3:
-    """A `texgen.diffusion.models.joint.Family`.
-
-    Position embeddings are cut from the middle of the model's own grid, for each tile of its own size.
+class StableDiffusion3(Family):
+    """Position embeddings are cut from the middle of the model's own grid, for each tile of its own size.
 
     References:
         Esser et al., "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis", ICML 2024,
@@ -45,7 +45,6 @@ class StableDiffusion3:
         return int(config["pos_embed_max_size"] * config["patch_size"])
 
     def latent_channels(self, config: Mapping[str, Any]) -> int:
-        """Channels of the latents."""
         return int(config["in_channels"])
 
     def sigmas(self, _steps: int) -> None:
@@ -76,16 +75,11 @@ class StableDiffusion3:
         return found
 
     @torch.no_grad()
-    def conditions(
-        self, folder: Path, config: Mapping[str, Any], load: PartLoader, prompts: Sequence[str]
-    ) -> list[dict[str, Tensor]]:
+    def conditions(self, folder: Path, config: Mapping[str, Any], prompts: Sequence[str]) -> list[dict[str, Tensor]]:
         """Both CLIP encoders side by side, T5 behind them; pooled CLIP.
 
         Zeros stand for T5, or for both CLIP encoders, where the folder lacks them: in training each was left out of nearly half of
         the pictures.
-
-        Raises:
-            ModelError, OptionError: As `tokens`.
         """
         width, told = config["joint_attention_dim"], [self.tokens(folder, config, prompt) for prompt in prompts]
         ids = {part: torch.cat([each[part] for each in told]) for part in told[0]}
@@ -94,18 +88,18 @@ class StableDiffusion3:
         long = torch.zeros(len(prompts), T5_TOKENS, width)
         if self.text[0] in ids:
             outputs = [
-                load(CLIPTextModelWithProjection, folder, part)(ids[part], output_hidden_states=True)
+                text_encoder(CLIPTextModelWithProjection, folder, part)(ids[part], output_hidden_states=True)
                 for part in self.text[:2]
             ]
             found = torch.cat([output.hidden_states[-2] for output in outputs], -1)
             clip = F.pad(found, (0, width - found.shape[-1]))
             pooled = torch.cat([output[0] for output in outputs], -1)
         if self.text[2] in ids:
-            long = load(T5EncoderModel, folder, self.text[2])(ids[self.text[2]])[0].float()
+            long = text_encoder(T5EncoderModel, folder, self.text[2])(ids[self.text[2]])[0].float()
         together = torch.cat([clip, long], 1)
         return [
-            {"encoder_hidden_states": together[n : n + 1], "pooled_projections": pooled[n : n + 1]}
-            for n in range(len(prompts))
+            {"encoder_hidden_states": words, "pooled_projections": whole}
+            for words, whole in zip(torch.split(together, 1), torch.split(pooled, 1), strict=True)
         ]
 
     def layers(self, transformer: Any) -> list[str]:
@@ -118,11 +112,12 @@ class StableDiffusion3:
         ]
 
     def velocity(self, transformer: Any, latents: Tensor, timestep: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
-        """The prediction (B, C, h, w)."""
         velocity: Tensor = transformer(latents, timestep=timestep, **condition).sample
         return velocity
 
     def projected(self, attention: Any, inputs: Mapping[str, Any], _text_tokens: int) -> Projected:
         """Image tokens have projections of their own."""
         query, key, value = project(attention, inputs["hidden_states"])
-        return Projected(normed(attention.norm_q, query), normed(attention.norm_k, key), value)
+        if attention.norm_q is not None:  # 3.5 has norms, 3.0 has none
+            query, key = attention.norm_q(query), attention.norm_k(key)
+        return Projected(query, key, value)

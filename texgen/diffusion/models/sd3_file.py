@@ -7,18 +7,15 @@ the file may hold are not read: zeros stand for them, see `texgen.diffusion.mode
 from __future__ import annotations
 
 import math
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
-from safetensors import safe_open
 
-from texgen.diffusion.models.checks import check_latents, reason
-from texgen.diffusion.models.folder import text_encoder
+from texgen.diffusion.models.checks import check_latents, told_as
 from texgen.diffusion.models.sd3 import StableDiffusion3
-from texgen.diffusion.models.single_file import UNET, VAE, Weights, vae_configuration, write_configuration
+from texgen.diffusion.models.single_file import UNET, VAE, Weights, converted, read_weights, vae_configuration
 from texgen.errors import ModelError, OptionError
 
 NATIVE_SIDE = 128
@@ -42,43 +39,22 @@ def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None 
     """
     if prediction_type is not None:
         raise OptionError(f"prediction_type is for models with a UNet; leave it out for {path.name}.")
-    try:
-        with safe_open(path, "pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys() if name.startswith((UNET, VAE))}  # noqa: SIM118
-    except Exception as error:
-        raise ModelError(f"{path}: not a readable safetensors file ({error}); download it again.") from error
+    weights = read_weights(path, (UNET, VAE))
     if f"{VAE}decoder.conv_in.weight" not in weights:
         raise ModelError(f"{path}: a transformer without its autoencoder; use the whole checkpoint, or a folder.")
-    try:
-        return _convert(weights, path, dtype)
-    except ModelError:
-        raise
-    except Exception as error:
-        raise ModelError(f"{path}: cannot be converted as Stable Diffusion 3 ({reason(error)}).") from error
-
-
-def _convert(weights: Weights, path: Path, dtype: torch.dtype) -> dict[str, Any]:
     family = StableDiffusion3()
-    with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch)
-        write_configuration(root / "transformer", transformer_configuration(weights))
-        write_configuration(root / "vae", vae_configuration(weights, "sd3") | AUTOENCODER)
-        source = {"config": str(root), "local_files_only": True}
-        transformer = SD3Transformer2DModel.from_single_file(
-            dict(weights), subfolder="transformer", torch_dtype=dtype, **source
-        )
-        vae = AutoencoderKL.from_single_file(dict(weights), subfolder="vae", torch_dtype=torch.float32, **source)
-    check_latents(path.name, family.latent_channels(transformer.config), vae)
-    return {
-        "transformer": transformer,
-        "autoencoder": vae,
-        "scheduler": FlowMatchEulerDiscreteScheduler(shift=SHIFT),
-        "condition": family.conditions(path, transformer.config, text_encoder, [""])[
-            0
-        ],  # a file has no folders of text encoders
-        "family": family,
-        "side": NATIVE_SIDE,
-    }
+    with told_as(f"{path}: cannot be converted as Stable Diffusion 3"):
+        transformer = converted(SD3Transformer2DModel, weights, transformer_configuration(weights), dtype)
+        vae = converted(AutoencoderKL, weights, vae_configuration(weights, "sd3") | AUTOENCODER, torch.float32)
+        check_latents(path.name, family.latent_channels(transformer.config), vae)
+        return {
+            "transformer": transformer,
+            "autoencoder": vae,
+            "scheduler": FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+            "condition": family.conditions(path, transformer.config, [""])[0],  # a file has no folders of text encoders
+            "family": family,
+            "side": NATIVE_SIDE,
+        }
 
 
 def transformer_configuration(weights: Weights) -> dict[str, Any]:

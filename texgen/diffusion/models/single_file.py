@@ -15,12 +15,11 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from texgen.diffusion.models import text
-from texgen.diffusion.models.checks import check_channels, reason
+from texgen.diffusion.models.checks import check_channels, told_as
 from texgen.diffusion.models.folder import deterministic_scheduler
 from texgen.diffusion.models.text import Prompts
 from texgen.errors import ModelError
@@ -62,10 +61,7 @@ def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None 
     Raises:
         ModelError: No checkpoint of these families, or a broken one.
     """
-    try:
-        weights = load_file(path)
-    except Exception as error:
-        raise ModelError(f"{path}: not a readable safetensors file ({error}); download it again.") from error
+    weights = read_weights(path)
     family = next((name for name, marker in MARKERS.items() if marker in weights), None)
     if family is None or f"{UNET}input_blocks.0.0.weight" not in weights:
         raise ModelError(
@@ -73,30 +69,38 @@ def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None 
         )
     if "edm_mean" in weights:
         raise ModelError(f"{path}: trained with an EDM schedule; use a model that predicts noise or v.")
-    try:
+    with told_as(f"{path}: cannot be converted as {family}"):
         return _convert(weights, path, family, dtype, prediction_type)
-    except ModelError:
-        raise
-    except Exception as error:
-        raise ModelError(f"{path}: cannot be converted as {family} ({reason(error)}).") from error
+
+
+def read_weights(path: Path, prefixes: tuple[str, ...] = ("",)) -> Weights:
+    """The tensors of a file whose names begin so.
+
+    Raises:
+        ModelError: Not readable.
+    """
+    with told_as(f"{path}: not a readable safetensors file", "download it again"), safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefixes)}  # noqa: SIM118
+
+
+def converted(cls: Any, weights: Weights, config: dict[str, Any], dtype: torch.dtype) -> Any:
+    """A part of a checkpoint as diffusers' class, which reads its configuration from a folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(config))
+        return cls.from_single_file(dict(weights), config=folder, torch_dtype=dtype, local_files_only=True)
 
 
 def _convert(
     weights: Weights, path: Path, family: str, dtype: torch.dtype, prediction_type: str | None
 ) -> dict[str, Any]:
     known = prediction_type or _prediction_type(weights, family)
-    with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch)
-        write_configuration(root / "unet", unet_configuration(weights, family))
-        write_configuration(root / "vae", vae_configuration(weights, family))
-        source = {"config": str(root), "local_files_only": True}
-        precision = torch.float32 if known is None else dtype  # of the trial
-        unet = UNet2DConditionModel.from_single_file(dict(weights), subfolder="unet", torch_dtype=precision, **source)
-        vae = AutoencoderKL.from_single_file(dict(weights), subfolder="vae", torch_dtype=torch.float32, **source)
-        check_channels(path.name, unet, vae)
+    precision = torch.float32 if known is None else dtype  # of the trial
+    unet = converted(UNet2DConditionModel, weights, unet_configuration(weights, family), precision)
+    vae = converted(AutoencoderKL, weights, vae_configuration(weights, family), torch.float32)
+    check_channels(path.name, unet, vae)
     side_px = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
     prompts = Prompts(
-        encoders=lambda: _encoders(_text_weights(path), family),
+        encoders=lambda: _encoders(read_weights(path, TEXT), family),
         tokens=lambda prompt: [text.known_tokens(prompt, pad) for pad in PADS[family]],
         is_xl=family == "sdxl",
         zeros=family == "sdxl",
@@ -204,27 +208,22 @@ PADS = {"sd1": (text.END,), "sd2": (0,), "sdxl": (text.END, 0)}
 """Ids that the tokens of each encoder are filled up with."""
 
 
-def _text_weights(path: Path) -> Weights:
-    with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(TEXT)}  # noqa: SIM118
-
-
 def _encoders(weights: Weights, family: str) -> list[Any]:
     """The text encoders of a checkpoint."""
     if family == "sdxl":
         return [
-            _encoder(CLIPTextModel, weights, "text_encoder", "conditioner.embedders.0.transformer.text_model."),
-            _encoder(CLIPTextModelWithProjection, weights, "text_encoder_2", "conditioner.embedders.1.model."),
+            _encoder(CLIPTextModel, weights, "conditioner.embedders.0.transformer.text_model."),
+            _encoder(CLIPTextModelWithProjection, weights, "conditioner.embedders.1.model."),
         ]
     prefix = "cond_stage_model.transformer.text_model." if family == "sd1" else "cond_stage_model.model."
-    return [_encoder(CLIPTextModel, weights, "text_encoder", prefix)]
+    return [_encoder(CLIPTextModel, weights, prefix)]
 
 
-def _encoder(cls: Any, weights: Weights, part: str, prefix: str) -> Any:
-    with tempfile.TemporaryDirectory() as scratch:
-        _text_configuration(weights, prefix, prefix.endswith(".model.")).save_pretrained(Path(scratch) / part)
+def _encoder(cls: Any, weights: Weights, prefix: str) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        _text_configuration(weights, prefix, prefix.endswith(".model.")).save_pretrained(folder)
         model = create_diffusers_clip_model_from_ldm(
-            cls, dict(weights), subfolder=part, config=scratch, torch_dtype=torch.float32, local_files_only=True
+            cls, dict(weights), config=folder, torch_dtype=torch.float32, local_files_only=True
         )
     return model.eval()
 
@@ -242,9 +241,3 @@ def _prediction_type(weights: Weights, family: str) -> str | None:
 
 def _count(weights: Weights, prefix: str) -> int:
     return len({name[len(prefix) :].split(".")[0] for name in weights if name.startswith(prefix)})
-
-
-def write_configuration(folder: Path, config: dict[str, Any]) -> None:
-    """Make the folder of a part, for diffusers to find what it is."""
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))

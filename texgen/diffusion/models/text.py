@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from texgen.diffusion.models.checks import reason
+from texgen.diffusion.models.checks import told_as
 from texgen.errors import ModelError, OptionError
 from tiling import Size
 
@@ -41,15 +41,6 @@ class Prompts:
     tokens: Callable[[str], Sequence[Tensor]]
     is_xl: bool
     zeros: bool = False
-
-    def check(self, prompt: str) -> None:
-        """Refuse a prompt that is not read whole.
-
-        Raises:
-            OptionError: Too long.
-            ModelError: There is no tokenizer.
-        """
-        self.tokens(prompt)
 
     @torch.no_grad()
     def condition(self, prompt: str, size_px: Size, encoders: Sequence[Any] | None = None) -> Condition:
@@ -85,31 +76,17 @@ class Prompts:
         return found
 
 
-def zero_condition(width: int) -> Condition:
-    """The condition of a model without text encoder: one token of zeros, (1, 1, width)."""
-    return {"encoder_hidden_states": torch.zeros(1, 1, width)}
-
-
 def size_ids(size_px: Size) -> Tensor:
     """What Stable Diffusion XL is told of a picture that was neither shrunk nor cropped, (1, 6)."""
     return torch.tensor([[*size_px, 0, 0, *size_px]], dtype=torch.float32)
 
 
-def empty_prompt_ids(pad: int = END) -> Tensor:
-    """CLIP's token ids of the empty prompt, (1, 77). The first encoders pad with the end token, OpenCLIP's with 0."""
-    return torch.tensor([[BEGIN, END] + [pad] * (LENGTH - 2)])
-
-
 def folder_tokens(folder: Path, prompt: str) -> Tensor:
     """Ids (1, length) of a prompt, by a tokenizer's folder."""
-    try:
+    with told_as(f"{folder}: cannot be loaded", "download the model again"):
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:
-        raise ModelError(f"{folder}: cannot be loaded ({reason(error)}); download the model again.") from error
-    if (tokenizer.bos_token_id, tokenizer.eos_token_id) != (
-        BEGIN,
-        END,
-    ):  # transformers makes an empty one of missing files
+    ends = tokenizer.bos_token_id, tokenizer.eos_token_id
+    if ends != (BEGIN, END):  # transformers makes an empty one of missing files
         raise ModelError(f"{folder}: holds no vocabulary of CLIP; download the model again.")
     length = min(tokenizer.model_max_length, LENGTH)
     ids: Tensor = tokenizer(
@@ -122,7 +99,7 @@ def folder_tokens(folder: Path, prompt: str) -> Tensor:
 def known_tokens(prompt: str, pad: int) -> Tensor:
     """Ids (1, 77) of a prompt for a model without a tokenizer of its own: by that of CLIP, from the hub or its cache."""
     if not prompt:
-        return empty_prompt_ids(pad)
+        return torch.tensor([[BEGIN, END] + [pad] * (LENGTH - 2)])
     try:
         folder = snapshot_download(CLIP, allow_patterns=VOCABULARY)
     except Exception as error:
@@ -152,10 +129,8 @@ def t5_tokens(folder: Path, prompt: str, length: int) -> Tensor:
     """
     ids = [T5_END]
     if prompt:
-        try:
+        with told_as(f"{folder}: cannot be loaded", "download the model again"):
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:
-            raise ModelError(f"{folder}: cannot be loaded ({reason(error)}); download the model again.") from error
         tokenizer.no_truncation()
         tokenizer.no_padding()
         ids = tokenizer.encode(prompt).ids

@@ -26,7 +26,7 @@ from texgen.diffusion.models.canvas_statistics import (
     pooled,
     thinned,
 )
-from texgen.errors import ModelError, OptionError
+from texgen.errors import ModelError
 from tiling import Size, Tile, Wrap, cut_from, plan_cores, spread_tiles, tile_size
 
 HALO = 12
@@ -89,12 +89,11 @@ def gather_statistics(
         wrap: Axes that close to a ring.
         samples: Tiles to measure on, in any order. More stand better for a large canvas, and cost time and memory. By
             default `sample_tiles`.
-        most_tokens: Tokens that attention reads at most; more are thinned evenly. Fewer cost less time per tile.
+        most_tokens: Tokens that attention reads at most, at least one a sample; more are thinned evenly. Fewer cost less time per tile.
         part: Which half.
 
     Raises:
         ModelError: It has blocks that are not known here.
-        OptionError: `most_tokens` is less than one per sample.
 
     References:
         "Tiled VAE" of multidiffusion-upscaler-for-automatic1111, 2023, holds group norms in step across all tiles,
@@ -102,8 +101,6 @@ def gather_statistics(
     """
     stages, half = _stages(autoencoder, part), getattr(autoencoder, part)
     samples = sample_tiles(canvas) if samples is None else samples
-    if most_tokens < len(samples):
-        raise OptionError(f"most_tokens={most_tokens} is less than the {len(samples)} samples; allow one for each.")
     margins = _margins(stages)
     lockstep = _Lockstep(samples, canvas, wrap, margins[0], autoencoder.device)
     lockstep.values = [_as_input(autoencoder, read(tile), part).cpu() for tile in lockstep.held()]
@@ -147,9 +144,8 @@ class _Lockstep:
         for index, (before, after) in enumerate(zip(covered, self.held(), strict=True)):
             values = self.values[index].to(self.device)
             values = stage(values, None) if isinstance(stage, ResnetBlock2D) else stage(values)
-            self.values[index] = (
-                cut_from(values, before, after).contiguous().cpu()
-            )  # a view would keep the context's memory
+            # a view would keep the context's memory
+            self.values[index] = cut_from(values, before, after).contiguous().cpu()
 
 
 def _behind(tile: Tile, stage: nn.Module) -> Tile:

@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from texgen.diffusion.denoising import Denoiser
-from texgen.diffusion.models.unet import tapped
+from texgen.diffusion.models.text import moved
 from tiling import Size
 
 
@@ -21,11 +21,10 @@ def kept_bytes(
     network: Any,
     condition: Mapping[str, Any],
     layers: Sequence[str],
+    channels: int,
     tile: Size,
-    recomputed: bool = False,
-    *,
-    channels: int | None = None,
-    opened: Callable[[Any, Mapping[str, Any]], AbstractContextManager[Denoiser]] = tapped,
+    recomputed: bool,
+    opened: Callable[[Any, Mapping[str, Any]], AbstractContextManager[Denoiser]],
 ) -> int:
     """Bytes kept for the gradient of one tile's features, and where blocks are recomputed those of the largest block as well.
 
@@ -33,10 +32,10 @@ def kept_bytes(
         network: In any place and dtype; it is not run.
         condition: Keyword arguments of its calls, batch 1.
         layers: Those whose features are compared, in order of execution.
+        channels: Of the latents.
         tile: In latent pixels.
         recomputed: Whether each block keeps its input only (gradient checkpointing).
-        channels: Of the latents; by default what a UNet takes.
-        opened: Opens the attention of such a network; by default a UNet's.
+        opened: Opens the attention of such a network.
     """
     with torch.device("meta"):
         ghost = type(network).from_config(network.config)
@@ -55,8 +54,8 @@ def kept_bytes(
 
     if recomputed:
         ghost.enable_gradient_checkpointing(alone)
-    latents = torch.empty(1, channels or network.config.in_channels, *tile, device="meta", requires_grad=True)
-    with _FusedAttention(), opened(ghost, _on_meta(condition)) as tap, kept.watching():
+    latents = torch.empty(1, channels, *tile, device="meta", requires_grad=True)
+    with _FusedAttention(), opened(ghost, moved(condition, torch.device("meta"))) as tap, kept.watching():
         features = tap.features(latents, 0, layers)
         for layer in features.values():
             layer.output.float().abs().mean()
@@ -107,9 +106,3 @@ class _FusedAttention(TorchFunctionMode):
 def _kept_by_a_kernel(query: Tensor, key: Tensor, value: Tensor, *_: Any, **_options: Any) -> Tensor:
     output: Tensor = _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
     return output
-
-
-def _on_meta(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _on_meta(inner) for name, inner in value.items()}
-    return value.to("meta")

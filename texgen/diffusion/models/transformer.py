@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from texgen.diffusion.models.flow import FlowSchedule
 from texgen.diffusion.models.flux import Flux
-from texgen.diffusion.models.joint import PATCH, Family, JointPrompts, JointTransformer, opened
+from texgen.diffusion.models.joint import PATCH, Family, JointTransformer, opened
 from texgen.diffusion.models.latent import LatentModel
+from texgen.diffusion.models.schedules import FlowSchedule
 from texgen.diffusion.models.sd3 import StableDiffusion3
 from texgen.diffusion.models.text import Condition, moved
 from texgen.errors import ModelError, OptionError
@@ -38,39 +39,31 @@ class TransformerModel(LatentModel):
         scheduler: Euler steps along the flow.
         family: What the kind of transformer has its own way of.
         side: Of a tile, in latent pixels.
-        prompts: Its text encoders; None where it has none.
+        text_folder: Of its text encoders, which are loaded when prompts are read, and dropped again; None where it has none.
     """
 
     transformer: Any
     scheduler: FlowMatchEulerDiscreteScheduler
     family: Family
     side: int
-    prompts: JointPrompts | None = None
+    text_folder: Path | None = None
+
+    prediction_type: ClassVar[str] = "velocity"
+    is_xl: ClassVar[bool] = False
+    injects: ClassVar[bool] = False
+    controls: ClassVar[int] = 0
 
     @property
     def network(self) -> Any:
-        """The transformer."""
         return self.transformer
 
     @property
     def native_tile(self) -> Size:
-        """In latent pixels."""
         return Size(self.side, self.side)
 
     @property
-    def prediction_type(self) -> str:
-        """What the transformer predicts."""
-        return "velocity"
-
-    @property
     def latent_channels(self) -> int:
-        """Channels of the latents."""
         return self.family.latent_channels(self.transformer.config)
-
-    @property
-    def injects(self) -> bool:
-        """Its denoiser has no `injecting`."""
-        return False
 
     @cached_property
     def attention_layers(self) -> list[str]:
@@ -78,11 +71,6 @@ class TransformerModel(LatentModel):
         return self.family.layers(self.transformer)
 
     def resize(self, side_px: int) -> None:
-        """Work in tiles of another size than the model says.
-
-        Raises:
-            OptionError: The size is no whole number of image tokens, or larger than there are position embeddings for.
-        """
         token, largest = self.factor * PATCH, self.family.largest_side(self.transformer.config)
         if side_px % token or (largest is not None and side_px > largest * self.factor):
             limit = "" if largest is None else f", at most {largest * self.factor}"
@@ -90,38 +78,20 @@ class TransformerModel(LatentModel):
         self.side = side_px // self.factor
 
     def schedule(self, steps: int) -> FlowSchedule:
-        """The model's noise schedule in so many steps, for tiles of the native size."""
+        """For tiles of the native size."""
         return FlowSchedule(self.scheduler, steps, (self.side // PATCH) ** 2, self.family.sigmas(steps))
 
     def opened(
         self, network: Any, condition: Mapping[str, Tensor], recomputed: bool = False
     ) -> AbstractContextManager[JointTransformer]:
-        """Within, a transformer with its attention open; afterwards it is as found."""
         return opened(network, condition, self.family, recomputed)
 
     @property
-    def is_xl(self) -> bool:
-        """Whether it is a Stable Diffusion XL."""
-        return False
-
-    @property
-    def controls(self) -> int:
-        """Number of ControlNets."""
-        return 0
-
-    @property
     def guidance_scale(self) -> float:
-        """By default."""
         return self.family.guidance_scale(self.transformer.config)
 
     def check_prompt(self, prompt: Prompt) -> None:
-        """Refuse a prompt that cannot be read, and guidance that the network does not know.
-
-        Raises:
-            ModelError: There are no text encoders, or no tokenizer.
-            OptionError: The prompt is too long; a negative prompt, or another scale, where guidance is distilled.
-        """
-        if self.prompts is None:
+        if self.text_folder is None:
             raise ModelError(
                 f"{self.name} has no text encoders and reads no prompt; give the folder of the whole model."
             )
@@ -132,22 +102,18 @@ class TransformerModel(LatentModel):
         if self.guidance_scale == 1 and prompt.guidance_scale not in (None, 1):
             raise OptionError(f"guidance_scale={prompt.guidance_scale:g}: {self.name} has no guidance; leave it out.")
         for words in (prompt.text, prompt.negative or ""):
-            self.prompts.tokens(words)
+            self.family.tokens(self.text_folder, self.transformer.config, words)
 
     def conditions(self, prompt: Prompt, _size_px: Size) -> tuple[Condition, Condition | None]:
-        """What the transformer is told of a prompt, and what guidance leads away from; None where the scale is told, or 1."""
-        assert self.prompts is not None
+        """Nothing to lead away from where the scale is told, or 1."""
+        assert self.text_folder is not None
         guided = prompt.guidance_scale != 1 and not self.family.is_told_guidance
         words = [prompt.text, prompt.negative or ""] if guided else [prompt.text]
-        told = [moved(each, self.device) for each in self.prompts.conditions(words)]
+        encoded = self.family.conditions(self.text_folder, self.transformer.config, words)
+        told = [moved(each, self.device) for each in encoded]
         if self.family.is_told_guidance:
             told[0]["guidance"] = torch.tensor([float(prompt.guidance_scale or 1)], device=self.device)
         return told[0], told[1] if guided else None
 
     def controlled(self, *_: Any) -> NoReturn:
-        """There are no ControlNets.
-
-        Raises:
-            OptionError: Always.
-        """
         raise OptionError(f"control pictures are for models with a UNet; leave them out for {self.name}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,7 +23,8 @@ from texgen.diffusion.attention import (
     joined,
     token_labels,
 )
-from texgen.diffusion.models.network import LastLayerReached, OfNetwork, recomputing, repeated
+from texgen.diffusion.denoising import Denoiser
+from texgen.diffusion.models.network import LastLayerReached, OfNetwork, project, recomputing, repeated
 
 PairMode = Literal["self", "replace", "beside"]
 
@@ -48,21 +49,8 @@ class _TappedProcessor:
         self.name = name
         self.tap = tap
 
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-        *_args: Any,
-        **_kwargs: Any,
-    ) -> Tensor:
-        def heads(projected: Tensor) -> Tensor:
-            return projected.view(*projected.shape[:2], attn.heads, -1).transpose(1, 2)
-
-        query = heads(attn.to_q(hidden_states))
-        key, value = heads(attn.to_k(hidden_states)), heads(attn.to_v(hidden_states))
+    def __call__(self, attn: Attention, hidden_states: Tensor, **_options: Any) -> Tensor:
+        query, key, value = project(attn, hidden_states)
         output = self._attend(query, key, value)
         if self.name in self.tap.wanted:
             self.tap.captured[self.name] = LayerFeatures(query, key, value, output)
@@ -93,7 +81,7 @@ def _is_self_attention(unet: UNet2DConditionModel, processor_name: str) -> bool:
     return not getattr(module, "is_cross_attention", True)
 
 
-class TappedUNet(OfNetwork):
+class TappedUNet(OfNetwork, Denoiser):
     """A UNet whose self-attention can be captured and injected; made by `tapped`.
 
     Attributes:
@@ -112,50 +100,30 @@ class TappedUNet(OfNetwork):
 
     @property
     def network(self) -> UNet2DConditionModel:
-        """The UNet."""
         return self.unet
 
     def __call__(self, latents: Tensor, timestep: float | Tensor, condition: Mapping[str, Any] | None = None) -> Tensor:
-        """Plain prediction of the UNet for latents (B, C, h, w), in the UNet's dtype inside, float32 outside.
-
-        A condition takes the place of the UNet's own, the empty prompt.
-        """
-        kept = _Tap(injected=self._tap.injected, mode=self._tap.mode, labels=self._tap.labels, pairs=self._tap.pairs)
-        with self._set(kept):
-            prediction: Tensor = self._forward(latents, timestep, condition).sample
+        """Prediction for latents (B, C, h, w), in the UNet's dtype inside, float32 outside."""
+        prediction: Tensor = self._forward(latents, timestep, condition).sample
         return prediction.float()
 
     def features(self, latents: Tensor, timestep: float, layers: Sequence[str]) -> Features:
-        """Self-attention features of `layers`, in order of execution; nothing after the last is computed.
-
-        Args:
-            latents: (B, C, h, w); gradients flow back to it.
-            timestep: The timestep told to the UNet.
-            layers: Names as `self_attention_layers` gives them, in order of execution.
-        """
+        """Nothing after the last of the layers is computed."""
         last = None if self.recomputed else layers[-1]  # a block that stops in its middle cannot be computed again
         tap = _Tap(wanted=frozenset(layers), stop_after=last)
         with self._set(tap), suppress(LastLayerReached):
             self._forward(latents, timestep)
         return tap.captured
 
-    @contextmanager
     def injecting(
         self, key_values: ExemplarKeyValues, mode: InjectionMode, labels: Tensor | None = None
-    ) -> Iterator[None]:
-        """Within, predictions attend to `key_values` instead of (`replace`) or `beside` their own keys and values.
+    ) -> AbstractContextManager[None]:
+        return self._set(_Tap(injected=key_values, mode=mode, labels=labels))
 
-        With `labels` (B, 1, h, w), those of the latents, each token attends to the pair of its label.
-        """
-        with self._set(_Tap(injected=key_values, mode=mode, labels=labels)):
-            yield
-
-    @contextmanager
-    def pairing(self, mode: PairMode) -> Iterator[None]:
+    def pairing(self, mode: PairMode) -> AbstractContextManager[None]:
         """Within, the second half of a batch are exemplars of the first: those attend to themselves, the first half to
         its own keys and values (`self`), the exemplars' (`replace`) or both (`beside`). Gradients reach both halves."""
-        with self._set(_Tap(pairs=mode)):
-            yield
+        return self._set(_Tap(pairs=mode))
 
     @contextmanager
     def _set(self, tap: _Tap) -> Iterator[None]:
@@ -203,15 +171,10 @@ def self_attention_layers(unet: UNet2DConditionModel, condition: Mapping[str, An
     The registry's order is not the order of execution: diffusers registers `mid_block` after `up_blocks`.
     """
     side = 2 ** len(unet.config.block_out_channels)
-    order: list[str] = []
-
-    class Recorder(dict[str, LayerFeatures]):
-        def __setitem__(self, name: str, _features: LayerFeatures) -> None:
-            order.append(name)
-
     names = frozenset(n.removesuffix(".processor") for n in unet.attn_processors if _is_self_attention(unet, n))
     with tapped(unet, condition) as tap, torch.no_grad():
         latents = torch.zeros(1, unet.config.in_channels, side, side, device=unet.device)
-        with tap._set(_Tap(wanted=names, captured=Recorder())):
+        everything = _Tap(wanted=names)
+        with tap._set(everything):
             tap._forward(latents, 0)
-    return order
+    return list(everything.captured)

@@ -15,7 +15,7 @@ from texgen.diffusion.exemplar import Exemplar
 from texgen.diffusion.guidance.exemplar_keys import Exemplars
 from texgen.diffusion.guidance.prompt import Led
 from texgen.diffusion.guidance.regional import Regions, middle_labels
-from texgen.diffusion.kept import Given
+from texgen.diffusion.kept_pixels import Given
 from texgen.diffusion.plan import Plan
 from texgen.diffusion.sampling.loop import Loop, normal
 from texgen.diffusion.sampling.progress import Progress

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from texgen.diffusion.sampling.progress import Progress
-from texgen.diffusion.tensors import load_tensors, save_tensors
+from texgen.diffusion.tensor_files import load_tensors, save_tensors
 from texgen.runs.resume import RunFolder
 from tiling import Accumulator, canvas_size
 
@@ -29,21 +29,16 @@ class Unfinished:
         self.folder, self.kept = run.folder, run.kept
         self._saved_at, self._generation = time.monotonic(), 0
 
-    def saved(self, name: str) -> dict[str, Tensor] | None:
-        """The tensors of a stage that an earlier run finished, or None."""
-        found = load_tensors(self.folder / f"{name}.safetensors")
-        return None if found is None else found[0]
-
-    def save(self, name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Keep the tensors of a finished stage; they are given back."""
-        if self.kept and self.run.owner:
-            save_tensors(self.folder / f"{name}.safetensors", tensors, {})
-        return tensors
-
     def stage(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """The tensors of a stage: as saved by an earlier run, else made and saved."""
-        found = self.saved(name)
-        return self.save(name, make()) if found is None else found
+        path = self.folder / f"{name}.safetensors"
+        found = load_tensors(path)
+        if found is not None:
+            return found[0]
+        made = make()
+        if self.kept and self.run.owner:
+            save_tensors(path, made, {})
+        return made
 
     def progress(self) -> Progress | None:
         """The newest canvas that can be read, or None."""

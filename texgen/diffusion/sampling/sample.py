@@ -98,7 +98,7 @@ class _Tiles:
     def noised_content(self, timestep: float) -> Tensor | None:
         if self.loop.content is None or not self.loop.keeps_content:
             return None
-        return self._noised(self.loop.content.cpu(), timestep, step_generator(self.loop.seed, timestep, 1))
+        return self._noised(self.loop.content, timestep, step_generator(self.loop.seed, timestep, 1))
 
     def _noised(self, latents: Tensor, timestep: float, generator: torch.Generator) -> Tensor:
         return self.loop.schedule.noised(latents, normal(latents.shape, generator), timestep)

@@ -65,11 +65,10 @@ class SpectrumMatcher:
             alone = float(mask.sum()) / BLOCK**2
             have = (alone * have + PRIOR * wanted) / (alone + PRIOR)
         mask = torch.ones(tuple(canvas_size(latents)), dtype=torch.bool) if mask is None else mask
-        mask = mask.to(latents.device)
         spread = (latents - _mean([latents], [mask])) * mask
-        kernel = _kernel(transport(have, wanted)).to(latents.device)
+        kernel = _kernel(transport(have, wanted))
         moved = F.conv2d(bordered(spread, BLOCK // 2, wrap)[..., 1:, 1:], kernel)
-        return torch.where(mask, moved + (kept * self.mean).to(latents.device), latents)
+        return torch.where(mask, moved + kept * self.mean, latents)
 
 
 def spectrum_matcher(
@@ -101,7 +100,7 @@ def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap, masks: Sequence[Tensor]
         mask = torch.ones(tuple(canvas_size(field))) if masks is None else masks[number].float()
         inside = F.pad(mask[None, None], around, mode="circular")[0, 0]
         mean = field.mean((2, 3), keepdim=True) if masks is None else _mean([field], [masks[number]])
-        spread = F.pad((field - mean).float().cpu(), around, mode="circular")
+        spread = F.pad(field - mean, around, mode="circular")
         parts = (
             torch.split(rows, ROWS)
             for rows in (inside.unfold(0, BLOCK, HOP), spread[0].unfold(1, BLOCK, HOP).transpose(0, 1))
@@ -122,7 +121,7 @@ def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap, masks: Sequence[Tensor]
 
 def _mean(fields: Sequence[Tensor], masks: Sequence[Tensor] | None) -> Tensor:
     """Of each channel, (1, C, 1, 1)."""
-    parts = [f.flatten(2) if masks is None else f[..., masks[n].to(f.device)] for n, f in enumerate(fields)]
+    parts = [f.flatten(2) if masks is None else f[..., masks[n]] for n, f in enumerate(fields)]
     return torch.cat(parts, 2).mean(2)[..., None, None]
 
 

@@ -16,7 +16,7 @@ from texgen.files.encoding import Encoding
 from texgen.job import Job
 from texgen.model import Workplace, followed
 from texgen.runs.team import Team
-from tiling import Size, Tile, Wrap, cut
+from tiling import Size, Tile, cut
 
 
 class Start(NamedTuple):
@@ -27,18 +27,8 @@ class Start(NamedTuple):
         coordinates: (3, h, w), int64: exemplar number, y and x in exemplar pixels of each latent pixel's top left corner, if any.
     """
 
-    latents: Tensor | None
-    coordinates: Tensor | None
-
-
-def noise_start() -> Start:
-    """Nothing but noise: the published start."""
-    return Start(None, None)
-
-
-def layout_start(layout: Tensor) -> Start:
-    """The latents (1, C, h, w) of a layout themselves, to be noised (SDEdit)."""
-    return Start(layout, None)
+    latents: Tensor | None = None
+    coordinates: Tensor | None = None
 
 
 def swatch_start(model: DenoisingModel, job: Job, canvas: Size, seed: int, place: Workplace) -> Start:
@@ -83,15 +73,8 @@ def swatch_start(model: DenoisingModel, job: Job, canvas: Size, seed: int, place
     return Start(latents, torch.from_numpy(np.pad(found, around, mode="edge").clip(0)))
 
 
-def scatter_start(
-    model: DenoisingModel, exemplar: Exemplar, target: Tensor, canvas: Size, wrap: Wrap, seed: int
-) -> Start:
-    """Random pixels of the same label along a target (H, W), encoded: the published start of controlled synthesis."""
-    return Start(encoded(model, scattered(exemplar, target, seed), canvas, wrap), None)
-
-
 def scattered(exemplar: Exemplar, target: Tensor, seed: int) -> Paint:
-    """A canvas whose pixels are drawn at random from the exemplar pixels of the same label, the published start.
+    """A canvas along a target (H, W) whose pixels are drawn at random from the exemplar pixels of the same label, the published start.
 
     References:
         Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, controlled synthesis; the start is that of

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from diffusers import ControlNetModel, MultiControlNetModel, UNet2DConditionModel
 
-from texgen.diffusion.models.folder import component
+from texgen.diffusion.models.components import component
 from texgen.diffusion.models.hub import HUB_ID, download
 from texgen.errors import ModelError
 

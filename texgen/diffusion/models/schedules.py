@@ -1,18 +1,52 @@
-"""Flow matching over a model's own noise schedule, in a fixed number of Euler steps."""
+"""A model's own noise schedule in a fixed number of steps: DDIM for diffusion, Euler steps for flow matching."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 
-from diffusers import FlowMatchEulerDiscreteScheduler
+import torch
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from texgen.diffusion.models.schedule import last_of
+from texgen.diffusion.denoising import Schedule
 
 
-class FlowSchedule:
-    """A `texgen.diffusion.denoising.Schedule` of straight paths: x_t = (1 - sigma_t) latents + sigma_t noise, sigma_t = t / 1000.
+class DDIMSchedule(Schedule):
+    """DDIM over a diffusion model's schedule, by a copy of its scheduler, set once.
+
+    Args:
+        scheduler: The model's; it stays as it is.
+        steps: Steps over the whole range of timesteps.
+    """
+
+    def __init__(self, scheduler: DDIMScheduler, steps: int) -> None:
+        self._scheduler = copy.deepcopy(scheduler)
+        self._scheduler.set_timesteps(steps)
+        self.timesteps = tuple(self._scheduler.timesteps.tolist())
+        self._stride = scheduler.config.num_train_timesteps // steps
+
+    def previous(self, timestep: float) -> float:
+        """t - train timesteps // steps, at least 0."""
+        return max(timestep - self._stride, 0)
+
+    def levels(self, timestep: float) -> tuple[float, float]:
+        """sqrt(abar_t) and sqrt(1 - abar_t)."""
+        kept = float(self._scheduler.alphas_cumprod[int(timestep)])
+        return math.sqrt(kept), math.sqrt(1 - kept)
+
+    def noised(self, latents: Tensor, noise: Tensor, timestep: float) -> Tensor:
+        """sqrt(abar_t) latents + sqrt(1 - abar_t) noise."""
+        return self._scheduler.add_noise(latents, noise, torch.tensor([int(timestep)]))  # type: ignore[no-any-return]
+
+    def step(self, prediction: Tensor, timestep: float, latents: Tensor) -> Tensor:
+        """diffusers' own step (eta = 0)."""
+        return self._scheduler.step(prediction, int(timestep), latents).prev_sample  # type: ignore[no-any-return]
+
+
+class FlowSchedule(Schedule):
+    """Straight paths: x_t = (1 - sigma_t) latents + sigma_t noise, sigma_t = t / 1000.
 
     The network predicts the velocity, noise - latents. A model's shift of sigma makes it spend more steps where there is much noise.
 
@@ -37,13 +71,9 @@ class FlowSchedule:
         own = copy.deepcopy(scheduler)
         shift = _dynamic_shift(own, tokens) if own.config.use_dynamic_shifting else None
         own.set_timesteps(steps, sigmas=sigmas, mu=shift)
-        self.timesteps: tuple[float, ...] = tuple(own.timesteps.tolist())
+        self.timesteps = tuple(own.timesteps.tolist())
         self._whole = own.config.num_train_timesteps
         self._after = dict(zip(self.timesteps, (*self.timesteps[1:], 0.0), strict=True))
-
-    def last(self, strength: float) -> tuple[float, ...]:
-        """The last ceil(strength * steps) timesteps."""
-        return last_of(self.timesteps, strength)
 
     def previous(self, timestep: float) -> float:
         """The next of the timesteps; 0 after the last."""

@@ -1,4 +1,4 @@
-"""How far the patches of two pictures are apart, as distributions: what training of decoders compares grain by."""
+"""What training of decoders compares grain by: patches as distributions, differences of neighbours."""
 
 from __future__ import annotations
 
@@ -27,3 +27,8 @@ def patch_distance(
         places = torch.randint(first.shape[2], (min(samples, first.shape[2]),), generator=generator).to(a.device)
         total = total + (first[..., places].sort(-1).values - second[..., places].sort(-1).values).abs().mean()
     return total
+
+
+def differences(images: Tensor) -> Tensor:
+    """Mean absolute difference of neighbouring pixels of (B, C, H, W), across plus down."""
+    return images.diff(dim=-1).abs().mean() + images.diff(dim=-2).abs().mean()

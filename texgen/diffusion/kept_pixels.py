@@ -13,7 +13,7 @@ from torch import Tensor
 from texgen import job
 from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.encoding import encoded_image
-from texgen.materials.holes import faded, filled_in
+from texgen.materials.holes import faded
 from tiling import Size, Tile
 
 
@@ -36,7 +36,7 @@ class Kept:
     """A picture on the canvas, and which of its pixels stay as they are.
 
     Attributes:
-        image: (1, 3, h, w) in [0, 1].
+        image: (1, 3, h, w) in [0, 1]; carried on smoothly where it is not kept.
         mask: (h, w), bool: what is kept.
         place: Where on the canvas, in px; inside it.
     """
@@ -52,18 +52,16 @@ class Kept:
 
     def latent_mask(self, canvas: Size, factor: int) -> Tensor:
         """Latent pixels (canvas height, canvas width) of which every pixel is kept, bool."""
-        whole = self._padded(self.mask[None].float(), factor)
+        whole = self._padded(self.mask[None, None].float(), factor, "constant")
         inside = self._latent_tile(factor)
         mask = torch.zeros(tuple(canvas), dtype=torch.bool)
-        mask[inside.top : inside.bottom, inside.left : inside.right] = F.avg_pool2d(whole, factor)[0] == 1
+        mask[inside.top : inside.bottom, inside.left : inside.right] = F.avg_pool2d(whole, factor)[0, 0] == 1
         return mask
 
     def latents(self, model: DenoisingModel, canvas: Size) -> Tensor:
-        """The canvas (1, C, h, w) with the picture's latents where it lies and 0 elsewhere; what is not kept is filled in smoothly."""
-        factor, inside = model.factor, self._latent_tile(model.factor)
-        mask = self._padded(self.mask[None].float(), factor)[0] > 0
-        padded = self._padded(self.image[0], factor).permute(1, 2, 0).numpy()
-        picture = torch.from_numpy(filled_in(padded, mask.numpy())).permute(2, 0, 1)[None]
+        """The canvas (1, C, h, w) with the picture's latents where it lies and 0 elsewhere."""
+        inside = self._latent_tile(model.factor)
+        picture = self._padded(self.image, model.factor, "replicate")
         latents = torch.zeros(1, model.latent_channels, *canvas)
         latents[..., inside.top : inside.bottom, inside.left : inside.right] = encoded_image(model, picture)
         return latents
@@ -79,7 +77,7 @@ class Kept:
 
         Args:
             made: Pixels of `area`.
-            area: On the canvas, in px, `rim.MARGIN` larger than what is wanted.
+            area: On the canvas, in px, `texgen.materials.holes.MARGIN` larger than what is wanted.
             canvas: In px.
         """
         image, mask = self._cut(area, canvas)
@@ -108,17 +106,11 @@ class Kept:
         top, left, bottom, right = self.place
         return Tile(top // factor, left // factor, -(-bottom // factor), -(-right // factor))
 
-    def _padded(self, values: Tensor, factor: int) -> Tensor:
-        """Values (C, h, w) with zeros up to whole latent pixels."""
-        inside = self._latent_tile(factor).scaled(factor)
-        place = self.place
-        around = (
-            place.left - inside.left,
-            inside.right - place.right,
-            place.top - inside.top,
-            inside.bottom - place.bottom,
-        )
-        return F.pad(values, around)
+    def _padded(self, values: Tensor, factor: int, mode: str) -> Tensor:
+        """Values (1, C, h, w) with more around them, up to whole latent pixels; the modes are those of `F.pad`."""
+        inside, place = self._latent_tile(factor).scaled(factor), self.place
+        beside = (place.left - inside.left, inside.right - place.right)
+        return F.pad(values, (*beside, place.top - inside.top, inside.bottom - place.bottom), mode=mode)
 
 
 def as_tensor(pixels: np.ndarray) -> Tensor:
