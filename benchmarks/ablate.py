@@ -18,7 +18,7 @@ from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 import texgen
-from texgen.diffusion.models.unet import PairMode
+from texgen.diffusion.models.networks.unet import PairMode
 from training.crops import Crops, generator_of
 from training.loop import Settings, train
 from training.manifest import save_csv

@@ -28,8 +28,8 @@ from texgen.diffusion.guidance.distill import distill
 from texgen.diffusion.guidance.exemplar_keys import choose_layers, exemplar_key_values
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.memory import GIB, MOST_TILES, tile_bytes
-from texgen.diffusion.models.compiled import compile_parts
-from texgen.diffusion.models.load import DTYPES, choose_device, choose_dtype
+from texgen.diffusion.models.loading.load import DTYPES, choose_device, choose_dtype
+from texgen.diffusion.models.networks.compiled import compile_parts
 from texgen.diffusion.sampling.determinism import deterministic
 from texgen.diffusion.sampling.loop import normal
 
@@ -39,7 +39,7 @@ WIDTHS = {"sd15": ((320, 640, 1280, 1280), (128, 256, 512, 512), 64), "toy": ((3
 """Of the UNet, of the autoencoder, and the tile in latent pixels."""
 
 
-def random_model(kind: str, device: torch.device, dtype: torch.dtype) -> texgen.Backbone:
+def random_model(kind: str, device: torch.device, dtype: torch.dtype) -> texgen.UNetModel:
     """An architecture of Stable Diffusion 1.x with random weights."""
     unet, autoencoder, side = WIDTHS[kind]
     torch.manual_seed(0)
@@ -55,7 +55,7 @@ def random_model(kind: str, device: torch.device, dtype: torch.dtype) -> texgen.
         )
         condition = {"encoder_hidden_states": torch.randn(1, 77, 768).to(dtype)}
     schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
-    return texgen.Backbone(
+    return texgen.UNetModel(
         name=f"{kind}-random",
         unet=network.to(dtype).to(memory_format=torch.channels_last),
         autoencoder=vae,
@@ -82,7 +82,7 @@ def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
 class TileWork:
     """A noise prediction and an AD iteration on a batch of native tiles."""
 
-    def __init__(self, backbone: texgen.Backbone, batch: int) -> None:
+    def __init__(self, backbone: texgen.UNetModel, batch: int) -> None:
         shape = (backbone.latent_channels, *backbone.native_tile)
         self.latents = normal((batch, *shape), torch.Generator().manual_seed(0)).to(backbone.device)
         self.layers = choose_layers(backbone.attention_layers)
@@ -98,7 +98,7 @@ class TileWork:
             return distill(tap, self.latents, TIMESTEP, ideal, Guidance(iterations=1))
 
 
-def tile_table(backbone: texgen.Backbone, batches: Sequence[int], repeats: int, work: tuple[int, int]) -> float:
+def tile_table(backbone: texgen.UNetModel, batches: Sequence[int], repeats: int, work: tuple[int, int]) -> float:
     """Costs of a tile in batches of several sizes; the least seconds of a tile step.
 
     Args:
@@ -142,7 +142,7 @@ def affordable(steps: int, tiles: int, tile_step: float, most: float) -> int:
 
 
 def whole(
-    backbone: texgen.Backbone, size: int, steps: int, tile_step: float, most: float, work: float, peak: float
+    backbone: texgen.UNetModel, size: int, steps: int, tile_step: float, most: float, work: float, peak: float
 ) -> str:
     """The row of a texture at full strength.
 

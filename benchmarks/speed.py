@@ -52,7 +52,7 @@ def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def tile_costs(backbone: texgen.Backbone, repeats: int = 3) -> tuple[float, float]:
+def tile_costs(backbone: texgen.UNetModel, repeats: int = 3) -> tuple[float, float]:
     """Seconds of one noise prediction and of one AD iteration on one native tile."""
     latents = normal((1, backbone.latent_channels, *backbone.native_tile), torch.Generator().manual_seed(0))
     layers = choose_layers(backbone.attention_layers)
@@ -85,7 +85,7 @@ def count_tiles(tile: Size, factor: int) -> None:
         )
 
 
-def against_published(backbone: texgen.Backbone, side_px: int) -> None:
+def against_published(backbone: texgen.UNetModel, side_px: int) -> None:
     """One scheduler step with one AD iteration of a whole canvas, both ways."""
     canvas = Size(side_px // backbone.factor, side_px // backbone.factor)
     tile = Size(*(min(t, c) for t, c in zip(backbone.native_tile, canvas, strict=True)))

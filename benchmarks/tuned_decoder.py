@@ -46,14 +46,14 @@ class Fidelity(NamedTuple):
         )
 
 
-def halves(path: Path, backbone: texgen.Backbone) -> tuple[Tensor, Tensor]:
+def halves(path: Path, backbone: texgen.UNetModel) -> tuple[Tensor, Tensor]:
     """Left and right half of a swatch's first `LARGEST` x `LARGEST` px, in whole latent pixels."""
     image = images.read(path)[..., :LARGEST, :LARGEST]
     height, width = (side - side % backbone.factor for side in (image.shape[-2], image.shape[-1] // 2))
     return image[..., :height, :width].contiguous(), image[..., :height, width : 2 * width].contiguous()
 
 
-def fidelity(backbone: texgen.Backbone, image: Tensor) -> Fidelity:
+def fidelity(backbone: texgen.UNetModel, image: Tensor) -> Fidelity:
     decoded = backbone.decode(backbone.encode(image)).cpu().clamp(0, 1)
     return Fidelity(
         float(-10 * (decoded - image).square().mean().log10()),

@@ -23,11 +23,11 @@ import pytest
 if TYPE_CHECKING:
     import torch
 
-    from texgen.diffusion.models import Backbone
+    from texgen.diffusion.models import UNetModel
 
 
 @pytest.fixture(scope="session")
-def mini() -> Backbone:
+def mini() -> UNetModel:
     return _loaded("mini")
 
 
@@ -39,12 +39,12 @@ def sd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sd(sd_folder: Path) -> Backbone:
+def sd(sd_folder: Path) -> UNetModel:
     """A tiny Stable Diffusion 1.x: native tile 16 latents, factor 8, four channels."""
     return _loaded(sd_folder)
 
 
-def _loaded(model: str | Path) -> Backbone:
+def _loaded(model: str | Path) -> UNetModel:
     from texgen.diffusion import models
 
     return models.load(model, device="cpu")

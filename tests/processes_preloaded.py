@@ -6,7 +6,7 @@ import texgen
 import texgen.cli.main
 import texgen.cli.outputs
 import texgen.diffusion.model
-import texgen.diffusion.models.load
-import texgen.diffusion.models.single_file
+import texgen.diffusion.models.loading.load
+import texgen.diffusion.models.loading.single_file
 
 texgen.expand(np.random.default_rng(0).random((64, 64, 3), np.float32), 64, preset="draft")

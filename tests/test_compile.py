@@ -11,7 +11,7 @@ from torch._dynamo.utils import counters
 
 import texgen
 from texgen.diffusion import models
-from texgen.diffusion.models import compiled
+from texgen.diffusion.models.networks import compiled
 from texgen.errors import ModelError, OptionError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler warns of torch's own modules

@@ -18,7 +18,7 @@ import texgen
 from texgen.errors import InputError, ResourceError
 from texgen.files import image as images
 from texgen.files import limits
-from texgen.files.facts import facts_of
+from texgen.files.header import facts_of
 from texgen.files.publish import save_image
 from texgen.files.row_reader import PictureRows
 from texgen.swatch.bank.sources import Material, sources_of

@@ -22,10 +22,10 @@ from texgen.diffusion.memory import (
     tile_bytes,
     within_memory,
 )
-from texgen.diffusion.models.joint import opened
-from texgen.diffusion.models.tracing import kept_bytes
-from texgen.diffusion.models.transformer import FAMILIES
-from texgen.diffusion.models.unet import self_attention_layers, tapped
+from texgen.diffusion.models.networks.joint_transformer import opened
+from texgen.diffusion.models.networks.tracing import kept_bytes
+from texgen.diffusion.models.networks.unet import self_attention_layers, tapped
+from texgen.diffusion.models.transformer_model import FAMILIES
 from texgen.diffusion.sampling.sample import _Tiles
 from texgen.errors import ResourceError
 from tiling import Size

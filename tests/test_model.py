@@ -18,7 +18,7 @@ from texgen.materials.exemplar import Exemplar
 from texgen.model import Clock, Workplace
 from texgen.runs.interrupt import StopSignals
 from texgen.runs.resume import RunFolder
-from texgen.runs.team import ALONE
+from texgen.runs.torchrun import ALONE
 from texgen.swatch.model import Knobs, SwatchModel
 from tiling import Size, Wrap
 

@@ -16,16 +16,16 @@ import texgen
 from texgen.diffusion import models
 from texgen.diffusion.bundled import BUNDLED
 from texgen.diffusion.encoding import encoded_image
-from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from texgen.diffusion.models.folder import load_components
-from texgen.diffusion.models.hub import wanted_files
-from texgen.diffusion.models.load import choose_dtype
-from texgen.diffusion.models.weights import PROBED, PROBES
+from texgen.diffusion.models.loading.folder import load_components
+from texgen.diffusion.models.loading.hub import wanted_files
+from texgen.diffusion.models.loading.load import choose_dtype
+from texgen.diffusion.models.loading.weights import PROBED, PROBES
+from texgen.diffusion.models.vae.bundled import TextureAutoencoder
 from texgen.errors import ModelError, OptionError, TexgenError
 from tiling import Size, Wrap, cut, cut_from, plan_cores
 
 
-def prediction(backbone: models.Backbone) -> torch.Tensor:
+def prediction(backbone: models.UNetModel) -> torch.Tensor:
     z = torch.randn(1, backbone.latent_channels, 16, 16, generator=generator())
     with torch.no_grad():
         result: torch.Tensor = backbone.unet(z, 300, **backbone.condition).sample
@@ -413,7 +413,7 @@ def test_shards_are_read_and_an_index_that_names_a_pickle_is_refused(sd, sd_fold
 
 
 def test_the_fingerprint_tells_apart_models_too_large_to_be_hashed_whole(tmp_path, monkeypatch):
-    from texgen.diffusion.models import weights
+    from texgen.diffusion.models.loading import weights
 
     monkeypatch.setattr(weights, "HASHED_WHOLE", 0)
     size = 4 * PROBES * PROBED

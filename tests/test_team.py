@@ -11,7 +11,7 @@ import pytest
 import torch
 from processes import team
 
-from texgen.runs.team import ALONE, own_device
+from texgen.runs.torchrun import ALONE, own_device
 
 SAMPLED = ("--steps", "25", "--strength", "0.12", "--iterations", "1")
 OPTIMIZED = ("--steps", "2", "--loop", "optimize")

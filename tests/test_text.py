@@ -21,9 +21,9 @@ import texgen
 from texgen.cli.types import type_of
 from texgen.diffusion import models
 from texgen.diffusion.knobs import Knobs
-from texgen.diffusion.models import Backbone
-from texgen.diffusion.models.hub import wanted_files
-from texgen.diffusion.models.text import END, known_tokens
+from texgen.diffusion.models import UNetModel
+from texgen.diffusion.models.loading.hub import wanted_files
+from texgen.diffusion.models.prompts import END, known_tokens
 from texgen.diffusion.sampling.assemble import Seeds
 from texgen.diffusion.sampling.loop import step_generator
 from texgen.errors import ModelError, OptionError
@@ -41,7 +41,7 @@ def xl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def xl(xl_folder: Path) -> Backbone:
+def xl(xl_folder: Path) -> UNetModel:
     return models.load(xl_folder, device="cpu")
 
 
@@ -63,7 +63,7 @@ def controlnet_folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def controlled(sd_folder: Path, controlnet_folders: list[Path]) -> Backbone:
+def controlled(sd_folder: Path, controlnet_folders: list[Path]) -> UNetModel:
     return models.load(sd_folder, device="cpu", controlnets=controlnet_folders)
 
 
@@ -72,7 +72,7 @@ def noise(seed: int, height: int = 16, width: int = 16) -> torch.Tensor:
     return torch.randn(1, 4, height, width, generator=torch.Generator().manual_seed(Seeds.of(seed).noise))
 
 
-def pipeline(model: Backbone, folder: Path, **more: object):
+def pipeline(model: UNetModel, folder: Path, **more: object):
     """diffusers' own pipeline, of the same networks."""
     encoders = list(model.prompts.encoders())
     parts = {"vae": model.autoencoder, "unet": model.unet, "scheduler": model.scheduler, "tokenizer": tokenizer(folder)}
@@ -104,7 +104,7 @@ def check_close(found: torch.Tensor, expected: torch.Tensor) -> None:
 # --- parity
 
 
-def check_parity(model: Backbone, folder: Path, negative: str | None) -> texgen.Result:
+def check_parity(model: UNetModel, folder: Path, negative: str | None) -> texgen.Result:
     """Without distillation, what diffusers' own pipeline makes."""
     made = texgen.text(picture(1), "a b", model=model, negative_prompt=negative, **PLAIN)
     expected = pipeline(model, folder)(
@@ -326,7 +326,7 @@ def test_a_lora_in_the_names_of_other_trainers_is_scaled_by_its_alpha(sd, sd_fol
 
 
 def test_a_lora_without_peft_names_the_extra(sd_folder, lora, monkeypatch):
-    monkeypatch.setattr("texgen.diffusion.models.lora.find_spec", lambda _name: None)
+    monkeypatch.setattr("texgen.diffusion.models.loading.lora.find_spec", lambda _name: None)
     with pytest.raises(ModelError, match=r"needs peft, which is not installed: pip install 'texgen\[lora\]'"):
         models.load(sd_folder, loras=[(lora, 1.0)])
 

@@ -13,9 +13,9 @@ from conftest import generator
 from diffusers import AutoencoderKL
 
 from texgen.diffusion import encoding
-from texgen.diffusion.models import tiled_vae
-from texgen.diffusion.models.canvas_statistics import fixed_statistics
-from texgen.diffusion.models.tiled_vae import HALO, exact_halo, gather_statistics, sample_tiles
+from texgen.diffusion.models.vae import tiled
+from texgen.diffusion.models.vae.canvas_statistics import fixed_statistics
+from texgen.diffusion.models.vae.tiled import HALO, exact_halo, gather_statistics, sample_tiles
 from texgen.errors import ModelError
 from tiling import Size, Wrap, canvas_size, cut, cut_from, plan_cores, spread_tiles
 
@@ -292,8 +292,8 @@ def largest(module: torch.nn.Module, work) -> int:
 def test_a_large_picture_is_encoded_in_tiles_and_memory_does_not_grow_with_it(sd, vae, monkeypatch):
     monkeypatch.setattr(encoding, "WHOLE", 8 * 8)
     monkeypatch.setattr(encoding, "CORE", 8)
-    monkeypatch.setattr(tiled_vae, "ENCODER_SAMPLE", Size(8, 8))
-    monkeypatch.setattr(tiled_vae, "HALO", 8)
+    monkeypatch.setattr(tiled, "ENCODER_SAMPLE", Size(8, 8))
+    monkeypatch.setattr(tiled, "HALO", 8)
     image, found, model = picture(72, 60) / 2 + 0.5, [], replace(sd, autoencoder=vae)
     tiles = largest(vae, lambda: found.append(encoding.encoded_image(model, image)))
     whole = largest(vae, lambda: found.append(model.encode(image)))

@@ -23,9 +23,9 @@ import texgen
 from texgen.cli import main as cli
 from texgen.diffusion.decoding.grain import patch_distance
 from texgen.diffusion.guidance.exemplar_keys import exemplar_key_values
-from texgen.diffusion.models import Backbone
-from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from texgen.diffusion.models.unet import tapped
+from texgen.diffusion.models import UNetModel
+from texgen.diffusion.models.networks.unet import tapped
+from texgen.diffusion.models.vae.bundled import TextureAutoencoder
 from texgen.diffusion.sampling.loop import normal
 from texgen.errors import InputError, OptionError, ResourceError
 from texgen.files import image as images
@@ -288,7 +288,7 @@ def test_the_target_of_a_pair_reads_what_injection_gives_it(mode: str) -> None:
     assert not torch.allclose(pair[:1], alone, atol=1e-2)
 
 
-def test_what_a_sampler_leaves_is_nearer_to_the_latents_than_its_noise(mini: Backbone, stationary: Path) -> None:
+def test_what_a_sampler_leaves_is_nearer_to_the_latents_than_its_noise(mini: UNetModel, stationary: Path) -> None:
     image = images.read(stationary)[..., :128, :128] * 2 - 1
     latents = mini.autoencoder.encode(image).latents
     for seed in range(3):
@@ -304,7 +304,7 @@ def test_what_a_sampler_leaves_is_nearer_to_the_latents_than_its_noise(mini: Bac
         assert float((left - latents).square().mean()) < 0.98 * float((noisy - latents).square().mean())
 
 
-def test_the_second_stage_sees_what_the_sampler_leaves(library: Path, mini: Backbone) -> None:
+def test_the_second_stage_sees_what_the_sampler_leaves(library: Path, mini: UNetModel) -> None:
     latents = torch.randn(2, 16, 8, 8, generator=generator_of(0, 0))
     seen = []
     for share in (0.0, 1.0):

@@ -13,7 +13,7 @@ import texgen
 from texgen.diffusion import models, presets
 from texgen.diffusion.encoding import encoded_image
 from texgen.diffusion.knobs import Knobs
-from texgen.diffusion.models import Backbone
+from texgen.diffusion.models import UNetModel
 from texgen.diffusion.plan import Plan, make_plan
 from texgen.errors import OptionError
 from texgen.job import Canvas, Constraints, Content, Job
@@ -32,7 +32,7 @@ def tensor(pixels: np.ndarray) -> Tensor:
 
 
 def algorithm_1(
-    model: Backbone,
+    model: UNetModel,
     swatch: np.ndarray,
     content: np.ndarray | Tensor,
     weight: float,
@@ -79,7 +79,7 @@ def test_a_transfer_is_algorithm_1_from_the_contents_latents(sd):
     assert made.recipe["tileable"] == "none" and "weight" not in made.recipe
 
 
-def plan(model: Backbone, preset: str = "standard", mode: str = "style", content_weight: float | None = None) -> Plan:
+def plan(model: UNetModel, preset: str = "standard", mode: str = "style", content_weight: float | None = None) -> Plan:
     given = Constraints(content=Content(picture(2), mode), content_weight=content_weight)
     job = Job(canvas=Canvas(Size(128, 128), WRAPS["none"]), exemplars=[], constraints=given)
     return make_plan(model, preset, Knobs(), job)

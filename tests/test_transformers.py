@@ -24,8 +24,8 @@ from texgen.diffusion.guidance.distill import ad_loss, distill
 from texgen.diffusion.guidance.exemplar_keys import Exemplars, choose_layers, exemplar_key_values
 from texgen.diffusion.guidance.settings import Guidance
 from texgen.diffusion.memory import tile_bytes
-from texgen.diffusion.models.components import text_encoder
-from texgen.diffusion.models.hub import wanted_files
+from texgen.diffusion.models.loading.components import text_encoder
+from texgen.diffusion.models.loading.hub import wanted_files
 from texgen.diffusion.sampling.assemble import Seeds
 from texgen.diffusion.sampling.checkpoint import Unfinished
 from texgen.diffusion.sampling.loop import Loop

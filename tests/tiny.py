@@ -14,8 +14,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from texgen.diffusion.decoding.decode import CanvasDecoder
 from texgen.diffusion.decoding.detail import Detail
-from texgen.diffusion.models import Backbone
-from texgen.diffusion.models.text import END
+from texgen.diffusion.models import UNetModel
+from texgen.diffusion.models.prompts import END
 from tiling import Wrap
 
 SD_SCHEDULER = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
@@ -275,7 +275,7 @@ def _open_clip(model: Any, prefix: str, unused_layer: bool = False) -> dict[str,
     return found
 
 
-def decode(model: Backbone, latents: Tensor, wrap: Wrap, detail: Detail | None = None) -> Tensor:
+def decode(model: UNetModel, latents: Tensor, wrap: Wrap, detail: Detail | None = None) -> Tensor:
     """The whole canvas as one tensor (1, 3, H, W) in [0, 1], tile by tile."""
     decoder = CanvasDecoder(model, latents, wrap, detail)
     rows = [torch.cat([decoder.tile(core) for core in band], 3) for band in decoder.bands]

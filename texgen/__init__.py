@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from texgen.errors import InputError, LockedError, ModelError, OptionError, ResourceError, TexgenError
 
 if TYPE_CHECKING:
-    from texgen.diffusion.models import Backbone, load
+    from texgen.diffusion.models import UNetModel, load
     from texgen.tasks.expand import expand
     from texgen.tasks.export import export
     from texgen.tasks.fill import fill
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from texgen.tasks.wang import wang
 
 __all__ = [
-    "Backbone",
     "Estimated",
     "InputError",
     "Inspected",
@@ -42,6 +41,7 @@ __all__ = [
     "ResourceError",
     "Result",
     "TexgenError",
+    "UNetModel",
     "expand",
     "export",
     "fill",
@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
-    "Backbone": "texgen.diffusion.models",
+    "UNetModel": "texgen.diffusion.models",
     "load": "texgen.diffusion.models",
     "Estimated": "texgen.tasks.material",
     "Inspected": "texgen.tasks.inspect",

@@ -14,7 +14,7 @@ from texgen.job import Job
 from texgen.runs.interrupt import StopSignals
 from texgen.runs.log import tell
 from texgen.runs.resume import RunFolder
-from texgen.runs.team import Team
+from texgen.runs.torchrun import Team
 
 if TYPE_CHECKING:
     from pathlib import Path

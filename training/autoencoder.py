@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from texgen.diffusion.decoding.grain import differences, patch_distance
-from texgen.diffusion.models import Backbone
-from texgen.diffusion.models.autoencoder import TextureAutoencoder
+from texgen.diffusion.models import UNetModel
+from texgen.diffusion.models.vae.bundled import TextureAutoencoder
 from training.crops import Crops, crop, generator_of
 from training.denoise import as_sampled
 from training.folder import save_half, save_model
@@ -110,7 +110,7 @@ class AutoencoderObjective:
         settings: AutoencoderSettings,
         seed: int,
         device: torch.device,
-        sampler: Backbone | None = None,
+        sampler: UNetModel | None = None,
     ) -> None:
         self.crops, self.settings, self.seed, self.sampler = crops, settings, seed, sampler
         self.module = model.to(device, memory_format=torch.channels_last)

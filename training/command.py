@@ -13,7 +13,7 @@ from texgen.errors import OptionError
 if TYPE_CHECKING:
     import torch
 
-    from texgen.diffusion.models.autoencoder import TextureAutoencoder
+    from texgen.diffusion.models.vae.bundled import TextureAutoencoder
     from training.loop import Objective
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -87,7 +87,7 @@ def autoencoder(
     **run: Any,
 ) -> None:  # fmt: skip
     """Train the autoencoder: first with L1, then its grain, with --init and --patches 1."""
-    from texgen.diffusion.models import Backbone, load
+    from texgen.diffusion.models import UNetModel, load
     from training.autoencoder import AutoencoderObjective, AutoencoderSettings, new_autoencoder, same_latents
     from training.crops import Crops
 
@@ -99,7 +99,7 @@ def autoencoder(
     model = _autoencoder(init) if init else new_autoencoder(crops, channels, run["seed"])
     settings = AutoencoderSettings(batch=batch, side=side, patches=patches)
     backbone = load(sampler, str(device), "float32") if sampler else None
-    if backbone is not None and not (isinstance(backbone, Backbone) and same_latents(backbone.autoencoder, model)):
+    if backbone is not None and not (isinstance(backbone, UNetModel) and same_latents(backbone.autoencoder, model)):
         raise OptionError(
             f"sampler={sampler} has other latents than {init}; train its UNet with that autoencoder first."
         )
@@ -154,7 +154,7 @@ def unet(
 
 
 def _train(objective: Objective, out: Path, device: torch.device, run: dict[str, Any]) -> None:
-    from texgen.diffusion.models.load import choose_dtype
+    from texgen.diffusion.models.loading.load import choose_dtype
     from training.loop import Settings
     from training.loop import train as loop
 
@@ -167,13 +167,13 @@ def _train(objective: Objective, out: Path, device: torch.device, run: dict[str,
 
 
 def _device(run: dict[str, Any]) -> torch.device:
-    from texgen.diffusion.models.load import choose_device
+    from texgen.diffusion.models.loading.load import choose_device
 
     return choose_device(run["device"])
 
 
 def _autoencoder(model: str) -> TextureAutoencoder:
-    from texgen.diffusion.models.autoencoder import TextureAutoencoder
+    from texgen.diffusion.models.vae.bundled import TextureAutoencoder
 
     return _part(TextureAutoencoder, model, "vae")
 
@@ -183,7 +183,7 @@ def _part(kind: Any, model: str, name: str) -> Any:
     import torch
 
     from texgen.diffusion.bundled import BUNDLED
-    from texgen.diffusion.models.components import component
+    from texgen.diffusion.models.loading.components import component
 
     return component(kind, BUNDLED.get(model, Path(model)), name, torch_dtype=torch.float32).requires_grad_(True)
 

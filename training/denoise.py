@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from texgen.diffusion.denoising import Schedule
-from texgen.diffusion.models import Backbone
+from texgen.diffusion.models import UNetModel
 from texgen.diffusion.sampling.loop import normal
 
 MAX_GAIN, FLAT = 16.0, 1e-6
@@ -45,7 +45,7 @@ def unit_contrast(pooled: Tensor) -> Contrast:
 
 
 @torch.no_grad()
-def as_sampled(backbone: Backbone, latents: Tensor, generator: torch.Generator) -> Tensor:
+def as_sampled(backbone: UNetModel, latents: Tensor, generator: torch.Generator) -> Tensor:
     """Latents as a run of 1 to `MOST` steps leaves them; a decoder trained on them learns to remove the noise that is left.
 
     Calm latents are raised to unit contrast before and lowered after; no exemplar is read.

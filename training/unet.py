@@ -12,9 +12,9 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
-from texgen.diffusion.models.autoencoder import TextureAutoencoder
+from texgen.diffusion.models.networks.unet import PairMode, tapped
 from texgen.diffusion.models.schedules import DDIMSchedule
-from texgen.diffusion.models.unet import PairMode, tapped
+from texgen.diffusion.models.vae.bundled import TextureAutoencoder
 from texgen.diffusion.sampling.loop import normal
 from training.autoencoder import as_sheet
 from training.crops import Crops, crop, generator_of

@@ -16,7 +16,7 @@ import numpy as np
 from texgen.cli.flags import given, maps_of
 from texgen.cli.invocation import DASH, command, inputs
 from texgen.cli.knobs import Outputs
-from texgen.cli.places import NothingToDo, Place, output_file, places_of
+from texgen.cli.output_files import NothingToDo, Place, output_file, places_of
 from texgen.cli.progress import reporter
 from texgen.diffusion.knobs import LOADED_WITH
 from texgen.diffusion.knobs import Knobs as DiffusionKnobs
@@ -31,7 +31,7 @@ from texgen.materials.maps import read_map
 from texgen.materials.preparation import result_encoding
 from texgen.runs.log import tell
 from texgen.runs.resume import agreed_seed, check_run_folder
-from texgen.runs.team import Team, join
+from texgen.runs.torchrun import Team, join
 from texgen.swatch.model import NAME
 from texgen.tasks.knobs import EVERY
 from texgen.tasks.make import backbone_of, divided

@@ -10,12 +10,12 @@ from texgen.diffusion.denoising import DenoisingModel
 from texgen.diffusion.guidance.exemplar_keys import choose_layers
 from texgen.diffusion.guidance.regional import latent_labels
 from texgen.diffusion.knobs import Knobs
+from texgen.diffusion.model_lock import turn
 from texgen.diffusion.plan import Plan, make_plan
 from texgen.diffusion.run import DiffusionRun
-from texgen.diffusion.turns import turn
 from texgen.errors import InputError, OptionError
 from texgen.job import Job
-from texgen.runs.team import Team
+from texgen.runs.torchrun import Team
 
 
 @dataclass(frozen=True)

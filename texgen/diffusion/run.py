@@ -22,6 +22,7 @@ from texgen.diffusion.guidance.prompt import Led
 from texgen.diffusion.guidance.regional import clear_labels
 from texgen.diffusion.kept_pixels import Given, Kept, as_tensor
 from texgen.diffusion.memory import is_out_of_memory, within_memory
+from texgen.diffusion.model_lock import turn
 from texgen.diffusion.plan import Plan
 from texgen.diffusion.sampling.assemble import Assembly, Seeds, canvas_labels
 from texgen.diffusion.sampling.checkpoint import Unfinished
@@ -31,7 +32,6 @@ from texgen.diffusion.sampling.progress import Progress, Step
 from texgen.diffusion.sampling.sample import sample
 from texgen.diffusion.sampling.start import Start, scattered, swatch_start
 from texgen.diffusion.tensor_files import cached
-from texgen.diffusion.turns import turn
 from texgen.errors import ResourceError
 from texgen.files.pixels import PixelFile
 from texgen.job import Job, Prompt
@@ -41,7 +41,7 @@ from texgen.runs.digests import digest
 from texgen.runs.interrupt import StopSignals
 from texgen.runs.log import tell
 from texgen.runs.resume import RunFolder
-from texgen.runs.team import Team
+from texgen.runs.torchrun import Team
 
 TUNING_SEED = 0
 

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from texgen.errors import InputError, ResourceError, TexgenError
-from texgen.files import deep
-from texgen.files.deep import SEEN_BYTES, Raw
+from texgen.files import high_depth
+from texgen.files.high_depth import SEEN_BYTES, Raw
 from texgen.files.icc import warn_ignored
 from texgen.files.limits import ALLOWED, MAX_PIXELS, check_memory, check_size
 
@@ -53,7 +53,7 @@ def decode(content: bytes, name: str, layer: str | None = None, data: bool = Fal
     if data and suffix is None:
         suffix = next((ending for magic, ending in SHALLOW.items() if content.startswith(magic)), ".tga")
     try:
-        raw = None if suffix is None else deep.read(content, name, suffix, layer, data)
+        raw = None if suffix is None else high_depth.read(content, name, suffix, layer, data)
         return eight_bits(_opened(content, name, layer), name) if raw is None else raw
     except MemoryError as error:
         raise ResourceError(

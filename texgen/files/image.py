@@ -14,8 +14,8 @@ from PIL import Image
 from texgen.errors import InputError
 from texgen.files import icc
 from texgen.files.decode import WIDE, decode, eight_bits
-from texgen.files.deep import Raw
 from texgen.files.encoding import Encoding, as_seen
+from texgen.files.high_depth import Raw
 from texgen.files.inputs import note
 from texgen.files.limits import MAX_BYTES, check_file
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from texgen.files.deep import KINDS, check_spec, dtype_of, opened, refused
+from texgen.files.high_depth import KINDS, check_spec, dtype_of, opened, refused
 from texgen.files.inputs import note
 from texgen.files.limits import check_file
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from texgen.files.deep import KINDS, utf8_name
+from texgen.files.high_depth import KINDS, utf8_name
 from texgen.files.icc import srgb_profile
 from texgen.files.pixels import Pixels, halved
 

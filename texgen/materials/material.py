@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from texgen.errors import InputError
-from texgen.files.facts import read_recipe
+from texgen.files.header import read_recipe
 from texgen.files.pixels import Pixels
 from texgen.materials.maps import read_map
 

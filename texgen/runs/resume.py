@@ -16,7 +16,7 @@ import numpy.typing as npt
 from texgen.errors import OptionError, ResourceError, disk_errors
 from texgen.files.pixels import PixelFile
 from texgen.files.publish import save_json
-from texgen.runs.team import Team
+from texgen.runs.torchrun import Team
 
 JOB, SAVING = "job.json", "saving.json"
 FIELD_BYTES, GIB = 12, 2**30

@@ -15,7 +15,7 @@ from texgen.job import Job
 from texgen.model import Texture, Workplace
 from texgen.runs import digests
 from texgen.runs.log import tell
-from texgen.runs.team import Team
+from texgen.runs.torchrun import Team
 from texgen.swatch import presets
 from texgen.swatch.cores import cores
 from texgen.swatch.knobs import Knobs

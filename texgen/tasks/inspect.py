@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from texgen.errors import InputError
-from texgen.files.facts import Facts, facts_of, read_recipe
+from texgen.files.header import Facts, facts_of, read_recipe
 from texgen.runs.resume import JOB
 from texgen.tasks.checks import verb
 

@@ -12,7 +12,7 @@ from texgen.diffusion.knobs import Knobs as DiffusionKnobs
 from texgen.knobs import Table, knob
 from texgen.materials.knobs import Extent
 from texgen.materials.preparation import Preparation
-from texgen.runs.team import ALONE, Team
+from texgen.runs.torchrun import ALONE, Team
 from texgen.swatch.knobs import Knobs as SwatchKnobs
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Common(Extent):
     resume: bool = knob(
         False, "Continue an interrupted run of the same options, to the same bytes; begin it where there is none.", kind="flag", everyday=True
     )  # fmt: skip
-    team: Team = knob(ALONE, "Processes that share the work, see `texgen.runs.team.join`; the command line joins torchrun's.", kind="any", flag=None)  # fmt: skip
+    team: Team = knob(ALONE, "Processes that share the work, see `texgen.runs.torchrun.join`; the command line joins torchrun's.", kind="any", flag=None)  # fmt: skip
     planned: Callable[[dict[str, Any]], None] | None = knob(
         None, "Called with the recipe before any work, as far as it is known then; what it raises ends the run.", kind="call", flag=None
     )  # fmt: skip

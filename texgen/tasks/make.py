@@ -26,7 +26,7 @@ from texgen.materials.preparation import prepared, result_encoding, with_alpha
 from texgen.model import Clock, Model, Workplace, followed
 from texgen.runs.interrupt import StopSignals
 from texgen.runs.resume import RunFolder, agreed_seed, check_room, check_run_folder
-from texgen.runs.team import Team, own_device
+from texgen.runs.torchrun import Team, own_device
 from texgen.swatch.knobs import Knobs as SwatchKnobs
 from texgen.swatch.model import NAME, SwatchModel
 from texgen.tasks.checks import check_place, shares_of
@@ -112,7 +112,7 @@ def make(request: Request, **options: Any) -> Result:
 def _check_common(common: Common) -> None:
     """Refuse what is neither a model nor a team, and swatches of two sizes."""
     if not isinstance(common.team, Team):
-        raise OptionTypeError(f"team={common.team!r} must be a texgen.runs.team.Team.")
+        raise OptionTypeError(f"team={common.team!r} must be a texgen.runs.torchrun.Team.")
     if not (isinstance(common.model, str | Path) or callable(common.model) or hasattr(common.model, "encode")):
         raise OptionTypeError(f"model={common.model!r} must be a name, a loaded model or a function that gives one.")
     if common.exemplar_scale != 1 and (side := common.preparation.size) is not None:

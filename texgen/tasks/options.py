@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from texgen.files.image import ImageLike
     from texgen.materials.guides import GuideLike
     from texgen.materials.maps import MapLike, Maps
-    from texgen.runs.team import Team
+    from texgen.runs.torchrun import Team
     from texgen.tasks.knobs import ModelLike
     from texgen.tasks.size import Tileable
     from tiling import ScheduleKind, WindowKind

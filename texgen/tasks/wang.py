@@ -21,7 +21,7 @@ from texgen.job import Constraints, Kept
 from texgen.materials.holes import filled_in
 from texgen.runs.digests import package_version
 from texgen.runs.resume import agreed_seed
-from texgen.runs.team import Team
+from texgen.runs.torchrun import Team
 from texgen.swatch.model import NAME
 from texgen.tasks.checks import verb
 from texgen.tasks.knobs import MOST_COLOURS, WangKnobs

@@ -23,7 +23,7 @@ class CanvasDecoder:
     """Decodes any part of a canvas, in tiles that agree with one another.
 
     A local decoder decodes tiles of 64 latents with its halo around, which gives exactly the whole decode. Any other is
-    first made local: what it looks at the whole canvas for is measured and held fixed (`texgen.diffusion.models.tiled_vae`).
+    first made local: what it looks at the whole canvas for is measured and held fixed (`texgen.diffusion.models.vae.tiled`).
 
     Args:
         model: Its autoencoder decodes.

@@ -1,7 +1,7 @@
 """Models: one `LatentModel` shape, loaded from the package, a folder, a file or a hub."""
 
-from texgen.diffusion.models.backbone import Backbone
-from texgen.diffusion.models.latent import LatentModel
-from texgen.diffusion.models.load import load
+from texgen.diffusion.models.latent_model import LatentModel
+from texgen.diffusion.models.loading.load import load
+from texgen.diffusion.models.unet_model import UNetModel
 
-__all__ = ["Backbone", "LatentModel", "load"]
+__all__ = ["LatentModel", "UNetModel", "load"]

@@ -23,7 +23,7 @@ from texgen.diffusion.sampling.spectrum import SpectrumMatcher, spectrum_matcher
 from texgen.diffusion.sampling.start import Start
 from texgen.diffusion.sampling.tile_pass import TilePass
 from texgen.materials.exemplar import NONE
-from texgen.runs.team import Team
+from texgen.runs.torchrun import Team
 from tiling import Tile, canvas_size, cut, fixed_schedule, make_window, rolled_schedule
 
 

@@ -12,7 +12,7 @@ from texgen.diffusion.guidance.exemplar_keys import choose_layers
 from texgen.diffusion.sampling.loop import ExemplarReader, Loop
 from texgen.diffusion.sampling.progress import Progress, Step
 from texgen.diffusion.sampling.tile_pass import Planes
-from texgen.runs.team import Work
+from texgen.runs.torchrun import Work
 
 
 def optimize(loop: Loop, progress: Progress) -> Iterator[Step]:

@@ -16,7 +16,7 @@ from texgen.diffusion.guidance.prompt import guided
 from texgen.diffusion.sampling.loop import ExemplarReader, Loop, normal, step_generator
 from texgen.diffusion.sampling.progress import Progress, Step
 from texgen.diffusion.sampling.tile_pass import Planes
-from texgen.runs.team import Work
+from texgen.runs.torchrun import Work
 
 
 def sample(loop: Loop, progress: Progress) -> Iterator[Step]:

@@ -15,7 +15,7 @@ from texgen.diffusion.exemplar import Exemplar
 from texgen.files.encoding import Encoding
 from texgen.job import Job
 from texgen.model import Workplace, followed
-from texgen.runs.team import Team
+from texgen.runs.torchrun import Team
 from tiling import Size, Tile, cut
 
 

@@ -16,7 +16,7 @@ from texgen.diffusion.memory import is_out_of_memory
 from texgen.diffusion.sampling.determinism import deterministic
 from texgen.diffusion.sampling.progress import Progress
 from texgen.errors import TexgenError
-from texgen.runs.team import ALONE, Team, Work
+from texgen.runs.torchrun import ALONE, Team, Work
 from tiling import Tile, cut_batch
 
 

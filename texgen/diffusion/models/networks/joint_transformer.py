@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from texgen.diffusion.attention import ExemplarKeyValues, Features, InjectionMode, LayerFeatures
 from texgen.diffusion.denoising import Condition, Denoiser
-from texgen.diffusion.models.network import LastLayerReached, OfNetwork, Projected, recomputing, repeated
+from texgen.diffusion.models.networks.network import LastLayerReached, OfNetwork, Projected, recomputing, repeated
 from texgen.errors import OptionError
 
 PATCH = 2

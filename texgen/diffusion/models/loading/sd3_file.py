@@ -1,7 +1,7 @@
 """Stable Diffusion 3 and 3.5 in one `.safetensors` file of the original layout, read without network.
 
-As in `texgen.diffusion.models.single_file`, diffusers converts the weights, and their shapes say the configuration. Text encoders that
-the file may hold are not read: zeros stand for them, see `texgen.diffusion.models.sd3`.
+As in `texgen.diffusion.models.loading.single_file`, diffusers converts the weights, and their shapes say the configuration. Text encoders that
+the file may hold are not read: zeros stand for them, see `texgen.diffusion.models.networks.sd3`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 
-from texgen.diffusion.models.checks import check_latents, told_as
-from texgen.diffusion.models.sd3 import StableDiffusion3
-from texgen.diffusion.models.single_file import UNET, VAE, Weights, converted, read_weights, vae_configuration
+from texgen.diffusion.models.loading.checks import check_latents, told_as
+from texgen.diffusion.models.loading.single_file import UNET, VAE, Weights, converted, read_weights, vae_configuration
+from texgen.diffusion.models.networks.sd3 import StableDiffusion3
 from texgen.errors import ModelError, OptionError
 
 NATIVE_SIDE = 128

@@ -18,7 +18,7 @@ from diffusers.models.unets.unet_2d_blocks import DownEncoderBlock2D, UpDecoderB
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from texgen.diffusion.models.canvas_statistics import (
+from texgen.diffusion.models.vae.canvas_statistics import (
     CanvasStatistics,
     Part,
     fixed_statistics,

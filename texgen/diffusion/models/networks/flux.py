@@ -14,10 +14,10 @@ from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
-from texgen.diffusion.models.components import text_encoder
-from texgen.diffusion.models.joint import PATCH, Family
-from texgen.diffusion.models.network import Projected, project
-from texgen.diffusion.models.text import folder_tokens, t5_tokens
+from texgen.diffusion.models.loading.components import text_encoder
+from texgen.diffusion.models.networks.joint_transformer import PATCH, Family
+from texgen.diffusion.models.networks.network import Projected, project
+from texgen.diffusion.models.prompts import folder_tokens, t5_tokens
 from texgen.errors import ModelError
 
 NATIVE_SIDE = 128

@@ -15,9 +15,9 @@ from diffusers.loaders import StableDiffusionLoraLoaderMixin, StableDiffusionXLL
 from diffusers.loaders.lora_base import fuse_text_encoder_lora
 from diffusers.utils.peft_utils import recurse_remove_peft_layers
 
-from texgen.diffusion.models.checks import told_as
-from texgen.diffusion.models.text import Prompts
-from texgen.diffusion.models.weights import PICKLE_SUFFIXES
+from texgen.diffusion.models.loading.checks import told_as
+from texgen.diffusion.models.loading.weights import PICKLE_SUFFIXES
+from texgen.diffusion.models.prompts import Prompts
 from texgen.errors import ModelError
 from texgen.knobs import check_range
 

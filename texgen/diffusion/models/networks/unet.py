@@ -24,7 +24,7 @@ from texgen.diffusion.attention import (
     token_labels,
 )
 from texgen.diffusion.denoising import Denoiser
-from texgen.diffusion.models.network import LastLayerReached, OfNetwork, project, recomputing, repeated
+from texgen.diffusion.models.networks.network import LastLayerReached, OfNetwork, project, recomputing, repeated
 
 PairMode = Literal["self", "replace", "beside"]
 

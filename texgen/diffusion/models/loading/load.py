@@ -1,4 +1,4 @@
-"""From the name a user gives to a `Backbone` or a `TransformerModel`."""
+"""From the name a user gives to a `UNetModel` or a `TransformerModel`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import torch
 from safetensors import safe_open
 
 from texgen.diffusion.bundled import BUNDLED
-from texgen.diffusion.models import checks, folder, lora, sd3_file, single_file, text
-from texgen.diffusion.models.backbone import Backbone
-from texgen.diffusion.models.compiled import compile_parts
-from texgen.diffusion.models.controlnets import load_controlnets
-from texgen.diffusion.models.hub import HUB_ID, download
-from texgen.diffusion.models.transformer import TransformerModel
-from texgen.diffusion.models.weights import PICKLE_SUFFIXES, fingerprint
-from texgen.diffusion.turns import undisturbed
+from texgen.diffusion.model_lock import undisturbed
+from texgen.diffusion.models import prompts
+from texgen.diffusion.models.loading import checks, folder, lora, sd3_file, single_file
+from texgen.diffusion.models.loading.hub import HUB_ID, download
+from texgen.diffusion.models.loading.weights import PICKLE_SUFFIXES, fingerprint
+from texgen.diffusion.models.networks.compiled import compile_parts
+from texgen.diffusion.models.networks.controlnets import load_controlnets
+from texgen.diffusion.models.transformer_model import TransformerModel
+from texgen.diffusion.models.unet_model import UNetModel
 from texgen.errors import ModelError, OptionError
 from tiling import Size
 
@@ -38,7 +39,7 @@ def load(
     loras: Sequence[LoraLike] = (),
     controlnets: Sequence[str | Path] = (),
     compile: bool = False,
-) -> Backbone | TransformerModel:
+) -> UNetModel | TransformerModel:
     """Load a model for synthesis.
 
     Args:
@@ -68,11 +69,11 @@ def load(
     predicts = None if prediction_type is None else checks.PREDICTIONS[prediction_type]
     components = loader.load_components(path, precision, predicts)
     folders = _extended(path.name, components, added, controlnets, target)
-    components["condition"] = text.moved(components["condition"], target)
+    components["condition"] = prompts.moved(components["condition"], target)
     by_name = str(model) in BUNDLED or (HUB_ID.fullmatch(str(model)) and not Path(model).exists())
     hashes = [fingerprint(each) for each in (path, *folders)]
     hashes += [f"{fingerprint(Path(file))}:{scale:g}" for file, scale in added]
-    kind: type[Backbone | TransformerModel] = Backbone if "unet" in components else TransformerModel
+    kind: type[UNetModel | TransformerModel] = UNetModel if "unet" in components else TransformerModel
     loaded = kind(name=str(model) if by_name else path.name, fingerprint="+".join(hashes), **components)
     loaded.network.to(target, memory_format=torch.channels_last)
     loaded.autoencoder.to(target)

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from texgen.diffusion.denoising import Denoiser, DenoisingModel, Made
 from texgen.diffusion.guidance.exemplar_keys import choose_layers
-from texgen.diffusion.models import tiled_vae
-from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from texgen.diffusion.models.canvas_statistics import fixed_statistics
-from texgen.diffusion.models.compiled import compiling
-from texgen.diffusion.models.network import OfNetwork
-from texgen.diffusion.models.tracing import kept_bytes
+from texgen.diffusion.models.networks.compiled import compiling
+from texgen.diffusion.models.networks.network import OfNetwork
+from texgen.diffusion.models.networks.tracing import kept_bytes
+from texgen.diffusion.models.vae import tiled
+from texgen.diffusion.models.vae.bundled import TextureAutoencoder
+from texgen.diffusion.models.vae.canvas_statistics import fixed_statistics
 from texgen.errors import ModelError, TexgenError
 from tiling import Size, Tile, Wrap, canvas_size, cut
 
@@ -61,20 +61,20 @@ class LatentModel(OfNetwork, DenoisingModel):
 
     @property
     def decodes_locally(self) -> bool:
-        """If not, `texgen.diffusion.models.tiled_vae` makes it so."""
+        """If not, `texgen.diffusion.models.vae.tiled` makes it so."""
         return isinstance(self.autoencoder, TextureAutoencoder | AutoencoderTiny)
 
     @cached_property
     def halo(self) -> int:
         if isinstance(self.autoencoder, AutoencoderTiny):
             return reach(self.autoencoder.decoder.layers)
-        return self.autoencoder.halo if self.decodes_locally else tiled_vae.HALO
+        return self.autoencoder.halo if self.decodes_locally else tiled.HALO
 
     @cached_property
     def encoder_halo(self) -> int:
         if isinstance(self.autoencoder, AutoencoderTiny):
             return -(-reach(self.autoencoder.encoder.layers) // self.factor)
-        return self.autoencoder.encoder_halo if self.decodes_locally else tiled_vae.HALO
+        return self.autoencoder.encoder_halo if self.decodes_locally else tiled.HALO
 
     @torch.no_grad()
     def encode(self, image: Tensor, tile: Tile | None = None) -> Tensor:
@@ -90,12 +90,12 @@ class LatentModel(OfNetwork, DenoisingModel):
         if self.decodes_locally:
             return self.encode
         factor = self.factor
-        statistics = tiled_vae.gather_statistics(
+        statistics = tiled.gather_statistics(
             self.autoencoder,
             lambda tile: paint(Tile(*(side // factor for side in tile))) * 2 - 1,
             canvas.scaled(factor),
             wrap,
-            samples=[tile.scaled(factor) for tile in tiled_vae.encoder_samples(canvas)],
+            samples=[tile.scaled(factor) for tile in tiled.encoder_samples(canvas)],
             part="encoder",
         )
 
@@ -126,7 +126,7 @@ class LatentModel(OfNetwork, DenoisingModel):
         """What a decoder that is not local looks at the whole canvas for is measured here, and held fixed."""
         if self.decodes_locally:
             return self.decode
-        statistics = tiled_vae.gather_statistics(
+        statistics = tiled.gather_statistics(
             self.autoencoder, lambda tile: self._unscaled(cut(canvas, tile)), canvas_size(canvas), wrap
         )
 

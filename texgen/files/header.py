@@ -11,7 +11,7 @@ from PIL import Image
 
 from texgen.errors import InputError
 from texgen.files.decode import own_limit
-from texgen.files.deep import dtype_of, opened, told
+from texgen.files.high_depth import dtype_of, opened, told
 from texgen.files.targets import as_recipe, sidecar_path
 
 TEXTS = ("texgen", "ImageDescription", "Exif:ImageDescription")

@@ -12,7 +12,7 @@ from texgen.errors import OptionError
 from texgen.exports.profiles import profiles_of
 from texgen.files import targets
 from texgen.files.encoding import Encoding
-from texgen.files.facts import read_recipe
+from texgen.files.header import read_recipe
 from texgen.files.image import Picture
 from texgen.files.pixels import Pixels
 from texgen.materials.material import map_name

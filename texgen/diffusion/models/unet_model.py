@@ -13,18 +13,18 @@ from diffusers import DDIMScheduler, MultiControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
 from texgen.diffusion.knobs import GUIDANCE_SCALE
-from texgen.diffusion.models.latent import LatentModel, offload
-from texgen.diffusion.models.network import repeated
+from texgen.diffusion.models.latent_model import LatentModel, offload
+from texgen.diffusion.models.networks.network import repeated
+from texgen.diffusion.models.networks.unet import TappedUNet, self_attention_layers, tapped
+from texgen.diffusion.models.prompts import Condition, Prompts, moved, size_ids
 from texgen.diffusion.models.schedules import DDIMSchedule
-from texgen.diffusion.models.text import Condition, Prompts, moved, size_ids
-from texgen.diffusion.models.unet import TappedUNet, self_attention_layers, tapped
 from texgen.errors import ModelError, OptionError
 from texgen.job import Prompt
 from tiling import Size
 
 
 @dataclass(kw_only=True)
-class Backbone(LatentModel):
+class UNetModel(LatentModel):
     """A latent diffusion model with a UNet: Stable Diffusion 1.x, 2.x, XL, and the bundled one.
 
     Attributes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
-from texgen.diffusion.models.weights import chosen
+from texgen.diffusion.models.loading.weights import chosen
 from texgen.errors import ModelError
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

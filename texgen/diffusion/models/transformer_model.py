@@ -13,12 +13,12 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from texgen.diffusion.models.flux import Flux
-from texgen.diffusion.models.joint import PATCH, Family, JointTransformer, opened
-from texgen.diffusion.models.latent import LatentModel
+from texgen.diffusion.models.latent_model import LatentModel
+from texgen.diffusion.models.networks.flux import Flux
+from texgen.diffusion.models.networks.joint_transformer import PATCH, Family, JointTransformer, opened
+from texgen.diffusion.models.networks.sd3 import StableDiffusion3
+from texgen.diffusion.models.prompts import Condition, moved
 from texgen.diffusion.models.schedules import FlowSchedule
-from texgen.diffusion.models.sd3 import StableDiffusion3
-from texgen.diffusion.models.text import Condition, moved
 from texgen.errors import ModelError, OptionError
 from texgen.job import Prompt
 from tiling import Size

@@ -14,10 +14,10 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
 from texgen.diffusion.knobs import GUIDANCE_SCALE
-from texgen.diffusion.models.components import text_encoder
-from texgen.diffusion.models.joint import Family
-from texgen.diffusion.models.network import Projected, project
-from texgen.diffusion.models.text import folder_tokens, t5_tokens
+from texgen.diffusion.models.loading.components import text_encoder
+from texgen.diffusion.models.networks.joint_transformer import Family
+from texgen.diffusion.models.networks.network import Projected, project
+from texgen.diffusion.models.prompts import folder_tokens, t5_tokens
 from texgen.errors import ModelError
 
 CLIP_TOKENS, T5_TOKENS = 77, 256

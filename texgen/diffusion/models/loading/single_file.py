@@ -18,10 +18,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from texgen.diffusion.models import text
-from texgen.diffusion.models.checks import check_channels, told_as
-from texgen.diffusion.models.folder import deterministic_scheduler
-from texgen.diffusion.models.text import Prompts
+from texgen.diffusion.models.loading.checks import check_channels, told_as
+from texgen.diffusion.models.loading.folder import deterministic_scheduler
+from texgen.diffusion.models.prompts import BEGIN, END, Prompts, known_tokens
 from texgen.errors import ModelError
 from tiling import Size
 
@@ -50,7 +49,7 @@ Weights = dict[str, Tensor]
 
 
 def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None = None) -> dict[str, Any]:
-    """UNet, autoencoder, scheduler and text encoders of a checkpoint file, as keyword arguments of `Backbone`.
+    """UNet, autoencoder, scheduler and text encoders of a checkpoint file, as keyword arguments of `UNetModel`.
 
     Args:
         path: A `.safetensors` file in the original (not diffusers') layout of Stable Diffusion 1.x, 2.x or XL.
@@ -101,7 +100,7 @@ def _convert(
     side_px = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
     prompts = Prompts(
         encoders=lambda: _encoders(read_weights(path, TEXT), family),
-        tokens=lambda prompt: [text.known_tokens(prompt, pad) for pad in PADS[family]],
+        tokens=lambda prompt: [known_tokens(prompt, pad) for pad in PADS[family]],
         is_xl=family == "sdxl",
         zeros=family == "sdxl",
     )
@@ -198,13 +197,13 @@ def _text_configuration(weights: Weights, prefix: str, open_clip: bool) -> CLIPT
         num_attention_heads=max(width // 64, 1),
         hidden_act="gelu" if open_clip else "quick_gelu",
         projection_dim=width if projection is None else projection.shape[1],
-        bos_token_id=text.BEGIN,
-        eos_token_id=text.END,
+        bos_token_id=BEGIN,
+        eos_token_id=END,
     )
 
 
 TEXT = ("cond_stage_model.", "conditioner.")
-PADS = {"sd1": (text.END,), "sd2": (0,), "sdxl": (text.END, 0)}
+PADS = {"sd1": (END,), "sd2": (0,), "sdxl": (END, 0)}
 """Ids that the tokens of each encoder are filled up with."""
 
 

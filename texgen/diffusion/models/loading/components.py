@@ -11,8 +11,8 @@ import torch
 from transformers import T5EncoderModel
 from transformers.utils import logging
 
-from texgen.diffusion.models.checks import bfloat16_works, told_as
-from texgen.diffusion.models.weights import check_part, variant
+from texgen.diffusion.models.loading.checks import bfloat16_works, told_as
+from texgen.diffusion.models.loading.weights import check_part, variant
 from texgen.errors import ModelError
 
 

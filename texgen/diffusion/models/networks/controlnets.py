@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from diffusers import ControlNetModel, MultiControlNetModel, UNet2DConditionModel
 
-from texgen.diffusion.models.components import component
-from texgen.diffusion.models.hub import HUB_ID, download
+from texgen.diffusion.models.loading.components import component
+from texgen.diffusion.models.loading.hub import HUB_ID, download
 from texgen.errors import ModelError
 
 ALIKE = ("cross_attention_dim", "block_out_channels", "layers_per_block", "addition_embed_type", "in_channels")

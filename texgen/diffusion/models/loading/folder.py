@@ -17,13 +17,13 @@ from diffusers import (
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from texgen.diffusion.models.autoencoder import TextureAutoencoder
-from texgen.diffusion.models.checks import check_channels, check_flow, check_latents, check_schedule, told_as
-from texgen.diffusion.models.components import component, configuration
-from texgen.diffusion.models.joint import Family
-from texgen.diffusion.models.text import Prompts, folder_tokens
-from texgen.diffusion.models.transformer import FAMILIES
-from texgen.diffusion.models.weights import fingerprint
+from texgen.diffusion.models.loading.checks import check_channels, check_flow, check_latents, check_schedule, told_as
+from texgen.diffusion.models.loading.components import component, configuration
+from texgen.diffusion.models.loading.weights import fingerprint
+from texgen.diffusion.models.networks.joint_transformer import Family
+from texgen.diffusion.models.prompts import Prompts, folder_tokens
+from texgen.diffusion.models.transformer_model import FAMILIES
+from texgen.diffusion.models.vae.bundled import TextureAutoencoder
 from texgen.diffusion.tensor_files import cached
 from texgen.errors import ModelError, OptionError
 from tiling import Size
@@ -36,7 +36,7 @@ AUTOENCODERS = {
 
 
 def load_components(folder: Path, dtype: torch.dtype, prediction_type: str | None = None) -> dict[str, Any]:
-    """Network, autoencoder, scheduler and text of a folder, as keyword arguments of `Backbone` or `TransformerModel`.
+    """Network, autoencoder, scheduler and text of a folder, as keyword arguments of `UNetModel` or `TransformerModel`.
 
     Args:
         folder: As diffusers saves it.

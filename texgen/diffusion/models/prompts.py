@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from texgen.diffusion.models.checks import told_as
+from texgen.diffusion.models.loading.checks import told_as
 from texgen.errors import ModelError, OptionError
 from tiling import Size
 

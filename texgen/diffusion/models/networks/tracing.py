@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from texgen.diffusion.denoising import Denoiser
-from texgen.diffusion.models.text import moved
+from texgen.diffusion.models.prompts import moved
 from tiling import Size
 
 

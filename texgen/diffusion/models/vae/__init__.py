@@ -1,0 +1,1 @@
+"""Autoencoders: the bundled one, and Stable Diffusion's on tiles of a canvas."""
