@@ -606,6 +606,7 @@ def test_what_the_loader_cannot_give_is_refused(folders, tmp_path):
     [
         ("model_index.json", {"transformer": ["diffusers", "Other"]}, "transformer class 'Other' is not known; known are SD3"),
         ("scheduler/scheduler_config.json", {"_class_name": "DDIMScheduler"}, "DDIMScheduler is no schedule of this model"),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": "many"}, "scheduler: cannot be loaded"),
         ("transformer/config.json", {"in_channels": 32}, "the transformer takes 32 channels, the autoencoder's latents have 16"),
     ],
 )  # fmt: skip

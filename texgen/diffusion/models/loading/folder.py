@@ -82,13 +82,15 @@ def _with_transformer(
     condition = _empty_prompt(folder, family, config)
     scheduler = configuration(FlowMatchEulerDiscreteScheduler, folder, "scheduler")
     check_flow(folder.name, scheduler)
+    with told_as(f"{folder / 'scheduler'}: cannot be loaded"):
+        flow = FlowMatchEulerDiscreteScheduler.from_config(scheduler)
     autoencoder = component(_autoencoder_class(index, folder), folder, "vae", torch_dtype=torch.float32)
     check_latents(folder.name, family.latent_channels(config), autoencoder)
     transformer = component(family.transformer_class, folder, "transformer", dtype != torch.float32, torch_dtype=dtype)
     return {
         "transformer": transformer,
         "autoencoder": autoencoder,
-        "scheduler": FlowMatchEulerDiscreteScheduler.from_config(scheduler),
+        "scheduler": flow,
         "condition": condition,
         "family": family,
         "side": family.native_side(config),
