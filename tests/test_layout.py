@@ -81,7 +81,7 @@ def test_full_strength_without_content_is_free_synthesis(sd, small):
 
 def test_content_weight_holds_on_to_the_plan(sd, small):
     plan = images.read(small)[0].flip(-1).repeat(1, 2, 2)
-    options = {"seed": 1, "steps": 50, "strength": 0.06, "iterations": 3, "start": "layout", "tile_batch": 1}
+    options = {"seed": 1, "steps": 50, "strength": 0.02, "iterations": 8, "start": "layout", "tile_batch": 1}
     free, held = (texgen.layout(small, plan, model=sd, content_weight=w, **options) for w in (0.0, 5.0))
     assert held.recipe["guidance"]["content_weight"] == 5.0
     layers = choose_layers(sd.attention_layers)

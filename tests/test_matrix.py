@@ -28,11 +28,11 @@ VERBS = {
     "text": ["swatch.png", "a b", "--size", "128"],
 }
 FAMILIES = {
-    "sd1": partial(tiny.save_folder, layers=1),
-    "sd2": partial(tiny.save_folder, family="sd2", layers=1),
-    "sdxl": partial(tiny.save_xl_folder, layers=1),
-    "sd3": partial(tiny_transformers.save_folder, family="sd3", width=8, layers=1),
-    "flux": partial(tiny_transformers.save_folder, family="flux", width=8, layers=1),
+    "sd1": tiny.save_folder,
+    "sd2": partial(tiny.save_folder, family="sd2"),
+    "sdxl": tiny.save_xl_folder,
+    "sd3": partial(tiny_transformers.save_folder, family="sd3"),
+    "flux": partial(tiny_transformers.save_folder, family="flux"),
 }
 PREDICTED = {"sd1": "epsilon", "sd2": "v_prediction", "sdxl": "epsilon", "sd3": "velocity", "flux": "velocity"}
 
