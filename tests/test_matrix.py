@@ -15,7 +15,7 @@ from PIL import Image
 from test_cli import run
 from test_transfer import picture
 
-COMMON = ["--native-size", "128", "--steps", "2", "--seed", "3"]
+COMMON = ["--native-size", "128", "--steps", "1", "--seed", "3"]
 """Of all runs, so that the command line keeps a family's model loaded."""
 VERBS = {
     "expand": ["swatch.png", "--size", "128", "--start", "noise", "--tileable", "none"],
@@ -67,6 +67,8 @@ def test_every_family_runs_every_verb(verb, family, folders, pictures, tmp_path,
     recipe = json.loads((tmp_path / "o.png.json").read_text())
     assert (recipe["task"], recipe["model"]) == (verb, f"tiny-{family}") and recipe["ad_iterations"] > 0
     assert recipe["prediction_type"] == PREDICTED[family]
+    if verb == "text":
+        assert recipe["guidance_scale"] == (3.5 if family == "flux" else 7.0) and recipe["guidance"]["adain"]
     made, given = (np.asarray(Image.open(path)) for path in (out, pictures / "content.png"))
     assert made.shape == (128, 128, 3) and made.std() > 1
     if verb in ("fill", "tile"):

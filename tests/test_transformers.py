@@ -166,28 +166,6 @@ def test_guidance_without_distillation_is_diffusers_pipeline(folders, family, sm
     assert float((made.latents - other).abs().max()) > 1e-3, "the prompt is read"
 
 
-def test_a_prompt_and_a_swatch_make_a_picture_on_the_command_line(capsys, folders, family, small, tmp_path):
-    words = [
-        "text",
-        str(small),
-        "a b",
-        "-o",
-        str(tmp_path / "o.png"),
-        "--model",
-        str(folders[family]),
-        "--size",
-        "128x144",
-    ]
-    code, _, said = run(capsys, *words, "--native-size", "64", "--steps", "2", "--seed", "1")
-    assert code == 0, said
-    recipe = json.loads((tmp_path / "o.png.json").read_text())
-    assert (
-        recipe["ad_iterations"] > 0
-        and recipe["guidance"]["adain"]
-        and recipe["guidance_scale"] == {"sd3": 7.0, "flux": 3.5}[family]
-    )
-
-
 def test_a_lora_is_added_to_the_transformer(folders, family, tmp_path):
     pytest.importorskip("peft")
     layer = "transformer_blocks.0.attn.to_q"
@@ -511,18 +489,6 @@ def test_a_tileable_canvas_of_many_tiles_is_expanded_on_the_command_line(capsys,
     assert recipe["ad_iterations"] == recipe["tile_steps"] >= 2 * 6
     with Image.open(out) as image:
         assert image.size == (144, 128) and np.asarray(image).std() > 0
-
-
-def test_materials_are_painted_along_labels_and_a_content_takes_the_texture(folders, small):
-    """Masked attention distillation of the image tokens; Algorithm 1 from a content."""
-    options = {"seed": 1, "steps": 1, "native_size": SIDE_PX}
-    labels, target = np.zeros((64, 64), np.uint8), np.zeros((128, 128), np.uint8)
-    labels[:, 32:], target[64:] = 1, 1
-    painted = texgen.paint(small, labels=labels, target=target, model=folders["sd3"], **options)
-    content = Image.fromarray(np.arange(128 * 128 * 3, dtype=np.uint8).reshape(128, 128, 3))
-    moved = texgen.transfer(small, content, model=folders["flux"], **options)
-    for result in (painted, moved):
-        assert result.pixels.shape == (128, 128, 3) and result.recipe["ad_iterations"] >= 4
 
 
 class Killed(BaseException):
