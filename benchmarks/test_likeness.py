@@ -17,7 +17,7 @@ SIDE = 128
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    monkeypatch.setattr(judge, "QUERIES", 600)
+    monkeypatch.setattr(judge, "QUERIES", 200)
 
 
 def swatch() -> Tensor:

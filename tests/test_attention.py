@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import tiny
 import torch
 from conftest import generator
 
 from texgen.diffusion.attention import KeyValue, LayerFeatures
 from texgen.diffusion.guidance.distill import ad_loss, content_loss
 from texgen.diffusion.guidance.exemplar_keys import choose_layers, exemplar_key_values
+from texgen.diffusion.models.unet import self_attention_layers
 from texgen.errors import OptionError
 
 
@@ -17,12 +19,13 @@ def latents(backbone, side=16, batch=1, seed=0):
 
 
 def test_layers_come_in_order_of_execution_with_the_middle_before_the_up_blocks(sd):
-    order = sd.attention_layers
+    unet = tiny.unet(widths=tiny.SLIM, layers=tiny.PUBLISHED)
+    order = self_attention_layers(unet, sd.condition)
     assert len(order) == 16
     middle = next(i for i, name in enumerate(order) if "mid_block" in name)
     assert all("down_blocks" in name for name in order[:middle])
     assert all("up_blocks" in name for name in order[middle + 1 :])
-    registry = [n for n in sd.unet.attn_processors if "attn1" in n]
+    registry = [n for n in unet.attn_processors if "attn1" in n]
     assert "mid_block" in registry[-1], "the registry's own order has the middle last: the trap this test is about"
     assert choose_layers(order) == order[10:16]
 
@@ -154,9 +157,9 @@ def test_the_ad_loss_reaches_the_latents_and_only_them(sd):
 
 def test_layers_are_chosen_by_index_or_name_and_unknown_ones_refused(sd):
     order = sd.attention_layers
-    assert choose_layers(order, [-1, 0, order[3]]) == [order[0], order[3], order[15]]
-    with pytest.raises(OptionError, match="layer 16 is not in this model; it has 16"):
-        choose_layers(order, [16])
+    assert choose_layers(order, [-1, 0, order[3]]) == [order[0], order[3], order[9]]
+    with pytest.raises(OptionError, match="layer 10 is not in this model; it has 10"):
+        choose_layers(order, [10])
     with pytest.raises(OptionError, match="layer 'nope' is not"):
         choose_layers(order, ["nope"])
     with pytest.raises(OptionError, match="no layer is chosen"):

@@ -163,13 +163,13 @@ def test_maps_of_a_filled_picture_are_filled_with_it_and_rendered_later_alike(pi
     assert np.array_equal(twice.maps["height"][0:192][~hole.numpy()], height[~hole.numpy()])
 
 
-@pytest.mark.parametrize("options", [{"steps": 5, "iterations": 1, "strength": 0.4}, {"steps": 2, "loop": "optimize"}])
+@pytest.mark.parametrize("options", [{"steps": 5, "iterations": 1, "strength": 0.2}, {"steps": 1, "loop": "optimize"}])
 def test_stable_diffusion_fills_too(sd, picture, options):
     hole = disc(192, 256, 30)
     result = texgen.fill(picture, mask_picture(hole), model=sd, seed=1, tile_batch=1, **options)
     pixels = np.asarray(result.image)
     assert np.array_equal(pixels[~hole.numpy()], picture[~hole.numpy()])
-    assert 0 < result.recipe["tile_steps"] < 2 * 12, "only tiles that touch the hole are worked on"
+    assert 0 < result.recipe["tile_steps"] < 12, "only tiles that touch the hole are worked on"
 
 
 def border_over_lines(pixels: np.ndarray, axis: int) -> float:
@@ -213,10 +213,11 @@ def test_a_picture_made_to_tile_keeps_its_middle_and_has_no_seam(tileable):
 @pytest.mark.parametrize("kind", ["swatch", "sd"])
 def test_a_swatch_kept_in_place_is_unchanged(sd, picture, kind):
     options = {"model": sd, "steps": 2, "iterations": 1, "tile_batch": 1} if kind == "sd" else QUICK
-    result = texgen.expand(picture, (256, 320), keep=(50, 37), **{"seed": 1, **options})
+    swatch = picture[:128, :160]
+    result = texgen.expand(swatch, (192, 224), keep=(50, 37), **{"seed": 1, **options})
     pixels = np.asarray(result.image)
-    assert np.array_equal(pixels[37 : 37 + 192, 50 : 50 + 256], picture)
-    assert pixels[230:].std() > 5 and result.recipe["keep"] == [50, 37]
+    assert np.array_equal(pixels[37 : 37 + 128, 50 : 50 + 160], swatch)
+    assert pixels[166:].std() > 5 and result.recipe["keep"] == [50, 37]
 
 
 @pytest.mark.parametrize(

@@ -57,18 +57,18 @@ def test_an_xl_folder_has_pooled_text_and_size_conditions(tmp_path):
     added = backbone.condition["added_cond_kwargs"]
     assert added["text_embeds"].shape == (1, 20)
     assert added["time_ids"].tolist() == [[128, 128, 0, 0, 128, 128]]
-    assert len(backbone.attention_layers) == 17
+    assert len(backbone.attention_layers) == 11
     assert torch.isfinite(prediction(backbone)).all()
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_a_single_file_gives_the_same_network_as_its_folder(family, tmp_path):
     backbone = models.load(tiny.save_single_file(tmp_path / "model.safetensors", family))
-    reference = tiny.unet(family)
-    for name, tensor in reference.state_dict().items():
-        torch.testing.assert_close(backbone.unet.state_dict()[name], tensor)
-    for name, tensor in tiny.autoencoder().state_dict().items():
-        torch.testing.assert_close(backbone.autoencoder.state_dict()[name], tensor)
+    reference = tiny.unet(family, layers=tiny.PUBLISHED)
+    torch.testing.assert_close(dict(backbone.unet.state_dict()), dict(reference.state_dict()))
+    torch.testing.assert_close(
+        dict(backbone.autoencoder.state_dict()), dict(tiny.autoencoder(layers=tiny.PUBLISHED).state_dict())
+    )
     assert backbone.scheduler.config.prediction_type == ("v_prediction" if family == "sd2" else "epsilon")
     with torch.no_grad():
         if family == "sdxl":
@@ -245,7 +245,7 @@ def test_the_training_steps_of_a_2x_file_say_what_it_predicts_and_at_which_size(
 def test_a_2x_file_without_its_training_steps_is_tried(share, predicted, side, tmp_path):
     with torch.no_grad():
         told = tiny.text_encoder(act="gelu")(torch.tensor([[49406, 49407] + [0] * 75]))[0]
-    network = tiny.predicting(tiny.unet("sd2"), share, told)
+    network = tiny.predicting(tiny.unet("sd2", layers=tiny.PUBLISHED), share, told)
     backbone = models.load(tiny.save_single_file(tmp_path / "m.safetensors", "sd2", network))
     assert (backbone.prediction_type, backbone.native_tile) == (predicted, (side, side))
 
@@ -308,7 +308,7 @@ def test_a_folder_with_the_small_autoencoder_makes_a_texture(sd_folder, tmp_path
 
 @pytest.mark.parametrize("channels", [5, 9])
 def test_single_files_for_inpainting_and_depth_are_refused(channels, tmp_path):
-    network = tiny.unet()
+    network = tiny.unet(layers=tiny.PUBLISHED)
     network = type(network).from_config({**network.config, "in_channels": channels})
     path = tiny.save_single_file(tmp_path / "inpaint.safetensors", "sd1", network)
     with pytest.raises(ModelError, match=f"inpaint.safetensors: the UNet takes {channels} channels and gives 4"):

@@ -25,10 +25,10 @@ from tiling import Size, Tile, Wrap, make_window, plan_tiles
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
 ABAR = torch.cumprod(1 - BETAS, 0)
-LAST_SIX = [f"up_blocks.{block}.attentions.{i}.transformer_blocks.0.attn1" for block in (2, 3) for i in (0, 1, 2)]
+LAST_SIX = [f"up_blocks.{block}.attentions.{i}.transformer_blocks.0.attn1" for block in (1, 2, 3) for i in (0, 1)]
 XL_LAST_SIX = [
-    *(f"up_blocks.0.attentions.{place}" for place in ("1.transformer_blocks.1.attn1", "2.transformer_blocks.0.attn1", "2.transformer_blocks.1.attn1")),
-    *(f"up_blocks.1.attentions.{i}.transformer_blocks.0.attn1" for i in (0, 1, 2)),
+    *(f"up_blocks.0.attentions.{i}.transformer_blocks.{j}.attn1" for i in (0, 1) for j in (0, 1)),
+    *(f"up_blocks.1.attentions.{i}.transformer_blocks.0.attn1" for i in (0, 1)),
 ]  # fmt: skip
 WHOLE = [Tile(0, 0, 16, 16)]
 

@@ -13,6 +13,7 @@ from conftest import generator
 from texgen.diffusion.guidance.distill import distill, gradient, guidance_loss
 from texgen.diffusion.guidance.exemplar_keys import Exemplars, choose_layers, exemplar_key_values
 from texgen.diffusion.guidance.settings import Guidance
+from texgen.diffusion.models.unet import self_attention_layers
 from texgen.diffusion.sampling.loop import Loop
 from texgen.diffusion.sampling.optimize import optimize
 from texgen.diffusion.sampling.progress import Progress
@@ -150,8 +151,8 @@ def signs_alike(found, exact):
 
 def test_a_gradient_through_float16_has_the_signs_of_float32(sd):
     """Unscaled, the gradient of a mean over 32768 numbers loses bits on its way; of a full network's million, most."""
-    z, wide = canvas(sd, 32, 32), tiny.unet()
-    layers, found = choose_layers(sd.attention_layers), {}
+    z, wide, found = canvas(sd, 32, 32), tiny.unet(layers=tiny.PUBLISHED), {}
+    layers = choose_layers(self_attention_layers(wide, sd.condition))
     for dtype in (torch.float32, torch.float16):
         backbone = replace(sd, unet=torch.nn.Module.to(copy.deepcopy(wide), dtype))
         with backbone.denoiser() as tap:
@@ -282,7 +283,7 @@ def test_optimisation_lowers_the_loss_and_keeps_one_optimiser(sd):
     loop = loop_of(sd, z, guidance=guidance, steps=10, plans=plans, window="ones", exemplars=exemplars)
     moved = [step.latents.clone() for step in optimize(loop, Progress(latents=z))]
     assert len(moved) == 10
-    assert loss(moved[-1]) < 0.9 * loss(z)
+    assert loss(moved[-1]) < 0.95 * loss(z)
     stride = (moved[-1] - moved[-2]).abs().median()
     assert stride < 0.8 * 0.05, "a new optimiser's first step is the whole learning rate"
     assert torch.equal(z, canvas(sd, 16, 24)), "the start is not changed in place"

@@ -13,7 +13,7 @@ from processes import team
 
 from texgen.runs.torchrun import ALONE, own_device
 
-SAMPLED = ("--steps", "25", "--strength", "0.12", "--iterations", "1")
+SAMPLED = ("--steps", "25", "--strength", "0.08", "--iterations", "1")
 OPTIMIZED = ("--steps", "2", "--loop", "optimize")
 OPTIONS = "--size 136 --tileable none --seed 3 --tile-batch 1 --device cpu --checkpoint-minutes 0 --progress json"
 

@@ -388,7 +388,7 @@ def test_patches_of_equal_pictures_are_at_no_distance() -> None:
 
 
 def test_a_studio_trains_a_base_of_its_own_and_expands_with_it(library: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    common = ["--data", library, "--look-every", "2", "--side", "64", "--batch", "1", "--steps", "2"]
+    common = ["--data", library, "--look-every", "1", "--side", "64", "--batch", "1", "--steps", "1"]
     vae, network = tmp_path / "vae", tmp_path / "unet"
     assert run_training(capsys, "autoencoder", *common, "--out", vae, "--channels", "8")[0] == 0
     more = ["--out", tmp_path / "vae2", "--init", vae / "model", "--patches", "1"]
@@ -401,7 +401,7 @@ def test_a_studio_trains_a_base_of_its_own_and_expands_with_it(library: Path, tm
     weights = "unet/diffusion_pytorch_model.safetensors"
     assert (tmp_path / "vae3/model" / weights).read_bytes() == (network / "model" / weights).read_bytes()
     result = texgen.expand(
-        texture(99, 128), 128, model=str(tmp_path / "vae3" / "model"), seed=1, strength=0.1, steps=20
+        texture(99, 128), 128, model=str(tmp_path / "vae3" / "model"), seed=1, strength=0.1, steps=10
     )
     assert result.image.size == (128, 128)
 

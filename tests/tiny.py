@@ -22,10 +22,12 @@ SD_SCHEDULER = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scal
 WIDTHS = (32, 32, 64, 64)
 SLIM, THIN = (16, 16, 32, 32), (8, 8, 16, 16)
 """Of UNet and autoencoder in folders, which say how many groups a norm has; in single files there are always 32."""
+PUBLISHED = 2
+"""Layers a block of Stable Diffusion, and of every single file; tests of other things have one."""
 
 
 def unet(
-    family: str = "sd1", sample_size: int = 16, widths: tuple[int, ...] = WIDTHS, layers: int = 2
+    family: str = "sd1", sample_size: int = 16, widths: tuple[int, ...] = WIDTHS, layers: int = 1
 ) -> UNet2DConditionModel:
     """Four levels (three for XL) like Stable Diffusion's."""
     torch.manual_seed(0)
@@ -60,7 +62,7 @@ def unet(
     return model.eval()
 
 
-def autoencoder(widths: tuple[int, ...] = WIDTHS, layers: int = 2) -> AutoencoderKL:
+def autoencoder(widths: tuple[int, ...] = WIDTHS, layers: int = 1) -> AutoencoderKL:
     torch.manual_seed(1)
     return AutoencoderKL(
         block_out_channels=widths,
@@ -125,7 +127,7 @@ def save_tokenizer(folder: Path) -> None:
     )
 
 
-def save_folder(folder: Path, variant: str | None = None, family: str = "sd1", layers: int = 2) -> Path:
+def save_folder(folder: Path, variant: str | None = None, family: str = "sd1", layers: int = 1) -> Path:
     """Stable Diffusion 1.x, or a 2.x that predicts v, in diffusers' layout, with the scheduler class that such repositories name."""
     unet(family, widths=SLIM, layers=layers).save_pretrained(folder / "unet", variant=variant)
     autoencoder(THIN, layers).save_pretrained(folder / "vae", variant=variant)
@@ -145,7 +147,7 @@ def save_folder(folder: Path, variant: str | None = None, family: str = "sd1", l
     return folder
 
 
-def save_xl_folder(folder: Path, layers: int = 2) -> Path:
+def save_xl_folder(folder: Path, layers: int = 1) -> Path:
     """Stable Diffusion XL in diffusers' layout."""
     unet("sdxl", widths=SLIM, layers=layers).save_pretrained(folder / "unet")
     autoencoder(THIN, layers).save_pretrained(folder / "vae")
@@ -165,9 +167,12 @@ def save_xl_folder(folder: Path, layers: int = 2) -> Path:
 
 def save_single_file(path: Path, family: str, network: UNet2DConditionModel | None = None, **more: Tensor) -> Path:
     """The same tiny models under the names of the original layout, and more tensors beside them."""
-    network = network or unet(family)
+    network = network or unet(family, layers=PUBLISHED)
     tensors = {f"model.diffusion_model.{_unet_name(k)}": v for k, v in network.state_dict().items()} | more
-    tensors |= {f"first_stage_model.{_vae_name(k)}": _vae_tensor(k, v) for k, v in autoencoder().state_dict().items()}
+    tensors |= {
+        f"first_stage_model.{_vae_name(k)}": _vae_tensor(k, v)
+        for k, v in autoencoder(layers=PUBLISHED).state_dict().items()
+    }
     clip, open_clip = "cond_stage_model.transformer.text_model.", "cond_stage_model.model."
     if family == "sdxl":
         clip, open_clip = "conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."

@@ -18,13 +18,15 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 CHANNELS, SIDE, WIDTH = 16, 8, 32
+PUBLISHED = (32, 2)
+"""Norm groups and layers of the autoencoder in a single file; here its least width, too."""
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "sd3": {"shift": 3.0},
     "flux": {"shift": 3.0, "use_dynamic_shifting": True},
 }
 
 
-def autoencoder(width: int = 32, layers: int = 2) -> AutoencoderKL:
+def autoencoder(width: int = 8, layers: int = 1) -> AutoencoderKL:
     torch.manual_seed(1)
     return AutoencoderKL(
         block_out_channels=(width,) * 4,
@@ -86,7 +88,7 @@ def scheduler(family: str) -> FlowMatchEulerDiscreteScheduler:
     return FlowMatchEulerDiscreteScheduler(**SCHEDULERS[family])
 
 
-def save_folder(folder: Path, family: str, width: int = 32, layers: int = 2) -> Path:
+def save_folder(folder: Path, family: str, width: int = 8, layers: int = 1) -> Path:
     """With an autoencoder of so many channels, and layers a block."""
     network = transformer(family)
     network.save_pretrained(folder / "transformer")
@@ -147,7 +149,9 @@ def save_single_file(path: Path) -> Path:
             _swapped(tensor) if turned else tensor
         )
     tensors = {f"model.diffusion_model.{name}": tensor for name, tensor in found.items()}
-    tensors |= {f"first_stage_model.{_vae_name(k)}": _vae_tensor(k, v) for k, v in autoencoder().state_dict().items()}
+    tensors |= {
+        f"first_stage_model.{_vae_name(k)}": _vae_tensor(k, v) for k, v in autoencoder(*PUBLISHED).state_dict().items()
+    }
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
     return path
 

@@ -173,13 +173,16 @@ def check_free(
         OptionError: As said, or if two of the files are one.
     """
     places = [os.path.realpath(file.parent) + os.sep + file.name.casefold() for file in files]
-    for number, file in enumerate(files):
-        if places[number] in places[:number]:
+    taken = set[str]()
+    for place, file in zip(places, files, strict=True):
+        if place in taken:
             raise OptionError(f"{file}: two outputs of this run would go to this file; give them different names.")
+        taken.add(place)
     read = {_identity(path): path for path in inputs}
     read.pop(None, None)
+    parts = [path for path in read.values() if path.name.startswith(".")]
     for file in files:
-        for path in read.values():
+        for path in parts:
             if is_part(path, file):
                 raise OptionError(f"{path}: has the name of what a broken run on {file.name} leaves; rename it.")
         if not os.path.lexists(file):
