@@ -10,7 +10,7 @@ from conftest import generator
 from texgen.diffusion.attention import KeyValue, LayerFeatures
 from texgen.diffusion.guidance.distill import ad_loss, content_loss
 from texgen.diffusion.guidance.exemplar_keys import choose_layers, exemplar_key_values
-from texgen.diffusion.models.unet import self_attention_layers
+from texgen.diffusion.models.networks.unet import self_attention_layers
 from texgen.errors import OptionError
 
 

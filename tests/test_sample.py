@@ -13,7 +13,7 @@ from conftest import generator
 from texgen.diffusion.guidance.distill import distill, gradient, guidance_loss
 from texgen.diffusion.guidance.exemplar_keys import Exemplars, choose_layers, exemplar_key_values
 from texgen.diffusion.guidance.settings import Guidance
-from texgen.diffusion.models.unet import self_attention_layers
+from texgen.diffusion.models.networks.unet import self_attention_layers
 from texgen.diffusion.sampling.loop import Loop
 from texgen.diffusion.sampling.optimize import optimize
 from texgen.diffusion.sampling.progress import Progress
