@@ -18,6 +18,7 @@ SIDE = 128
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     monkeypatch.setattr(judge, "QUERIES", 200)
+    monkeypatch.setattr(judge, "PATCH", 9)
 
 
 def swatch() -> Tensor:

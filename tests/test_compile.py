@@ -35,15 +35,7 @@ def folder(request, sd_folder, tmp_path):
 
 def check_alike(folder, **options):
     """Latents of a run with distillation."""
-    options |= {
-        "tileable": "none",
-        "steps": 2,
-        "iterations": 1,
-        "start": "noise",
-        "strength": 1.0,
-        "seed": 3,
-        "tile_batch": 1,
-    }
+    options |= {"tileable": "none", "steps": 2, "iterations": 1, "start": "noise", "strength": 1.0, "seed": 3}
     plain = texgen.expand(picture(1), 128, model=folder, **options)
     found = texgen.expand(picture(1), 128, model=folder, compile=True, **options)
     off = float((plain.latents - found.latents).abs().mean())

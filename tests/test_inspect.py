@@ -16,6 +16,7 @@ import texgen
 from texgen.errors import InputError, OptionError
 from texgen.files.image import read_pixels
 from texgen.files.targets import check_free
+from texgen.previews import render
 
 SMALL = ("--size", "96", "--preset", "draft")
 
@@ -132,7 +133,8 @@ def test_an_existing_output_is_replaced_only_when_asked(capsys, here):
     assert texgen.inspect("a.png").facts.width == 96
 
 
-def test_so_is_every_file_beside_it(capsys, here):
+def test_so_is_every_file_beside_it(capsys, here, monkeypatch):
+    monkeypatch.setattr(render, "SAMPLES", 1)  # a coarse preview will do
     Image.new("L", (128, 128), 9).save("h.png")
     more = ["--map", "height=h.png", "--preview", "--save-field", "f.tif", "--save-map", "m.tif", "--profile", "unreal"]
     files = [

@@ -20,6 +20,7 @@ from texgen.errors import OptionError
 from texgen.files.encoding import display
 from texgen.files.pixels import PixelFile, as_float
 from texgen.materials.material import Material
+from texgen.previews import render
 from texgen.previews.html import LARGEST
 from texgen.previews.pyramid import Pyramid, resized, shrunk
 from texgen.previews.shading import Sky, shade
@@ -275,7 +276,8 @@ def test_what_cannot_be_shown_is_refused(tmp_path):
     assert (tmp_path / "look.png").stat().st_size > 1000
 
 
-def test_a_verb_also_writes_a_preview_of_what_it_made(capsys, small, tmp_path):
+def test_a_verb_also_writes_a_preview_of_what_it_made(capsys, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(render, "SAMPLES", 1)  # a coarse one will do
     Image.fromarray(bump()).save(tmp_path / "small_n.png")
     made = ["expand", small, "--size", "128", "--preset", "draft", "--seed", "1", "--preview"]
     code, _, stderr = run(capsys, *made, "-o", tmp_path / "o.png", "--map", f"nor_gl={tmp_path / 'small_n.png'}")

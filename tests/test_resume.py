@@ -24,8 +24,8 @@ from texgen.errors import OptionError
 from texgen.runs.resume import RunFolder, unfinished_seed
 from tiling import Accumulator, Size, Tile
 
-TWO_TILES = {"size": (128, 144), "seed": 3, "steps": 25, "strength": 0.12, "iterations": 1, "tile_batch": 1}
-"""On the tiny model: 3 steps of 2 tiles."""
+TWO_TILES = {"size": (128, 144), "seed": 3, "steps": 25, "strength": 0.08, "iterations": 1, "tile_batch": 1}
+"""On the tiny model: 2 steps of 2 tiles."""
 
 
 class Killed(BaseException):
@@ -54,7 +54,7 @@ def broken_at(moment, sd, small, folder, monkeypatch):
         texgen.expand(small, model=sd, checkpoint=folder, checkpoint_minutes=0, **TWO_TILES)
 
 
-@pytest.mark.parametrize("moment", [1, 2, 5, 7])
+@pytest.mark.parametrize("moment", [1, 2, 5])
 def test_a_run_that_dies_after_any_batch_resumes_to_the_same_pixels(sd, small, unbroken, tmp_path, monkeypatch, moment):
     folder = tmp_path / "run"
     broken_at(moment, sd, small, folder, monkeypatch)
@@ -63,7 +63,7 @@ def test_a_run_that_dies_after_any_batch_resumes_to_the_same_pixels(sd, small, u
     np.testing.assert_array_equal(result.pixels[:], unbroken.pixels[:])
     assert torch.equal(result.latents, unbroken.latents)
     assert result.recipe == unbroken.recipe
-    assert len(steps) == 3 - (moment - 1) // 2, "finished steps are not run again"
+    assert len(steps) == 2 - (moment - 1) // 2, "finished steps are not run again"
     result.discard()
     assert not list(tmp_path.glob("run*"))
 
@@ -97,7 +97,7 @@ def test_a_broken_newest_canvas_falls_back_to_the_one_before(sd, small, unbroken
     steps = []
     result = texgen.expand(small, model=sd, checkpoint=folder, resume=True, callback=steps.append, **TWO_TILES)
     np.testing.assert_array_equal(result.pixels[:], unbroken.pixels[:])
-    assert len(steps) == 2, "the canvas before it is that of the first step"
+    assert len(steps) == 1, "the canvas before it is that of the first step"
 
 
 def test_progress_is_saved_and_loaded_whole(tmp_path):

@@ -156,7 +156,7 @@ def test_a_gradient_through_float16_has_the_signs_of_float32(sd):
     for dtype in (torch.float32, torch.float16):
         backbone = replace(sd, unet=torch.nn.Module.to(copy.deepcopy(wide), dtype))
         with backbone.denoiser() as tap:
-            ideal = exemplar_key_values(tap, [canvas(sd, 32, 32, seed=4) * 0.5], 60, layers)
+            ideal = exemplar_key_values(tap, [canvas(sd, seed=4) * 0.5], 60, layers)
             latents = z.clone().requires_grad_(True)
             features = tap.features(latents, 60, layers)
             loss = guidance_loss(features, ideal, Guidance())
