@@ -52,7 +52,7 @@ def plan_tiles(canvas: Size, tile: Size, stride: Size, wrap: Wrap, offset: Size 
         offset: Shift of the grid.
 
     Raises:
-        ValueError: As `axis_starts`.
+        ValueError: See `axis_starts`.
 
     Example:
         >>> plan_tiles(Size(6, 4), Size(4, 4), Size(4, 4), Wrap())
