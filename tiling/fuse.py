@@ -17,7 +17,7 @@ def canvas_size(canvas: Tensor) -> Size:
 
 
 def cut(canvas: Tensor, tile: Tile) -> Tensor:
-    """The tile's part of a canvas (..., H, W), wrapped where the tile passes the border. Differentiable."""
+    """The part of a canvas (..., H, W) inside a tile, wrapped where the tile crosses the border. Differentiable."""
     size = canvas_size(canvas)
     rows = torch.from_numpy(tile.rows(size)).to(canvas.device)
     columns = torch.from_numpy(tile.columns(size)).to(canvas.device)
@@ -30,7 +30,7 @@ def cut_batch(canvas: Tensor, tiles: Sequence[Tile]) -> Tensor:
 
 
 def cut_from(values: Tensor, held: Tile, wanted: Tile) -> Tensor:
-    """What a tile inside another shows, of the other's values (..., H, W); a view.
+    """The part inside the tile `wanted` of values (..., H, W) that cover the tile `held`; a view.
 
     Example:
         >>> cut_from(torch.arange(12).view(3, 4), Tile(2, 2, 5, 6), Tile(3, 3, 5, 5)).tolist()
@@ -41,7 +41,7 @@ def cut_from(values: Tensor, held: Tile, wanted: Tile) -> Tensor:
 
 
 def bordered(canvas: Tensor, margin: int, wrap: Wrap) -> Tensor:
-    """A canvas (B, C, H, W) with `margin` more on every side: wrapped, or the border repeated."""
+    """A canvas (B, C, H, W) padded by `margin` on every side: wrapped, or with the border repeated."""
     canvas = F.pad(canvas, (margin, margin, 0, 0), mode="circular" if wrap.x else "replicate")
     return F.pad(canvas, (0, 0, margin, margin), mode="circular" if wrap.y else "replicate")
 
@@ -51,7 +51,7 @@ class Accumulator:
 
     Args:
         channels: Channels of the canvas.
-        canvas: Its size.
+        canvas: Size of the canvas.
 
     References:
         Bar-Tal et al., "MultiDiffusion: Fusing Diffusion Paths for Controlled Image Generation", ICML 2023,
@@ -74,10 +74,10 @@ class Accumulator:
         """The fused canvas (1, C, H, W), float32.
 
         Args:
-            elsewhere: What pixels have that no tile covered, (1, C, H, W); without it all must be covered.
+            elsewhere: Values of pixels that no tile covers, (1, C, H, W); if None, all pixels must be covered.
 
         Raises:
-            ValueError: A pixel was covered by no tile.
+            ValueError: No tile covers some pixel, and `elsewhere` is None.
         """
         covered = self.weights > 0
         if elsewhere is not None:

@@ -1,4 +1,4 @@
-"""Sizes, tiles and wrap flags: the whole vocabulary of positions. All units are canvas pixels (pixels or latents)."""
+"""Sizes, tiles and wrap flags, which describe all positions. All units are pixels of the canvas (image pixels or latents)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Size(NamedTuple):
 
 
 class Wrap(NamedTuple):
-    """Which axes of the canvas close to a ring: both makes it a torus."""
+    """Which axes of the canvas wrap around; with both it is a torus."""
 
     y: bool = False
     x: bool = False

@@ -1,4 +1,4 @@
-"""The one tile planner: which tiles cover a canvas."""
+"""Plan which tiles cover a canvas."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ ORIGIN = Size(0, 0)
 def axis_starts(length: int, tile: int, stride: int, wrap: bool, offset: int = 0) -> list[int]:
     """Starts of tiles that cover one axis, spread evenly, at most `stride` apart.
 
-    Without wrap the first tile starts at 0 and the last ends at `length`, or, with an `offset`, the grid is shifted
-    and the tiles at the border are pushed inside. With wrap the starts divide the ring evenly, from `offset` on.
+    Without wrap, the first tile starts at 0 and the last ends at `length`; an `offset` shifts the grid, and tiles that
+    would cross the border are pushed inside. With wrap, the starts divide the axis evenly, beginning at `offset`.
 
     Args:
         length: Pixels of the axis.
         tile: Pixels of a tile, at most `length`.
         stride: Largest distance between neighbouring starts, 1 to `tile`.
-        wrap: Whether the axis closes to a ring.
+        wrap: Whether the axis wraps around.
         offset: Shift of the grid.
 
     Raises:
@@ -47,12 +47,12 @@ def plan_tiles(canvas: Size, tile: Size, stride: Size, wrap: Wrap, offset: Size 
     Args:
         canvas: Size of the canvas.
         tile: Size of every tile, no larger than the canvas.
-        stride: Largest distance between neighbouring tiles.
-        wrap: Axes that close to a ring; there, tiles may reach past the end.
+        stride: Largest distance between the starts of neighbouring tiles.
+        wrap: Axes that wrap around; there, tiles may reach past the end.
         offset: Shift of the grid.
 
     Raises:
-        ValueError: As `axis_starts`.
+        ValueError: See `axis_starts`.
 
     Example:
         >>> plan_tiles(Size(6, 4), Size(4, 4), Size(4, 4), Wrap())
@@ -64,7 +64,7 @@ def plan_tiles(canvas: Size, tile: Size, stride: Size, wrap: Wrap, offset: Size 
 
 
 def plan_cores(canvas: Size, core: Size) -> list[Tile]:
-    """Disjoint tiles that cover the canvas once, the last row and column cut short: the units of streamed work.
+    """Disjoint tiles that cover the canvas once, with the last row and column cut short, for streamed work.
 
     Example:
         >>> [tile.size for tile in plan_cores(Size(4, 5), Size(4, 4))]
@@ -78,7 +78,7 @@ def plan_cores(canvas: Size, core: Size) -> list[Tile]:
 
 
 def spread_tiles(canvas: Size, tile: Size, most: int) -> list[Tile]:
-    """At most `most` tiles spread evenly over the canvas, which they cover where that number is enough.
+    """At most `most` tiles spread evenly over the canvas; they cover it if that number is enough.
 
     Example:
         >>> [tile[:2] for tile in spread_tiles(Size(8, 20), Size(8, 8), most=4)]

@@ -20,17 +20,17 @@ def fixed_schedule(canvas: Size, tile: Size, stride: Size, wrap: Wrap, steps: in
 
 
 def rolled_schedule(canvas: Size, tile: Size, wrap: Wrap, steps: int, seed: int) -> Iterator[list[Tile]]:
-    """A grid without overlap, moved by a new random offset at every step, so that no seam stays in place.
+    """A grid without overlap, shifted by a new random offset at every step, so that no seam stays in place.
 
-    Where a side of the canvas is no multiple of the tile, tiles overlap as little as evenly spread starts allow. On
+    If a side of the canvas is not a multiple of the tile's, tiles overlap as little as evenly spread starts allow. On
     an axis that does not wrap, the tiles at the border are pushed inside.
 
     Args:
         canvas: Size of the canvas.
         tile: Size of every tile.
-        wrap: Axes that close to a ring.
-        steps: Number of plans.
-        seed: Of the offsets; the same seed gives the same plans.
+        wrap: Axes that wrap around.
+        steps: Number of steps, each with a plan of its own.
+        seed: Seed of the offsets; the same seed gives the same plans.
 
     References:
         "SpotDiffusion: A Fast Approach For Seamless Panorama Generation Over Time", 2024,

@@ -1,4 +1,4 @@
-"""Tile-shaped weight profiles for fusing overlapping tiles."""
+"""Windows: weights over a tile for fusing overlapping tiles."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ WindowKind = Literal["ones", "hann", "gaussian"]
 
 
 def axis_window(kind: WindowKind, length: int) -> np.ndarray:
-    """A positive profile (length,), symmetric, largest in the middle.
+    """A positive, symmetric profile (length,), largest in the middle.
 
     `ones` is plain MultiDiffusion; `hann` is sin^2 sampled at pixel centres, so it never reaches 0; `gaussian` has a
     standard deviation of a fifth of the length.
 
     Raises:
-        ValueError: Unknown `kind`.
+        ValueError: `kind` is unknown.
     """
     centre = (np.arange(length) + 0.5) / length
     if kind == "ones":
@@ -33,6 +33,6 @@ def axis_window(kind: WindowKind, length: int) -> np.ndarray:
 
 
 def make_window(kind: WindowKind, size: Size) -> Tensor:
-    """Outer product of two `axis_window`s, (height, width), float32."""
+    """A window for a tile, (height, width), float32: the outer product of two `axis_window`s."""
     profile = np.outer(axis_window(kind, size.height), axis_window(kind, size.width))
     return torch.from_numpy(profile).float()

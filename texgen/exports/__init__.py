@@ -1,1 +1,1 @@
-"""Materials for engines: names, packings, formats, and the files that carry a material as a whole."""
+"""Export of materials to engines: names, channel packing, formats, and files that hold a whole material."""

@@ -1,4 +1,4 @@
-"""A binary glTF: the material on a plane that shows it two by two times, everything in one file.
+"""Write a binary glTF: one file with the material on a plane of 2x2 repeats.
 
 References:
     Khronos, glTF 2.0 Specification, https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
@@ -19,7 +19,7 @@ from texgen.exports.plan import Plan
 from texgen.exports.profiles import MISSING
 
 CELLS = 8
-"""Of the plane, on each side."""
+"""Cells along each side of the plane."""
 REPEATS = 2
 FLOAT, UINT16 = 5126, 5123
 VERTICES, INDICES = 34962, 34963
@@ -29,12 +29,12 @@ TRANSFORM = "KHR_texture_transform"
 
 
 def write(path: Path, plan: Plan) -> None:
-    """Write a `.glb` of the textures that lie beside it. Only one of them is read at a time, in pieces.
+    """Write a `.glb` with the textures that lie beside it. They are copied one at a time, in chunks.
 
-    Texture coordinates are metres where the physical size is known, and `KHR_texture_transform` brings them to repeats.
+    If the physical size is known, texture coordinates are metres, and `KHR_texture_transform` converts them to repeats.
 
     Raises:
-        OptionError: More than the format holds, 4 GiB.
+        OptionError: The file would exceed 4 GiB, the most that the format holds.
     """
     arrays = plane(*plan.extent, metric=plan.size_m is not None)
     if "normal" not in plan.maps:
@@ -65,14 +65,14 @@ def _padded(length: int) -> int:
 
 
 def plane(width: float, height: float, metric: bool) -> dict[str, np.ndarray]:
-    """A plane that faces +z, its left lower corner at the origin, as large as `REPEATS` repeats on each side.
+    """A plane that faces +z, with its lower left corner at the origin and `REPEATS` repeats along each side.
 
     Args:
-        width, height: Of one repeat.
-        metric: Whether texture coordinates are lengths; else they count repeats. Their v points down, as in glTF.
+        width, height: Size of one repeat.
+        metric: Whether texture coordinates are lengths; otherwise they count repeats. Their v points down, as in glTF.
 
     Returns:
-        `POSITION`, `NORMAL`, `TANGENT`, `TEXCOORD_0` (vertices, 3 or 4 or 2), float32, and `indices`, uint16.
+        `POSITION`, `NORMAL`, `TANGENT` and `TEXCOORD_0`, (vertices, 3, 3, 4 or 2), float32, and `indices`, uint16.
 
     Example:
         >>> {name: array.shape for name, array in plane(1, 1, False).items()}["POSITION"]

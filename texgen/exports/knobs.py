@@ -1,4 +1,4 @@
-"""What may be set of an export."""
+"""Options of an export."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Knobs(Extent):
         several=True, everyday=True,
     )  # fmt: skip
     height_m: float | None = knob(
-        None, "What lies between black and white of the height map. Only where it is known, MaterialX and USD displace.",
+        None, "Difference in height between black and white of the height map. MaterialX and USD displace the surface only if it is given.",
         kind="float", unit="metres", low=0.0001, high=100000, everyday=True,
     )  # fmt: skip
     template: str | None = knob(
-        None, "Of the textures' names, such as `{name}_{map}_{size}`; the profile's own by default.", everyday=True
+        None, "Template of the textures' names, such as `{name}_{map}_{size}`; the profile's own by default.", everyday=True
     )  # fmt: skip
     split: int | None = knob(
-        None, "Cut what is larger than so many pixels a side into UDIM tiles, `NAME.1001.png` at the bottom left.",
+        None, "Cut textures that have a longer side than this into UDIM tiles; `NAME.1001.png` is at the bottom left.",
         kind="int", unit="px", low=256, high=65536, everyday=True,
     )  # fmt: skip

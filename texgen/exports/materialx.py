@@ -1,4 +1,4 @@
-"""A MaterialX document: a standard surface whose inputs are images.
+"""Write a MaterialX document: a standard surface whose inputs are images.
 
 References:
     MaterialX Specification 1.38, https://materialx.org/Specification.html
@@ -14,7 +14,7 @@ from texgen.exports.plan import Plan
 from texgen.exports.profiles import MISSING
 
 VERSION = "1.38"
-"""Read as it is by newer versions, too."""
+"""Newer versions read this one, too."""
 TYPES = {
     "base_color": "color3",
     "specular_roughness": "float",
@@ -24,14 +24,14 @@ TYPES = {
     "emission_color": "color3",
     "height": "float",
 }
-"""Of the image for each input."""
+"""Type of the image for each input."""
 
 
 def write(path: Path, plan: Plan) -> None:
-    """Write a `.mtlx` that names the textures beside it.
+    """Write a `.mtlx` that refers to the textures beside it.
 
-    Where the physical size is known, images are `tiledimage` nodes with a real-world size, and a texture coordinate is a metre.
-    The height is connected where `height_m` is known: a displacement has a length.
+    If the physical size is known, images are `tiledimage` nodes with a real-world size, and texture coordinates are metres.
+    The height is connected only if `height_m` is known, as a displacement is a length.
     """
     path.write_text(document(plan), encoding="utf-8")
 
@@ -71,7 +71,7 @@ def document(plan: Plan) -> str:
 
 
 def identifier(name: str) -> str:
-    """A name as node and prim names may be spelled.
+    """A name changed to a valid name of a node or prim.
 
     Example:
         >>> identifier("old wall-2"), identifier("7up")
@@ -86,7 +86,7 @@ def _wire(input_name: str, kind: str, output: str, name: str) -> str:
 
 
 def _end(each: str) -> tuple[str, str]:
-    """The last node for an input, and its type."""
+    """Name and type of the last node for an input."""
     if each == "normal":
         return "normal_map", "vector3"
     return ("opacity_color", "color3") if each == "opacity" else (f"image_{each}", TYPES[each])

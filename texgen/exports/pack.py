@@ -1,4 +1,4 @@
-"""Textures packed from the maps of a material, in bands of rows: only a band is in memory, whatever the size."""
+"""Pack the maps of a material into textures, in bands of rows, so that only a band is in memory."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from texgen.materials.maps import is_signed
 from texgen.materials.material import Material
 
 BAND = 64
-"""Rows that are worked on at a time."""
+"""Rows that are packed at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A map as textures take it.
+    """A map from which textures take channels.
 
     Attributes:
-        pixels: (height, width, channels).
-        kind: `color` is encoded as sRGB where it holds floats, `normal` has vectors of length one, `data` is taken as it is.
-        channels: Which ones of the pixels are r, g, b.
-        low, high: Which floats stand for 0 and 1.
-        flipped: Whether y points the other way.
+        pixels: Pixels of the map, (height, width, channels).
+        kind: Floats of a `color` are encoded as sRGB, vectors of a `normal` are normalised, `data` is taken as it is.
+        channels: Which channels of the pixels are r, g and b.
+        low, high: Floats that stand for 0 and 1.
+        flipped: Whether to change the sign of y.
     """
 
     pixels: Pixels
@@ -40,11 +40,11 @@ class Source:
     flipped: bool = False
 
     def span(self, dtype: npt.DTypeLike) -> tuple[float, float]:
-        """What 0 and 1 stand for in a texture of a dtype."""
+        """The floats that 0 and 1 stand for in a texture of a dtype."""
         return (self.low, self.high) if np.dtype(dtype).kind == "u" else (0.0, 1.0)
 
     def rows(self, top: int, bottom: int, dtype: np.dtype[Any]) -> np.ndarray:
-        """Rows (n, width, 3) for a texture of a dtype, float32; 0 to 1 unless that is of floats."""
+        """Rows for a texture of a dtype, (n, width, 3), float32, in [0, 1] unless the texture holds floats."""
         rows = self.pixels[top:bottom]
         values = as_float(rows[..., list(self.channels)])
         if not np.isfinite(values).all():
@@ -63,11 +63,12 @@ def sources_of(material: Material, normal: Literal["gl", "dx"]) -> dict[str, Sou
     """The maps of a material by the names that the table of profiles uses.
 
     Args:
-        normal: Which normals are wanted. Those of the other kind are taken, and flipped, where there are no others.
+        material: The material.
+        normal: The wanted kind of normals. If the material has only the other kind, that is flipped.
 
     Returns:
-        For `normal`, `normal_dx` and the maps in `Material.maps`. `opacity` is the alpha of `color`, where there is no such
-        map and the alpha is not 1 everywhere.
+        The maps in `Material.maps`, with `normal` for normals of either kind. Without a map `opacity`, the alpha of `color` takes
+        its place if it is not 1 everywhere.
     """
     found = {}
     for name, pixels in material.maps.items():
@@ -106,15 +107,15 @@ def _range(pixels: Pixels, channel: int) -> tuple[float, float]:
 
 
 class Packed:
-    """A texture whose rows are made when they are read; for a writer that goes through them in bands.
+    """A texture whose rows are computed when they are read, for writers that work in bands.
 
-    Integers are rounded to the nearest, but where a deeper map becomes one of 8 bits: that is dithered, see `thresholds`.
+    Values are rounded to the nearest integer; a deeper map that is reduced to 8 bits is dithered instead, see `thresholds`.
 
     Args:
         channels: What each channel holds.
-        sources: The maps.
-        dtype: Of the texture.
-        part: (top, left, height, width) in pixels that is wanted; None is all.
+        sources: The maps by name.
+        dtype: Dtype of the texture.
+        part: The wanted part, (top, left, height, width) in pixels; None for all.
 
     Example:
         >>> map = Source(pixels=np.full((2, 2, 1), 51, np.uint8))
@@ -139,7 +140,7 @@ class Packed:
 
     @property
     def dithered(self) -> bool:
-        """Whether a map loses depth to a texture of 8 bits."""
+        """Whether a map loses depth in a texture of 8 bits."""
         return any(self._dithered(source) for source in self.sources.values())
 
     def _dithered(self, source: Source) -> bool:
@@ -171,7 +172,7 @@ class Packed:
 
 
 def unit(values: np.ndarray, flipped: bool) -> np.ndarray:
-    """Normals in [0, 1], made of length one; with the other sign of y where `flipped`. None at all points straight up."""
+    """Normals in [0, 1], normalised, with the sign of y changed if `flipped`. Vectors of about length 0 become straight up."""
     vectors = values * 2 - 1
     if flipped:
         vectors[..., 1] *= -1

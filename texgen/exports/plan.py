@@ -1,4 +1,4 @@
-"""What an export will write: checked and named before any work."""
+"""The plan of an export: what it will write, checked and named before any work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from texgen.exports.profiles import MISSING, PROFILES, Channel, Output, Profile
 
 FIRST_UDIM, UDIM_COLUMNS = 1001, 10
 FIELDS = ("name", "map", "size", "size_lower", "width", "height")
-"""What a template of names may hold; the size is such as `4K`, or `1000x500`."""
+"""Fields of a template of names; the size is spelled like `4K` or `1000x500`."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Texture:
     """A texture that will be written.
 
     Attributes:
-        output: Its row of the table.
-        file: Its name.
-        channels: Without optional ones that the material lacks.
-        part: (top, left, height, width) of the material in pixels; None is all of it.
+        output: The texture's entry in the profile.
+        file: Name of its file.
+        channels: Its channels, without optional ones whose map the material lacks.
+        part: The part of the material that it shows, (top, left, height, width) in pixels; None for all.
     """
 
     output: Output
@@ -32,7 +32,7 @@ class Texture:
     part: tuple[int, int, int, int] | None = None
 
     def constants(self, maps: Collection[str]) -> dict[str, float]:
-        """Of maps that the material lacks: what the channels hold instead, by map."""
+        """Constants that the channels hold instead of maps that the material lacks, by map."""
         return {each.map: MISSING[each.map] for each in self.channels if each.map and each.map not in maps}
 
 
@@ -41,15 +41,15 @@ class Plan:
     """An export of a material by one profile.
 
     Attributes:
-        name: Of the profile.
-        profile: Its row of the table.
-        material: The material's name.
+        name: Name of the profile.
+        profile: The profile.
+        material: Name of the material.
         size: (height, width) in pixels.
-        size_m: Width of the surface that the maps show, in metres; None where it is not known.
-        height_m: What lies between 0 and 1 of the height map, in metres; None where it is not known.
-        maps: The maps there are.
-        textures: What is written.
-        left_out: Textures of which the material has no map.
+        size_m: Width of the surface that the maps show, in metres; None if unknown.
+        height_m: Difference in height between 0 and 1 of the height map, in metres; None if unknown.
+        maps: Names of the material's maps.
+        textures: Textures that will be written.
+        left_out: Names of textures for which the material has no map.
         unused: Maps that the profile has no place for.
     """
 
@@ -74,20 +74,20 @@ class Plan:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The names of all files, without folder."""
+        """Names of all files, without their folder."""
         loose = [] if self.profile.embedded else [texture.file for texture in self.textures]
         return (*loose, *([] if self.side_file is None else [self.side_file]), self.sidecar)
 
     @property
     def extent(self) -> tuple[float, float]:
-        """(width, height) of one repeat: in metres where they are known, else as 1 to the aspect."""
+        """(width, height) of one repeat, in metres if known, else relative to the width."""
         height, width = self.size
         across = 1.0 if self.size_m is None else self.size_m
         return across, across * height / width
 
     @property
     def density(self) -> float | None:
-        """Pixels a metre."""
+        """Pixels per metre; None if unknown."""
         return None if self.size_m is None else self.size[1] / self.size_m
 
 
@@ -102,16 +102,17 @@ def planned(
     height_m: float | None = None,
     split: int | None = None,
 ) -> Plan:
-    """The export of a material by a profile.
+    """Plan the export of a material by a profile.
 
     Args:
         name, material, size, size_m, height_m: See `Plan`.
-        maps: Names of the maps there are, see `pack.sources_of`.
-        template: Of the textures' names, with fields of `FIELDS`; the profile's own by default.
-        split: Largest side of a texture in pixels; what is larger is cut into a grid, see `udims`.
+        maps: Names of the material's maps, see `pack.sources_of`.
+        template: Template of the textures' names, with fields of `FIELDS`; the profile's own by default.
+        split: Largest side of a texture in pixels; larger ones are cut into a grid, see `udims`.
 
     Raises:
-        OptionError: Too large for the engine, or not to be cut evenly, a template that makes no names or one name twice, or no texture to write.
+        OptionError: The material is too large for the engine or cannot be cut evenly, the template gives an invalid name or one name twice,
+            or there is no texture to write.
     """
     profile, parts = PROFILES[name], udims(size, split or max(size))
     height, width = size if len(parts) == 1 else parts[FIRST_UDIM][2:]
@@ -152,10 +153,10 @@ def udims(size: tuple[int, int], most: int) -> dict[int, tuple[int, int, int, in
 
     Args:
         size: (height, width) in pixels.
-        most: Of a part's side.
+        most: Largest side of a part.
 
     Raises:
-        OptionError: More than ten columns, or parts of several sizes.
+        OptionError: There would be more than ten columns, or parts of different sizes.
 
     Example:
         >>> udims((512, 1024), 512)
@@ -187,7 +188,7 @@ def file_name(template: str, material: str, texture: str, size: tuple[int, int])
     """A texture's name, without suffix, from a template.
 
     Raises:
-        OptionError: Unknown fields, or what is no file name.
+        OptionError: The template has unknown fields, or gives an invalid file name.
 
     Example:
         >>> file_name("T_{name}_{map}_{size}", "wall", "BC", (4096, 4096))
@@ -213,7 +214,7 @@ def file_name(template: str, material: str, texture: str, size: tuple[int, int])
 
 
 def size_name(size: tuple[int, int]) -> str:
-    """A size as names of textures tell it.
+    """A size as it is spelled in the names of textures.
 
     Example:
         >>> size_name((4096, 4096)), size_name((512, 512)), size_name((1024, 2048))

@@ -1,4 +1,4 @@
-"""The table of profiles: which files each engine or library takes, and what their channels hold."""
+"""The table of export profiles: which files each engine or library takes, and what their channels hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from texgen.errors import OptionError
 
 MISSING = {"ao": 1.0, "roughness": 0.5, "metalness": 0.0}
-"""What a packed texture holds where the material has no such map."""
+"""Constants that a packed texture holds in place of a map that the material lacks."""
 SPELLING = re.compile(r"(?P<inverted>1-)?(?P<map>[a-z]+)(\.(?P<letter>[rgb]))?(?P<optional>\?)?")
 
 
@@ -20,11 +20,11 @@ class Channel(NamedTuple):
     """What one channel of a texture holds.
 
     Attributes:
-        map: A map's name; empty for a constant.
-        place: Which of its channels r, g, b.
-        inverted: Whether it is 1 minus that.
-        optional: Whether the channel is dropped where there is no such map.
-        constant: The value of a constant.
+        map: Name of a map; empty for a constant.
+        place: Index of the map's channel: 0, 1 or 2 for r, g or b.
+        inverted: Whether the channel is 1 minus that of the map.
+        optional: Whether the channel is dropped if the material lacks the map.
+        constant: Value of a constant.
     """
 
     map: str
@@ -35,7 +35,7 @@ class Channel(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Channel:
-        """From its spelling in the table.
+        """Parse the spelling of a channel in the table.
 
         Example:
             >>> Channel.of("1-roughness")
@@ -55,11 +55,11 @@ class Output:
     """One texture of a profile.
 
     Attributes:
-        name: Takes the place of `{map}` in the file's name.
-        channels: What each holds, see `Channel.of`. The texture is left out where the material has none of the maps
+        name: Name that replaces `{map}` in the file name.
+        channels: What each channel holds, see `Channel.of`. The texture is left out if the material has none of the maps
             that are not optional.
-        dtype: Of the file: an integer type for PNG, a float type for EXR.
-        space: `srgb` for colours, `linear` for data.
+        dtype: Dtype of the file: an integer type for PNG, a float type for EXR.
+        space: Colour space: `srgb` for colours, `linear` for data.
     """
 
     name: str
@@ -77,14 +77,14 @@ class Profile:
     """What one engine or library takes.
 
     Attributes:
-        engine: Its name in plain words.
-        template: Of the textures' names, see `texgen.exports.plan.FIELDS`.
-        outputs: The textures.
-        normal: Whether y points up (`gl`) or down (`dx`).
-        cap: Most pixels a side; None for no limit.
-        cap_reason: Why, for the message.
-        side_file: Suffix of the file that carries the material as a whole, if there is one.
-        embedded: Whether the textures are inside that file, and nowhere else.
+        engine: Name for users.
+        template: Template of the textures' names, see `texgen.exports.plan.FIELDS`.
+        outputs: Textures that it takes.
+        normal: Whether y points up (`gl`) or down (`dx`) in normals.
+        cap: Most pixels per side; None for no limit.
+        cap_reason: Reason for the limit, for the error message.
+        side_file: Suffix of the file that holds the whole material, if there is one.
+        embedded: Whether the textures are only inside that file.
     """
 
     engine: str
@@ -99,12 +99,12 @@ class Profile:
 
 D3D = "the largest texture of Direct3D 11 and 12"
 VECTORS = {name: tuple(f"{name}.{letter}" for letter in "rgb") for name in ("color", "normal", "emission")}
-"""Maps of three channels."""
+"""Channels of those maps that have three."""
 DEPTHS = {"8": "uint8", "16": "uint16", "float": "float32"}
 
 
 def _outputs(text: str) -> tuple[Output, ...]:
-    """Textures as the table spells them: name, maps joined by +, and the depth where it is not 8 bits."""
+    """Parse textures as the table spells them: name, maps joined by +, and the depth if it is not 8 bits."""
     found = []
     for each in text.split(","):
         name, maps, depth = [*each.split(), "8"][:3]
@@ -209,10 +209,10 @@ PROFILES = {
 
 
 def profiles_of(names: str | Sequence[str]) -> dict[str, Profile]:
-    """Profiles by name, from one name, several, or several separated by commas.
+    """Profiles by name, for one name or several, which may be separated by commas.
 
     Raises:
-        OptionError: An unknown name, or none.
+        OptionError: A name is unknown, or none is given.
 
     Example:
         >>> list(profiles_of("unreal,godot"))

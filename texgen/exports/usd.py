@@ -1,4 +1,4 @@
-"""A USD layer in text: a UsdPreviewSurface on a plane that shows it two by two times.
+"""Write a USD layer as text: a UsdPreviewSurface on a plane of 2x2 repeats.
 
 References:
     UsdPreviewSurface Specification, https://openusd.org/release/spec_usdpreviewsurface.html
@@ -26,15 +26,15 @@ SHOWN = {
     "opacity": "float",
     "displacement": "float",
 }
-"""Inputs of the surface."""
+"""Types of the surface's inputs."""
 DEFAULTS = {"roughness": MISSING["roughness"], "metallic": MISSING["metalness"]}
 
 
 def write(path: Path, plan: Plan) -> None:
-    """Write a `.usda` that names the textures beside it.
+    """Write a `.usda` that refers to the textures beside it.
 
-    Texture coordinates are metres where the physical size is known, and a UsdTransform2d brings them to repeats. The height is
-    connected where `height_m` is known: a displacement has a length.
+    If the physical size is known, texture coordinates are metres, and a UsdTransform2d converts them to repeats. The height is
+    connected only if `height_m` is known, as a displacement is a length.
     """
     path.write_text(layer(plan), encoding="utf-8")
 
@@ -103,7 +103,7 @@ def _texture(plan: Plan, each: str, file: str, material: str) -> str:
 
 
 def asset(file: str) -> str:
-    """A file beside the layer, as an asset path.
+    """The asset path of a file beside the layer.
 
     Example:
         >>> asset("wall.png"), asset("w@ll.png")

@@ -1,1 +1,1 @@
-"""Pictures in and out: read, encoded, published whole or not at all."""
+"""Reading pictures, encoding them, and publishing files whole or not at all."""

@@ -1,4 +1,4 @@
-"""Bytes of a picture to its values, at their own depth: eight bits through Pillow, deeper ones through OpenImageIO."""
+"""Decode the bytes of a picture to values of its own depth: 8 bits through Pillow, deeper ones through OpenImageIO."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from texgen.files.icc import warn_ignored
 from texgen.files.limits import ALLOWED, MAX_PIXELS, check_memory, check_size
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "TGA", "BMP")
-"""That Pillow reads here; OpenImageIO reads EXR and HDR, too."""
+"""Formats that Pillow reads; OpenImageIO also reads EXR and HDR."""
 MAGIC = {
     b"\x76\x2f\x31\x01": ".exr", b"#?RADIANCE": ".hdr", b"#?RGBE": ".hdr",
     b"II*\0": ".tif", b"MM\0*": ".tif", b"II+\0": ".tif", b"MM\0+": ".tif",
@@ -30,9 +30,9 @@ GREY = ("1", "L", "LA", "La")
 WIDE = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N", "I;16S")
 """Pillow's modes of more than eight bits."""
 PILLOW_BYTES = 12
-"""Of a pixel that Pillow holds at once, at most: as decoded, converted and copied out."""
+"""Most bytes per pixel that Pillow holds at once: decoded, converted and copied."""
 MAX_DECODED = 16 * MAX_PIXELS
-"""Of an animation, up to the frame that is meant: each is made of those before it."""
+"""Most pixels of an animation up to the wanted frame: each frame builds on those before it."""
 _limit = threading.Lock()
 
 
@@ -40,14 +40,14 @@ def decode(content: bytes, name: str, layer: str | None = None, data: bool = Fal
     """All values of a picture.
 
     Args:
-        content: Of the file.
-        name: For messages.
-        layer: Of an EXR, or the number of a page or frame, from 1.
-        data: Whether it holds no colours: palettes and profiles are not looked at.
+        content: Bytes of the file.
+        name: Name for messages.
+        layer: Layer of an EXR, or number of a page or frame, from 1.
+        data: Whether the picture holds data instead of colours; palettes and profiles are then ignored.
 
     Raises:
-        InputError: Of an unknown format, broken, truncated, too large, with several pictures of which none is named.
-        ResourceError: It takes more memory than is free.
+        InputError: The format is unknown, the file is broken, truncated or too large, or it holds several pictures and `layer` names none.
+        ResourceError: The picture takes more memory than is free.
     """
     suffix = _suffix(content, name)
     if data and suffix is None:
@@ -62,7 +62,7 @@ def decode(content: bytes, name: str, layer: str | None = None, data: bool = Fal
 
 
 def _suffix(content: bytes, name: str) -> str | None:
-    """Of what OpenImageIO is asked for first; None where Pillow reads it."""
+    """Suffix of a file that OpenImageIO should try first; None if Pillow reads it."""
     if content.startswith(b"\x89PNG") and content[24:25] == b"\x10":
         if b"acTL" in content[: max(0, content.find(b"IDAT"))]:
             raise InputError(f"{name}: is an animation of 16 bits; save the wanted frame as a PNG of its own.")
@@ -71,7 +71,7 @@ def _suffix(content: bytes, name: str) -> str | None:
 
 
 def _opened(content: bytes, name: str, layer: str | None) -> Image.Image:
-    """A picture of which Pillow has read the head, at the frame that is meant."""
+    """A picture opened by Pillow at the wanted frame, not yet decoded."""
     try:
         with own_limit():
             image = Image.open(io.BytesIO(content), formats=FORMATS)
@@ -82,7 +82,9 @@ def _opened(content: bytes, name: str, layer: str | None) -> Image.Image:
         raise InputError(f"{name}: not an image of a known format ({known}).") from error
     check_size(image.height, image.width, len(image.getbands()), name)
     with _broken(name):
-        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a JPEG's others are previews
+        frames = (
+            1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        )  # the other frames of a JPEG are previews
         if layer is None and frames > 1:
             raise InputError(f"{name}: holds {frames} frames; name the wanted one: {name}#1.")
         if layer is not None and frames == 1:
@@ -100,7 +102,7 @@ def _opened(content: bytes, name: str, layer: str | None) -> Image.Image:
 
 @contextmanager
 def own_limit() -> Iterator[None]:
-    """Within, in one thread at once, Pillow warns of nothing, and its limit of pixels is ours: it refuses what is over twice its number."""
+    """Silence Pillow's warnings and make it refuse more than `MAX_PIXELS`, which is twice the limit it is given; one thread at a time."""
     with _limit, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         kept, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2
@@ -112,7 +114,7 @@ def own_limit() -> Iterator[None]:
 
 @contextmanager
 def _broken(name: str) -> Iterator[None]:
-    """Within, whatever Pillow raises on a broken file (struct.error, KeyError, errors of its own ...) is one error."""
+    """Turn whatever Pillow raises on a broken file (struct.error, KeyError, its own errors, ...) into an `InputError`."""
     with own_limit():
         try:
             yield
@@ -123,7 +125,7 @@ def _broken(name: str) -> Iterator[None]:
 
 
 def eight_bits(image: Image.Image, name: str) -> Raw:
-    """Grey or RGB, with alpha where it is not opaque throughout; upright; by its profile in sRGB."""
+    """An image as 8-bit grey or RGB, upright and converted to sRGB by its profile; with alpha unless it is opaque everywhere."""
     check_size(image.height, image.width, len(image.getbands()), name)
     check_memory(image.height * image.width * (PILLOW_BYTES + SEEN_BYTES), name)
     with _broken(name):
@@ -142,7 +144,7 @@ def eight_bits(image: Image.Image, name: str) -> Raw:
 
 
 def _alpha(image: Image.Image) -> np.ndarray | None:
-    """None where all is opaque."""
+    """Alpha (H, W), uint8; None if it is opaque everywhere."""
     if not image.has_transparency_data:
         return None
     alpha = image.convert("RGBA").getchannel("A")
@@ -150,7 +152,7 @@ def _alpha(image: Image.Image) -> np.ndarray | None:
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """RGB, grey or CMYK by its profile; None where that is broken, or one for pictures of another kind."""
+    """An RGB, grey or CMYK image converted by its profile; None if the profile is broken or for another kind of picture."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")

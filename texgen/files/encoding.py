@@ -1,4 +1,4 @@
-"""How a picture's values are kept in a file, and how they are seen: by models, and when pixels of several patches are blended."""
+"""How a file stores the values of a picture, and the form in which models see them and patches are blended."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ DEPTHS: dict[str, np.dtype[Any]] = {
     "half": np.dtype(np.float16),
     "float": np.dtype(np.float32),
 }
-"""By the name that users give them."""
+"""Depths of a channel by the names that users give."""
 PRECISION = {"8": 8, "16": 16, "half": 11, "float": 24}
-"""Bits that a depth tells values near 1 apart by."""
+"""Bits of precision that each depth has for values near 1."""
 FAINT = 1e-4
-"""What a pixel's colour weighs where it is transparent: enough to have a colour where all are, nothing beside one that is not."""
+"""Weight of a transparent pixel's colour: enough to give a colour where all pixels are transparent, negligible beside a visible one."""
 BAND_PIXELS = 1 << 20
-"""That are brought to what is seen at once, about."""
+"""About how many pixels `as_seen` converts at once."""
 STEPS = (0xC13FA9A9, 0x91E10DA5, 0x55555555)
-"""Of the dither a pixel to the right, a pixel down, and a channel on, in 32 bits: 1/g, 1/g^2 with g^3 = g + 1, and 1/3."""
+"""Steps of the dither to the next pixel right, the next pixel down and the next channel, as 32-bit fractions: 1/g, 1/g^2 with g^3 = g + 1, and 1/3."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Of a picture.
+    """The encoding of a picture.
 
-    Seen are float32 values (H, W, 3), sRGB-encoded, of integers from 0 to 1; or (H, W, 4): colours times alpha, then alpha.
+    Values "as they are seen" are float32 (H, W, 3), sRGB-encoded, in [0, 1] if the file holds integers; or (H, W, 4): colours times alpha, then alpha.
 
     Attributes:
-        depth: Of a channel, one of `DEPTHS`. Floats are linear light, integers sRGB-encoded.
-        colours: 3, or 1 of a grey picture.
-        alpha: Whether there is a channel of it, the last.
-        dithered: Whether rounding to integers is spread, see `thresholds`, so that slow slopes show no steps.
+        depth: Depth of a channel, one of `DEPTHS`. Floats are linear light, integers are sRGB-encoded.
+        colours: Number of colour channels: 3, or 1 for a grey picture.
+        alpha: Whether the last channel is alpha.
+        dithered: Whether rounding to integers is dithered, see `thresholds`, so that gradients show no bands.
     """
 
     depth: str = "8"
@@ -49,12 +49,12 @@ class Encoding:
 
     @property
     def channels(self) -> int:
-        """Of the file."""
+        """Number of channels in the file."""
         return self.colours + self.alpha
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of a channel."""
+        """Dtype of a channel."""
         return DEPTHS[self.depth]
 
     @property
@@ -64,7 +64,7 @@ class Encoding:
 
     @classmethod
     def of(cls, dtype: npt.DTypeLike, channels: int) -> Encoding:
-        """Of values of a kind, of 1 to 4 channels; the last is alpha where they are 2 or 4."""
+        """The encoding of values of a dtype with 1 to 4 channels; the last of 2 or 4 is alpha."""
         depth = next(name for name, known in DEPTHS.items() if known == np.dtype(dtype))
         return cls(depth, 1 if channels < 3 else 3, channels in (2, 4))
 
@@ -73,10 +73,10 @@ class Encoding:
         return as_seen(stored, light=self.linear)
 
     def stored(self, seen: np.ndarray, top: int = 0) -> np.ndarray:
-        """Rows as they are kept, (n, W, `channels`).
+        """Rows as the file stores them, (n, W, `channels`).
 
         Args:
-            seen: (n, W, 3) or (n, W, 4).
+            seen: Rows as they are seen, (n, W, 3) or (n, W, 4).
             top: Number of the first row, for dithering.
         """
         values = unweighted(seen) if seen.shape[2] == 4 else seen
@@ -95,7 +95,7 @@ class Encoding:
 
 
 def display(values: np.ndarray) -> np.ndarray:
-    """Linear light to sRGB's curve, also beyond 1 and, mirrored, below 0.
+    """Linear light encoded by the sRGB curve, which continues beyond 1 and, mirrored, below 0.
 
     References:
         IEC 61966-2-1:1999.
@@ -115,12 +115,12 @@ def linear(values: np.ndarray) -> np.ndarray:
 def as_seen(
     values: np.ndarray, *, light: bool, convert: Callable[[np.ndarray], np.ndarray] | None = None
 ) -> np.ndarray:
-    """Values as `Encoding` says that they are seen; beside them no more than a band is in memory, unless pixels are transparent.
+    """Values as they are seen, see `Encoding`. Besides the result, memory holds only a band, unless pixels are transparent.
 
     Args:
-        values: (H, W, 1 to 4), integers or floats; the last is alpha where there are 2 or 4.
+        values: Integers or floats, (H, W, 1 to 4); the last of 2 or 4 channels is alpha.
         light: Whether colours are linear light.
-        convert: Brings RGB colours (H, W, 3), encoded, to sRGB.
+        convert: Function that converts encoded RGB colours (H, W, 3) to sRGB.
     """
     height, width, channels = values.shape
     split = channels - (channels in (2, 4))
@@ -140,7 +140,7 @@ def as_seen(
 
 
 def _bleed(colours: np.ndarray, alpha: np.ndarray) -> None:
-    """Give colours (H, W, 3), where nothing is seen, that of the nearest pixel that is."""
+    """Give every fully transparent pixel of colours (H, W, 3) the colour of the nearest one that is not, in place."""
     from scipy.ndimage import distance_transform_edt
 
     unseen = alpha <= 0
@@ -150,7 +150,7 @@ def _bleed(colours: np.ndarray, alpha: np.ndarray) -> None:
 
 
 def weighted(values: np.ndarray) -> np.ndarray:
-    """Colours and alpha (H, W, 4) to colours times alpha, and alpha: the mean of such pixels counts each colour as far as it is seen."""
+    """Colours and alpha (H, W, 4) as colours times alpha, and alpha, so that means of pixels weight each colour by its opacity."""
     alpha = values[..., 3:]
     return np.concatenate([values[..., :3] * (alpha + np.float32(FAINT)), alpha], -1)
 
@@ -162,9 +162,9 @@ def unweighted(values: np.ndarray) -> np.ndarray:
 
 
 def thresholds(top: int, bottom: int, width: int, channel: int) -> np.ndarray:
-    """What is added before values are rounded down, in (0, 1), for rows of a picture: the R2 sequence, in which neighbours are far apart.
+    """Dither for rows of a picture, in (0, 1), to add before rounding down: the R2 sequence, in which neighbours are far apart.
 
-    Whole numbers only, so that they are the same everywhere; values that the integers hold exactly stay as they are.
+    Computed in integers, so that it is the same on every machine. Values that an integer represents exactly do not change.
 
     Returns:
         (bottom - top, width), float32.

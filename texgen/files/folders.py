@@ -16,16 +16,16 @@ from texgen.files.targets import check_free
 
 
 def check_folder(folder: Path, files: Collection[str], overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
-    """Refuse, before any work, a folder that cannot be written later, or that has one of the files.
+    """Refuse, before any work, a folder that could not be written later or that holds one of the files already.
 
     Args:
-        folder: Made if it is not there.
-        files: Paths inside it.
-        overwrite: Whether these may be replaced.
-        inputs: What they are made from, which never is.
+        folder: The folder, which need not exist.
+        files: Paths inside the folder.
+        overwrite: Whether existing files may be replaced.
+        inputs: Files that the outputs are made from; these are never replaced.
 
     Raises:
-        OptionError: As said.
+        OptionError: The folder cannot be written, or a file in it may not be replaced.
     """
     if not folder.name:
         raise OptionError(f"{folder}: is the root of a disk; give a folder in it.")
@@ -41,16 +41,16 @@ def check_folder(folder: Path, files: Collection[str], overwrite: bool = False, 
 
 @contextmanager
 def published_folder(folder: Path, overwrite: bool = False, inputs: Iterable[Path] = ()) -> Iterator[Path]:
-    """Within, a temporary folder beside `folder` to be filled; afterwards its files are in `folder`, or it is gone.
+    """Yield a temporary folder beside `folder` to fill. On exit its files move to `folder`; on an error it is deleted.
 
     Raises:
-        OptionError: A file is there already, and not to be replaced.
+        OptionError: A file exists already and may not be replaced.
         LockedError: Another run is filling the folder.
-        ResourceError: Disk full or not writable.
+        ResourceError: The disk is full or not writable.
     """
     beside = folder.with_name(
         f"{folder.name}.folder"
-    )  # so that what belongs to a file of the folder's name is left alone
+    )  # so that locks and temporary files of a file with the folder's name are left alone
     with disk_errors(folder), locked(beside):
         part = Path(tempfile.mkdtemp(prefix=f".{beside.name}.", suffix=".part", dir=folder.parent))
         try:
@@ -70,7 +70,7 @@ def published_folder(folder: Path, overwrite: bool = False, inputs: Iterable[Pat
 
 
 def _finish(part: Path) -> None:
-    """On the disk, with the rights that new files have."""
+    """Give a folder the permissions of a new one, and flush its files to the disk."""
     mask = umask()
     part.chmod(0o777 & ~mask)
     for path in sorted(part.rglob("*")):

@@ -1,4 +1,4 @@
-"""What the head of a picture's file tells, without its pixels."""
+"""Facts about a picture's file, and its recipe, read from the header without decoding pixels."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ TEXTS = ("texgen", "ImageDescription", "Exif:ImageDescription")
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Of a picture's file.
+    """Facts about a picture's file.
 
     Attributes:
-        format: Such as `png`.
-        width, height: In pixels.
-        channels: Their names.
-        dtype: Of a channel.
-        color_space: As the file says; linear where it holds floats; None where it does not say.
-        profile: Whether an ICC profile is inside.
-        dpi: Pixels an inch; None where the file does not tell.
-        pictures: Layers, pages and levels of a pyramid together.
+        format: Format, such as `png`.
+        width, height: Size in pixels.
+        channels: Names of the channels.
+        dtype: Dtype of a channel.
+        color_space: Description of the ICC profile, else `linear` for floats, else `sRGB` if a PNG says so; None if unknown.
+        profile: Whether the file contains an ICC profile.
+        dpi: Pixels per inch; None if unknown.
+        pictures: Number of layers, pages and pyramid levels together.
     """
 
     format: str
@@ -45,10 +45,10 @@ class Facts:
 
 
 def facts_of(path: Path) -> Facts:
-    """The facts of a picture's file.
+    """Read the facts about a picture's file.
 
     Raises:
-        InputError: Missing, or no picture of a known format.
+        InputError: The file is missing or not a picture of a known format.
     """
     import OpenImageIO as oiio
 
@@ -73,7 +73,7 @@ def facts_of(path: Path) -> Facts:
 
 
 def read_recipe(path: Path) -> dict[str, Any] | None:
-    """The recipe inside a picture, else that in a JSON file beside it, its own or its material's; of a JSON file itself. None where there is none."""
+    """The recipe in a picture, else in the JSON file of the picture or of its material beside it; or in a JSON file itself. None if there is none."""
     is_json = path.suffix.lower() == ".json"
     found = None if is_json else as_recipe(_inside(path))
     for beside in [path] if is_json else [sidecar_path(path), path.with_suffix(".json")]:
@@ -102,7 +102,7 @@ def _text(spec: Any, name: str) -> str | None:
 
 
 def _head(path: Path) -> dict[str, Any]:
-    """What Pillow reads besides: OpenImageIO takes every PNG for sRGB, rounds its pixels a metre, and misses the unit in a JPEG."""
+    """Attributes read by Pillow: OpenImageIO takes every PNG for sRGB, rounds its pixels per metre, and misses the unit in a JPEG."""
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         return {}
     with own_limit(), Image.open(path) as image:

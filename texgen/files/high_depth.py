@@ -1,4 +1,4 @@
-"""Pictures of sixteen bits and of floats, their layers and pages, through OpenImageIO."""
+"""Read pictures of 16 bits and floats, with layers and pages, through OpenImageIO."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from texgen.files.limits import ALLOWED, check_memory, check_size
 from texgen.files.pixels import unit_of
 
 KINDS = {"uint8": "uint8", "uint16": "uint16", "float16": "half", "float32": "float"}
-"""OpenImageIO's names of depths."""
+"""OpenImageIO's name of each dtype."""
 WHOLE = ("int8", "int16", "uint", "int", "uint64", "int64")
-"""Its names of integers that say of no value what it means."""
+"""OpenImageIO's names of integer types that are refused, as no value of theirs is known to stand for 1."""
 SEEN_BYTES = 16
-"""Of a pixel as it is seen, at most."""
+"""Most bytes of a pixel as it is seen, see `encoding.Encoding`."""
 UPRIGHT = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False)}
-"""EXIF's orientations: quarter turns counterclockwise, after mirroring sideways or not."""
+"""Quarter turns counterclockwise, and whether to mirror sideways first, for each EXIF orientation."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Raw:
     """Values of a picture.
 
     Attributes:
-        values: (H, W, channels), of uint8, uint16, float16 or float32; of colours 1 to 4, the last alpha where they are 2 or 4.
-        icc: A profile that the colours are still to be converted from.
+        values: Pixels, (H, W, channels), uint8, uint16, float16 or float32. Colours have 1 to 4 channels; the last of 2 or 4 is alpha.
+        icc: Profile from which the colours must still be converted, if any.
     """
 
     values: np.ndarray
@@ -41,14 +41,14 @@ class Raw:
 
 
 def read(content: bytes, name: str, suffix: str, layer: str | None, data: bool) -> Raw | None:
-    """All values of a picture; None for colours of eight bits, which Pillow reads with their palettes and profiles.
+    """All values of a picture; None for 8-bit colours without a named layer, which Pillow reads with their palettes and profiles.
 
     Args:
-        content, name, layer, data: As `decode.decode`.
-        suffix: Of such files.
+        content, name, layer, data: See `decode.decode`.
+        suffix: Suffix of files of this format.
 
     Raises:
-        InputError: As `decode.decode`.
+        InputError: See `decode.decode`.
     """
     with _chosen_part(content, name, suffix, layer, data) as (file, spec, channels):
         dtype = dtype_of(spec)
@@ -69,19 +69,19 @@ def read(content: bytes, name: str, suffix: str, layer: str | None, data: bool) 
 
 
 def check_spec(spec: Any, name: str) -> None:
-    """Refuse a picture over the budget, or of integers of another kind than `KINDS`."""
+    """Refuse a picture over the budget, or of integers that are not in `KINDS`."""
     if str(spec.format) in WHOLE:
         raise InputError(f"{name}: holds {spec.format} values; save it with 8 or 16 bits without sign, or as floats.")
     check_size(spec.height, spec.width, spec.nchannels * dtype_of(spec).itemsize, name)
 
 
 def dtype_of(spec: Any) -> np.dtype[Any]:
-    """What a picture's values are read as: floats where it is none of `KINDS`."""
+    """The dtype that a picture's values are read as: float32 if theirs is not in `KINDS`."""
     return np.dtype(next((name for name, kind in KINDS.items() if kind == str(spec.format)), np.float32))
 
 
 def opened(path: Path | str) -> Any:
-    """An OpenImageIO input; None where it cannot be opened."""
+    """An OpenImageIO input; None if it cannot be opened."""
     import OpenImageIO as oiio
 
     config = oiio.ImageSpec()
@@ -92,7 +92,7 @@ def opened(path: Path | str) -> Any:
 
 @contextmanager
 def utf8_name(path: Path | str) -> Iterator[str]:
-    """A file's name as OpenImageIO takes it: that of a link to the file where its own is no UTF-8."""
+    """Yield a name that OpenImageIO accepts: the file's own, or that of a link to it if its own is not UTF-8."""
     if not any("\udc80" <= letter <= "\udcff" for letter in str(path)):
         yield str(path)
         return
@@ -106,11 +106,11 @@ def utf8_name(path: Path | str) -> Iterator[str]:
 def _chosen_part(
     content: bytes, name: str, suffix: str, layer: str | None, data: bool
 ) -> Iterator[tuple[Any, Any, list[int]]]:
-    """An OpenImageIO input at the wanted layer, its specification, and the channels that are meant."""
+    """Yield an OpenImageIO input at the wanted layer, its specification, and the indices of the wanted channels."""
     import OpenImageIO as oiio
 
     with disk_errors(Path(tempfile.gettempdir())):
-        handle, path = tempfile.mkstemp(suffix)  # its Python module reads no memory
+        handle, path = tempfile.mkstemp(suffix)  # OpenImageIO's Python module cannot read from memory
     try:
         with disk_errors(Path(path)), os.fdopen(handle, "wb") as copy:
             copy.write(content)
@@ -122,7 +122,7 @@ def _chosen_part(
             spec = file.spec()
             check_spec(spec, name)
             yield file, spec, channels
-        except UnicodeDecodeError as error:  # names, attributes or complaints that are no text
+        except UnicodeDecodeError as error:  # names, attributes or messages that are not text
             raise InputError(f"{name}: broken or truncated (its names are no text).") from error
         finally:
             file.close()
@@ -131,7 +131,7 @@ def _chosen_part(
 
 
 def _chosen(file: Any, name: str, layer: str | None, data: bool) -> list[int]:
-    """Seek the picture that is meant, and give its channels in the order of colours and alpha."""
+    """Seek the wanted picture, and return the indices of its channels, colours before alpha."""
     specs = [file.spec()]
     while file.seek_subimage(len(specs), 0):
         specs.append(file.spec())
@@ -141,7 +141,7 @@ def _chosen(file: Any, name: str, layer: str | None, data: bool) -> list[int]:
 
 
 def _meant(specs: Sequence[Any], name: str, layer: str | None) -> tuple[int, str]:
-    """The page that is meant, and the layer in it."""
+    """The wanted page, and the wanted layer in it."""
     if layer is not None and layer.isdecimal() and 1 <= int(layer) <= len(specs):
         return int(layer) - 1, ""
     layers = [(page, prefix) for page, spec in enumerate(specs) for prefix in _layers(spec)]
@@ -160,18 +160,18 @@ def _meant(specs: Sequence[Any], name: str, layer: str | None) -> tuple[int, str
 
 
 def _is_pyramid(specs: Sequence[Any]) -> bool:
-    """Whether each picture is half as large as the one before it, as in TIFFs for viewers."""
+    """Whether each picture is half as large as the one before it, as in pyramidal TIFFs."""
     sizes = [(spec.height, spec.width) for spec in specs]
     return all(big[axis] in (2 * small[axis] - 1, 2 * small[axis]) for big, small in pairwise(sizes) for axis in (0, 1))
 
 
 def _layers(spec: Any) -> list[str]:
-    """What stands before the last dot of the channels' names, each once."""
+    """Names of the layers: what precedes the last dot in the channels' names, each once."""
     return list(dict.fromkeys(channel.rpartition(".")[0] for channel in spec.channelnames))
 
 
 def _colours(spec: Any, prefix: str, name: str, data: bool) -> list[int]:
-    """Channels of a layer: R, G, B, or the one there is; then A; where they are no colours, all of them."""
+    """Indices of a layer's channels: R, G and B, or else its one to three channels; then A. Data other than RGB gives all channels."""
     mine = {
         channel.rpartition(".")[2].upper(): index
         for index, channel in enumerate(spec.channelnames)
@@ -190,7 +190,7 @@ def _colours(spec: Any, prefix: str, name: str, data: bool) -> list[int]:
 
 
 def refused(name: str, complaint: Callable[[], str]) -> InputError:
-    """Why OpenImageIO does not read a file; that it has limits of its own, which are wider than ours, is nothing to a user."""
+    """The error for a file that OpenImageIO does not read. It names our limits if the file exceeds OpenImageIO's, which are wider."""
     reason = told(complaint)
     return InputError(
         f"{name}: is too large ({reason}); {ALLOWED}."
@@ -200,7 +200,7 @@ def refused(name: str, complaint: Callable[[], str]) -> InputError:
 
 
 def told(complaint: Callable[[], str]) -> str:
-    """The first line of what OpenImageIO complains of."""
+    """The first line of OpenImageIO's error message."""
     try:
         return (complaint().strip() or "no reason given").splitlines()[0][:160]
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""ICC profiles of three primaries and three curves, such as Display P3 and Adobe RGB, in float: Pillow converts eight bits only."""
+"""Conversion of floats by ICC profiles of three primaries and curves, such as Display P3 and Adobe RGB; Pillow converts 8 bits only."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from texgen.files.encoding import display
 TO_SRGB = np.array(
     [[3.1341359, -1.6172060, -0.4906710], [-0.9787485, 1.9161300, 0.0334334], [0.0719584, -0.2289390, 1.4057700]]
 )
-"""From XYZ under D50, which profiles are written in, to linear sRGB (Lindbloom, Bradford-adapted)."""  # fmt: skip
+"""Matrix from XYZ under D50, in which profiles are written, to linear sRGB (Lindbloom, Bradford-adapted)."""  # fmt: skip
 PARAMETRIC = {0: "g", 1: "gab", 2: "gabc", 3: "gabcd", 4: "gabcdef"}
-"""Of Y = (a X + b)^g + e from d on, c X + f below; of the kinds 1 and 2, d is where a X + b = 0, and c both e and f."""
+"""Parameters of each kind of curve: Y = (a X + b)^g + e for X >= d, else c X + f. In kinds 1 and 2, d = -b / a, and the given c is both e and f."""
 
 
 def srgb_profile() -> bytes:
-    """A profile of sRGB, the same bytes whenever it is made."""
+    """An sRGB profile, always of the same bytes."""
     from PIL import ImageCms
 
     made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return made[:24] + bytes(12) + made[36:84] + bytes(16) + made[100:]  # without its date, and the hash with it
+    return (
+        made[:24] + bytes(12) + made[36:84] + bytes(16) + made[100:]
+    )  # without its date, and the hash that depends on it
 
 
 def to_srgb(profile: bytes) -> Callable[[np.ndarray], np.ndarray] | None:
-    """What brings colours (H, W, 3) in [0, 1] under a profile to sRGB-encoded ones; None where the profile is not of such a kind.
+    """A function that converts colours (H, W, 3) in [0, 1] from a profile to sRGB, encoded; None if the profile is of another kind.
 
     References:
         ICC.1:2022, sections 7.2, 10.6 (curveType), 10.18 (parametricCurveType) and 10.31 (XYZType).
@@ -50,7 +52,7 @@ def to_srgb(profile: bytes) -> Callable[[np.ndarray], np.ndarray] | None:
 
 
 def warn_ignored(name: str) -> None:
-    """Tell that a picture is read as if it were sRGB."""
+    """Warn that a picture's profile is ignored, and its colours are read as sRGB."""
     warnings.warn(
         f"{name}: its colour profile is broken, or of a kind that is not read here, and ignored.", stacklevel=2
     )

@@ -1,4 +1,4 @@
-"""Read any picture: a file, bytes, an array, a tensor or a Pillow image, once, at its own depth, as it is seen."""
+"""Read any picture at its own depth: a file, bytes, an array, a tensor or a Pillow image."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Picture:
     """A picture that was read.
 
     Attributes:
-        name: Of its file or its class, for recipe and messages.
-        pixels: (H, W, 3) or, with alpha, (H, W, 4), float32, as `Encoding` says that they are seen.
-        encoding: How it was kept.
-        sha256: Of its bytes; None of what is no file.
-        file: Its file; None of what is none.
+        name: Name of its file or class, for recipes and messages.
+        pixels: Pixels as they are seen, see `Encoding`: (H, W, 3) or, with alpha, (H, W, 4), float32.
+        encoding: How it was stored.
+        sha256: Hash of the file's bytes; None for arrays, tensors and Pillow images.
+        file: Path that it was read from; None if it was not given as a path.
     """
 
     name: str
@@ -51,24 +51,24 @@ class Picture:
 
 
 def name_of(source: ImageLike) -> str:
-    """A file's name without its folder, or what else the source is."""
+    """Name of a file without its folder, or of the source's class."""
     if isinstance(source, Picture):
         return source.name
     return Path(source).name if isinstance(source, str | Path) else type(source).__name__
 
 
 def read(source: ImageLike) -> Tensor:
-    """A picture's colours, as a tensor (1, 3, H, W), float32; see `read_pixels`."""
+    """Read a picture's colours as a tensor (1, 3, H, W), float32; see `read_pixels`."""
     import torch
 
     return torch.from_numpy(np.array(read_pixels(source))).permute(2, 0, 1)[None]
 
 
 def read_pixels(source: ImageLike) -> np.ndarray:
-    """A picture's colours alone, (H, W, 3), float32, sRGB-encoded; what is transparent as what shines through on white.
+    """Read a picture's colours, (H, W, 3), float32, sRGB-encoded; transparent pixels are shown on white.
 
     Raises:
-        InputError: As `read_picture`.
+        InputError: See `read_picture`.
     """
     pixels = read_picture(source).pixels
     return pixels if pixels.shape[2] == 3 else pixels[..., :3] + (1 - pixels[..., 3:])
@@ -77,18 +77,18 @@ def read_pixels(source: ImageLike) -> np.ndarray:
 def read_picture(source: ImageLike) -> Picture:
     """Read any picture, at its own depth.
 
-    Files are PNG, TIFF, EXR, HDR, JPEG, WebP, GIF, TGA and BMP, of 8 or 16 bits or floats, grey, RGB, CMYK or a palette. A layer of an EXR,
-    a page of a TIFF or a frame of an animation is named behind the file: `render.exr#diffuse`, `scan.tif#2`. EXIF rotation is applied; an
-    ICC profile is converted to sRGB, and ignored with a warning where it is broken; an alpha channel that is opaque everywhere is dropped.
-    Of arrays, integers are sRGB-encoded, floats too, from 0 to 1; of Pillow's images, those of the kind `F` are linear light.
+    Files may be PNG, TIFF, EXR, HDR, JPEG, WebP, GIF, TGA or BMP, of 8 or 16 bits or floats, grey, RGB, CMYK or with a palette. A layer of an EXR,
+    a page of a TIFF or a frame of an animation is named after the file: `render.exr#diffuse`, `scan.tif#2`. EXIF rotation is applied. Colours with an
+    ICC profile are converted to sRGB; a broken profile is ignored with a warning. An alpha channel that is opaque everywhere is dropped.
+    Arrays hold sRGB-encoded values, integers or floats in [0, 1]; Pillow images of mode `F` hold linear light.
 
     Args:
         source: See `ImageLike`.
 
     Raises:
-        InputError: Missing, no regular file, empty, broken, of several pictures of which none is named, of an unknown format, over the
-            budget of `texgen.files.limits`; values that are no numbers.
-        ResourceError: Reading it takes more memory than is free.
+        InputError: The file is missing, not a regular file, empty, broken, of an unknown format, or over the budget of `texgen.files.limits`;
+            it holds several pictures and none is named; or values are NaN or infinite.
+        ResourceError: Reading the picture takes more memory than is free.
     """
     if isinstance(source, Picture):
         note(source.file)
@@ -111,10 +111,10 @@ def read_picture(source: ImageLike) -> Picture:
 
 
 def read_raw(source: str | Path | np.ndarray) -> np.ndarray:
-    """Values of what holds no colours, (H, W, channels), at their own depth, as they stand in the file.
+    """Read values that are not colours, (H, W, channels), at their own depth, exactly as the file holds them.
 
     Raises:
-        InputError: As `read_picture`.
+        InputError: See `read_picture`.
     """
     if isinstance(source, np.ndarray):
         return source
@@ -125,7 +125,7 @@ def read_raw(source: str | Path | np.ndarray) -> np.ndarray:
 
 
 def _located(source: str | Path) -> tuple[Path, str | None]:
-    """A file, and the layer named behind it."""
+    """A file, and the layer named after it, if any."""
     path = Path(source)
     if "#" not in path.name or path.exists():
         return path, None
@@ -151,7 +151,7 @@ def _decoded(content: bytes, told: str, name: str, layer: str | None) -> Picture
 
 
 def _pillow_values(image: Image.Image) -> np.ndarray:
-    """Of the kind `I`, which is of 32 bits, 16 bits are read; `F` is linear light, as floats of a file are."""
+    """Values (H, W, channels). Mode `I`, of 32 bits, is read as 16 bits; mode `F` is linear light, like floats in a file."""
     if image.mode not in WIDE:
         return eight_bits(image, "image").values
     values = np.asarray(image)
@@ -166,7 +166,7 @@ def _pillow_values(image: Image.Image) -> np.ndarray:
 
 
 def _array_values(source: np.ndarray | Tensor) -> np.ndarray:
-    """(H, W, channels), of uint8, uint16, or float32 in [0, 1]."""
+    """Values (H, W, channels), uint8, uint16, or float32 in [0, 1]."""
     torch, array = sys.modules.get("torch"), source
     if torch is not None and isinstance(source, torch.Tensor):
         array = source.detach().cpu()
@@ -196,7 +196,7 @@ def _array_values(source: np.ndarray | Tensor) -> np.ndarray:
 
 
 def _seen(raw: Raw, name: str, encoded: bool = False) -> np.ndarray:
-    """Values as they are seen; floats of a file are linear light, those that are `encoded` are not."""
+    """Values as they are seen, see `Encoding`. Floats are linear light unless they are `encoded`."""
     values, profile = raw.values, raw.icc
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{name}: holds NaN or infinite values.")

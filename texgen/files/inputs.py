@@ -1,4 +1,4 @@
-"""The files that a verb reads, noted so that its outputs replace none of them."""
+"""Record the files that a verb reads, so that its outputs never replace them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextvars import ContextVar
 from pathlib import Path
 
 _NOTED: ContextVar[set[Path] | None] = ContextVar("noted", default=None)
-"""Of the verb that works in this thread; None outside of verbs."""
+"""Files read by the verb that runs in this context; None outside of verbs."""
 
 
 @contextmanager
 def noting() -> Iterator[None]:
-    """Within, a verb works, and what it reads is noted."""
+    """Record the files that a verb reads within this context."""
     before = _NOTED.set(set())
     try:
         yield
@@ -23,12 +23,12 @@ def noting() -> Iterator[None]:
 
 
 def note(file: object) -> None:
-    """Remember a file that is read; what is no path, such as the name of a picture that comes from no file, is passed over."""
+    """Record a file that is read; anything but a non-empty path is ignored."""
     files = _NOTED.get()
     if files is not None and isinstance(file, str | Path) and str(file):
         files.add(Path(os.path.abspath(file)))  # noqa: PTH100 (the folder may change before something is saved)
 
 
 def noted() -> frozenset[Path]:
-    """The files that the verb in progress has read so far."""
+    """Files that the running verb has read so far."""
     return frozenset(_NOTED.get() or ())

@@ -1,4 +1,4 @@
-"""What is read at most: one budget for every format, looked at before anything is decoded."""
+"""Limits on what is read: one budget for every format, checked before anything is decoded."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from texgen.errors import InputError, ResourceError
 
 GIB = 2**30
 MAX_PIXELS, MAX_SIDE, MAX_BYTES = 16384 * 16384, 2**20, 5 * GIB
-"""Bytes of a file, and of the values in it: `MAX_PIXELS` of four floats are 4 GiB, and files may be larger than what they hold."""
+"""`MAX_BYTES` limits a file, and the values in it: `MAX_PIXELS` of four floats take 4 GiB, and a file may be larger than its values."""
 ALLOWED = f"at most {MAX_PIXELS} px, {MAX_SIDE} a side, and {MAX_BYTES} bytes are read"
 
 
 def check_size(height: int, width: int, pixel_bytes: int, name: str) -> None:
-    """Refuse a picture that is over the budget, of pixels or of `pixel_bytes` for each of them."""
+    """Refuse a picture that is over the budget, in pixels or in bytes, with `pixel_bytes` per pixel."""
     area = width * height
     if not (0 < area <= MAX_PIXELS and max(height, width) <= MAX_SIDE and area * pixel_bytes <= MAX_BYTES):
         raise InputError(
@@ -25,10 +25,10 @@ def check_size(height: int, width: int, pixel_bytes: int, name: str) -> None:
 
 
 def check_memory(needed: int, name: str) -> None:
-    """Refuse what takes more memory than is free, where that can be told.
+    """Check that `needed` bytes of memory are free, where the system tells.
 
     Raises:
-        ResourceError: As said.
+        ResourceError: They are not.
     """
     free = free_memory()
     if free is not None and needed > free:
@@ -38,12 +38,12 @@ def check_memory(needed: int, name: str) -> None:
 
 
 def free_memory() -> int | None:
-    """Bytes that this process may still take, by Linux, its control group and `ulimit -v`; None where none of them says."""
+    """Bytes that this process may still allocate by Linux, its control group and `ulimit -v`; None if none of them tells."""
     found = []
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         found.append(int(lines["MemAvailable"].split()[0]) * 1024)
-    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+    with contextlib.suppress(OSError, ValueError):  # "max" is not a number
         group = Path("/sys/fs/cgroup")
         used = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         reclaimable = int(used.get("inactive_file", 0))
@@ -58,16 +58,16 @@ def free_memory() -> int | None:
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is no regular file, such as a pipe, before it is opened.
+    """Refuse what is not a regular file, such as a pipe, before opening it.
 
     Raises:
-        InputError: Missing, no regular file, empty, too large, or not to be looked at.
+        InputError: The file is missing, not a regular file, empty, too large, or not accessible.
     """
     try:
         about = path.stat()
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file.") from error
-    except (OSError, ValueError) as error:  # a ValueError of a name with a null character
+    except (OSError, ValueError) as error:  # a ValueError for a name with a null character
         raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', error)}).") from error
     if not stat.S_ISREG(about.st_mode):
         raise InputError(f"{path}: is no regular file.")

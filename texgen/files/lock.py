@@ -1,4 +1,4 @@
-"""One run at a time writes an output: the lock beside it."""
+"""A lock beside each output, so that only one run at a time writes it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pathlib import Path
 from texgen.errors import LockedError, OptionError, disk_errors
 
 LOCK = b"texgen\n"
-"""What a lock holds: a file of its name that holds anything else is a user's, and stays."""
+"""Content of a lock. A file of its name with other content belongs to the user and is kept."""
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the output: a second run on the same file is refused, what a killed one left half-written is swept away.
+    """Lock an output, so that a second run on it is refused, and delete what a killed run left half-written.
 
     Raises:
-        LockedError: Another run holds it.
-        OptionError: A link, or something else that is no file, has the lock's name.
+        LockedError: Another run holds the lock.
+        OptionError: A link, a folder or another special file has the lock's name.
         ResourceError: The folder is not writable.
     """
     lock = path.with_name(f".{path.name}.lock")
@@ -42,7 +42,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _held(lock: Path, path: Path) -> int:
-    """The lock of an output, opened and held; one that its run removed before it could be held is opened again."""
+    """Open and hold the lock of an output; try again if another run removed it in between."""
     while True:
         with disk_errors(path):
             handle = _opened(lock)
@@ -61,7 +61,7 @@ def _held(lock: Path, path: Path) -> int:
 
 
 def _opened(lock: Path) -> int:
-    """A lock's file, made where there is none; no link is followed, and what stands there keeps its content."""
+    """Open a lock's file, creating it if there is none; links are not followed, and an existing file keeps its content."""
     try:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
@@ -77,19 +77,19 @@ def _opened(lock: Path) -> int:
 
 
 def is_part(path: Path, out: Path) -> bool:
-    """Whether a file would be swept away where an output is locked."""
+    """Whether locking the output `out` would delete the file `path` as a temporary one."""
     beside = os.path.realpath(path.parent) == os.path.realpath(out.parent)
     return beside and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in _parts(out))
 
 
 def _parts(path: Path) -> tuple[str, str]:
-    """Patterns of the names that temporary files of an output have."""
+    """Patterns for the names of an output's temporary files."""
     part = f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}.part"
     return part, f"{part}.{'[a-z0-9_]' * 8}"
 
 
 def _sweep(path: Path) -> None:
-    """Remove the temporary files of `published`, of `published_folder` and of the writers that they call."""
+    """Delete temporary files of `published`, of `published_folder` and of the writers that they call."""
     for found in [found for pattern in _parts(path) for found in path.parent.glob(pattern)]:
         if found.is_dir() and not found.is_symlink():
             shutil.rmtree(found, ignore_errors=True)

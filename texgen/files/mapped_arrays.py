@@ -1,4 +1,4 @@
-"""Arrays in mapped files, worked on in bands: as large as the disk, while memory holds a band."""
+"""Arrays in memory-mapped files, processed in bands: as large as the disk, while memory holds only a band."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ import numpy.typing as npt
 from texgen.errors import disk_errors
 
 LARGE = 1 << 26
-"""Bytes from which an array's pages are given back."""
+"""Bytes above which the pages of an array are released."""
 HUGE = 1 << 27
-"""Bytes from which an array that is kept for a while lies on the disk."""
+"""Bytes from which a `scratch` array lies on the disk."""
 
 
 def release(*arrays: np.ndarray) -> None:
-    """Give the pages of large mapped arrays, or of those that these are views of, back; what was written stays in the page cache or goes to the disk."""
+    """Release the pages of large mapped arrays, or of arrays that these are views of; what was written stays in the page cache or goes to the disk."""
     for array in arrays:
         owner: object = array
         while isinstance(owner, np.ndarray) and not isinstance(owner, np.memmap):
             owner = owner.base
         pages: mmap.mmap | None = getattr(owner, "_mmap", None)
-        private = getattr(owner, "mode", None) == "c"  # whose changes would be lost
+        private = getattr(owner, "mode", None) == "c"  # copy-on-write, so that changes would be lost
         if pages is not None and not private and len(pages) > LARGE and hasattr(mmap, "MADV_DONTNEED"):
             pages.madvise(mmap.MADV_DONTNEED)
 
 
 def mapped(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np.ndarray:
-    """A new array in a file, all of whose room is taken at once: a disk that fills up later would end the process at the first page that finds none.
+    """A new array in a file. All its space is allocated at once, as a disk that fills up later would kill the process on a page fault.
 
     Raises:
         ResourceError: The disk is full.
@@ -44,7 +44,7 @@ def mapped(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np.ndarr
 
 
 def scratch(shape: tuple[int, ...]) -> np.ndarray:
-    """A new array, float32; a huge one in a file without a name, among the temporary ones.
+    """A new float32 array with arbitrary values; from `HUGE` bytes on it lies in an unnamed temporary file.
 
     Raises:
         ResourceError: The disk is full.
@@ -65,12 +65,12 @@ def _mapped(file: IO[bytes], dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np
 
 
 class Band(NamedTuple):
-    """Rows of a picture, and of those around them that a filter looks at, too.
+    """Rows of a picture, with the rows around them that a filter needs.
 
     Attributes:
-        rows: Of the picture.
-        around: The same and up to a margin more on both sides.
-        inner: Where `rows` lie in `around`.
+        rows: Rows of the picture.
+        around: The same rows, and up to a margin more on both sides.
+        inner: Place of `rows` within `around`.
     """
 
     rows: slice
@@ -79,7 +79,7 @@ class Band(NamedTuple):
 
 
 def bands(height: int, rows: int, margin: int) -> Iterator[Band]:
-    """Bands of a picture from its top to its end."""
+    """Bands of a picture from top to bottom, of at most `rows` rows each."""
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         first, last = max(top - margin, 0), min(bottom + margin, height)

@@ -1,4 +1,4 @@
-"""Finished pixels on disk: a picture of any size, written and read in rows, never whole in memory."""
+"""Pictures of any size on disk, written and read in rows and never whole in memory; conversion between integers and floats."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from texgen.errors import disk_errors
 
 
 class PixelFile:
-    """A picture (height, width, channels) in a plain file, row after row.
+    """A picture (height, width, channels) in a raw file, row after row.
 
-    Slices read rows, as an array's would: `pixels[100:200]` is (100, width, channels). Several processes may write different
+    Slices read rows, as of an array: `pixels[100:200]` is (100, width, channels). Several processes may write different
     rows of one file.
 
     Args:
-        path: The file; made, or kept where it has the right length.
+        path: The file. It is created if missing, and its content is kept if it has the right length.
         shape: (height, width, channels).
-        dtype: Of the values.
+        dtype: Dtype of the values.
 
     Attributes:
-        keeper: What holds the file's folder, to live as long as the pixels.
+        keeper: Owner of a temporary folder that the file is in, kept alive as long as the pixels.
 
     Example:
         >>> import tempfile
@@ -52,7 +52,7 @@ class PixelFile:
         return self.shape[1] * self.shape[2] * self.dtype.itemsize
 
     def write(self, top: int, rows: np.ndarray) -> None:
-        """Put rows (n, width, 3) at `top`; on the disk when this returns.
+        """Write rows (n, width, channels) at `top`, flushed to the disk.
 
         Raises:
             ResourceError: The disk is full.
@@ -77,7 +77,7 @@ class PixelFile:
         return 3
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        """As an array's; only the rows between the first and the last that are wanted are read."""
+        """Index like an array; only the rows from the first to the last wanted one are read."""
         rows, *others = index if isinstance(index, tuple) else (index,)
         if isinstance(rows, slice):
             wanted = range(self.shape[0])[rows]
@@ -94,7 +94,7 @@ class PixelFile:
 
 
 class Pixels(Protocol):
-    """Anything with a shape (height, width, channels), a dtype, and slices of rows: an array, a `PixelFile`."""
+    """Anything with a shape (height, width, channels), a dtype and slices of rows, such as an array or a `PixelFile`."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -106,27 +106,27 @@ class Pixels(Protocol):
 
 
 def unit_of(dtype: npt.DTypeLike) -> float:
-    """What stands for 1 in pixels of a dtype: the largest integer, or 1 itself."""
+    """The value that stands for 1 in pixels of a dtype: the largest integer, or 1 for floats."""
     return float(np.iinfo(dtype).max) if np.dtype(dtype).kind == "u" else 1.0
 
 
 def as_float(pixels: Pixels) -> np.ndarray:
-    """A whole picture or map as float32: integers to [0, 1], floats as they are."""
+    """A whole picture or map as float32: integers scaled to [0, 1], floats as they are."""
     return pixels[0 : pixels.shape[0]].astype(np.float32) / np.float32(unit_of(pixels.dtype))
 
 
 def rounded(values: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
-    """Values in [0, 1] as integers of a dtype; 1 is its largest."""
+    """Values in [0, 1] rounded to integers of a dtype; 1 becomes the largest."""
     return np.rint(np.clip(values, 0, 1) * np.iinfo(dtype).max).astype(dtype)
 
 
 def halved(pixels: Pixels, path: Path, band: int = 512) -> PixelFile:
-    """The picture at half the size, each pixel the mean of two by two (of what there is, at an odd border).
+    """A picture at half the size: each pixel is the mean of 2x2 pixels, or of those that exist at an odd border.
 
     Args:
-        pixels: (height, width, channels).
-        path: Where the halved one is kept.
-        band: Rows of the result made at a time.
+        pixels: The picture, (height, width, channels).
+        path: File for the result.
+        band: Rows of the result computed at a time.
     """
     height, width, channels = pixels.shape
     result = PixelFile(path, (-(-height // 2), -(-width // 2), channels), pixels.dtype)

@@ -1,4 +1,4 @@
-"""Write outputs whole or not at all: temporary file beside the target, flush, rename."""
+"""Write outputs whole or not at all: to a temporary file beside the target, which is flushed and then renamed."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ NO_TAGS = Tags()
 
 
 def save_image(path: Path, pixels: Pixels, tags: Tags = NO_TAGS, pyramid: bool = False) -> None:
-    """Write a picture (height, width, channels) by its suffix, in bounded memory.
+    """Write a picture (height, width, channels) in the format of the path's suffix, in bounded memory.
 
     Raises:
-        ResourceError: Disk full or not writable; an older file stays as it was.
+        ResourceError: The disk is full or not writable; an older file stays as it was.
     """
     with published(path) as part:
         write_image(part, SUFFIXES[path.suffix.lower()], pixels, tags, pyramid)
 
 
 def save_maps(picture: Path, maps: Mapping[str, Pixels], tags: Tags, pyramid: bool = False) -> None:
-    """Write the maps (height, width, channels) of a picture beside it, see `map_path`; a pyramid where the picture can be one.
+    """Write the maps (height, width, channels) of a picture beside it, see `map_path`.
+
+    With `pyramid`, maps that have the picture's suffix become pyramids.
 
     Raises:
-        ResourceError: As `save_image`.
+        ResourceError: See `save_image`.
     """
     for name, values in maps.items():
         where = map_path(picture, name, values.dtype, values.shape[2])
@@ -44,7 +46,7 @@ def save_maps(picture: Path, maps: Mapping[str, Pixels], tags: Tags, pyramid: bo
 
 
 def recipe_text(recipe: Mapping[str, Any] | None) -> str | None:
-    """A recipe as it stands inside a picture."""
+    """A recipe as text to store in a picture."""
     return None if recipe is None else json.dumps(recipe, sort_keys=True)
 
 
@@ -57,7 +59,7 @@ def save_map(path: Path, coordinates: np.ndarray) -> None:
     """Write a coordinate map (2, h, w) as a float32 TIFF of two pages (y, x).
 
     Raises:
-        ResourceError: As `save_image`.
+        ResourceError: See `save_image`.
     """
     import tifffile
 
@@ -66,17 +68,19 @@ def save_map(path: Path, coordinates: np.ndarray) -> None:
 
 
 def publish(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one step."""
+    """Write `content` to `path` in one step."""
     with published(path) as part:
         part.write_bytes(content)
 
 
 @contextmanager
 def published(path: Path) -> Iterator[Path]:
-    """Within, a temporary file beside `path` to be written; afterwards it stands at `path`, whole, or is gone.
+    """Yield a temporary file beside `path` to write. On exit it is renamed to `path`, and on an error it is deleted.
+
+    A file that is replaced passes its permissions on.
 
     Raises:
-        ResourceError: Disk full or not writable; an older file stays as it was; replaced, its rights are kept.
+        ResourceError: The disk is full or not writable; an older file stays as it was.
     """
     with disk_errors(path):
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -95,7 +99,7 @@ def published(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def all_or_none(files: Iterable[Path]) -> Iterator[None]:
-    """Within, files are written; if it fails, those of them that are new are taken away again."""
+    """Delete those of the files that did not exist before, if an error occurs within this context."""
     new = [file for file in files if not file.exists()]
     try:
         yield
@@ -106,14 +110,14 @@ def all_or_none(files: Iterable[Path]) -> Iterator[None]:
 
 
 def umask() -> int:
-    """Rights that new files do not get."""
+    """Permissions that new files do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

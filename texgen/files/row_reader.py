@@ -1,4 +1,4 @@
-"""A picture's file of which rows are read when they are asked for, so that it is never whole in memory."""
+"""Read rows of a picture's file on demand, so that it is never whole in memory."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from texgen.files.limits import check_file
 
 
 class PictureRows:
-    """A picture (height, width, channels) in a file, at its own depth; no colours are converted.
+    """A picture (height, width, channels) in a file, at its own depth; colours are not converted.
 
     Args:
-        path: PNG, TIFF, EXR, ...
+        path: A PNG, TIFF, EXR, ...
 
     Attributes:
-        tiled: Whether the file is kept in tiles; its rows cannot be read.
+        tiled: Whether the file is stored in tiles; if so, rows cannot be read.
 
     Raises:
-        InputError: Missing, of an unknown format, or too large; when rows are read, broken or truncated.
+        InputError: The file is missing, of an unknown format or too large; or, when rows are read, broken or truncated.
     """
 
     def __init__(self, path: Path) -> None:

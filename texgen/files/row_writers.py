@@ -1,4 +1,4 @@
-"""Pixels to image files: in rows PNG and EXR through OpenImageIO and TIFF through tifffile, whole JPEG and WebP through Pillow."""
+"""Write image files: PNG and EXR through OpenImageIO and TIFF through tifffile in rows, JPEG and WebP through Pillow whole."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ BAND = 512
 TIFF_TILE = 512
 SMALLEST_LEVEL = 512
 BIG = 2**31
-"""Bytes of pixels from which a TIFF is a BigTIFF: its offsets may pass 4 GiB with the levels of a pyramid."""
+"""Bytes of pixels above which a TIFF is a BigTIFF: with the levels of a pyramid, its offsets may exceed 4 GiB."""
 PNG_LEVEL, JPEG_QUALITY = 4, 95
 INCH = 0.0254
 UNWANTED = (b"eXIf", b"oFFs")
-"""Chunks that OpenImageIO writes into every PNG: EXIF, empty or with a density in no unit, and an offset of 0."""
+"""Useless chunks that OpenImageIO writes into every PNG: EXIF that is empty or has a density without unit, and an offset of 0."""
 MOVED = 1 << 24
-"""Bytes of a file that are moved at once."""
+"""Bytes of a file that `_drop_unwanted` moves at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tags:
-    """What the file of a picture tells beside its pixels.
+    """What a picture's file says in addition to its pixels.
 
     Attributes:
-        recipe: Text: in a PNG or EXR as `texgen`, in a TIFF or EXIF as ImageDescription.
-        data: Whether the values are no colours; integers are said to be sRGB otherwise.
-        density: Pixels a metre, where that is known.
+        recipe: Text, stored as `texgen` in a PNG or EXR, as ImageDescription in a TIFF or EXIF.
+        data: Whether the values are data; otherwise they are colours, and integers are marked as sRGB.
+        density: Pixels per metre; None if unknown.
     """
 
     recipe: str | None = None
@@ -49,14 +49,14 @@ class Tags:
 
 
 def write_image(path: Path, kind: str, pixels: Pixels, tags: Tags, pyramid: bool = False) -> None:
-    """Write a picture; PNG, EXR and TIFF a band of rows at a time, so that memory does not grow with it.
+    """Write a picture; a PNG, EXR or TIFF in bands of rows, so that memory does not grow with its size.
 
     Args:
-        path: Where to, whatever its suffix.
-        kind: `PNG`, `JPEG`, `TIFF`, `WEBP` or `EXR`.
-        pixels: (height, width, channels), of a depth that the kind holds, see `targets.check_target`.
-        tags: What else the file tells.
-        pyramid: Of a TIFF: with halved levels down to `SMALLEST_LEVEL` px as SubIFDs.
+        path: File to write; its suffix does not matter.
+        kind: Format: `PNG`, `JPEG`, `TIFF`, `WEBP` or `EXR`.
+        pixels: The picture, (height, width, channels), of a depth that the format holds, see `targets.check_target`.
+        tags: What else the file says.
+        pyramid: Whether to add halved levels to a TIFF, down to `SMALLEST_LEVEL` px, as SubIFDs.
     """
     if kind == "TIFF":
         _write_tiff(path, pixels, tags, pyramid)
@@ -67,10 +67,10 @@ def write_image(path: Path, kind: str, pixels: Pixels, tags: Tags, pyramid: bool
 
 
 def _attributes(kind: str, tags: Tags) -> dict[str, str | float]:
-    """Tags as OpenImageIO names them; a PNG holds whole pixels a metre."""
+    """Tags by OpenImageIO's names; a PNG holds a whole number of pixels per metre."""
     found: dict[str, str | float] = {"oiio:ColorSpace": "data"} if tags.data else {}
     if tags.density is not None:
-        whole = (round(tags.density) + 0.25) / 100  # whose fraction is cut off
+        whole = (round(tags.density) + 0.25) / 100  # OpenImageIO cuts the fraction off
         unit, many = ("cm", whole) if kind == "PNG" else ("in", tags.density * INCH)
         found |= {"XResolution": many, "YResolution": many, "ResolutionUnit": unit}
     return found if tags.recipe is None else found | {"texgen": tags.recipe}
@@ -86,7 +86,7 @@ def _write_rows(path: Path, kind: str, pixels: Pixels, attributes: Mapping[str, 
         spec.attribute("png:compressionLevel", PNG_LEVEL)
     else:
         spec.attribute("compression", "zip")
-        spec.attribute("DateTime", "")  # else it is the time of writing, and no two files are the same
+        spec.attribute("DateTime", "")  # by default the time of writing, so that no two files would be the same
     for name, value in attributes.items():
         spec.attribute(name, value)
     file = oiio.ImageOutput.create(kind.lower())
@@ -104,7 +104,7 @@ def _write_rows(path: Path, kind: str, pixels: Pixels, attributes: Mapping[str, 
 
 
 def _drop_unwanted(path: Path) -> None:
-    """Take the `UNWANTED` chunks out of a whole PNG, in place."""
+    """Remove the `UNWANTED` chunks from a complete PNG, in place."""
     with path.open("rb+") as file:
         head, dropped = bytearray(file.read(8)), 0
         while True:
@@ -130,7 +130,7 @@ def _drop_unwanted(path: Path) -> None:
 
 
 def _is_whole_png(path: Path) -> bool:
-    """Whether a PNG has all its chunks: OpenImageIO does not tell when the disk refuses some of it."""
+    """Whether a PNG has all its chunks: OpenImageIO does not report that the disk refused some of them."""
     with path.open("rb") as file:
         position, name = file.seek(8), b""
         while name != b"IEND":
@@ -146,7 +146,7 @@ EXR_MAGIC = b"\x76\x2f\x31\x01"
 
 
 def _is_whole_exr(path: Path) -> bool:
-    """Whether an EXR knows where all its chunks are, and has the last: OpenEXR does not tell of a refusal when it closes the file."""
+    """Whether an EXR has the offsets of all its chunks, and the last chunk: OpenEXR does not report failed writes when it closes the file."""
     with path.open("rb") as file:
         start = file.read(8)
         while name := _text(file):
@@ -165,7 +165,7 @@ def _is_whole_exr(path: Path) -> bool:
 
 
 def _text(file: BinaryIO) -> bytes | None:
-    """Bytes up to the next 0; None where the file ends before."""
+    """Bytes up to the next 0; None if the file ends before that."""
     found = bytearray()
     while (byte := file.read(1)) != b"\0":
         if not byte:
@@ -191,7 +191,7 @@ def _write_tiff(path: Path, pixels: Pixels, tags: Tags, pyramid: bool) -> None:
 
 
 def pyramid_levels(height: int, width: int) -> int:
-    """Halvings until neither side is over `SMALLEST_LEVEL`.
+    """Number of halvings until neither side is over `SMALLEST_LEVEL`.
 
     Example:
         >>> pyramid_levels(2048, 1024), pyramid_levels(512, 512)
@@ -213,7 +213,7 @@ def _write_level(file: tifffile.TiffWriter, pixels: Pixels, **options: object) -
 
 
 def _tiles(pixels: Pixels) -> Iterator[np.ndarray]:
-    """In rows from the top; those at the border are cut short."""
+    """Tiles row by row from the top; those at the border are cut short."""
     height, width, channels = pixels.shape
     for top in range(0, height, TIFF_TILE):
         rows = pixels[top : top + TIFF_TILE]

@@ -1,4 +1,4 @@
-"""Where outputs go: what each format holds, the names of what lies beside a picture, and what must not be written over."""
+"""Where outputs go: what each format holds, how files beside a picture are named, and what must not be overwritten."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ DEPTHS = {
     "WEBP": ("uint8",),
     "EXR": ("float16", "float32"),
 }
-"""What a channel of each format holds."""
+"""Dtypes that a channel of each format may have."""
 LONGEST_NAME = 200
-"""Bytes: systems allow 255, and files beside a picture have longer names."""
+"""Most bytes of a picture's name: systems allow 255, and files beside the picture have longer names."""
 MOST_CHANNELS = {"PNG": 4, "JPEG": 3, "WEBP": 3}
 
 
@@ -42,10 +42,10 @@ def check_target(
     channels: int = 3,
     pyramid: bool = False,
 ) -> None:
-    """Refuse, before any work, what cannot be written later.
+    """Refuse, before any work, a picture that could not be written later.
 
     Raises:
-        OptionError: Unknown suffix, a folder, a missing parent folder, or sides, depth or levels the format cannot hold.
+        OptionError: See `check_place`; or the format cannot hold the sides, the depth, alpha or a pyramid.
     """
     check_place(path, suffixes)
     kind = SUFFIXES[path.suffix.lower()]
@@ -67,7 +67,7 @@ def check_target(
 
 
 def fitting_depth(path: Path, own: str) -> str:
-    """The depth nearest to a picture's own that the format of a file holds: the least that loses nothing, else the most there is.
+    """The depth nearest to a picture's own that the format of a file holds: the lowest that loses nothing, else the highest.
 
     Example:
         >>> fitting_depth(Path("wall.jpg"), "16"), fitting_depth(Path("wall.exr"), "8"), fitting_depth(Path("wall.png"), "half")
@@ -81,10 +81,10 @@ def fitting_depth(path: Path, own: str) -> str:
 
 
 def check_place(path: Path, suffixes: Sequence[str]) -> None:
-    """Refuse a place where no file can be written.
+    """Refuse a path that cannot be written.
 
     Raises:
-        OptionError: Unknown suffix, too long a name, a folder, a missing parent folder, or one that is not writable.
+        OptionError: The suffix is unknown, the name is too long, the path is a folder, or its parent is missing or not writable.
     """
     if path.suffix.lower() not in suffixes:
         raise OptionError(f"{path}: the suffix must be one of {', '.join(suffixes)}.")
@@ -101,17 +101,17 @@ def check_place(path: Path, suffixes: Sequence[str]) -> None:
 
 
 def check_new(path: Path, suffixes: Sequence[str], overwrite: bool, inputs: Iterable[Path] = ()) -> None:
-    """Refuse a place where no file can be written, or where one stands that is not to be replaced; see `check_free`.
+    """Refuse a path that cannot be written, or that holds a file that may not be replaced.
 
     Raises:
-        OptionError: As said.
+        OptionError: See `check_place` and `check_free`.
     """
     check_place(path, suffixes)
     check_free([path], overwrite, inputs)
 
 
 def map_path(path: Path, name: str, dtype: npt.DTypeLike, channels: int) -> Path:
-    """Where a map of a picture goes: `wall.png` to `wall_normal.png`; in a format that holds it, the picture's own if that does.
+    """Path of a map of a picture, such as `wall_normal.png` for `wall.png`: in the picture's own format if that holds the map, else in one that does.
 
     Example:
         >>> map_path(Path("wall.jpg"), "height", np.float32, 1).name
@@ -127,15 +127,15 @@ def map_path(path: Path, name: str, dtype: npt.DTypeLike, channels: int) -> Path
 
 
 def check_maps(picture: Path, height: int, width: int, maps: Mapping[str, Pixels]) -> None:
-    """Refuse, before any work, maps of a picture that cannot be written later.
+    """Refuse, before any work, maps of a picture that could not be written later.
 
     Args:
-        picture: The picture that they belong to.
-        height, width: Of the maps as they will be.
-        maps: Any pixels of each map, of its depth and channels.
+        picture: The picture that the maps belong to.
+        height, width: Size that the maps will have.
+        maps: Pixels of each map, of which only depth and channels count.
 
     Raises:
-        OptionError: As `check_target`.
+        OptionError: See `check_target`.
     """
     for name, values in maps.items():
         where = map_path(picture, name, values.dtype, values.shape[2])
@@ -143,7 +143,7 @@ def check_maps(picture: Path, height: int, width: int, maps: Mapping[str, Pixels
 
 
 def sidecar_path(picture: Path) -> Path:
-    """Where the recipe of a picture goes.
+    """Path of the recipe of a picture.
 
     Example:
         >>> sidecar_path(Path("wall.png")).name
@@ -153,7 +153,7 @@ def sidecar_path(picture: Path) -> Path:
 
 
 def files_of(picture: Path, maps: Mapping[str, Pixels], metadata: bool) -> list[Path]:
-    """All files that a picture with maps is written to, itself first; of each map any pixels will do."""
+    """All files that a picture with maps is written to, the picture first; only depth and channels of the maps count."""
     beside = [map_path(picture, name, values.dtype, values.shape[2]) for name, values in maps.items()]
     return [picture, *beside, *([sidecar_path(picture)] if metadata else [])]
 
@@ -161,16 +161,16 @@ def files_of(picture: Path, maps: Mapping[str, Pixels], metadata: bool) -> list[
 def check_free(
     files: Sequence[Path], overwrite: bool = False, inputs: Iterable[Path] = (), ours: Collection[str] = ()
 ) -> None:
-    """Refuse, before any work, to write over what is there.
+    """Refuse, before any work, to overwrite existing files.
 
     Args:
-        files: What will be written.
-        overwrite: Whether what exists may be replaced; never folders, inputs, read-only files, and JSON files of others.
-        inputs: What the files are made from.
-        ours: Names of files that this same run has written before it was cut off; they may be replaced.
+        files: Files that will be written.
+        overwrite: Whether existing files may be replaced. Folders, inputs, read-only files and JSON files not written by texgen never are.
+        inputs: Files that the outputs are made from.
+        ours: Names of files that this run wrote before it was interrupted; these may be replaced.
 
     Raises:
-        OptionError: As said, or if two of the files are one.
+        OptionError: A file may not be replaced, two of the files are the same, or an input has the name of a temporary file.
     """
     places = [os.path.realpath(file.parent) + os.sep + file.name.casefold() for file in files]
     taken = set[str]()
@@ -196,7 +196,7 @@ def check_free(
                 f"{file}: exists already; choose another name, or replace it with --overwrite (in Python overwrite=True)."
             )
         if not file.exists():
-            continue  # a link that leads nowhere is replaced itself
+            continue  # a broken link is itself replaced
         if file.suffix == ".json" and not is_recipe(file):
             raise OptionError(f"{file}: is not a recipe of texgen, so it is kept; choose another name.")
         if not file.stat().st_mode & 0o222:
@@ -204,7 +204,7 @@ def check_free(
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """The same for one file under two names."""
+    """Device and inode, the same for one file under two names; None if the file cannot be accessed."""
     try:
         about = path.stat()
     except (OSError, ValueError):
@@ -213,7 +213,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def is_recipe(path: Path) -> bool:
-    """Whether a file is JSON of texgen's."""
+    """Whether a file is JSON written by texgen."""
     try:
         return as_recipe(path.read_text()) is not None
     except (OSError, ValueError):
@@ -221,7 +221,7 @@ def is_recipe(path: Path) -> bool:
 
 
 def as_recipe(text: str | None) -> dict[str, Any] | None:
-    """The JSON of texgen's that a text is; None of any other text."""
+    """The content of a text if it is JSON written by texgen, else None."""
     try:
         content: Any = json.loads(text or "")
     except ValueError:

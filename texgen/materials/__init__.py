@@ -1,1 +1,1 @@
-"""What belongs to a material beside its colour."""
+"""Materials: swatches, their labels, maps and guides, and maps estimated from a colour."""

@@ -1,6 +1,6 @@
-"""Height, normal, roughness and occlusion of a surface, estimated from its colour; and each of them from those that are known.
+"""Height, normals, roughness and occlusion of a surface, estimated from its colour or from those maps that are known.
 
-Nothing here is measured. A picture does not tell paint from shape: what is dark is taken to be deep.
+Nothing here is measured. A picture does not tell paint from shape: dark is taken for deep.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from tiling import Wrap
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 LIFT = 0.2
-"""Added to the luminance before the logarithm, so that black is not endlessly deep."""
+"""Added to the luminance before the logarithm, so that black is not infinitely deep."""
 DARK_SKEW = -0.35
-"""Skewness of brightness at a scale, below which its dark parts are taken for crevices."""
+"""Skewness of brightness at a scale below which its dark parts are taken for crevices."""
 COARSEST, FALLBACK, FINEST = 1 / 16, 1 / 64, 2.0
-"""Size of bumps: at most, and where no scale has crevices, of the shorter side; at least, in px."""
+"""Size of bumps: the largest, and the one used if no scale has crevices, as shares of the shorter side; and the smallest, in px."""
 FALLING = 0.85
-"""Fine detail rises by this power of its wavelength: less than 1 keeps grain, more than 1 smooths."""
+"""Power of its wavelength to which fine detail rises: less than 1 keeps grain, more than 1 smooths."""
 ENDS = (0.2, 99.8)
-"""Percentiles that become 0 and 1 in the height."""
+"""Percentiles that become 0 and 1 in the height map."""
 LEAST_SPAN = 0.02
-"""Range of relative brightness that is stretched to a whole height, at least: noise of a plain colour stays flat."""
+"""Smallest range of relative brightness that is stretched to the whole height, so that noise of a plain colour stays flat."""
 DEPTH = 3.5
-"""Relief over size of bumps, for a brightness that varies e-fold."""
+"""Relief divided by the size of bumps, for brightness that varies by a factor of e."""
 STEEPNESS = 0.4
-"""Root mean square of the slopes of a given height whose relief is not known."""
+"""Root mean square of the slopes assumed for a height map of unknown relief."""
 DIRECTIONS, REACH = 8, 4
-"""In which occlusion is looked for, and how far, in sizes of bumps, up to an eighth of the shorter side."""
+"""Number of directions in which occlusion is looked for, and how far, in sizes of bumps; never beyond an eighth of the shorter side."""
 GRAIN = (1.0, 2.5)
-"""Grain is what is finer than the first number of pixels, measured over the second."""
+"""Deviations of two Gaussians in pixels: grain is detail finer than the first, and its strength is averaged over the second."""
 ROWS = 128
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A height with its scale.
+    """A height map with its scale.
 
     Attributes:
-        height: (H, W), float32, in [0, 1]; 1 is high.
-        relief: Difference between 0 and 1 in px.
-        bump_size: Radius of its largest bumps in px.
+        height: Height map, (H, W), float32, in [0, 1]; 1 is high.
+        relief: Difference in height between 0 and 1, in px.
+        bump_size: Radius of the largest bumps, in px.
     """
 
     height: np.ndarray
@@ -57,10 +57,10 @@ class Surface:
 
 
 def brightness(colour: np.ndarray) -> np.ndarray:
-    """Logarithm of the lifted luminance of a colour map: (H, W), float32.
+    """Logarithm of the luminance of a colour map, lifted by `LIFT`: (H, W), float32.
 
     Args:
-        colour: (H, W, C), as in `Material.maps`: sRGB-encoded integers, or linear floats; of more than three channels the first three count.
+        colour: Colours as in `Material.maps`, (H, W, C): sRGB-encoded integers or linear floats. Alpha is ignored.
     """
     found = np.empty(colour.shape[:2], np.float32)
     weights = LUMINANCE if colour.shape[2] >= 3 else np.array([1], np.float32)
@@ -75,12 +75,13 @@ def brightness(colour: np.ndarray) -> np.ndarray:
 def bump_size(brightness: np.ndarray, wrap: Wrap) -> float:
     """Radius in px of the largest bumps of a surface.
 
-    Crevices and shadows are narrow and dark, so where a scale shows shape its brightness is skewed to the dark; paint and stains are not.
-    Of bands an octave wide, from fine to coarse, the first ones that are skewed below `DARK_SKEW` are taken for shape; the end is interpolated.
+    Crevices and shadows are narrow and dark, so the brightness of a scale that shows shape is skewed towards the dark; that of paint and stains is not.
+    Brightness is split into bands one octave wide. From fine to coarse, bands skewed below `DARK_SKEW` are taken for shape; the size at which
+    these end is interpolated.
 
     Args:
         brightness: (H, W), float32.
-        wrap: Axes that close to a ring.
+        wrap: Axes that wrap around.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -104,18 +105,19 @@ def bump_size(brightness: np.ndarray, wrap: Wrap) -> float:
 
 
 def height_of(brightness: np.ndarray, wrap: Wrap, size: float) -> Surface:
-    """A height from brightness: what is dark is deep, more so the wider it is up to the size of bumps; what is wider yet fades out.
+    """Estimate the height from brightness: dark is deep, and the deeper the wider it is, up to the size of bumps; wider structures fade out.
 
-    With frequency w and size s, waves are multiplied by u / (1 + u)^(1 + a/2), u = (s w)^2, a = `FALLING`. Far below the size of bumps this is
-    (s w)^-a, between brightness as height (a = 0) and brightness as slope (a = 1, as light from one side would have it); far above it is (s w)^2.
+    Waves of frequency w are multiplied by u / (1 + u)^(1 + a/2), where u = (s w)^2, s is the size of bumps and a = `FALLING`. For waves far shorter
+    than the bumps this is (s w)^-a, between brightness as height (a = 0) and brightness as slope (a = 1, as under light from one side); for far
+    longer ones it is (s w)^2.
 
     Args:
-        brightness: (H, W), float32; overwritten.
-        wrap: Axes that close to a ring.
-        size: Of bumps, in px.
+        brightness: Brightness, see `brightness`, (H, W), float32; overwritten.
+        wrap: Axes that wrap around.
+        size: Size of bumps, in px.
     """
     square = np.float32(size * size)
-    brightness -= np.float32(brightness.mean(dtype=np.float64))  # so that a plain colour is 0, and stays it
+    brightness -= np.float32(brightness.mean(dtype=np.float64))  # so that a plain colour is 0 and stays 0
 
     def gain(squares: np.ndarray) -> np.ndarray:
         u = squares * square
@@ -126,11 +128,11 @@ def height_of(brightness: np.ndarray, wrap: Wrap, size: float) -> Surface:
 
 
 def height_from_normal(normal: np.ndarray, wrap: Wrap) -> tuple[np.ndarray, float]:
-    """The height (H, W) whose slopes are nearest to those of a normal map, in [0, 1], and its relief in px (Frankot and Chellappa, 1988).
+    """The height map (H, W), in [0, 1], whose slopes are nearest to those of a normal map, and its relief in px (Frankot and Chellappa, 1988).
 
     Args:
-        normal: (H, W, 3), float32, in [-1, 1]; y upwards.
-        wrap: Axes that close to a ring.
+        normal: Normals, (H, W, 3), float32, in [-1, 1]; y points upwards.
+        wrap: Axes that wrap around.
     """
     upwards = np.maximum(normal[..., 2], np.float32(0.1))
     divergence = np.zeros(normal.shape[:2], np.float32)
@@ -145,7 +147,7 @@ def height_from_normal(normal: np.ndarray, wrap: Wrap) -> tuple[np.ndarray, floa
 
 
 def _stretched(values: np.ndarray, least: float, ends: tuple[float, float] = ENDS) -> tuple[np.ndarray, float]:
-    """Values between two percentiles as [0, 1], those beyond cut off; and their range before, of `least` or more."""
+    """Values stretched in place from two percentiles to [0, 1] and clipped; and their range before, which is at least `least`."""
     low, high = (float(each) for each in np.percentile(values, ends))
     span = max(high - low, least)
     values -= np.float32((low + high) / 2)
@@ -155,20 +157,20 @@ def _stretched(values: np.ndarray, least: float, ends: tuple[float, float] = END
 
 
 def slopes(height: np.ndarray, wrap: Wrap) -> tuple[np.ndarray, np.ndarray]:
-    """Central differences of a height (H, W), down and across, a pixel."""
+    """Slopes of a height (H, W) per pixel, downwards and to the right, as central differences."""
     around = _padded(height, 1, wrap)
     return (around[2:, 1:-1] - around[:-2, 1:-1]) / 2, (around[1:-1, 2:] - around[1:-1, :-2]) / 2
 
 
 def relief_of(height: np.ndarray, wrap: Wrap) -> float:
-    """A relief in px for a height of unknown scale, by which its slopes are `STEEPNESS` on average."""
+    """The relief in px that gives a height of unknown scale slopes of `STEEPNESS`, in the root mean square; 0 if it is flat."""
     down, across = slopes(height, wrap)
     mean = float(np.sqrt((down * down + across * across).mean(dtype=np.float64)))
     return STEEPNESS / mean if mean > 1e-6 else 0.0
 
 
 def normal_of(surface: Surface, wrap: Wrap) -> np.ndarray:
-    """The normalised (-dh/dx, -dh/dy, 1) of a height h in px, y upwards: (H, W, 3), uint16, 0 for -1 and the largest for 1."""
+    """Normals (-dh/dx, -dh/dy, 1), normalised, of a height h in px, with y upwards: (H, W, 3), uint16; 0 stands for -1, the largest for 1."""
     height, width = surface.height.shape
     found = np.empty((height, width, 3), np.uint16)
     around = _padded(surface.height, 1, wrap)
@@ -184,16 +186,16 @@ def normal_of(surface: Surface, wrap: Wrap) -> np.ndarray:
 
 
 def occlusion_of(surface: Surface, wrap: Wrap, strength: float = 1.0) -> np.ndarray:
-    """The part of an even sky that a place sees: (H, W), float32, 1 where it sees all.
+    """The share of a uniform sky that each place sees: (H, W), float32; 1 sees all of it.
 
-    Over `DIRECTIONS` directions, the mean of 1 / (1 + t^2), to the power `strength`; t is the steepest rise (h(p + r d) - h(p)) / r, 0 or more, over the
-    distances r = 1, 2, 4, ... px up to `REACH` sizes of bumps, an eighth of the side at most. This is cos^2 of the horizon's angle, the cosine-weighted sky above it. Far heights
-    are means over a quarter of their distance.
+    This is the mean of 1 / (1 + t^2) over `DIRECTIONS` directions d, to the power `strength`. t is the steepest rise (h(p + r d) - h(p)) / r, at least 0,
+    over the distances r = 1, 2, 4, ... px up to `REACH` sizes of bumps or an eighth of the shorter side. 1 / (1 + t^2) is cos^2 of the horizon's angle, the
+    cosine-weighted sky above it. Far heights are averaged within about a quarter of their distance.
 
     Args:
-        surface: Whose height is h, in px.
-        wrap: Axes that close to a ring.
-        strength: 0 gives 1 everywhere.
+        surface: Surface of height h, in px.
+        wrap: Axes that wrap around.
+        strength: Exponent; 0 gives 1 everywhere.
     """
     height, width = surface.height.shape
     found = np.ones((height, width), np.float32)
@@ -226,7 +228,7 @@ def occlusion_of(surface: Surface, wrap: Wrap, strength: float = 1.0) -> np.ndar
 
 
 def _levels(surface: Surface, wrap: Wrap, distances: list[int]) -> list[np.ndarray]:
-    """The height in px as it is looked at from each distance, with a margin of that."""
+    """The height in px, averaged as it is seen from each distance, with a margin of that distance."""
     from scipy.ndimage import uniform_filter
 
     level = surface.height * np.float32(surface.relief)
@@ -239,14 +241,14 @@ def _levels(surface: Surface, wrap: Wrap, distances: list[int]) -> list[np.ndarr
 
 
 def roughness_of(brightness: np.ndarray, height: np.ndarray, wrap: Wrap, mean: float, contrast: float) -> np.ndarray:
-    """Roughness (H, W), float32: a mean, more where the grain is coarse and where it is deep.
+    """Estimate the roughness, (H, W), float32: above its mean where the grain is strong and in deep places.
 
     Args:
-        brightness: (H, W), float32; overwritten.
-        height: (H, W), float32, in [0, 1].
-        wrap: Axes that close to a ring.
-        mean: Of all.
-        contrast: Of its variation; 0 gives the mean everywhere.
+        brightness: Brightness, see `brightness`, (H, W), float32; overwritten.
+        height: Height map, (H, W), float32, in [0, 1].
+        wrap: Axes that wrap around.
+        mean: Mean of the roughness.
+        contrast: Strength of its variation; 0 gives the mean everywhere.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -267,7 +269,7 @@ def roughness_of(brightness: np.ndarray, height: np.ndarray, wrap: Wrap, mean: f
 
 
 def _modes(wrap: Wrap) -> tuple[str, str]:
-    """Names of borders for scipy.ndimage."""
+    """Border modes of both axes for scipy.ndimage."""
     down, across = ("grid-wrap" if ring else "reflect" for ring in wrap)
     return down, across
 

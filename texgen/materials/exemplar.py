@@ -1,4 +1,4 @@
-"""A swatch as it is used."""
+"""The exemplar: a prepared swatch with the labels of its pixels."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 NONE = 255
-"""The label of pixels that belong to none: not to be shown, not to be read."""
+"""Label of pixels that belong to no material; they are neither shown nor read."""
 
 
 @dataclass(frozen=True)
 class Exemplar:
-    """A swatch as it is used.
+    """A prepared swatch.
 
     Attributes:
-        pixels: (H, W, 3) or, with alpha, (H, W, 4), float32, as `texgen.files.encoding.Encoding` says that they are seen.
-        labels: Of its pixels, (H, W), uint8, `NONE` for what is not to be shown; None where all is.
+        pixels: Pixels as they are seen, see `texgen.files.encoding.Encoding`: (H, W, 3) or, with alpha, (H, W, 4), float32.
+        labels: Labels of the pixels, (H, W), uint8, `NONE` for those that must not be shown; None if all may be shown.
     """
 
     pixels: np.ndarray

@@ -1,4 +1,4 @@
-"""Filters by wavelength over whole pictures, that wrap on some axes and mirror on the others."""
+"""Filters in the frequency domain for whole pictures that wrap on some axes and are mirrored on the others."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from texgen.files.mapped_arrays import bands
 from tiling import Wrap
 
 WORKERS = -1
-"""All cores."""
+"""Number of threads for scipy.fft; -1 uses all cores."""
 ROWS = 256
 
 
 def filtered(values: np.ndarray, wrap: Wrap, gain: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """A picture (H, W), float32, whose waves are each multiplied by a gain that depends on their length only.
+    """A picture (H, W), float32, with each of its waves multiplied by a gain that depends only on its frequency.
 
-    On axes that wrap the waves are those of the Fourier transform; on the others those of the cosine transform, which mirrors the picture at its border.
+    On axes that wrap, the waves are those of the Fourier transform; on the others, those of the cosine transform, which mirrors the picture at its border.
 
     Args:
-        values: (H, W), float32; overwritten.
-        wrap: Axes that close to a ring.
-        gain: Of squared frequencies in radians a pixel, those of the five-point Laplacian: 2 - 2 cos(w) for each axis, summed.
+        values: The picture, (H, W), float32; overwritten.
+        wrap: Axes that wrap around.
+        gain: Function of the squared frequency in radians per pixel, taken from the five-point Laplacian: the sum of 2 - 2 cos(w) over both axes.
 
     Example:
         >>> rows = np.tile(np.float32([0, 1]), (4, 2))

@@ -1,4 +1,4 @@
-"""Pairs of maps, one of the swatches and one of the canvas, that are to agree: image analogies."""
+"""Guides: pairs of a map of the swatches and a map of the canvas that should agree, as in image analogies."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from texgen.materials.maps import Map, MapLike, prepared_maps, read_map
 from texgen.materials.preparation import Preparation
 
 DETAILED, ROUGH = (0.1, 0.3, 1.0), (0.0, 0.1, 0.3)
-"""Strengths of guides by scale, full size first, the last one for all coarser ones: coarse scales find the place, fine ones keep to the swatch."""
+"""Strengths of guides by scale, full size first; the last one holds for all coarser scales. Coarse scales find the place, fine ones follow the swatch."""
 FLATTEST = 0.05
-"""Deviation of a guide, as a part of its range, below which it is not made stronger."""
+"""Deviation of a guide, as a share of its range, below which it is not amplified further."""
 
 
 @dataclass(frozen=True)
 class Guide:
-    """A map of the swatches and one of the canvas, that are to agree.
+    """A map of the swatches and a map of the canvas that should agree.
 
     Attributes:
-        swatch: Of the exemplars, in float32.
-        canvas: (h, w, C), float32, in the same unit; of any size, it is stretched over the result.
-        weight: Of its differences beside those of the colours; 1 gives it as much as these.
-        strengths: Of these by scale, see `DETAILED`.
+        swatch: Map of the exemplars, float32.
+        canvas: Map of the canvas in the same units, (h, w, C), float32. It may have any size, as it is stretched over the result.
+        weight: Weight relative to the colours; with 1, differences in the guide count as much as differences in colour.
+        strengths: Factors of the weight by scale, see `DETAILED`.
     """
 
     swatch: Map
@@ -37,12 +37,12 @@ class Guide:
     strengths: tuple[float, ...] = DETAILED
 
     def entry(self) -> dict[str, Any]:
-        """For the recipe."""
+        """Description for the recipe."""
         canvas = Map("canvas", [self.canvas]).entry()["sha256"]
         return {"swatch": self.swatch.entry()["sha256"], "canvas": canvas, "weight": self.weight}
 
     def scaled(self, deviation: float) -> Guide:
-        """The pair in units in which the swatches' map varies `weight` times as much as the colours, all channels together."""
+        """The guide in units in which the swatches' map deviates by `weight` times the deviation of the colours, over all channels together."""
         images = [image.astype(np.float32) for image in self.swatch.images]
         whole = np.concatenate([image.reshape(-1, image.shape[2]) for image in images])
         mean, own = whole.mean(0), float(whole.var(0).sum()) ** 0.5
@@ -57,28 +57,28 @@ class Guide:
 
 
 def strengths_at(guides: Sequence[Guide], level: int) -> np.ndarray:
-    """Of each channel of the guides at a scale, (G,), float32."""
+    """Strength of each channel of the guides at a scale, (G,), float32."""
     found = [g.strengths[min(level, len(g.strengths) - 1)] for g in guides for _ in range(g.swatch.channels)]
     return np.array(found, np.float32)
 
 
 SwatchMap = MapLike | Sequence[MapLike]
 GuideLike = tuple[SwatchMap, MapLike] | tuple[SwatchMap, MapLike, float]
-"""A map of the swatch, or one a swatch in their order, a map of the canvas, and the weight, 1 by default."""
+"""A map of the swatch, or one per swatch in their order; a map of the canvas; and the weight, 1 by default."""
 
 
 def prepared_guides(
     guides: Sequence[GuideLike], raw: Sequence[tuple[int, int]], preparation: Preparation
 ) -> list[Guide]:
-    """Guides as the user gives them.
+    """Read guides and prepare their maps of the swatches.
 
     Args:
-        guides: A map of the swatch or of each of them, a map of the canvas of any size, and a weight.
-        raw, preparation: As `prepared_maps`.
+        guides: Guides as the user gives them, see `GuideLike`.
+        raw, preparation: See `prepared_maps`.
 
     Raises:
-        OptionError: Not one map a swatch, or a weight out of its range.
-        InputError: Maps that cannot be used, or that differ in channels.
+        OptionError: The number of maps differs from that of the swatches, or a weight is out of range.
+        InputError: A map cannot be used, or the maps of a guide differ in channels.
     """
     found = []
     for number, (swatch, canvas, *rest) in enumerate(guides):

@@ -1,4 +1,4 @@
-"""Holes in a picture: filled smoothly before the search, faded at their rims after it."""
+"""Holes in a picture: filled smoothly before the search, and blended with their surroundings after it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 from texgen.files.mapped_arrays import bands, release, scratch
 
 REACHES = (8.0, 4.0, 2.0, 1.0, 0.6)
-"""Deviations in pixels of the Gaussians over which a mismatch fades: what is wide along the rim reaches far, what is fine does not."""
+"""Deviations in pixels of the Gaussians over which a mismatch at a rim fades: what is wide along the rim reaches far, fine detail does not."""
 GRAIN = 1.5
-"""Pixels over which what remains after the Gaussians, the finest grain, fades to a third."""
+"""Pixels over which the finest grain, which remains after the Gaussians, fades to 1/e."""
 MARGIN, COMPARED = 48, 24
-"""Pixels around a rim that the fading looks at, and of what is given those that are compared."""
+"""Pixels around a rim that the blending uses, and pixels of the given picture beyond the rim that are compared."""
 
 
 def faded(mismatch: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """What to add to what is made, (H, W, C), so that neither a step of colour nor one of grain remains at the rim.
+    """The correction (H, W, C) to add to a filling, so that neither a step in colour nor one in grain remains at the rim.
 
-    Normalised Gaussian means carry the mismatch into the hole, the widest first, each what the wider ones left. Each fades to nothing at three
+    Normalised Gaussian means carry the mismatch into the hole, the widest first; each carries what the wider ones left, and fades to 0 at three
     deviations from the rim. What the finest one leaves fades from each rim pixel inwards.
 
     Args:
-        mismatch: What is given minus what would be made there, (H, W, C), float32.
+        mismatch: Given pixels minus those that would fill their place, (H, W, C), float32.
         weight: 1 where the mismatch is known, else 0, (H, W), float32.
     """
     from scipy.ndimage import distance_transform_edt, gaussian_filter
@@ -42,17 +42,17 @@ def faded(mismatch: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 ROWS, AROUND = 512, 128
-"""Rows that are filled at once, and rows around them that they are filled from."""
+"""Rows that are filled at once, and rows above and below that they are filled from."""
 
 
 def filled_in(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """An image (H, W, C), float32, whose pixels outside of a mask (H, W) are carried on smoothly from those inside.
+    """An image (H, W, C), float32, whose pixels outside a mask are filled smoothly from those inside (push-pull).
 
-    Means over ever larger squares, the finest that know anything first (push-pull).
+    Unknown pixels are interpolated from the image at half the size, the mean of what is known, which is filled in the same way.
 
     Args:
-        image: What is known.
-        mask: Where, bool.
+        image: The image, (H, W, C), of which pixels outside the mask are ignored.
+        mask: Known pixels, (H, W), bool.
     """
     found = scratch(image.shape)
     for band in bands(len(image), ROWS, AROUND):
@@ -77,7 +77,7 @@ def _pulled(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _doubled(values: np.ndarray, axis: int) -> np.ndarray:
-    """Twice as many along an axis, bilinear between the middles of pixels, the ends repeated."""
+    """Values upsampled by 2 along an axis, linearly between the centres of pixels, with the ends repeated."""
     padded = np.pad(values, [(1, 1) if a == axis else (0, 0) for a in range(values.ndim)], mode="edge")
     before, here, after = (padded.take(range(first, first + values.shape[axis]), axis) for first in range(3))
     pair = np.stack([here * 0.75 + before * 0.25, here * 0.75 + after * 0.25], axis + 1)

@@ -1,4 +1,4 @@
-"""Label maps: which material is where. Colours or whole numbers outside, indices here."""
+"""Label maps, which say which material goes where: users give colours or integers, which become indices."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tiling import Size, Wrap
 
 MOST = 64
 EXACT = 1 / 1000
-"""Of a level of 8 bits: as near must labels in a deeper picture be."""
+"""Largest distance of a label in a deeper picture from a level of 8 bits, in such levels."""
 BLURS = 3
 LATTICE_PX, REACH_PX = 4, 96
 Label = str | int
 
 
 def label_value(label: Label) -> int:
-    """The number of a label: 0xRRGGBB of a colour by name, #hex or grey level, or the number itself.
+    """The number of a label: 0xRRGGBB for a colour name, #hex or grey level; an integer stays as it is.
 
     Raises:
-        OptionError: A name that is no colour, or a level over 255.
+        OptionError: The name is not a colour, or the grey level is over 255.
 
     Example:
         >>> label_value("lime"), label_value("#00ff00"), label_value("2") == label_value("#020202"), label_value(3)
@@ -51,14 +51,15 @@ def label_value(label: Label) -> int:
 
 
 def read_values(source: ImageLike, name: str) -> np.ndarray:
-    """A map of labels, (H, W), int64: whole numbers as they are, colours as 0xRRGGBB.
+    """Read a map of labels, (H, W), int64: integers as they are, colours as 0xRRGGBB.
 
     Args:
         source: A picture whose colours are the labels, or an integer array or tensor (H, W).
-        name: For messages.
+        name: Name for messages.
 
     Raises:
-        InputError: As `image.read`, more than `MOST` labels: a map with smoothed borders or JPEG noise; or labels that 8 bits do not tell apart.
+        InputError: See `image.read_picture`; there are more than `MOST` labels, as from smoothed borders or JPEG noise; or 8 bits do not
+            tell the labels apart.
     """
     plain = np.zeros(0) if isinstance(source, str | Path | Image.Image) else np.asarray(source)  # or a tensor
     if plain.ndim == 2 and plain.dtype.kind in "iub":
@@ -79,10 +80,10 @@ def read_values(source: ImageLike, name: str) -> np.ndarray:
 
 
 def indexed(values: np.ndarray, known: Sequence[int], name: str) -> np.ndarray:
-    """Label values (H, W) as indices of `known`, uint8.
+    """Label values (H, W) as indices into `known`, uint8.
 
     Raises:
-        InputError: A value that is not known; the message says which, how many pixels, where the first is, and why there may be several.
+        InputError: A value is not known; the message says which one, on how many pixels, and where the first is.
     """
     indices = np.full(values.shape, NONE, np.uint8)
     for index, value in enumerate(known):
@@ -107,11 +108,11 @@ def written(value: int) -> str:
 
 @dataclass(frozen=True)
 class Target:
-    """What a painted texture should show where.
+    """Which material a painted texture should show where.
 
     Attributes:
-        values: Labels (H, W), uint8; or the weight of each of them (labels, H, W), float32, summing to 1.
-        names: Of the labels, as users write them.
+        values: Labels (H, W), uint8; or weights of the labels (labels, H, W), float32, which sum to 1.
+        names: Names of the labels, as users write them.
         softness: Width in px over which neighbouring materials interlock.
     """
 
@@ -125,17 +126,17 @@ class Target:
         return len(self.names)
 
     def on_canvas(self, size: Size, canvas: Size, wrap: Wrap, seed: int) -> np.ndarray:
-        """The label of every pixel (canvas height, canvas width), uint8; hard: soft weights become ragged borders.
+        """One label for every pixel, (canvas height, canvas width), uint8; soft weights become ragged borders.
 
-        Where weights are soft a pixel takes label l with probability w_l, and neighbours agree: the label is
+        Where weights are soft, a pixel takes label l with probability w_l, and neighbouring pixels mostly agree: the label is
         argmax log w_l + g_l, with g_l smooth random fields of Gumbel distribution (the Gumbel-max trick). A mixture of
         colours would show both materials at half their contrast; interlocking patches show each as it is.
 
         Args:
-            size: Of the result in px, to which the map is resized by nearest neighbour.
-            canvas: In px, at least `size`: the border is repeated.
-            wrap: Axes that close to a ring.
-            seed: Of the random fields.
+            size: Size of the result in px, to which the map is resized by nearest neighbour.
+            canvas: Size of the canvas in px, at least `size`; beyond the result, its border is repeated.
+            wrap: Axes that wrap around.
+            seed: Seed of the random fields.
         """
         values = _resized(self.values, size, canvas)
         hard = values.ndim == 2
@@ -154,7 +155,7 @@ class Target:
 
 
 def _resized(values: np.ndarray, size: Size, canvas: Size) -> np.ndarray:
-    """(..., H, W) by nearest neighbour, its border repeated to the end of the canvas."""
+    """Values (..., H, W) resized by nearest neighbour, with the border repeated to the end of the canvas."""
     rows, columns = (
         ((np.arange(whole).clip(max=wanted - 1) + 0.5) * have / wanted).astype(np.int64)
         for whole, wanted, have in zip(canvas, size, values.shape[-2:], strict=True)
@@ -163,10 +164,10 @@ def _resized(values: np.ndarray, size: Size, canvas: Size) -> np.ndarray:
 
 
 def soft_target(maps: Mapping[int, ImageLike], known: Sequence[int], softness: float) -> Target:
-    """A target of one grey picture a label, brighter where there is more of it; normalised to sum 1.
+    """A target from one grey picture per label, brighter where there is more of it; the weights are normalised to sum to 1.
 
     Raises:
-        InputError: A label without a swatch, maps of different sizes, a pixel that is black in all.
+        InputError: A label has no swatch, maps differ in size, or a pixel is black in all of them.
     """
     strangers = [written(value) for value in maps if value not in known]
     if strangers:
@@ -185,7 +186,7 @@ def soft_target(maps: Mapping[int, ImageLike], known: Sequence[int], softness: f
 
 
 def _blurred(weight: np.ndarray, softness: float, wrap: Wrap) -> np.ndarray:
-    """Box blurs of (H, W), together about as wide as `softness`."""
+    """A weight (H, W) box-blurred `BLURS` times, together about as wide as `softness`."""
     from scipy.ndimage import uniform_filter
 
     radius = min(math.ceil(softness / (2 * BLURS)), min(weight.shape) // 2 - 1)
@@ -196,7 +197,7 @@ def _blurred(weight: np.ndarray, softness: float, wrap: Wrap) -> np.ndarray:
 
 
 def _gumbel(size: Size, seed: int) -> np.ndarray:
-    """A smooth random field (H, W) of Gumbel distribution, periodic: patches of all sizes up to `REACH_PX`."""
+    """A smooth, periodic random field (H, W) of Gumbel distribution, with patches of all sizes up to `REACH_PX`."""
     from scipy.special import ndtr
 
     coarse = [-(-side // LATTICE_PX) for side in size]

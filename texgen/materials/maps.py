@@ -1,4 +1,4 @@
-"""Companion maps of swatches, such as normals, heights and roughness: read at their own depth, turned and blended as what they hold."""
+"""Companion maps of swatches, such as normals, heights and roughness: read at their own depth, turned and blended by what they hold."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from texgen.files.row_reader import PictureRows
 from texgen.materials.preparation import Preparation, resampled
 
 ROWS = 256
-"""That are looked at together."""
+"""Rows that are checked at once."""
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32)
 MapLike = str | Path | np.ndarray
 Maps = Mapping[str, MapLike | Sequence[MapLike]]
 
 
 def turned(image: np.ndarray, turn: int) -> np.ndarray:
-    """A picture (H, W, ...) turned by `turn` % 4 quarters counterclockwise, mirrored sideways before where `turn` is 4 or more."""
+    """A picture (H, W, ...) turned by `turn` % 4 quarters counterclockwise, and mirrored sideways before that if `turn` is 4 or more."""
     return np.rot90(image[:, ::-1] if turn >= 4 else image, turn % 4)
 
 
 class KeptPicture(NamedTuple):
-    """A picture that is kept in part.
+    """A picture of which the result keeps a part.
 
     Attributes:
-        size: (height, width).
-        is_swatch: Whether it is the first swatch, as it was given.
+        size: (height, width) in pixels.
+        is_swatch: Whether it is the first swatch, before preparation.
     """
 
     size: tuple[int, ...]
@@ -48,9 +48,9 @@ class Map:
     """One map of all exemplars.
 
     Attributes:
-        name: Such as `normal`; one that begins so holds vectors, with y upwards unless it ends in `dx`.
-        images: (H, W, C), one an exemplar, of its size, and last that of a picture that is kept in part; uint8, uint16, float16 or float32.
-        guides: Whether patches are compared by it, too.
+        name: Name, such as `normal`. Maps whose names begin with this hold vectors, with y upwards unless the name ends in `dx`.
+        images: One image per exemplar, of its size, and last that of a picture kept in part, if any; (H, W, C), uint8, uint16, float16 or float32.
+        guides: Whether patches are also compared by this map.
     """
 
     name: str
@@ -67,29 +67,29 @@ class Map:
 
     @property
     def is_normal(self) -> bool:
-        """Whether it holds unit vectors."""
+        """Whether the map holds unit vectors."""
         return self.name.lower().startswith("normal")
 
     @cached_property
     def _range(self) -> tuple[float, float]:
-        """What stands for -1 and 1 in a map of vectors."""
+        """The values that stand for -1 and 1 in a map of vectors."""
         if self.dtype.kind == "u":
             return 0.0, float(np.iinfo(self.dtype).max)
         return (-1.0 if any(is_signed(image) for image in self.images) else 0.0), 1.0
 
     def turned(self, image: np.ndarray, turn: int) -> np.ndarray:
-        """An image of the map turned, see `turned`; vectors turn with it."""
+        """An image of the map, turned as by the function `turned`; vectors turn with it."""
         image = turned(image, turn)
         if not self.is_normal or not turn:
             return image
         return self._with_vectors(image, 90 * (turn % 4), mirrored=turn >= 4).astype(image.dtype)
 
     def rotated(self, image: np.ndarray, angle: float) -> np.ndarray:
-        """The vectors of an image turned counterclockwise by degrees, each where it is, and made as long as one."""
+        """An image whose vectors are turned counterclockwise by degrees and normalised, while pixels stay in place."""
         return self.finished(self._with_vectors(image, angle), np.ones(image.shape[:2], bool))
 
     def _with_vectors(self, image: np.ndarray, angle: float, mirrored: bool = False) -> np.ndarray:
-        """An image whose vectors are turned counterclockwise by degrees, mirrored sideways before or not: float32; exact for right angles."""
+        """An image whose vectors are turned counterclockwise by degrees, after mirroring them sideways if wanted; float32, exact for right angles."""
         middle = np.float32(sum(self._range) / 2)
         x, y = (np.float32(image[..., n]) - middle for n in (0, 1))
         x = -x if mirrored else x
@@ -99,8 +99,7 @@ class Map:
         return np.concatenate([xy, np.float32(image[..., 2:])], -1)
 
     def normaliser(self, deviation: float) -> Callable[[np.ndarray], np.ndarray]:
-        """A function that brings images of the map, turned or not, to float32 with a mean of 0 and so large a deviation in all channels together: as
-        patches are compared by it."""
+        """A function that brings images of the map to float32 with mean 0 and the given deviation over all channels together, to compare patches by."""
         count = sum(image.shape[0] * image.shape[1] for image in self.images)
         mean = sum(image.sum((0, 1), np.float64) for image in self.images) / count
         variance = sum(np.square(image - mean).sum() for image in self.images) / count
@@ -108,7 +107,7 @@ class Map:
         return lambda image: ((image - mean) * factor).astype(np.float32)
 
     def finished(self, values: np.ndarray, mixed: np.ndarray) -> np.ndarray:
-        """Values (H, W, C), float32, at the map's own depth; vectors that are `mixed` (H, W) of several are made as long as one."""
+        """Values (H, W, C), float32, converted to the map's own depth; vectors that are `mixed` (H, W) from several are normalised."""
         if self.is_normal and mixed.any():
             low, high = self._range
             vectors = (values[mixed, :3] - low) * (2 / (high - low)) - 1
@@ -120,7 +119,7 @@ class Map:
         return values.astype(self.dtype)
 
     def entry(self) -> dict[str, Any]:
-        """For the recipe."""
+        """Description for the recipe."""
         found = hashlib.sha256()
         for image in self.images:
             found.update(np.ascontiguousarray(image).tobytes())
@@ -129,20 +128,20 @@ class Map:
 
 
 def is_signed(pixels: Pixels) -> bool:
-    """Whether a map of normals holds vectors from -1 to 1, as floats may, and not from 0 to what stands for 1."""
+    """Whether a map of normals holds floats from -1 to 1, instead of from 0 to 1 or integers."""
     rows = (band.rows for band in bands(pixels.shape[0], ROWS, 0))
     return pixels.dtype.kind == "f" and any(pixels[each][..., :3].min() < 0 for each in rows)
 
 
 def read_map(source: MapLike, name: str) -> np.ndarray:
-    """A map (H, W, C) at its own depth; no colours are converted.
+    """Read a map (H, W, C) at its own depth; colours are not converted.
 
     Args:
-        source: A file (PNG, TIFF, EXR, TGA, JPEG, ...) or an array (H, W) or (H, W, C) of uint8, uint16, float16 or float32.
-        name: Of the map, for messages.
+        source: A file (PNG, TIFF, EXR, TGA, JPEG, ...) or an array (H, W) or (H, W, C), uint8, uint16, float16 or float32.
+        name: Name of the map.
 
     Raises:
-        InputError: It cannot be read, or holds what is no number.
+        InputError: The map cannot be read, has NaN or infinite values, or too few channels for normals.
     """
     values = read_raw(source)
     if values.ndim == 2:
@@ -159,7 +158,7 @@ def read_map(source: MapLike, name: str) -> np.ndarray:
 
 
 def open_map(path: Path, name: str) -> Pixels:
-    """As `read_map` of a file, but rows are read when they are asked for, and checked for NaN by whoever uses them."""
+    """Like `read_map` for a file, but rows are read on demand where possible, and the caller must check them for NaN."""
     rows = PictureRows(path)
     if rows.tiled:
         return read_map(path, name)
@@ -179,18 +178,18 @@ def prepared_maps(
     guides: Sequence[str] = (),
     picture: KeptPicture | None = None,
 ) -> list[Map]:
-    """Maps of the exemplars as these are used: cut, turned and resized alike; and of a picture that is kept in part, as they are.
+    """Read maps of the exemplars and prepare them as the swatches are: cut, turned and resized. Those of a picture kept in part stay as they are.
 
     Args:
-        maps: Name to a map, or to one an exemplar in their order.
+        maps: A map for each name, or one per exemplar in their order.
         raw: (height, width) of the exemplars' files.
-        preparation: Of the exemplars; only the first is cropped.
-        guides: Names of those by which patches are compared.
-        picture: What is kept in part, if anything; unless it is the first swatch itself, each map has one more image, the last.
+        preparation: Preparation of the exemplars; only the first is cropped.
+        guides: Names of the maps by which patches are compared.
+        picture: A picture kept in part, if any. Unless it is the first swatch, each name takes one more map for it, the last.
 
     Raises:
-        OptionError: Not one map an exemplar, or a name that is no part of a file name.
-        InputError: A map of another size than its swatch, or maps of one name that differ in depth or channels.
+        OptionError: The number of maps differs from that of the exemplars, or a name cannot be part of a file name.
+        InputError: A map differs in size from its swatch, or maps of one name differ in depth or channels.
     """
     found = []
     expected: list[tuple[int, ...]] = [*raw] if picture is None or picture.is_swatch else [*raw, picture.size]

@@ -23,7 +23,7 @@ ALIASES = {
     "opacity": "opacity alpha",
     "emission": "emission emissive",
 }
-"""What each map may be called at the end of a file's name."""
+"""What each map may be called at the end of a file name."""
 NAMES = tuple(ALIASES)
 IMAGES = (".png", ".exr", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".tga")
 _BY_ALIAS = {alias: name for name, aliases in ALIASES.items() for alias in aliases.split()}
@@ -34,12 +34,12 @@ class Material:
     """Maps of one surface, all of one size.
 
     Attributes:
-        name: For file names.
-        maps: By name, one of `NAMES`: (height, width, channels), at their own depth. `color` and `emission` are
-            sRGB-encoded where they are of integers, linear where they are of floats; all others are linear. `normal` has its
-            y axis upwards (OpenGL), `normal_dx` downwards; 0 and the largest integer stand for -1 and 1. In `height` 1 is high.
-        size_m: Width of the surface that the maps show, in metres; None where it is not known.
-        inputs: The files that it was read or made from.
+        name: Name of the material, used in file names.
+        maps: Maps (height, width, channels) by name, one of `NAMES`, at their own depth. Integers in `color` and `emission` are
+            sRGB-encoded; floats and all other maps are linear. `normal` has its y axis upwards (OpenGL), `normal_dx` downwards;
+            0 and the largest integer stand for -1 and 1. In `height`, 1 is high.
+        size_m: Width of the surface that the maps show, in metres; None if unknown.
+        inputs: Files that the material was read or made from.
     """
 
     name: str
@@ -55,12 +55,12 @@ class Material:
 
     @property
     def density(self) -> float | None:
-        """Pixels a metre; None where that is not known."""
+        """Pixels per metre; None if unknown."""
         return None if self.size_m is None else self.size[1] / self.size_m
 
 
 def map_name(stem: str) -> tuple[str, str | None]:
-    """A file's name without suffix, taken apart: the material's name and which map it holds, if it says so.
+    """Split a file name without suffix into the material's name and the name of the map, None if it names no map.
 
     Example:
         >>> map_name("wall_NormalGL"), map_name("wall_nor_gl_4k"), map_name("wall")
@@ -76,14 +76,14 @@ def map_name(stem: str) -> tuple[str, str | None]:
 
 
 def read_material(path: str | Path, read: Callable[[Path, str], Pixels] = read_map) -> Material:
-    """A material from files that lie together: `wall.png` (or `wall_color.png`), `wall_normal.png`, `wall_height.exr`, ...
+    """Read a material from files in one folder: `wall.png` (or `wall_color.png`), `wall_normal.png`, `wall_height.exr`, ...
 
     Args:
         path: One of its pictures, or a folder that holds one material.
-        read: What reads the file of a map, given its name; `open_map` reads rows when they are asked for.
+        read: Function that reads a map, given its file and name; `open_map` reads rows on demand.
 
     Raises:
-        InputError: Nothing there, maps of more than one material in a folder, two files for one map, or maps of several sizes.
+        InputError: Nothing is found, the folder holds more than one material, two files hold the same map, or maps differ in size.
     """
     if not isinstance(path, str | Path):
         raise InputError(
@@ -121,6 +121,6 @@ def read_material(path: str | Path, read: Callable[[Path, str], Pixels] = read_m
 
 
 def _size_m(files: Sequence[Path]) -> float | None:
-    """Width in metres that the recipe of one of the files tells; a dpi alone is mostly a program's habit."""
+    """Width in metres from the recipe of one of the files, if any. The dpi is not used, as it is mostly a program's default."""
     told = ((read_recipe(file) or {}).get("size_m") for file in files)
     return next((float(value) for value in told if isinstance(value, int | float) and value > 0), None)

@@ -1,4 +1,4 @@
-"""Orientation of a material: turned copies of the swatches, of which each place takes those that lie as a map says."""
+"""Orientation of a material by a map: swatches are copied at several angles, and each place takes the copies that point the wanted way."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from texgen.materials.guides import Guide
 from texgen.materials.maps import Map, MapLike, read_map
 
 UNDIRECTED, DIRECTED = 8, 16
-"""Copies over half a turn, and over a whole one."""
+"""Number of copies over half a turn, and over a full turn."""
 LARGEST = 384
-"""Side in pixels of a turned copy, at most: there are many of them."""
+"""Largest side of a turned copy in pixels, as there are many of them."""
 LEAST = 64
 WEIGHT = 2.0
-"""Of the orientation beside the colours."""
+"""Weight of the orientation relative to the colours."""
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """Which way a material lies at each place.
+    """Which way a material points at each place.
 
     Attributes:
-        canvas: Cosine and sine (h, w, 2), float32, of the angle by which the swatch is turned counterclockwise; of twice the angle where it is not directed.
+        canvas: Cosine and sine of the angle by which the swatch is turned counterclockwise, or of twice the angle if undirected; (h, w, 2), float32.
         directed: Whether a half turn makes a difference.
     """
 
@@ -38,14 +38,15 @@ class Orientation:
 
     @classmethod
     def of(cls, source: MapLike) -> Orientation:
-        """As the user gives it.
+        """The orientation that a map describes.
 
         Args:
-            source: A map of one channel: angles, 0 to 1 (or to the largest integer) for 0 to 180 degrees counterclockwise, not directed. Or of two and more: a
-                flow map, whose first two channels are the vector to the right and upwards, 0.5 for none, into which the swatch's upright is turned.
+            source: A map of one channel holds angles: 0 to 1 (or to the largest integer) stand for 0 to 180 degrees counterclockwise, undirected. A map of
+                two or more channels is a flow map: its first two are the components to the right and upwards of the vector into which the swatch's
+                upward direction is turned; 0.5 stands for 0.
 
         Raises:
-            InputError: It cannot be read, or holds no vector anywhere.
+            InputError: The map cannot be read, or all its vectors are about 0.
         """
         unit = as_float(read_map(source, "orientation"))
         if unit.shape[2] == 1:
@@ -60,16 +61,16 @@ class Orientation:
 
     @property
     def angles(self) -> list[float]:
-        """By which the copies are turned, in degrees."""
+        """Angles by which the copies are turned, in degrees counterclockwise."""
         count = DIRECTED if self.directed else UNDIRECTED
         return [number * (360 if self.directed else 180) / count for number in range(count)]
 
     def entry(self) -> dict[str, Any]:
-        """For the recipe."""
+        """Description for the recipe."""
         return {"sha256": Map("orientation", [self.canvas]).entry()["sha256"], "directed": self.directed}
 
     def guide(self, exemplars: Sequence[Exemplar]) -> Guide:
-        """What each copy is, beside what the canvas wants."""
+        """A guide that compares the angle of each copy with the one that the canvas wants."""
         turns = len(self.angles)
         images = []
         for number, each in enumerate(exemplars):
@@ -78,10 +79,10 @@ class Orientation:
         return Guide(Map("orientation", images), self.canvas, WEIGHT)
 
     def exemplars(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
-        """The turned copies of all, those of one beside each other.
+        """Turned copies of all exemplars; those of one exemplar follow each other.
 
         Raises:
-            InputError: A swatch too small to be turned.
+            InputError: A swatch is too small to be turned.
         """
         found = []
         for each in exemplars:
@@ -96,7 +97,7 @@ class Orientation:
         return found
 
     def maps(self, maps: Sequence[Map], count: int) -> list[Map]:
-        """Maps of `count` exemplars turned with them; that of a picture that is kept stays."""
+        """Maps of `count` exemplars, turned with them; the image of a picture kept in part stays as it is."""
         return [
             replace(
                 each,
@@ -109,11 +110,11 @@ class Orientation:
         ]
 
     def guides(self, guides: Sequence[Guide], count: int) -> list[Guide]:
-        """Guides whose maps of the swatches are turned with them."""
+        """Guides of `count` exemplars, whose maps are turned with them."""
         return [replace(each, swatch=self.maps([each.swatch], count)[0]) for each in guides]
 
     def own(self, coordinates: np.ndarray, sizes: Sequence[tuple[int, int]]) -> np.ndarray:
-        """Coordinates (3, H, W) of copies as those of the exemplars, (height, width) each, that they are of."""
+        """Coordinates (3, H, W) in copies, converted to coordinates in the exemplars, whose sizes are (height, width)."""
         turns, found = len(self.angles), coordinates.copy()
         for number, size in enumerate(sizes):
             for turn, angle in enumerate(self.angles):
@@ -124,12 +125,12 @@ class Orientation:
 
 
 def side_of(size: Sequence[int]) -> int:
-    """Side of the square that stays inside of a picture of (height, width, ...) however it is turned."""
+    """Side of the square that fits into a picture of (height, width, ...) at any angle, at most `LARGEST`."""
     return min(LARGEST, int(min(size[:2]) / sqrt(2)))
 
 
 def _places(y: np.ndarray, x: np.ndarray, angle: float, size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Where pixels of a turned copy lie in the picture of (height, width, ...) that it is of."""
+    """Places of a turned copy's pixels in its original, which has the size (height, width, ...)."""
     middle = (side_of(size) - 1) / 2
     down, across = y - middle, x - middle
     c, s = cos(radians(angle)), sin(radians(angle))
@@ -137,10 +138,12 @@ def _places(y: np.ndarray, x: np.ndarray, angle: float, size: Sequence[int]) -> 
 
 
 def turned_square(image: np.ndarray, angle: float, order: int = 3) -> np.ndarray:
-    """The square in the middle of a picture (H, W, C), turned counterclockwise by degrees, in the picture's own depth.
+    """The square in the middle of a picture (H, W, C), turned counterclockwise by degrees, at the picture's own depth.
 
     Args:
-        order: Of the splines that it is interpolated by; 0 takes the nearest pixel.
+        image: The picture.
+        angle: Angle in degrees.
+        order: Order of the splines that interpolate it; 0 takes the nearest pixel.
     """
     from scipy.ndimage import map_coordinates
 
@@ -158,6 +161,6 @@ def turned_square(image: np.ndarray, angle: float, order: int = 3) -> np.ndarray
 
 
 def turned_map(kind: Map, image: np.ndarray, angle: float) -> np.ndarray:
-    """The same of an image of a map; vectors turn with it."""
+    """The same square of an image of a map; vectors turn with it."""
     found = turned_square(image, angle)
     return kind.rotated(found, angle) if kind.is_normal and angle else found

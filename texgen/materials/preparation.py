@@ -1,4 +1,4 @@
-"""Swatches as they are used: cut, turned, flattened and resized, with the labels of their pixels."""
+"""Preparation of swatches: they are cut, turned, flattened and resized, with the labels of their pixels."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ LIGHT_DEGREE, LIGHT_SIDE, LIGHT_FLOOR = 3, 64, 1 / 255
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """What is done to a swatch: it is cut, turned, flattened and resized, in this order. By default it keeps its pixels 1:1.
+    """What is done to a swatch: it is cut, turned, flattened and resized, in this order. By default its pixels stay as they are.
 
     Attributes:
         crop: (left, top, width, height) in pixels.
         rotate: Degrees counterclockwise: 0, 90, 180 or 270.
-        scale: Larger makes the features larger in the result.
-        size: Resize the whole swatch to this side, as the published method does; changes its aspect ratio.
-        flatten_light: Take slow changes of brightness out, see `flattened`.
+        scale: Factor of its size; a larger one makes the features larger in the result.
+        size: Side of a square to which the whole swatch is resized, as in the published method; replaces `scale`.
+        flatten_light: Whether slow changes of brightness are removed, see `flattened`.
     """
 
     crop: Sequence[int] | None = None
@@ -39,10 +39,10 @@ class Preparation:
     flatten_light: bool = False
 
     def cut(self, shape: Sequence[int]) -> tuple[slice, slice]:
-        """What of a swatch (height, width) is used, before it is turned.
+        """Rows and columns of a swatch (height, width) that are used, before it is turned.
 
         Raises:
-            OptionError: A crop that lies outside.
+            OptionError: The crop reaches outside the swatch.
         """
         left, top, w, h = (0, 0, shape[1], shape[0]) if self.crop is None else self.crop
         if min(left, top) < 0 or min(w, h) < 1 or left + w > shape[1] or top + h > shape[0]:
@@ -50,23 +50,23 @@ class Preparation:
         return slice(top, top + h), slice(left, left + w)
 
     def resized(self, shape: Sequence[int]) -> tuple[int, int]:
-        """(height, width) that a turned swatch is brought to."""
+        """(height, width) to which a turned swatch is resized."""
         height, width = (round(side * self.scale) for side in shape)
         return (self.size, self.size) if self.size else (height, width)
 
     def turned(self, image: np.ndarray) -> np.ndarray:
-        """A swatch (H, W, ...), or what belongs to its pixels, cut and turned."""
+        """A swatch or one of its maps, (H, W, ...), cut and turned."""
         return np.rot90(image[self.cut(image.shape)], self.rotate // 90)
 
     def colours(self, pixels: np.ndarray, name: str = "swatch") -> np.ndarray:
-        """A swatch as it is used.
+        """The pixels of a swatch, prepared.
 
         Args:
-            pixels: (H, W, 3) or (H, W, 4), as `texgen.files.encoding` says that they are seen.
-            name: For messages.
+            pixels: Pixels as they are seen, see `texgen.files.encoding.Encoding`: (H, W, 3) or (H, W, 4).
+            name: Name for messages.
 
         Raises:
-            OptionError: As `cut`.
+            OptionError: See `cut`.
             InputError: The prepared swatch has a side under 64 px.
         """
         image = self.turned(pixels)
@@ -80,7 +80,7 @@ class Preparation:
         return np.ascontiguousarray(image)
 
     def labels(self, labels: np.ndarray) -> np.ndarray:
-        """A map (H, W) of whole numbers, as the swatch that it belongs to, by nearest neighbour."""
+        """A map (H, W) of integers, prepared like its swatch, but resized by nearest neighbour."""
         turned = self.turned(labels)
         rows, columns = (
             ((np.arange(wanted) + 0.5) * (have / wanted)).astype(np.int64)
@@ -92,12 +92,12 @@ class Preparation:
 def prepared(
     pictures: Sequence[Picture], maps: Sequence[np.ndarray] | None, preparation: Preparation
 ) -> list[Exemplar]:
-    """Exemplars of swatches, and of the labels of their pixels where there are any; with alpha all, if one has it.
+    """Prepare swatches, with the labels of their pixels if there are any. If one has alpha, all exemplars have it.
 
     Args:
-        pictures: In their order; only the first is cropped.
-        maps: Labels of the first ones, (H, W), uint8; the pixels of others have label 0. None where there are no labels.
-        preparation: Of all.
+        pictures: The swatches, of which only the first is cropped.
+        maps: Labels of the first swatches, (H, W), uint8; pixels of the others have label 0. None if there are no labels.
+        preparation: Preparation of all swatches.
     """
     found = []
     for index, picture in enumerate(with_alpha(pictures)):
@@ -110,7 +110,7 @@ def prepared(
 
 
 def with_alpha(pictures: Sequence[Picture]) -> list[Picture]:
-    """Pictures of which some have alpha: all with it, opaque where it is new."""
+    """Pictures that all have alpha if one of them has it; it is opaque where it is new."""
     if not any(picture.pixels.shape[2] == 4 for picture in pictures):
         return [*pictures]
     return [
@@ -120,9 +120,9 @@ def with_alpha(pictures: Sequence[Picture]) -> list[Picture]:
 
 
 def result_encoding(pictures: Sequence[Picture], depth: str | None) -> Encoding:
-    """Of a texture made of pictures: that of the first, or of another depth; coloured, and with alpha, where one of them is.
+    """Encoding of a texture made from pictures: the depth of the first, unless another is given; in colour and with alpha if one of them is.
 
-    Rounding is dithered where it takes away depth.
+    Rounding is dithered if it reduces the depth.
     """
     own = pictures[0].encoding.depth
     wanted = depth or own
@@ -135,19 +135,19 @@ def result_encoding(pictures: Sequence[Picture], depth: str | None) -> Encoding:
 
 
 def opaque(pixels: np.ndarray) -> np.ndarray:
-    """Colours (H, W, 3) with alpha 1, as they are seen."""
+    """Colours (H, W, 3) with alpha 1, as they are seen, see `texgen.files.encoding.Encoding`."""
     return weighted(np.concatenate([pixels, np.ones_like(pixels[..., :1])], -1))
 
 
 def resampled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image (H, W, C) brought to (height, width) by bicubic interpolation, smoothed where it shrinks: float32."""
+    """An image (H, W, C) resized to (height, width) by bicubic interpolation, antialiased where it shrinks; float32."""
     import torch.nn.functional as F
 
     return as_array(F.interpolate(as_tensor(image), size, mode="bicubic", antialias=True, align_corners=False))
 
 
 def as_tensor(image: np.ndarray) -> Tensor:
-    """(H, W, C) as (1, C, H, W), float32."""
+    """An image (H, W, C) as a tensor (1, C, H, W), float32."""
     import torch
 
     return torch.from_numpy(np.array(image, np.float32)).permute(2, 0, 1)[None]
@@ -165,10 +165,10 @@ def check_side(name: str, height: int, width: int) -> None:
 
 
 def flattened(image: Tensor) -> Tensor:
-    """A swatch (1, 3, H, W) without slow changes of brightness: falling light, vignettes.
+    """A swatch (1, 3, H, W) without slow changes of brightness, such as vignettes or light that falls off.
 
-    The logarithm of the brightness is fitted by a polynomial of degree `LIGHT_DEGREE` in x and y, and the picture divided by
-    it: light multiplies what it falls on, in encoded values as well, and so few terms cannot follow the texture itself.
+    A polynomial of degree `LIGHT_DEGREE` in x and y is fitted to the logarithm of the brightness, and the picture is divided by
+    its exponential: light multiplies what it falls on, also in encoded values, and so few terms cannot follow the texture itself.
     """
     import torch
     import torch.nn.functional as F
@@ -183,7 +183,7 @@ def flattened(image: Tensor) -> Tensor:
 
 
 def _powers(size: tuple[int, ...]) -> Tensor:
-    """x^i y^j for i + j up to `LIGHT_DEGREE` at the pixels' middles, x and y from -1 to 1, (terms, H, W)."""
+    """x^i y^j for i + j up to `LIGHT_DEGREE` at the centres of the pixels, with x and y from -1 to 1: (terms, H, W)."""
     import torch
 
     y, x = (((torch.arange(n) + 0.5) / n * 2 - 1) for n in size)

@@ -1,1 +1,1 @@
-"""Pictures and pages that show a material: a lit sphere, a plane in perspective, repeats."""
+"""Previews of a material, as a picture or a page: a lit sphere, a plane in perspective, and repeats."""

@@ -1,4 +1,4 @@
-"""A page that shows a material in a browser: one file, nothing is loaded from elsewhere."""
+"""A page that shows a material in a browser, in one file that loads nothing else."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from texgen.previews.shading import FILL, FILL_RISE, FILL_TURN, KEY, RISE, Sky
 from texgen.previews.surface import MISSING, completed, linear_maps
 
 LARGEST = 2048
-"""Of a side of the maps, in pixels."""
+"""Largest side of the embedded maps, in pixels."""
 QUALITY = 92
-"""Of the maps as JPEG."""
+"""JPEG quality of the embedded maps."""
 WEB = Path(__file__).parent / "web"
 
 
 def page(material: Material, light: float, depth: float | None) -> str:
-    """The page, with the maps inside it as JPEG with 8 bits, no side over `LARGEST`.
+    """The HTML of the page, with the maps embedded as 8-bit JPEGs whose sides are at most `LARGEST`.
 
     Args:
-        material: What is shown.
-        light, depth: Where the controls begin, see `texgen.previews.render.picture`.
+        material: Material to show.
+        light, depth: Initial values of the controls, see `texgen.previews.render.picture`.
     """
     height, width = material.size
     maps, depth = completed(linear_maps(material.maps, LARGEST), depth)
@@ -56,7 +56,7 @@ def page(material: Material, light: float, depth: float | None) -> str:
     }
     return Template(_read("page.html")).substitute(
         title=html.escape(material.name),
-        material=json.dumps(content).replace("<", "\\u003c"),  # so that it ends no script
+        material=json.dumps(content).replace("<", "\\u003c"),  # so that it cannot end the script
         three=_read("three.min.js"),
         viewer=_read("viewer.js"),
     )

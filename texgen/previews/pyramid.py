@@ -1,4 +1,4 @@
-"""Textures that repeat, filtered for the size at which they are seen."""
+"""Repeating textures, filtered for the size at which they are seen."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ ROWS = 256
 """Rows of a large picture that are read at a time."""
 
 Floats = np.ndarray
-"""Of dtype float32."""
+"""An array of dtype float32."""
 
 
 def floats(values: Sequence[float] | Sequence[Sequence[float]]) -> Floats:
-    """Numbers as an array."""
+    """Numbers as a float32 array."""
     return np.array(values, np.float32)
 
 
 def dot(first: Floats, second: Floats) -> Floats:
-    """Of vectors (3, n), or of (3, 1) with them."""
+    """Dot products (n,) of vectors (3, n), or of a vector (3, 1) with them."""
     return np.einsum("in,in->n", *np.broadcast_arrays(first, second))
 
 
 def smooth(share: Floats) -> Floats:
-    """From 0 to 1, slowly at both ends; what lies beyond is cut off."""
+    """A smooth step from 0 to 1, flat at both ends; values beyond are clipped."""
     share = np.clip(share, 0, 1)
     return share * share * (3 - 2 * share)
 
 
 def shrunk(pixels: Pixels, most: int, decode: Callable[[np.ndarray], Floats]) -> Floats:
-    """A picture (height, width, C), decoded; means of square blocks where a side is at least twice `most`. It is read in bands of rows."""
+    """A picture (height, width, C), decoded in bands of rows, and reduced to means of square blocks if a side is at least twice `most`."""
     height, width, _ = pixels.shape
     factor = max(1, max(height, width) // most)
     if factor == 1:
@@ -50,7 +50,7 @@ def shrunk(pixels: Pixels, most: int, decode: Callable[[np.ndarray], Floats]) ->
 
 
 def resized(image: Floats, size: tuple[int, int]) -> Floats:
-    """A picture (height, width, C) that repeats, resized to (height, width); smoothed across its borders."""
+    """A repeating picture (height, width, C), resized to (height, width) with a filter that wraps around its borders."""
     height, width, channels = image.shape
     if size == (height, width):
         return image
@@ -69,7 +69,7 @@ def resized(image: Floats, size: tuple[int, int]) -> Floats:
 
 
 def side(length: int, most: int) -> int:
-    """The power of two that holds so many pixels, and at most `most`.
+    """The smallest power of two that is at least `length`, but no more than `most`.
 
     Example:
         >>> side(600, 2048), side(4096, 2048)
@@ -79,13 +79,13 @@ def side(length: int, most: int) -> int:
 
 
 class Pyramid:
-    """A texture that repeats in both directions, with halved levels.
+    """A texture that repeats in both directions, with levels of half the size, a quarter and so on.
 
     Coordinates are in widths of the texture: `u` to the right, `v` upwards from its lower edge.
 
     Args:
-        image: (height, width, C), float32; both sides are powers of two.
-        aspect: Width of the surface over its height.
+        image: The texture, (height, width, C), float32; both sides are powers of two.
+        aspect: Width of the surface divided by its height.
     """
 
     def __init__(self, image: Floats, aspect: float) -> None:
@@ -105,14 +105,14 @@ class Pyramid:
         return len(self._starts) - 1
 
     def nearest(self, u: Floats, v: Floats, level: np.ndarray) -> Floats:
-        """The first channel at `u`, `v` (n,), of the nearest texel of `level` (n,), int."""
+        """The first channel at `u`, `v` (n,): the nearest texel of `level` (n,), int."""
         width, height = self._widths[level], self._heights[level]
         x = np.floor(u * self._breadths[level]).astype(np.int32) & (width - 1)
         y = np.floor(v * -self.aspect * self._lengths[level]).astype(np.int32) & (height - 1)
         return np.take(self._texels[:, 0], self._starts[level] + y * width + x)
 
     def between(self, u: Floats, v: Floats, level: np.ndarray) -> Floats:
-        """All channels (C, n) at `u`, `v` (n,), interpolated between four texels of `level` (n,), int."""
+        """All channels (C, n) at `u`, `v` (n,): interpolated between four texels of `level` (n,), int."""
         width, height, start = self._widths[level], self._heights[level], self._starts[level]
         x, y = u * self._breadths[level] - 0.5, v * -self.aspect * self._lengths[level] - 0.5
         left, top = np.floor(x), np.floor(y)
@@ -124,7 +124,7 @@ class Pyramid:
         return np.ascontiguousarray(_mixed(upper, lower, lower_share).T)
 
     def level(self, footprint: Floats, dither: float = 0.5) -> np.ndarray:
-        """The level whose texels are about as large as a footprint (n,), in widths; dithered, several samples of a pixel mix two levels."""
+        """The level whose texels are about as large as a footprint (n,), in widths. Samples of a pixel with different dither mix two levels."""
         levels = np.log2(np.maximum(footprint * self.width, 1e-6)) + dither
         return np.clip(np.floor(levels), 0, self.last).astype(np.int32)
 
@@ -132,9 +132,9 @@ class Pyramid:
         """All channels (C, n) at `u`, `v` (n,), as the mean over an elongated footprint.
 
         Args:
-            u, v: In widths.
-            along: Direction (2, n) of the longer side, of length 1.
-            footprint: Its shorter and longer side (n,), in widths.
+            u, v: Coordinates in widths.
+            along: Unit vectors (2, n) along the longer side of the footprint.
+            footprint: Shorter and longer side (n,) of the footprint, in widths.
             dither: See `level`.
         """
         shorter, longer = footprint

@@ -1,4 +1,4 @@
-"""The picture of a material: a lit sphere, a plane in perspective and 2x2 repeats, side by side."""
+"""Render the picture of a material: a lit sphere, a plane in perspective and 2x2 repeats, side by side."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from texgen.previews.shapes import Hits, Plane, Shape, Sphere, meet
 from texgen.previews.surface import MISSING, Surface, linear_maps, surface
 
 SAMPLES = 2
-"""A side of a pixel."""
+"""Samples along each side of a pixel."""
 BAND = 64
-"""Rows that are rendered together: the fewer, the less memory."""
+"""Rows that are rendered at once: fewer take less memory."""
 SHADOW_STEPS = 10
 BACKDROP = (0.105, 0.022)
-"""Brightness of the background, in the middle and in the corners."""
+"""Brightness of the background in the middle and in the corners."""
 FOG = (1.8, 5.5)
 """Distances, in widths of the texture, between which the plane fades."""
 CHECKS, CHECK = (0.5, 0.24), 1 / 32
-"""Brightness of the checks, and the size of one, in panels."""
+"""Brightness of the checks behind transparent pixels, and the size of one as a share of the panel."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A shape, and how it is looked at.
+    """A shape, and the view of it.
 
     Attributes:
-        shape: What carries the material.
-        eye: Where the viewer is.
-        pitch: How far the viewer looks down, in degrees.
-        zoom: Half the width of what is seen at distance 1.
-        basis: Right, up and out of the texture in front of the viewer; rows of a matrix.
-        fog: Whether it fades in the distance.
+        shape: Shape that has the material.
+        eye: Position of the viewer.
+        pitch: Angle by which the viewer looks down, in degrees.
+        zoom: Half the width of the view at distance 1.
+        basis: Directions right, up and out of the texture in front of the viewer, as rows of a matrix.
+        fog: Whether the shape fades in the distance.
     """
 
     shape: Shape
@@ -53,13 +53,13 @@ PLANE = Scene(Plane(), (0, 0.62, 0), 25, 0.50, ((1, 0, 0), (0, 0, -1), (0, 1, 0)
 
 
 def picture(material: Material, width: int, light: float, depth: float | None) -> np.ndarray:
-    """A material as (width / 3, width, 3), uint8: sphere, plane, repeats.
+    """A picture of a material, (width / 3, width, 3), uint8: sphere, plane and repeats.
 
     Args:
-        material: What is shown.
-        width: A multiple of 3.
-        light: Where the key light is, seen on the texture: degrees counterclockwise from its right.
-        depth: From the lowest to the highest point of the height map, in widths of the texture; None takes that which fits the normals.
+        material: Material to show.
+        width: Width in pixels, a multiple of 3.
+        light: Direction of the key light on the texture, in degrees counterclockwise from its right.
+        depth: Difference in height between the lowest and the highest point of the height map, in widths of the texture; None fits it to the normals.
     """
     side = width // 3
     shown = surface(material, 1 << (2 * side - 1).bit_length(), depth)
@@ -68,13 +68,13 @@ def picture(material: Material, width: int, light: float, depth: float | None) -
 
 
 def rendered(scene: Scene, shown: Surface, side: int, light: float) -> np.ndarray:
-    """A scene as (side, side, 3), uint8."""
+    """A rendered scene, (side, side, 3), uint8."""
     bands = [(top, min(top + BAND, side)) for top in range(0, side, BAND)]
     return np.concatenate([_band(scene, shown, side, light, top, bottom) for top, bottom in bands])
 
 
 def repeats(material: Material, side: int) -> np.ndarray:
-    """The colours themselves, unlit, 2x2 times in (side, side, 3), uint8; over checks where they are transparent."""
+    """2x2 repeats of the unlit colours, (side, side, 3), uint8; over checks where they are transparent."""
     height, width = material.size
     scale = side / 2 / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
@@ -114,7 +114,7 @@ def _band(scene: Scene, shown: Surface, side: int, light: float, top: int, botto
 def _samples(
     scene: Scene, shown: Surface, rays: Floats, pixels: tuple[Floats, Floats], side: int, light: float, dither: float
 ) -> tuple[Floats, Floats]:
-    """Light (3, n) along rays, tone mapped, and how much of it covers the background (n,)."""
+    """Light (3, n) along rays, tone mapped, and the opacity (n,) with which it covers the background."""
     spread = 2 * scene.zoom / side
     hits = meet(scene.shape, shown, floats(scene.eye)[:, None], rays, spread, dither)
     along, footprint = _footprint(hits, rays, spread / scene.shape.size())
@@ -134,7 +134,7 @@ def _samples(
 
 
 def _footprint(hits: Hits, rays: Floats, spread: float) -> tuple[Floats, tuple[Floats, Floats]]:
-    """What a ray of some width at distance 1 covers of the texture: direction of the longer side, (shorter, longer) in widths."""
+    """What a ray of width `spread` at distance 1 covers of the texture: direction of the longer side, and (shorter, longer) side in widths."""
     right, up, out = (dot(each, rays) for each in hits.frame)
     flat = np.maximum(np.hypot(right, up), 1e-6)
     shorter = hits.distance * spread
@@ -142,7 +142,7 @@ def _footprint(hits: Hits, rays: Floats, spread: float) -> tuple[Floats, tuple[F
 
 
 def _sunlit(shown: Surface, hits: Hits, basis: np.ndarray, light: float, footprint: Floats, dither: float) -> Floats:
-    """How much of the key light (n,) gets past the relief."""
+    """Share (n,) of the key light that is not blocked by the relief."""
     if shown.height is None:
         return np.ones(len(hits.u), np.float32)
     direction = floats(_towards(basis, light, RISE))[:, None]
@@ -163,20 +163,20 @@ def _sunlit(shown: Surface, hits: Hits, basis: np.ndarray, light: float, footpri
 
 
 def _towards(basis: np.ndarray, azimuth: float, rise: float) -> tuple[float, float, float]:
-    """The direction at `azimuth` degrees counterclockwise from the texture's right, and `rise` degrees over it."""
+    """The direction `azimuth` degrees counterclockwise from the texture's right, and `rise` degrees above the texture."""
     a, r = math.radians(azimuth), math.radians(rise)
     x, y, z = np.array([math.cos(a) * math.cos(r), math.sin(a) * math.cos(r), math.sin(r)]) @ basis
     return float(x), float(y), float(z)
 
 
 def _grid(side: int, top: int, bottom: int, across: float, down: float) -> tuple[Floats, Floats]:
-    """Places in the panel (n,), from -1 to 1, x to the right and y upwards."""
+    """Coordinates (n,) of samples in the panel, from -1 to 1, with x to the right and y upwards."""
     y, x = np.mgrid[top:bottom, 0:side].astype(np.float32)
     return ((x + across) * 2 / side - 1).ravel(), (1 - (y + down) * 2 / side).ravel()
 
 
 def _rays(scene: Scene, x: Floats, y: Floats) -> Floats:
-    """Directions (3, n) of length 1."""
+    """Unit directions (3, n) of rays through points of the panel."""
     c, s = math.cos(math.radians(scene.pitch)), math.sin(math.radians(scene.pitch))
     x, y = x * scene.zoom, y * scene.zoom
     rays = np.stack([x, y * c - s, -c - y * s]).astype(np.float32)
@@ -189,13 +189,13 @@ def _may_meet(scene: Scene, rays: Floats, shown: Surface) -> np.ndarray:
 
 
 def _backdrop(x: Floats, y: Floats) -> Floats:
-    """The background (3, n), linear: darker towards the corners."""
+    """The background (3, n), in linear light: darker towards the corners."""
     middle, corner = floats(BACKDROP)
     bright = corner + (middle - corner) * (1 - smooth(np.hypot(x, y) / 1.4))
     return bright * floats([[0.97], [1.0], [1.06]])
 
 
 def _checks(x: Floats, y: Floats) -> Floats:
-    """The checks (n,), linear, that are seen through what is transparent."""
+    """The checks (n,), in linear light, that are seen through transparent pixels."""
     cells = np.floor((x + 1) * 0.5 / CHECK) + np.floor((y + 1) * 0.5 / CHECK)
     return np.where(cells % 2 == 0, *floats(CHECKS))

@@ -1,4 +1,4 @@
-"""Light: GGX and Lambert under a key light, a fill light and a sky; tone mapping."""
+"""Shading: GGX and Lambert under a key light, a fill light and a sky; and tone mapping."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ KEY = ((1.46, 1.40, 1.32), 0.16)
 FILL = ((0.23, 0.26, 0.31), 0.5)
 """Colours and radii of the lights."""
 RISE, FILL_RISE, FILL_TURN = 42, 24, 160
-"""Of the lights over the texture, and from the key light to the fill light, in degrees."""
+"""Elevations of the key light and the fill light over the texture, and the turn from the one to the other, in degrees."""
 DIELECTRIC = 0.04
-"""How much of the light that falls on it straight a surface that is no metal mirrors."""
+"""Reflectance of surfaces that are not metal, at normal incidence."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Light:
     """A round light far away.
 
     Attributes:
-        direction: To it, of length 1.
-        colour: Of the light on a surface that faces it; a white one is then as bright.
-        radius: Half its angle, in radians; larger makes highlights wider.
+        direction: Unit vector towards the light.
+        colour: Linear colour with which a white surface that faces the light appears.
+        radius: Half its angular diameter, in radians; a larger one makes highlights wider.
     """
 
     direction: tuple[float, float, float]
@@ -37,7 +37,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Sky:
-    """Light from all around: linear colours from below, from the horizon and from above, y upwards."""
+    """Light from all around: linear colours from below, from the horizon and from above; y points upwards."""
 
     ground: tuple[float, float, float] = (0.17, 0.16, 0.15)
     horizon: tuple[float, float, float] = (0.44, 0.44, 0.44)
@@ -55,14 +55,14 @@ class Sky:
 def shade(maps: Mapping[str, Floats], frame: Frame, view: Floats, lights: Mapping[Light, Floats], sky: Sky) -> Floats:
     """Light (3, n), linear, from points of a surface to the viewer.
 
-    Diffuse light is Lambert's. Mirrored light is `D F G / (4 (n.l) (n.v))` with the distribution and the shadowing of GGX and Schlick's Fresnel term; that of the
-    sky is a lookup by roughness times an approximate integral over the hemisphere. Where the normals within a pixel differ, it is rougher.
+    Diffuse reflection is Lambert's. Specular reflection is `D F G / (4 (n.l) (n.v))` with the distribution and shadowing of GGX and Schlick's Fresnel term;
+    that of the sky is a lookup by roughness times an approximate integral over the hemisphere. Where normals within a pixel differ, the surface is rougher.
 
     Args:
-        maps: See `Surface.at`.
+        maps: Values of the maps, see `Surface.at`.
         frame: Directions of the texture.
-        view: Directions (3, n) to the viewer.
-        lights: Each with how much of it arrives (n,).
+        view: Unit directions (3, n) to the viewer.
+        lights: Lights, each with the share (n,) of it that arrives.
         sky: Light from all around.
 
     References:
@@ -116,14 +116,14 @@ def _lit(
 
 
 def _mirrored_sky(mirrored: Floats, roughness: Floats, facing: Floats) -> Floats:
-    """How much of the sky is mirrored, over the whole hemisphere."""
+    """Share of the sky's light that is reflected specularly, over the whole hemisphere."""
     smooth = 1 - roughness
     edge = np.minimum(smooth**2, np.exp2(-9.28 * facing)) * smooth + 0.0425 - 0.0275 * roughness
     return mirrored * (1.04 - 0.572 * roughness - 1.04 * edge) + np.maximum(1.04 * edge - 0.04 + 0.022 * roughness, 0)
 
 
 def toned(light: Floats) -> Floats:
-    """Light (3, n) brought to [0, 1]: colours stay as they are up to 0.76, what is brighter fades to white.
+    """Light (3, n) mapped to [0, 1]: colours stay as they are up to 0.76, brighter ones fade to white.
 
     References:
         Khronos Group, "Khronos PBR Neutral Tone Mapper", 2024, https://github.com/KhronosGroup/ToneMapping.

@@ -1,4 +1,4 @@
-"""What carries the material: a sphere and a plane, and where a ray meets their relief."""
+"""Shapes that show a material, a sphere and a plane, and where rays meet their relief."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from texgen.previews.pyramid import Floats, dot, floats
 from texgen.previews.surface import Surface
 
 STEPS, HALVINGS = 24, 5
-"""Of a ray through the relief: even ones, and of the one that meets it."""
+"""Even steps of a ray through the relief, and halvings of the step in which it meets the surface."""
 
 
 class Frame(NamedTuple):
-    """Directions of the texture where it lies on a shape, each (3, n): to its right, upwards, and out of it."""
+    """Directions of the texture at points of a shape, each (3, n): to its right, upwards, and out of it."""
 
     right: Floats
     up: Floats
@@ -23,13 +23,13 @@ class Frame(NamedTuple):
 
 
 class Sphere:
-    """A sphere of radius 1 around 0, seen from the positive z axis; without poles, as the texture spreads evenly from the point in front.
+    """A sphere of radius 1 around the origin, seen from the positive z axis. The texture spreads evenly from the point in front, so that no pole shows.
 
-    The texture spans the half that is seen. The highest points of its relief are at elevation 1, the lowest at 0.
+    The texture spans the visible half. The highest points of its relief are at elevation 1, the lowest at 0.
     """
 
     def enter(self, origin: Floats, rays: Floats, depth: float) -> tuple[Floats, Floats]:
-        """Distances (n,) between which rays (3, n) are within the relief, infinite where they miss it."""
+        """Distances (n,) at which rays (3, n) enter and leave the relief; infinite where they miss it."""
         near, far = _meets(origin, rays, 1.0)
         inner, _ = _meets(origin, rays, 1 - depth * self.size())
         return near, np.where(np.isfinite(inner), inner, far)
@@ -43,7 +43,7 @@ class Sphere:
         return points[0] * scale + 0.5, points[1] * scale + 0.5, elevation
 
     def frame(self, points: Floats) -> Frame:
-        """The directions at points (3, n)."""
+        """Directions of the texture at points (3, n)."""
         out = points / np.sqrt(dot(points, points))
         x, y, z = out
         turn = 1 / (1 + np.maximum(z, -0.99))  # the shortest turn that brings the z axis here
@@ -52,12 +52,12 @@ class Sphere:
         )
 
     def size(self) -> float:
-        """Of one width of the texture."""
+        """Length of one width of the texture on the shape."""
         return math.pi
 
 
 class Plane:
-    """The plane under y = 0, with the upper edge of the texture away from the viewer at positive z; one width is 1. Its methods are those of `Sphere`."""
+    """The plane y = 0, with its relief below. The texture's upward direction is the negative z axis, and one width is 1. For its methods see `Sphere`."""
 
     def enter(self, origin: Floats, rays: Floats, depth: float) -> tuple[Floats, Floats]:
         with np.errstate(divide="ignore"):
@@ -82,10 +82,10 @@ class Hits(NamedTuple):
     """Where rays meet the relief.
 
     Attributes:
-        distance: (n,).
-        u, v, elevation: See `Sphere.place`.
-        frame: See `Sphere.frame`.
-        found: Rays (n,), bool, that meet it; of the others the rest means nothing.
+        distance: Distances along the rays, (n,).
+        u, v, elevation: Places on the texture, see `Sphere.place`.
+        frame: Directions of the texture, see `Sphere.frame`.
+        found: Whether each ray meets the relief, (n,), bool; if not, its other values mean nothing.
     """
 
     distance: Floats
@@ -100,6 +100,9 @@ def meet(shape: Shape, surface: Surface, origin: Floats, rays: Floats, spread: f
     """Follow rays (3, n) to the relief of a surface on a shape.
 
     Args:
+        shape, surface: Shape, and the surface on it.
+        origin: Where the rays start, (3, 1).
+        rays: Unit directions (3, n).
         spread: Width of a ray at distance 1.
         dither: See `Pyramid.level`.
     """
@@ -119,7 +122,7 @@ def meet(shape: Shape, surface: Surface, origin: Floats, rays: Floats, spread: f
 def _marched(
     shape: Shape, surface: Surface, origin: Floats, rays: Floats, near: Floats, span: Floats, level: np.ndarray
 ) -> tuple[Floats, np.ndarray]:
-    """Distances (n,) at which rays go below the relief, and whether they do: steps of even length, then the last one narrowed down."""
+    """Distances (n,) at which rays go below the relief, and whether they do: found in even steps, the last of which is then halved."""
     height = surface.height
     assert height is not None
 
@@ -146,7 +149,7 @@ def _marched(
 
 
 def _meets(origin: Floats, rays: Floats, radius: float) -> tuple[Floats, Floats]:
-    """Distances at which rays enter and leave a sphere around 0."""
+    """Distances at which rays enter and leave a sphere around the origin; infinite where they miss it."""
     middle = -dot(origin, rays)
     apart = dot(origin, origin) - np.square(middle)
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""The maps of a material as a renderer wants them: linear, of one size, none missing."""
+"""The maps of a material as a renderer needs them: linear, of one size, none missing."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ MISSING: Mapping[str, tuple[float, ...]] = {
     "opacity": (1,),
     "emission": (0, 0, 0),
 }
-"""What stands for a map that a material does not have; linear."""
+"""Linear values used in place of a map that a material lacks."""
 DEPTH, DEEPEST = 0.03, 0.15
-"""Of a height map in widths, at most: where no normals tell, and where they do."""
+"""Largest depth of a height map in widths: without normals to fit it to, and with them."""
 SLOPE = 0.5
-"""Of a height map where no normals tell, in the root mean square."""
+"""Largest root-mean-square slope of a height map without normals to fit it to."""
 RING = Wrap(True, True)
 
 
@@ -37,10 +37,10 @@ class Surface:
     """A material to be rendered.
 
     Attributes:
-        texture: All maps but the height, one after the other.
-        rows: Which channels of the texture belong to which map.
-        height: From 0 to 1; None where the surface is flat.
-        depth: From the lowest to the highest point, in widths; 0 where the surface is flat.
+        texture: Channels of all maps but the height.
+        rows: Channels of the texture that belong to each map.
+        height: Height map, in [0, 1]; None if the surface is flat.
+        depth: Difference in height between 0 and 1, in widths; 0 if the surface is flat.
     """
 
     texture: Pyramid
@@ -51,19 +51,19 @@ class Surface:
     def at(
         self, u: Floats, v: Floats, along: Floats, footprint: tuple[Floats, Floats], dither: float
     ) -> dict[str, Floats]:
-        """All maps (C, n), see `Pyramid.filtered`; of those that are missing (C, 1)."""
+        """All maps, (C, n), see `Pyramid.filtered`; (C, 1) for those that are missing."""
         values = self.texture.filtered(u, v, along, footprint, dither)
         missing = {name: floats(value)[:, None] for name, value in MISSING.items()}
         return missing | {name: values[rows] for name, rows in self.rows.items()}
 
 
 def surface(material: Material, most: int, depth: float | None) -> Surface:
-    """A material for pictures that show it at no more than `most` px.
+    """Prepare a material for pictures that show it at no more than `most` px.
 
     Args:
-        material: Its maps may be of any size and depth.
+        material: The material, with maps of any size and depth.
         most: Largest side of the textures, a power of two.
-        depth: From the lowest to the highest point of the height map, in widths; None takes that which fits the normals.
+        depth: Difference in height between 0 and 1 of the height map, in widths; None fits it to the normals.
     """
     height, width = material.size
     size = side(height, most), side(width, most)
@@ -81,7 +81,7 @@ def surface(material: Material, most: int, depth: float | None) -> Surface:
 
 
 def completed(maps: Mapping[str, Floats], depth: float | None) -> tuple[dict[str, Floats], float]:
-    """Linear maps with the normals and the occlusion that follow from the height, where these are missing; and its depth, see `surface`."""
+    """Linear maps, with missing normals and occlusion computed from the height; and the depth of the height, see `surface`."""
     if "height" not in maps:
         return dict(maps), 0.0
     height = maps["height"][..., 0]
@@ -116,14 +116,14 @@ def linear_maps(maps: Mapping[str, Pixels], most: int) -> dict[str, Floats]:
 
 
 def decoded(pixels: np.ndarray) -> Floats:
-    """Colours as linear light: integers from sRGB, floats as they are, but not below 0."""
+    """Colours as linear light: integers are decoded from sRGB, floats stay as they are, but at least 0."""
     if pixels.dtype.kind == "f":
         return np.maximum(as_float(pixels), 0)
     return np.take(linear(as_float(np.arange(np.iinfo(pixels.dtype).max + 1, dtype=pixels.dtype))), pixels)
 
 
 def _vectors(pixels: Pixels, green: int) -> Callable[[np.ndarray], Floats]:
-    """A function that gives the vectors of a map of normals, of length 1; `green` of -1 turns them over."""
+    """A function that decodes the vectors of a map of normals and normalises them; `green` is -1 to change the sign of y, else 1."""
     signed = is_signed(pixels)
 
     def decode(band: np.ndarray) -> Floats:
@@ -135,7 +135,7 @@ def _vectors(pixels: Pixels, green: int) -> Callable[[np.ndarray], Floats]:
 
 
 def fitting_depth(maps: Mapping[str, Floats], height: Floats) -> float:
-    """The depth of a height map (H, W), in widths, with which its slopes are most like those of the normals, or else not too steep."""
+    """The depth of a height map (H, W), in widths, that fits its slopes to the normals in `maps`; without these, one with gentle slopes."""
     down, right = (each * height.shape[1] for each in estimate.slopes(height, RING))
     square = float(np.mean(right * right + down * down))
     if "normal" in maps and square > 0:
