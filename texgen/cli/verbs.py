@@ -1,4 +1,4 @@
-"""The verbs that make textures, on the command line: argv and files in, files out."""
+"""Command-line verbs that make textures: `expand`, `synthesize`, `layout`, `paint`, `fill`, `tile`, `transfer`, `text`."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def expand(
 @click.option("--layout", "plan", required=True, type=PATH, help="A rough picture of the result.")
 @click.option("--size", type=SIZE, help="In pixels; the layout's own by default.")
 def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: Any) -> None:
-    """Make a texture of SWATCH that keeps the plan of a rough picture.
+    """Make a texture of SWATCH that follows the plan of a rough picture.
 
-    All options of `texgen expand` hold.
+    All options of `texgen expand` apply.
     """
     picture, rough = read_input(swatch), read_input(plan)
     wanted = size or rough.size
@@ -138,7 +138,7 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
 @click.option("--labels", type=PATH, help="Label map of SWATCH: a PNG in which each colour is a label.")
 @click.option("--target", type=PATH, help="Which label is shown where in CONTENT, in the same colours.")
 def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
-    """Show the structure of the picture CONTENT in the material or, by a diffusion model, the style of SWATCH."""
+    """Show the structure of the picture CONTENT in the material or, with a diffusion model, the style of SWATCH."""
     picture, shown = read_input(swatch), read_input(content)
     wanted = size or shown.size
     make_outputs(partial(texgen.transfer, picture, shown, wanted), wanted, [picture], **options)
@@ -157,7 +157,7 @@ NATIVE = click.option(
 @click.argument("swatch", type=PATH)
 @NATIVE
 def synthesize(swatch: Path, size: tuple[int, int] | None, **options: Any) -> None:
-    """Make a new texture like SWATCH from noise, by the attention of a diffusion --model alone (Algorithm 1)."""
+    """Make a new texture like SWATCH from noise, using only the attention of a diffusion --model (Algorithm 1)."""
     check_model(options["model"])
     picture = read_input(swatch)
     size = size or native_size({"model": loader(options)})
@@ -169,9 +169,9 @@ def synthesize(swatch: Path, size: tuple[int, int] | None, **options: Any) -> No
 @click.argument("prompt")
 @NATIVE
 def text(swatch: Path, prompt: str, size: tuple[int, int] | None, **options: Any) -> None:
-    """Make a picture of what PROMPT says in the style of SWATCH, by a Stable Diffusion or Flux --model.
+    """Make a picture of what PROMPT describes in the style of SWATCH, with a Stable Diffusion or Flux --model.
 
-    Every step is denoised under the prompt, and attention is distilled towards the swatch.
+    Every step denoises under the prompt, then distils attention towards the swatch.
     """
     check_words(options["model"], prompt)
     picture = read_input(swatch)
