@@ -68,7 +68,7 @@ def completion(shell: str) -> None:
 
 
 @cli.command()
-@click.option("--quick", is_flag=True, help="Versions and files alone; nothing is loaded.")
+@click.option("--quick", is_flag=True, help="Check only versions and files; load nothing.")
 def doctor(quick: bool) -> None:
     """Check the installation: versions, device, bundled model, a forward pass."""
     import platform

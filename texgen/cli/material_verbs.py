@@ -75,7 +75,7 @@ def preview(material: Path, out: Path, overwrite: bool, **options: Any) -> None:
 
 @click.command(epilog="Example: texgen inspect wall.png --command")
 @click.argument("file", type=PATH)
-@click.option("--command", is_flag=True, help="Print the command that makes it again, and nothing else.")
+@click.option("--command", is_flag=True, help="Print only the command that makes the picture again.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def inspect(file: Path, command: bool, as_json: bool) -> None:
     """Print the format and size of a picture, and the recipe that made it.
@@ -93,7 +93,10 @@ render.params += [
     *options_of(Outputs, only=WRITES, out="The picture that the maps belong to."),
     Option(MAPS, None, required=True),
 ]
-export.params += [*options_of(Outputs, only=WRITES, out="A folder, made if it is not there."), *options_of(ExportKnobs)]
+export.params += [
+    *options_of(Outputs, only=WRITES, out="A folder, created if it does not exist."),
+    *options_of(ExportKnobs),
+]
 material.params += [
     *options_of(Outputs, only=(*WRITES, "no_metadata"), out="PNG, TIFF, EXR, JPEG or WebP, by suffix."),
     *options_of(MaterialKnobs),

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 @click.argument("swatch", type=PATH)
 @click.option("--size", type=SIZE, default="1024", show_default=True, help="In pixels.")
 @click.option(
-    "--wang", type=SIZE, help="Make a set of tiles of --size whose edges, of so many colours, match in every order."
+    "--wang",
+    type=SIZE,
+    help="Make a set of Wang tiles of --size that match in every order, with W colours of vertical and H of horizontal edges.",
 )
 def expand(
     swatch: Path, size: tuple[int, int], keep: tuple[int, int] | None, wang: tuple[int, int] | None, **options: Any
@@ -81,7 +83,10 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
 )
 @click.option("--target", type=PATH, help="The wanted map, in the colours of the labels.")
 @click.option(
-    "--weights", type=LABELLED, multiple=True, help="Instead of a target, a grey picture a label: brighter, more of it."
+    "--weights",
+    type=LABELLED,
+    multiple=True,
+    help="Instead of a target, a grey picture for each label; brighter means more of it.",
 )
 @click.option("--size", type=SIZE, help="In pixels; the target's own by default.")
 def paint(
@@ -147,7 +152,7 @@ def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **option
 NATIVE = click.option(
     "--size",
     type=SIZE,
-    help="In pixels; the model's native size by default: 512 of SD 1.x, 1024 of SDXL, SD 3 and Flux.",
+    help="In pixels; the model's native size by default: 512 for SD 1.x, 1024 for SDXL, SD 3 and Flux.",
 )
 
 
