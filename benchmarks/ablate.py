@@ -1,9 +1,9 @@
-"""What matters in training the UNet: short runs from the same random start, one thing changed in each.
+"""Ablations of UNet training: short runs from the same random start, with one change each.
 
     python -m benchmarks.ablate --data CROPS --steps 150 [--out out/ablate]
 
-Every run makes the same number of steps on the same data, with the bundled autoencoder; the table is the held-out error of the target, reading
-both its own and the exemplar's keys and values, at the windows' own scale and on windows zoomed by 1.5.
+Every run makes the same number of steps on the same data, with the bundled autoencoder. The table shows the held-out error of the target, which reads
+its own and the exemplar's keys and values, at the windows' own scale and on windows zoomed by 1.5.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def held_out(objective: UNetObjective, mode: PairMode, zoom: float) -> list[floa
 
 
 def gigaflops(objective: UNetObjective) -> float:
-    """Of the forward pass of one small tile, by torch's own counter."""
+    """Floating-point operations of the forward pass of one small tile, by torch's own counter."""
     latents = objective.encoded(objective.held_out[:1])
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         objective.errors(torch.cat([latents, latents]), torch.tensor([100]), "self", generator_of(0, 0))

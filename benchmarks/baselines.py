@@ -1,4 +1,4 @@
-"""Three classical baselines, written small: image quilting on pixels, patch distributions, and generative patch nearest neighbours."""
+"""Short implementations of three classical baselines: image quilting on pixels, patch distributions, and generative patch nearest neighbours."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _replaced(image: Tensor, exemplar: Tensor, iterations: int, seconds: float, 
 
 
 def _closed(summed: Tensor, size: torch.Size) -> Tensor:
-    """What was added to the rows and columns before a torus' first ones, added to its last ones."""
+    """Add what lies in the margin before the first rows and columns of a torus to its last ones."""
     beyond, (height, width) = PATCH - 1, size
     image = summed[..., beyond:, beyond:].clone()
     image[..., height - beyond :, :] += summed[..., :beyond, beyond:]

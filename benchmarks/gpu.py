@@ -1,13 +1,13 @@
-"""What diffusion models cost on a card, in about ten minutes: the table of `RESULTS.md`, tile by tile and whole textures.
+"""Speed and memory of diffusion models on a GPU, per tile and for whole textures: the table in `RESULTS.md`, in about ten minutes.
 
     python benchmarks/gpu.py                              # Stable Diffusion 1.5's architecture with random weights
     python benchmarks/gpu.py --model ~/models/sdxl --compile
     python benchmarks/gpu.py --toy --device cpu           # a tiny network: seconds, to try the script
 
-Random weights cost what trained ones do and say nothing about pictures. The first table is a native tile in batches: a noise prediction
-and an AD iteration, TFLOP/s by torch's own count, and memory beside the estimate that batches are planned by. The second is whole textures
-from the swatch model's start with M = 2: tile steps a second, their share of what a large matrix product reaches on this card, wall time,
-peak memory. A texture gets fewer steps than asked for if they would take longer than `--minutes`; the last column scales its sampling up.
+Random weights cost as much as trained ones, and say nothing about pictures. The first table measures batches of native tiles: a noise prediction
+and an AD iteration, TFLOP/s by torch's own count, and memory next to the estimate by which batches are planned. The second measures whole textures
+from the swatch model's start with M = 2: tile steps per second, also as a share of the speed of a large matrix product on this card, wall time,
+peak memory. A texture gets fewer steps than asked for if they would take longer than `--minutes`; the last column extrapolates its sampling time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from texgen.diffusion.sampling.loop import normal
 SWATCH = Path(__file__).parent.parent / "examples" / "swatches" / "stone_wall.jpg"
 TIMESTEP, ITERATIONS = 100, 2
 WIDTHS = {"sd15": ((320, 640, 1280, 1280), (128, 256, 512, 512), 64), "toy": ((32,) * 4, (32,) * 4, 16)}
-"""Of the UNet, of the autoencoder, and the tile in latent pixels."""
+"""Channels of the UNet and of the autoencoder, and side of the tile in latent pixels."""
 
 
 def random_model(kind: str, device: torch.device, dtype: torch.dtype) -> texgen.UNetModel:
@@ -129,7 +129,7 @@ def rate(taken: float, operations: float) -> float:
 
 
 def reset_peak(device: torch.device) -> float | None:
-    """GiB in use on a GPU, from where its peak is measured anew."""
+    """GiB in use on a GPU; also resets its peak."""
     if device.type != "cuda":
         return None
     torch.cuda.reset_peak_memory_stats()
@@ -137,7 +137,7 @@ def reset_peak(device: torch.device) -> float | None:
 
 
 def affordable(steps: int, tiles: int, tile_step: float, most: float) -> int:
-    """Steps of so many tiles that take at most so many seconds, at least one."""
+    """Number of steps of `tiles` tiles that fit into `most` seconds: at least one, at most `steps`."""
     return max(1, min(steps, int(most / (tiles * tile_step))))
 
 

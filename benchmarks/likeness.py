@@ -22,13 +22,13 @@ from texgen.swatch.bank.repeat import repeat_of
 
 PATCH, SCALES, QUERIES, COMPONENTS = 15, 3, 4096, 32
 LEAST = 200
-"""Patches of which a percentile is taken, at least."""
+"""Least number of patches of which a percentile is taken."""
 COPY_PATCH, COPY_STEP, COPY_LEVELS = 31, 16, 5
-"""Of copies, at half size: side of a patch, distance of the patches looked at, and rms difference up to which it is a copy."""
+"""Search for copies, at half size: side of a patch, distance between the patches tested, and largest rms difference of a copy."""
 
 
 class Likeness(NamedTuple):
-    """How far a texture and its swatch are apart, both ways.
+    """Distances between a texture and its swatch, in both directions.
 
     Attributes:
         coherence_95, coherence_99: Percentiles over the texture's patches of the distance to the nearest patch of the swatch, mean over
@@ -113,7 +113,7 @@ class _Space:
         self.keys = keys[self.order].contiguous().numpy()
 
     def distances(self, picture: Tensor, places: Tensor | None = None) -> Tensor:
-        """Distance of patches of another picture, `QUERIES` spread ones by default, to the nearest one here."""
+        """Distance of patches of another picture, by default `QUERIES` spread evenly, to the nearest patch of this one."""
         if places is None:
             height, width = (n - self.side + 1 for n in picture.shape[-2:])
             number = (torch.arange(QUERIES) * 0.6180339887 % 1 * height * width).long()

@@ -1,4 +1,4 @@
-"""Surfaces whose shape is known, painted in colours that are not shape, and lit: what an estimate of the shape is measured with."""
+"""Lit surfaces of known shape, with colours independent of it, to measure estimates of shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near estimated slopes come to known ones, and a sheet of estimated maps.
+"""Error of estimated slopes against known ones, and a contact sheet of estimated maps.
 
 python benchmarks/material.py [--pair COLOUR NORMAL]...
 python benchmarks/material.py --sheet SWATCH... -o SHEET.jpg
@@ -24,7 +24,7 @@ MAPS = ("color", "height", "normal", "roughness", "ao")
 
 
 def known(colour: Path, normal: Path) -> Scene:
-    """A swatch with its own normals, whose y is taken upwards or downwards, whichever makes them those of a surface: slopes without a curl."""
+    """A swatch with its own normals. Their y is taken upwards or downwards, whichever makes the slopes closer to those of a surface, without curl."""
     x, y, z = (as_float(read_map(str(normal), "normal"))[..., :3] * 2 - 1).transpose(2, 0, 1)
     z = np.maximum(z, 0.1)
     both = [np.stack([sign * y / z, -x / z]) for sign in (1, -1)]
@@ -47,13 +47,13 @@ def error(found: np.ndarray, true: np.ndarray) -> float:
 
 
 def least_error(found: np.ndarray, true: np.ndarray) -> float:
-    """The same at the best strength of the first."""
+    """The same, with the first scaled to its best strength."""
     scale = np.sqrt((true**2).mean() / (found**2).mean())
     return min(error(found * scale * factor, true) for factor in np.linspace(0.1, 1.5, 15))
 
 
 def table(found: Iterator[Scene]) -> None:
-    """A row a scene: the estimate as it is and at its best strength, and the luminance's own slopes at theirs."""
+    """One row per scene: the estimate as it is and at its best strength, and the slopes of the luminance at theirs."""
     print("| scene | flat | Sobel: correlation, error at best | estimate: correlation, error, error at best |")
     print("|---|---|---|---|")
     for name, colour, true in found:
@@ -68,7 +68,7 @@ def table(found: Iterator[Scene]) -> None:
 
 
 def sheet(swatches: list[Path]) -> Image.Image:
-    """Colour, height, normal, roughness and occlusion of each, a row a swatch."""
+    """Contact sheet of colour, height, normal, roughness and occlusion, one row per swatch."""
     rows = []
     for path in swatches:
         maps = texgen.material(path).maps

@@ -47,7 +47,7 @@ def _sliced_wasserstein(first: Tensor, second: Tensor) -> float:
 
 
 def own_distance(exemplar: Tensor) -> float:
-    """The exemplar's halves against each other: how unlike itself it is."""
+    """Patch distance between the exemplar's halves: how much it varies."""
     height, width = (side // 2 for side in exemplar.shape[-2:])
     across = patch_distance(exemplar[..., :width], exemplar[..., width:])
     down = patch_distance(exemplar[..., :height, :], exemplar[..., height:, :])
@@ -76,7 +76,7 @@ def sharpness(image: Tensor) -> float:
 
 
 def line_percentile(image: Tensor, period: int | None = None) -> float:
-    """Where the gradient across certain lines ranks among all lines' gradients, 0 to 100; the worst line of both axes.
+    """Rank of the gradient across certain lines among those of all lines, 0 to 100; the worst line of both axes.
 
     Without `period` it is the border, where the picture meets itself; with it, the lines at its multiples inside.
     """
@@ -153,7 +153,7 @@ def worst_window(image: Tensor, exemplar: Tensor) -> float:
 
 
 def layout_agreement(image: Tensor, plan: Tensor, side: int = 64) -> float:
-    """Correlation of the brightness of `side` px squares of a picture and of the plan it should keep."""
+    """Correlation of the brightness of `side` px squares between a picture and the plan that it should follow."""
     means = [F.avg_pool2d(grey(picture), side).flatten() for picture in (image, plan)]
     return float(torch.corrcoef(torch.stack(means))[0, 1])
 

@@ -1,6 +1,6 @@
-"""Make `docs/preview.jpg`: a texture, a height and roughness guessed from its luminance, and how they look.
+"""Make `docs/preview.jpg`: the preview of a texture with height and roughness guessed from its luminance.
 
-python benchmarks/preview_picture.py        # also leaves the material in out/wall, and a page that shows it
+python benchmarks/preview_picture.py        # also leaves the material in out/wall, with a page that shows it
 """
 
 from __future__ import annotations

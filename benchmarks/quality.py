@@ -38,7 +38,7 @@ def swatches(folder: Path) -> list[Path]:
 
 
 def parse(variant: str) -> tuple[str, dict[str, Any]]:
-    """`standard:start=blocks,symmetry=mirror` to a preset name and options."""
+    """Parse `standard:start=blocks,symmetry=mirror` into a preset name and options."""
     name, _, rest = variant.partition(":")
     pairs = [item.split("=", 1) for item in rest.split(",") if item]
     return name, {key: _value(value) for key, value in pairs}
@@ -54,7 +54,7 @@ def _value(text: str) -> Any:
 def made(
     path: Path, exemplar: Tensor, preset: str, size: int, seed: int, model: str, options: dict[str, Any]
 ) -> Image.Image:
-    """A texture by a preset or a baseline."""
+    """Make a texture with a preset or a baseline."""
     if preset in baselines.ALL:
         pixels = baselines.ALL[preset](exemplar, Size(size, size), seed, **options)
         return Image.fromarray(rounded(pixels[0].permute(1, 2, 0).numpy(), np.uint8))
@@ -85,7 +85,7 @@ def run(paths: list[Path], variant: str, size: int, seed: int, out: Path, model:
 
 
 def table(paths: list[Path], rows: list[dict[str, float]]) -> str:
-    """Markdown, one row a swatch, medians last."""
+    """Markdown table, one row per swatch, medians last."""
     names = list(rows[0])
     lines = ["| swatch | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for path, row in zip(paths, rows, strict=True):

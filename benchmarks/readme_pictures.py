@@ -91,7 +91,7 @@ def rough(swatch: Image.Image, height: int = 512, width: int = 768) -> Image.Ima
 
 
 def layouts() -> Image.Image:
-    """Plans above, textures below; how well they agree is printed."""
+    """Plans above, textures below. Also prints how well they agree."""
     columns = []
     for name in LAID_OUT:
         path = next(SWATCH.parent.glob(f"{name}.*"))
@@ -195,7 +195,7 @@ def filled() -> Image.Image:
 
 
 def relief(swatch: np.ndarray) -> np.ndarray:
-    """Normals (H, W, 3), 16 bits, of a swatch whose brightness, smoothed a little, is taken for its height."""
+    """Normals of a swatch, (H, W, 3), uint16, with its slightly smoothed brightness as height."""
     height = gaussian_filter(swatch.mean(-1), 1.5, mode="wrap") / 12
     dy, dx = np.gradient(height)
     vectors = np.stack([-dx, dy, np.ones_like(dx)], -1)
@@ -217,7 +217,7 @@ def mapped() -> Image.Image:
 
 
 def leaves(side: int = 256, count: int = 26) -> np.ndarray:
-    """A tileable picture of leaves on nothing, (side, side, 4), uint8."""
+    """A tileable picture of leaves on a transparent ground, (side, side, 4), uint8."""
     random = np.random.default_rng(0)
     y, x = np.mgrid[:side, :side]
     found = np.zeros((side, side, 4))
@@ -256,7 +256,7 @@ def over_stripes(pixels: np.ndarray) -> Image.Image:
 
 
 def lit(image: Tensor) -> Tensor:
-    """A picture under light that falls from a corner and fades in a vignette: 1 down to about 0.5."""
+    """A picture under light that fades from 1 to about 0.5, away from one corner and as a vignette."""
     height, width = image.shape[-2:]
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     return image * (1 - 0.2 * (x + y + 2) / 2) * (1 - 0.15 * (x**2 + y**2))
@@ -274,7 +274,7 @@ def as_lit_and_flattened(swatch: Tensor, **options: Any) -> list[Image.Image]:
 
 
 def by_mini(side: int = 256) -> Image.Image:
-    """What is given above, what the bundled network makes of it below: AD-guided sampling, masked AD, a layout, a transfer."""
+    """Inputs above, results of the bundled network below: AD-guided sampling, masked AD, a layout, a transfer."""
     swatches = SWATCH.parent
     with Image.open(PLAN) as plan, Image.open(MAP) as labels, Image.open(STONES) as content:
         plan, labels, content = (each.convert("RGB").crop((0, 0, side, side)) for each in (
@@ -297,7 +297,7 @@ def by_mini(side: int = 256) -> Image.Image:
 
 
 def beside(pictures: list[Image.Image], height: int) -> Image.Image:
-    """Pictures in a row, brought to one height."""
+    """Pictures in a row, resized to the same height."""
     sized = [p.resize((round(p.width * height / p.height), height), Image.Resampling.LANCZOS) for p in pictures]
     sheet = Image.new("RGB", (sum(p.width + 8 for p in sized) - 8, height), "white")
     left = 0

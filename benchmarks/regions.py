@@ -160,7 +160,7 @@ def _features(image: Tensor, side: int, mode: str) -> Tensor:
 
 
 def _responses(colour: Tensor, scale: int, mode: str) -> list[Tensor]:
-    """Brightness's differences in four directions, and every channel's centre against its surround."""
+    """Differences of brightness in four directions, and of each channel between centre and surround."""
     smooth = _local_mean(colour, scale, mode)
     bright = smooth[:, :1]
     height, width = bright.shape[-2:]
@@ -186,7 +186,7 @@ def label_agreement(
     masks: Sequence[Mask] | None = None,
     wrapped: bool = False,
 ) -> dict[str, float]:
-    """How well an image's regions show the materials that a label map asks for.
+    """Measures of how well an image's regions show the materials that a label map asks for.
 
     Args:
         image: (1, 3, H, W).

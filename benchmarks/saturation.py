@@ -1,8 +1,8 @@
-"""Colours of a large canvas that a diffusion model makes from noise, against the swatch's, with and without what ties them to it.
+"""Colours of a large canvas that a diffusion model makes from noise, compared with the swatch's, with and without the options that tie them to it.
 
     python benchmarks/saturation.py [SWATCH ...] [--model mini] [--size 1024] [--steps 10] [--only NAME ...]
 
-1 is the swatch's own saturation, and its own deviation of each channel.
+Saturation and the deviation of each channel are relative to the swatch's: 1 is equal.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TIES = {
 
 
 def ratios(picture: Tensor, swatch: Tensor) -> tuple[float, float, float]:
-    """Saturation and deviation to the swatch's, and the largest distance of a channel's mean from the swatch's."""
+    """Saturation and deviation relative to the swatch's, and the largest distance of a channel's mean from the swatch's."""
     own, made = (image[0].flatten(1) for image in (swatch, picture))
     spread = float((made.std(1) / own.std(1)).mean())
     shift = float((made.mean(1) - own.mean(1)).abs().max())

@@ -1,11 +1,11 @@
-"""How time and memory of a diffusion model grow with the canvas, each size in a process of its own, as `texgen expand` runs it.
+"""Growth of a diffusion model's time and memory with the canvas; each size runs as `texgen expand` in a process of its own.
 
     python benchmarks/scale.py --preset standard --sizes 1024 2048 4096 --options --model mini
     python benchmarks/scale.py --preset standard --sizes 1024 4096 --quality --options --model mini
 
-One row a size: seconds and peak memory of the whole process, seconds per megapixel without loading the model, tile steps, and
-how many times as many the published schedule (stride of an eighth of the tile) would need. `--quality` adds the measures of a crop
-and of the whole.
+One row per size: seconds and peak memory of the whole process, seconds per megapixel without loading the model, tile steps, and
+how many times as many steps the published schedule (stride of an eighth of the tile) would need. `--quality` adds measures of a crop
+and of the whole texture.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def expanded(swatch: Path, size: int, out: Path, options: list[str]) -> dict[str
 
 
 def published_tiles(size: int) -> int:
-    """Tiles a step of the published schedule on a torus."""
+    """Tiles per step of the published schedule on a torus."""
     side = size // FACTOR
     stride = Size(*(round(n * (1 - PRESETS["published"].tile_overlap)) for n in NATIVE))
     return len(plan_tiles(Size(side, side), NATIVE, stride, TORUS))
 
 
 def quality(path: Path, swatch: Path) -> dict[str, float]:
-    """Measures of the whole picture, and its drift, where it is not too large."""
+    """Measures of the whole picture, and its drift, unless it is too large."""
     whole = tifffile.imread(path)
     exemplar = images.read(swatch)
     found = {}

@@ -2,7 +2,7 @@
 
     python benchmarks/schedules.py [--size 1024] [--strides 8 16 32 48] [--only SWATCH] [--strength 0.04]
 
-Fixed grids with strides in latent pixels (the published one is 8, weights 1) and the grid that rolls.
+It compares fixed grids with the given strides in latent pixels (the published one is 8, with weights 1) and the rolled grid.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from texgen.files import image as images
 
 SWATCHES = Path(__file__).parent.parent / "examples" / "swatches"
 PUBLISHED, WINDOWED = 8, 32
-"""Strides: the published one, with weights 1; the one at which all windows are compared; the others have Hann."""
+"""The published stride, with weights 1, and the stride at which all windows are compared; other strides use Hann weights."""
 TILE_PX = 512
 SHOWN = ("patch", "saturation", "sharpness", "wrap", "tiles", "grid", "seams", "repeat", "worst")
 

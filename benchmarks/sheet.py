@@ -32,7 +32,7 @@ def contact_sheet(swatch: Image.Image, result: Image.Image) -> Image.Image:
 
 
 def repeated(picture: Image.Image, times: int) -> Image.Image:
-    """A picture beside and below itself, `times` a side."""
+    """A picture repeated `times` times along both axes."""
     return Image.fromarray(np.tile(np.asarray(picture), (times, times, 1)))
 
 

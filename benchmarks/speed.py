@@ -2,9 +2,9 @@
 
     python benchmarks/speed.py [--size 768]
 
-The baseline is the published expansion run by the same code: stride of an eighth of the tile, weights of one, a canvas that does not
-repeat, exemplar features computed anew for every tile. The rolled schedule makes a canvas that repeats, or one that does not. First the
-tiles of a step are counted at several sizes, by the planner itself. Ratios count; seconds depend on the machine.
+The baseline is the published expansion run by the same code: a stride of an eighth of the tile, weights of one, a canvas that is not
+tileable, exemplar features computed again for every tile. The rolled schedule is measured on tileable and other canvases. First the
+planner itself counts the tiles of a step at several sizes. Compare the ratios; seconds depend on the machine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COUNTED, STEPS = (512, 768, 1024, 2048, 4096), 50
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:
-    """Median time of `work` after one warm-up, a GPU's queue included."""
+    """Median time of `work` after one warm-up, with waiting for the GPU."""
 
     def timed() -> float:
         started = time.perf_counter()
@@ -72,7 +72,7 @@ def plan_of(name: str, canvas: Size, tile: Size, wrap: Wrap, steps: int) -> list
 
 
 def count_tiles(tile: Size, factor: int) -> None:
-    """Tiles of a step, a mean over steps, and how many times as many the published schedule has."""
+    """Mean number of tiles in a step, and how many times as many the published schedule has."""
     print(f"| px | published | rolled, repeating | times | rolled, not repeating | times |\n|{6 * '---|'}")
     for side in COUNTED:
         canvas = Size(side // factor, side // factor)

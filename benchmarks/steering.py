@@ -1,4 +1,4 @@
-"""How well steered textures keep to what was asked: label maps, layouts, holes, companion maps; and flattened light.
+"""Measures of how well textures follow label maps, layouts, holes and companion maps, and of flattened light.
 
     python benchmarks/steering.py paint [--size 1024x1536] [--preset draft --preset standard:seed=3]
     python benchmarks/steering.py layout
@@ -6,10 +6,10 @@
     python benchmarks/steering.py register
     python benchmarks/steering.py light
 
-`paint` paints two and four materials along maps of `regions.py`, one pair of equal mean colour. `layout` follows rough
-plans. `fill` remakes a hole in each swatch, and the border of each. `register` steers by every verb and compares the colours made with the
-normals made. `light` lights swatches unevenly and removes that light.
-Pictures go to --out.
+`paint` paints two and four materials along maps of `regions.py`; one pair has equal mean colours. `layout` follows rough
+plans. `fill` remakes a hole in each swatch, and the border of each. `register` runs every verb and checks that the colours and normals made
+are in register. `light` lights swatches unevenly and removes that light.
+Pictures are written to --out.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ FILLED = (
     "sandstone.jpg",
 )
 ALONE = 3
-"""Seeds of the textures without a map that a region is compared with: of a small region some are straight copies."""
+"""Seeds of the textures without a map that a region is compared with. Several, because a small region of one may be a straight copy."""
 PLACES = ((0, 0), (-40, -90), (-100, -33), (-170, -200), (-23, -150), (-77, -10))
-"""By which a swatch is rolled, in pixels, before a piece with a hole is cut out: a rim that happens to lie on an edge is steep in the unharmed piece, too."""
+"""Shifts in pixels by which a swatch is rolled before a piece with a hole is cut out. Several, because a rim that happens to lie on an edge is steep in the intact piece, too."""
 EVERYWHERE = 9
 """Pixels beside a border that belong to no region when its coherence is measured."""
 
@@ -65,7 +65,7 @@ def same_colour(image: Tensor, other: Tensor) -> Tensor:
 
 
 def paint(variants: list[str], size: Size, out: Path, model: str) -> None:
-    """Agreement with the map, and the coherence of each region over the mean of the same place in its swatch expanded alone."""
+    """Agreement with the map, and the coherence of each region relative to the mean of the same place in its swatch expanded alone."""
     print("| materials | variant | agreement | boundary, px | halo | coherence 99 per region, over alone | s |")
     print("|---|---|---|---|---|---|---|")
     for name, files in PAIRS.items():
@@ -96,7 +96,7 @@ def paint(variants: list[str], size: Size, out: Path, model: str) -> None:
 
 
 def layout(variants: list[str], out: Path, model: str, files: Sequence[str]) -> None:
-    """Correlation of 64 px means with the plan; coherence over that of a texture without a plan."""
+    """Correlation of 64 px means with the plan, and coherence relative to that of a texture without a plan."""
     print(
         "| swatch | variant | correlation | coherence 99, over free | copied | sharpness | s |\n|---|---|---|---|---|---|---|"
     )
@@ -121,7 +121,7 @@ def layout(variants: list[str], out: Path, model: str, files: Sequence[str]) -> 
 
 
 def rim_ratio(picture: np.ndarray, mask: np.ndarray) -> float:
-    """Gradient across the rim of a mask (H, W) over that everywhere else; 1 shows no rim."""
+    """Gradient across the rim of a mask (H, W) divided by that everywhere else; 1 means that no rim is visible."""
     at, elsewhere = [], []
     for axis in (0, 1):
         gradient = np.abs(np.diff(picture.astype(float), axis=axis)).mean(2)
@@ -209,12 +209,12 @@ def register(variants: list[str], model: str) -> None:
 
 
 def slow_energy(image: Tensor) -> float:
-    """Standard deviation, in levels of 255, of the brightness of an eighth of the picture a side."""
+    """Standard deviation, in levels of 255, of the mean brightness of squares with an eighth of the picture's side."""
     return float(torch.nn.functional.interpolate(metrics.grey(image), (8, 8), mode="area").std()) * 255
 
 
 def light(variants: list[str], out: Path, files: Sequence[str]) -> None:
-    """Slow changes of brightness in the swatch, lit, and flattened; the same of the textures made of both; 4x4 repeats."""
+    """Slow changes of brightness in the unevenly lit and the flattened swatch, and in the textures made from both; 4x4 repeats."""
     print(
         "| swatch | itself | flattened | lit | lit, flattened | texture of lit | texture of lit, flattened |\n|---|---|---|---|---|---|---|"
     )

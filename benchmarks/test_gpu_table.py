@@ -1,4 +1,4 @@
-"""The script for a card runs on a CPU at toy size, and its figures add up."""
+"""Tests of `gpu.py`: it runs on a CPU at toy size, and its figures add up."""
 
 from __future__ import annotations
 

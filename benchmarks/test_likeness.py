@@ -1,4 +1,4 @@
-"""The judge: what it says of a copy, a shuffle, a blur and half a swatch."""
+"""Tests of `likeness.py` on a copy, a shuffle, a blur and half a swatch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measures of a texture, on pictures made by hand whose answers are known."""
+"""Tests of `metrics.py` on constructed pictures with known answers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def noise(height: int = 256, width: int = 256, seed: int = 0) -> Tensor:
 
 
 def picture(values: Tensor) -> Tensor:
-    """Grey, of values (H, W)."""
+    """A grey picture of values (H, W)."""
     return values.float().expand(1, 3, *values.shape)
 
 
 def zigzag(length: int, jump: float) -> Tensor:
-    """Up eight and down eight, a step of 1 a pixel and of 1 + `jump` onto each eighth; it closes."""
+    """A periodic ramp, eight pixels up and eight down, in steps of 1, but of 1 + `jump` onto every eighth pixel."""
     at = torch.arange(length)
     steps = torch.where((at - 1) % 16 < 8, 1.0, -1.0) * torch.where(at % 8 == 0, 1 + jump, 1.0)
     return steps.cumsum(0)
@@ -74,7 +74,7 @@ def test_a_grid_shows_as_the_ratio_of_its_steps() -> None:
 
 @pytest.mark.parametrize("axis", [1, 2])
 def test_a_seam_shows_as_the_ratio_of_its_step(axis: int) -> None:
-    """Of two parts that come from different places, four levels apart on a slope of one level a pixel."""
+    """A picture of two parts from different places: a slope of one level per pixel with a step of four levels."""
     y, x = torch.meshgrid(torch.arange(64), torch.arange(96), indexing="ij")
     second = (y, x)[axis - 1] >= 32
     coordinates = torch.stack([0 * y, y, x + 100 * second])[:, ::8, ::8]

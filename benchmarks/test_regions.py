@@ -1,4 +1,4 @@
-"""The measures of regions, on pictures whose regions are known."""
+"""Tests of `regions.py` on pictures with known regions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def shown(exemplar: Tensor, size: Size = SIZE) -> Tensor:
 
 
 def pasted(exemplars: list[Tensor], labels: Tensor) -> Tensor:
-    """Each label's unseen half where the map says so."""
+    """A picture that shows each label's unseen half in the regions of the map."""
     size = Size(*labels.shape)
     return torch.stack([shown(exemplar, size) for exemplar in exemplars]).gather(0, labels.expand(1, 1, 3, *size))[0]
 

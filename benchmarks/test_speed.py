@@ -1,4 +1,4 @@
-"""How many tiles a step of each schedule has, which is all that is claimed of its speed."""
+"""Tests of the number of tiles in a step of each schedule, on which all claims about speed rest."""
 
 from __future__ import annotations
 

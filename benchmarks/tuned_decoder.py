@@ -1,10 +1,10 @@
-"""What tuning the decoder gives: tuned on the left half of every swatch, measured on the right half.
+"""Effect of tuning the decoder: tuned on the left half of every swatch, measured on the right half.
 
     python benchmarks/tuned_decoder.py examples/swatches
     python benchmarks/tuned_decoder.py examples/swatches --published
 
-Both halves are encoded by the same encoder. Of the decoded right half: PSNR (dB), sharpness over the swatch's own, and
-patch distance (`metrics.patch_distance`, in thousandths), each untuned -> tuned; what got worse is in bold.
+Both halves are encoded by the same encoder. The table shows, for the decoded right half, PSNR (dB), sharpness relative to the swatch's, and
+patch distance (`metrics.patch_distance`, in thousandths), each untuned -> tuned; values that got worse are in bold.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ OURS = tune.Recipe()
 
 
 class Fidelity(NamedTuple):
-    """Of a decoded image against the image: PSNR in dB, ratio of sharpness, thousand times the patch distance."""
+    """PSNR in dB, ratio of sharpness, and patch distance in thousandths of a decoded image, compared with the original."""
 
     psnr: float
     sharpness: float
     patch: float
 
     def worse_than(self, other: Fidelity) -> tuple[bool, bool, bool]:
-        """To the digits that are printed."""
+        """Rounded to the digits that are printed."""
         return (
             round(self.psnr, 2) < round(other.psnr, 2),
             round(abs(self.sharpness - 1), 3) > round(abs(other.sharpness - 1), 3),

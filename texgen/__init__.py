@@ -65,7 +65,7 @@ _ELSEWHERE = {
     "Estimated": "texgen.tasks.material",
     "Inspected": "texgen.tasks.inspect",
 }
-"""Where names are that are not in the module of `texgen.tasks` of their own name."""
+"""Modules of the names that are not in a module of `texgen.tasks` called after them."""
 
 
 def __dir__() -> list[str]:

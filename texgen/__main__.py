@@ -1,4 +1,4 @@
-"""`texgen` and `python -m texgen`: little is imported before interrupts are heard."""
+"""Entry point of `texgen` and `python -m texgen`. It handles interrupts before it imports anything slow."""
 
 from __future__ import annotations
 

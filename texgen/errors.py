@@ -1,14 +1,14 @@
-"""Everything texgen raises on purpose.
+"""All errors that texgen raises on purpose, and their exit codes.
 
     TexgenError            1  something went wrong inside
     +-- OptionError        2  an option or a combination of options makes no sense
-    |   +-- OptionTypeError   an option that there is not, or a value of another kind
+    |   +-- OptionTypeError   an option does not exist, or its value has the wrong type
     +-- InputError         3  an input file or image cannot be used
     +-- ModelError         4  a model is missing, broken or refused
     +-- ResourceError      5  out of memory or disk
     +-- LockedError        8  another run is writing the same output
 
-The number is the command line's exit code, and part of the interface.
+The number is the exit code of the command line. It is part of the public interface.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 
 class TexgenError(Exception):
-    """Base of all errors; the message says what, got, allowed and remedy in one line."""
+    """Base of all errors. The message is one line: what is wrong, what was given, what is allowed, how to fix it."""
 
     exit_code = 1
 
@@ -32,7 +32,7 @@ class OptionError(TexgenError, ValueError):
 
 
 class OptionTypeError(OptionError, TypeError):
-    """An option that there is not, or a value of another kind than the option takes."""
+    """An option does not exist, or its value has the wrong type."""
 
 
 class InputError(TexgenError, ValueError):
@@ -65,7 +65,15 @@ DISK = (
 
 
 def disk_error(error: BaseException, path: Path | None = None) -> TexgenError | None:
-    """The error of a failing disk, or of a name that it does not take, as one that names the file, `path` or the error's own; None of any other error."""
+    """Convert the error of a failing disk, or of a file name that is too long, to an error of texgen that names the file.
+
+    Args:
+        error: Any error.
+        path: The file. By default the one that the error names; then only the errors in `DISK` count as a failing disk.
+
+    Returns:
+        None for any other error.
+    """
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         name = str(path or error.filename)
         return OptionError(f"{name[:40]}...: the name is too long; systems take 255 bytes between two slashes.")
@@ -77,7 +85,7 @@ def disk_error(error: BaseException, path: Path | None = None) -> TexgenError | 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Within, a failing disk is a `ResourceError` that names the file."""
+    """Context manager that turns any OSError into the error of `disk_error`, which names the file."""
     try:
         yield
     except OSError as error:

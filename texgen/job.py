@@ -1,4 +1,4 @@
-"""What is to be made: records that are made once, checked, and passed whole to a model."""
+"""Frozen records that describe the texture to make. Tasks build and check them; models read them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ TransferMode = Literal["style", "appearance"]
 
 @dataclass(frozen=True)
 class Canvas:
-    """Where a texture goes.
+    """The area to fill with texture.
 
     Attributes:
         size: In pixels.
-        wrap: Axes along which it repeats without a seam.
+        wrap: Axes along which the texture repeats without a seam.
     """
 
     size: Size
@@ -40,7 +40,7 @@ class Layout:
 
     Attributes:
         image: (H, W, 3), float32, in [0, 1], of any size.
-        weight: Of its low frequencies in the choice of patches.
+        weight: Weight of its low frequencies when patches are chosen.
     """
 
     image: np.ndarray
@@ -53,7 +53,7 @@ class Content:
 
     Attributes:
         image: (H, W, 3), float32, in [0, 1], of any size.
-        mode: `style` or `appearance`: how closely its structure is kept, where `content_weight` does not say.
+        mode: `style` or `appearance`: how closely its structure is kept if `content_weight` is not given.
     """
 
     image: np.ndarray
@@ -62,12 +62,12 @@ class Content:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a diffusion model is told to show.
+    """A prompt for a diffusion model.
 
     Attributes:
-        text: In words.
-        negative: What guidance leads away from; None leaves that to the model.
-        guidance_scale: How far (classifier-free guidance); 1 does without, None leaves it to the model.
+        text: What to show.
+        negative: What to avoid; None takes the model's default.
+        guidance_scale: Scale of classifier-free guidance; 1 turns guidance off, None takes the model's default.
     """
 
     text: str
@@ -77,11 +77,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Control:
-    """A picture for a ControlNet: edges, depth, poses, whatever it was trained on.
+    """A picture for a ControlNet: edges, depth, poses or whatever the network was trained on.
 
     Attributes:
         image: (H, W, 3), float32, in [0, 1], of any size; stretched over the canvas.
-        weight: Of the ControlNet.
+        weight: Weight of the ControlNet.
     """
 
     image: np.ndarray
@@ -90,13 +90,13 @@ class Control:
 
 @dataclass(frozen=True)
 class Kept:
-    """A picture on the canvas, and which of its pixels stay as they are.
+    """A picture on the canvas, some of whose pixels stay as they are.
 
     Attributes:
-        image: (h, w, 3) or (h, w, 4), float32, as the exemplars' pixels; carried on smoothly where it is not kept, see `texgen.materials.holes`.
-        mask: (h, w), bool: what is kept.
-        place: Where on the canvas, in px; inside it.
-        is_swatch: Whether it is the first swatch, as it was given.
+        image: (h, w, 3) or (h, w, 4), float32, encoded like the exemplars; outside the mask it is continued smoothly, see `texgen.materials.holes`.
+        mask: (h, w), bool: True where pixels are kept.
+        place: Its place on the canvas, in px; lies inside the canvas.
+        is_swatch: Whether the picture is the first swatch, as it was given.
     """
 
     image: np.ndarray
@@ -107,19 +107,19 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True)
 class Constraints:
-    """What steers a canvas.
+    """Constraints on the contents of a canvas.
 
     Attributes:
-        layout: A rough plan of it.
-        content: A picture to be shown in the exemplars' style.
+        layout: A rough plan of the canvas.
+        content: A picture to show in the exemplars' style.
         prompt: What to show in the exemplars' style.
         controls: A picture for each ControlNet of the model.
-        content_weight: How closely a diffusion model holds on to the layout, the content or the painted start; None leaves that to it.
-        target: Which label is wanted where.
+        content_weight: How closely a diffusion model follows the layout, the content or the painted start; None takes the model's default.
+        target: The label wanted at each place.
         kept: Pixels that are given.
-        place: (left, top) in pixels where the first exemplar itself is kept.
-        guides: Maps of the exemplars and of the canvas that are to agree.
-        orientation: Which way the exemplars lie at each place.
+        place: (left, top) in pixels where the first exemplar itself appears unchanged.
+        guides: Pairs of maps, of the exemplars and of the canvas, that should agree.
+        orientation: Direction of the exemplars at each place.
     """
 
     layout: Layout | None = None
@@ -136,17 +136,17 @@ class Constraints:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A texture that is wanted.
+    """A texture to make.
 
     Attributes:
-        canvas: Where it goes.
-        exemplars: What it is made of.
-        shares: Of each exemplar on the canvas, summing to 1; None where that is left to the model.
-        constraints: What steers it.
-        maps: Of the exemplars, to be shown in register with their colours.
-        seed: Of all randomness.
-        encoding: Of the pixels.
-        with_map: Whether the map of where all came from is wanted.
+        canvas: The area to fill.
+        exemplars: The swatches that the texture is made of.
+        shares: Share of each exemplar on the canvas, summing to 1; None lets the model choose.
+        constraints: Constraints on the contents of the canvas.
+        maps: Companion maps of the exemplars, to be synthesised in register with the colours.
+        seed: Seed of all random numbers.
+        encoding: Encoding of the pixels.
+        with_map: Whether to return the coordinate map, which says where each pixel came from.
     """
 
     canvas: Canvas

@@ -1,6 +1,6 @@
-"""What may be set: one row an option says its default, range and meaning. Checks, flags and the page of options are made from the rows.
+"""Tables of options. Each row holds the default, range and meaning of one option; checks, flags and `docs/options.md` are made from the rows.
 
-A row is a field of a frozen dataclass that is a `Table`:
+A row is a field of a frozen dataclass that derives from `Table`:
 
     steps: int | None = knob(None, "Scheduler steps.", low=1, high=1000)
 """
@@ -25,20 +25,20 @@ Kind = Literal[
 
 
 REQUIRED = object()
-"""The default of what must be given."""
+"""The default of an option that must be given."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Knob:
-    """A row of the table.
+    """What a table says about an option.
 
     Attributes:
-        help: What it does; what larger and smaller do.
-        kind: Of its values on the command line; `switch` may be left undecided.
-        choices: All values that there are; any if empty.
+        help: What the option does, and the effect of larger and smaller values.
+        kind: Type of its values; a `switch` may be left undecided.
+        choices: All allowed values; empty if any value of its kind is allowed.
         low, high: Range of a number, both included.
-        unit: Of a number.
-        flag: Its name on the command line, without hyphens before; "" takes its own, None leaves it to Python.
+        unit: Unit of a number.
+        flag: Name on the command line without the leading hyphens; "" takes the option's own name, None makes it an option of Python only.
         several: Whether it may be given more than once.
         everyday: Whether the short help shows it.
     """
@@ -56,7 +56,7 @@ class Knob:
 
 @dataclass(frozen=True)
 class Row:
-    """A knob with its name and default."""
+    """A row of a table: a knob with its name and default."""
 
     name: str
     default: Any
@@ -64,34 +64,34 @@ class Row:
 
     @property
     def flag(self) -> str | None:
-        """On the command line; None where it has none there."""
+        """Flag on the command line, with hyphens; None if the option exists in Python only."""
         return None if self.knob.flag is None else f"--{self.knob.flag or self.name.replace('_', '-')}"
 
 
 def knob(default: Any, help: str, **about: Any) -> Any:
-    """A field of a dataclass that is a row of the table, see `Knob`."""
+    """A field of a `Table`; the keyword arguments are those of `Knob`."""
     return dataclasses.field(default=default, metadata={"knob": Knob(help=help, **about)})
 
 
 def rows(*groups: type) -> Iterator[Row]:
-    """The rows of some dataclasses, in their order."""
+    """The rows of some tables, in their order."""
     for group in groups:
         for each in dataclasses.fields(group):
             yield Row(each.name, each.default, each.metadata["knob"])
 
 
 def picked(values: Mapping[str, Any], *groups: type) -> dict[str, Any]:
-    """Of values by their names, those that are rows of some dataclasses."""
+    """The values whose names are rows of some tables."""
     names = {row.name for row in rows(*groups)}
     return {name: value for name, value in values.items() if name in names}
 
 
 class Table:
-    """A table of options: the records of its subclasses are checked when they are made; None takes the default of an option.
+    """Base class of tables of options. Instances check their values on construction; None takes the default of an option.
 
     Raises:
-        OptionTypeError: A value of another kind than the option takes.
-        OptionError: One that is out of its range, or none of its choices.
+        OptionTypeError: A value has the wrong type.
+        OptionError: A value is out of range, or not one of the choices.
     """
 
     def __post_init__(self) -> None:
@@ -100,7 +100,7 @@ class Table:
 
 
 def taken(row: Row, value: Any) -> Any:
-    """The value of an option, checked, NumPy's numbers as Python's; see `Table`."""
+    """The value of an option, checked as in `Table`, with NumPy scalars converted to Python numbers."""
     about, (takes, said) = row.knob, TAKES[row.knob.kind]
     if value is None and row.default is not REQUIRED:
         return row.default
@@ -123,12 +123,12 @@ def taken(row: Row, value: Any) -> Any:
 
 
 def check_range(name: str, value: Any, low: float, high: float) -> None:
-    """Refuse what is no number from `low` to `high`."""
+    """Refuse anything but a number from `low` to `high`."""
     taken(Row(name, REQUIRED, Knob(help="", kind="float", low=low, high=high)), value)
 
 
 def _chosen(row: Row, value: Any) -> Any:
-    """A value that is one of the choices."""
+    """The value, if it is one of the choices."""
     choices = row.knob.choices
     if isinstance(value, bool) or not isinstance(value, type(choices[0])):
         raise OptionTypeError(f"{row.name}={short(value)} must be {' or '.join(map(repr, choices))}.")
@@ -142,28 +142,28 @@ def _bound(number: float) -> str:
 
 
 def short(value: Any) -> str:
-    """A value as an error shows it, in one line of a bearable length."""
+    """A value as error messages show it: one line of at most 80 characters."""
     said = " ".join(repr(value).split())
     return said if len(said) <= 80 else f"{said[:77]}..."
 
 
 def plain(value: Any) -> Any:
-    """A number of NumPy as Python's own; anything else as it is."""
+    """Convert a NumPy scalar to a Python number; return anything else unchanged."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a real number, NumPy's included, and no truth value."""
+    """Whether a value is a real number, of Python or NumPy, and not a boolean."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def is_whole(value: Any) -> bool:
-    """Whether it is a whole number, NumPy's included, and no truth value."""
+    """Whether a value is an integer, of Python or NumPy, and not a boolean."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _are(many: int | None, takes: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """Whether a value is a sequence, of so many where a number is given, of what is taken."""
+    """A test whether a value is a sequence whose elements pass `takes`, of length `many` unless that is None."""
     return lambda value: (
         isinstance(value, Sequence | np.ndarray)
         and not isinstance(value, str | bytes)
@@ -194,20 +194,20 @@ TAKES: dict[Kind, tuple[Callable[[Any], bool], str]] = {
     "call": (callable, "a function"),
     "any": (lambda value: True, "anything"),
 }
-"""Which values an option of each kind takes, and how that is said."""
+"""For each kind of option, a test of its values and their name in error messages."""
 
 
 def unknown(where: str, name: str, known: Iterable[str]) -> OptionTypeError:
-    """The error of an option that there is not; it tells which one may be meant."""
+    """The error for an option that does not exist; it suggests the closest known name."""
     return OptionTypeError(f"{where}() has no option {name!r}{meant(name, known)}")
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """The end of an error of a name that there is not: which one may be meant."""
+    """End of an error message about an unknown name: a suggestion, if a known name is close."""
     near = difflib.get_close_matches(name, known, 1)
     return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def described(*groups: type) -> str:
-    """The rows as the attributes of a docstring."""
+    """The rows, written as the attributes of a docstring."""
     return "\n".join(f"    {row.name}: {row.knob.help}" for row in rows(*groups))

@@ -1,4 +1,4 @@
-"""What tasks see of a model: a job goes in, states come out, a texture is there at the end."""
+"""The interface between tasks and models: a job goes in, states come out during the run, and a texture at the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class State(Protocol):
-    """Where a run stands."""
+    """Progress of a run."""
 
     @property
     def done(self) -> int:
@@ -36,17 +36,17 @@ class State(Protocol):
 
     @property
     def unit(self) -> str:
-        """What is counted: `px` or `step`."""
+        """Unit of `done` and `total`: `px` or `step`."""
 
     def event(self) -> dict[str, Any]:
-        """What `texgen.runs.log.tell` is told: stage, done, total, unit, and the stage's own."""
+        """Arguments for `texgen.runs.log.tell`: stage, done, total, unit, and further values of the stage."""
 
 
 class Field(Protocol):
-    """Where every pixel of a texture is from, see `texgen.swatch.field.Field`."""
+    """The origin of every pixel of a texture, see `texgen.swatch.field.Field`."""
 
     def save(self, path: Path, recipe: dict[str, Any]) -> None:
-        """Write it, to show more maps through later."""
+        """Write the field, so that more maps can be rendered through it later."""
 
     def coordinates(self, step: int = 1) -> np.ndarray:
         """Exemplar, y and x of every `step`-th pixel of every `step`-th row."""
@@ -54,15 +54,15 @@ class Field(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Texture:
-    """What a run ends with.
+    """The result of a run.
 
     Attributes:
-        pixels: (height, width, 3), on disk.
-        coordinates: Of every pixel or latent pixel, see `texgen.Result`.
+        pixels: (height, width, channels), on disk.
+        coordinates: Origins of every pixel or latent pixel, see `texgen.Result`.
         latents: (1, C, h, w), of a diffusion model.
         maps: Each map of the job by its name, (height, width, C), on disk.
-        field: Where every pixel is from, of the swatch model.
-        history: What was done, for the recipe.
+        field: Origins of every pixel, of the swatch model.
+        history: What the run did, for the recipe.
     """
 
     pixels: Pixels
@@ -74,21 +74,21 @@ class Texture:
 
 
 class Clock:
-    """Seconds per stage, each of which is told of when it begins, see `texgen.runs.log`."""
+    """Stopwatch of the stages of a run. It logs the beginning of each, see `texgen.runs.log`."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
         self._stage, self._since = "", 0.0
 
     def begin(self, stage: str) -> None:
-        """End the stage in work, and begin this one, if it is another."""
+        """End the current stage and begin this one, unless it is the same."""
         if stage != self._stage:
             self.end()
             self._stage, self._since = stage, time.perf_counter()
             tell(stage)
 
     def end(self) -> None:
-        """End the stage in work."""
+        """End the current stage."""
         if self._stage:
             self.laps[self._stage] = round(self.laps.get(self._stage, 0.0) + time.perf_counter() - self._since, 3)
             self._stage = ""
@@ -96,12 +96,12 @@ class Clock:
 
 @dataclass(frozen=True)
 class Workplace:
-    """What a run works in.
+    """What a run works with.
 
     Attributes:
-        folder: Where it keeps what is done.
-        stop: Whether the user wants to stop; a run that is kept does so at the next good moment, by a KeyboardInterrupt.
-        clock: To be told the beginning of every stage.
+        folder: Holds the finished part of the work.
+        stop: Whether the user wants to stop. A run whose folder is kept stops at the next safe point and raises KeyboardInterrupt.
+        clock: To be called at the beginning of every stage.
     """
 
     folder: RunFolder
@@ -110,7 +110,7 @@ class Workplace:
 
     @property
     def stopping(self) -> bool:
-        """Whether to stop at the next good moment."""
+        """Whether to stop at the next safe point."""
         return self.folder.kept and self.stop.asked
 
 
@@ -118,24 +118,24 @@ class Run(Protocol):
     """A job that a model has checked and planned.
 
     Attributes:
-        entry: What of the model decides the result, for the recipe.
+        entry: What the result depends on besides the job, such as the model and its options; for the recipe.
     """
 
     @property
     def entry(self) -> Mapping[str, Any]: ...
 
     def states(self, place: Workplace) -> Generator[State, None, Texture]:
-        """Do the work, going on with what an earlier run left in the folder.
+        """Do the work, starting from what an earlier run left in the folder.
 
         Raises:
-            InputError: A swatch of which nothing can be shown.
+            InputError: A swatch has no part that can be used.
             ResourceError: Out of memory or disk.
-            KeyboardInterrupt: The user asked for it.
+            KeyboardInterrupt: The user interrupted the run.
         """
 
 
 def followed(run: Run, place: Workplace, callback: Callable[[Any], None] | None = None) -> Texture:
-    """Follow a run to its end; of one that is refused before its first state nothing is kept.
+    """Run to the end, logging every state. If the run fails with an input or option error before its first state, its folder is removed.
 
     Raises:
         InputError, ResourceError, KeyboardInterrupt: As `Run.states`.
@@ -160,12 +160,12 @@ def followed(run: Run, place: Workplace, callback: Callable[[Any], None] | None 
 
 
 class Model(Protocol):
-    """What makes textures."""
+    """A model that makes textures."""
 
     def begin(self, job: Job, team: Team) -> Run:
-        """Check and plan a job; no network is run.
+        """Check and plan a job, without running any network.
 
         Raises:
-            OptionError: Options that make no sense for this job.
-            InputError: Exemplars that cannot be used.
+            OptionError: Options make no sense for this job.
+            InputError: Exemplars cannot be used.
         """

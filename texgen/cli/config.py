@@ -1,4 +1,4 @@
-"""Defaults of options, which the command line replaces: environment variables, then `texgen.toml`."""
+"""Defaults that the user sets for options in environment variables or `texgen.toml`. The command line overrides both."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from texgen.knobs import meant
 
 FILE, PREFIX = "texgen.toml", "TEXGEN_"
 NO_OPTIONS = ("TEXGEN_CACHE",)
-"""Variables that mean something else."""
+"""Variables with this prefix that are not options."""
 
 
 def defaults(verbs: Mapping[str, click.Command]) -> dict[str, dict[str, Any]]:
-    """For each verb, values of its options that the user has set once and for all.
+    """The user's defaults for the options of each verb.
 
-    A key at the top of the file, or a variable such as `TEXGEN_PRESET`, holds for all verbs that have the option; a table such as `[paint]` for one. The file is that in the current
-    folder, else that in the user's configuration folder.
+    A key at the top of the file, or a variable such as `TEXGEN_PRESET`, applies to all verbs that have the option; a table such as `[paint]` to one verb. The file is read from the
+    current folder, or if there is none, from the user's configuration folder.
 
     Raises:
-        InputError: A file that cannot be read, or is no TOML.
-        OptionError: Names that no option has, or values that it does not take.
+        InputError: The file cannot be read, or is not TOML.
+        OptionError: A name is not an option, or a value is not allowed.
     """
     options = {name: _options(verb) for name, verb in verbs.items()}
     found: dict[str, dict[str, Any]] = {name: {} for name in verbs}
@@ -47,7 +47,7 @@ def defaults(verbs: Mapping[str, click.Command]) -> dict[str, dict[str, Any]]:
 
 
 def _options(verb: click.Command) -> dict[str, click.Option]:
-    """The options of a verb by the names that they have in Python and on the command line."""
+    """The options of a verb, each under its name in Python and its name on the command line."""
     found: dict[str, click.Option] = {}
     for each in verb.params:
         if isinstance(each, click.Option) and each.expose_value and each.name != "out":
@@ -56,7 +56,7 @@ def _options(verb: click.Command) -> dict[str, click.Option]:
 
 
 def _given(verbs: Mapping[str, click.Command]) -> Iterator[tuple[str, list[str], str, Any]]:
-    """Where each value stands, the verbs that it is for, its key and the value; those that hold over others last."""
+    """For each value its place, the verbs it applies to, its key and the value; later ones override earlier ones."""
     path = next((place for place in (Path(FILE), Path(click.get_app_dir("texgen")) / FILE) if place.is_file()), None)
     try:
         content = {} if path is None else tomllib.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""Options on the command line, made from the table of knobs; a short and a long help."""
+"""Options of the command line, made from the tables of options, and the short and long help."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GROUPS = {"Any model": Common, "The swatch model": SwatchKnobs, "Diffusion model
 
 
 class Option(click.Option):
-    """An option that is made from a row of the table."""
+    """An option made from a row of a table."""
 
     def __init__(self, row: Row, default: Any, group: str = OWN, **more: Any) -> None:
         knob = row.knob
@@ -34,7 +34,7 @@ class Option(click.Option):
         elif knob.kind != "switch":
             more |= {"type": type_of(row), "multiple": knob.several, "metavar": knob.unit.upper() or None}
         more = {"required": row.name == "out"} | more
-        if not more["required"]:  # else None would be taken for a value
+        if not more["required"]:  # click would take default=None as the value of a required option
             more |= {"default": default, "show_default": default not in (None, False, (), "")}
         super().__init__(
             [*(["-o"] if row.name == "out" else []), *declared], help=knob.help.replace("`", ""), **more
@@ -44,10 +44,10 @@ class Option(click.Option):
 
 
 class Verb(click.Command):
-    """A verb: its help shows what is used every day, `--help-all` all there is."""
+    """A verb. `--help` shows the common options, `--help-all` all of them."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The options of this verb alone, then those of each table under its name."""
+        """Write the options of this verb alone, then those of each table under its name."""
         groups: dict[str, list[tuple[str, str]]] = {OWN: []}
         for param in self.get_params(ctx):
             shown = isinstance(param, click.Option) and (ctx.meta.get("all") or getattr(param, "everyday", True))
@@ -77,11 +77,11 @@ HELP_ALL = click.option(
 
 
 def table_options(starts: Sequence[str], **defaults: Any) -> list[click.Option]:
-    """The options that all verbs have.
+    """The options that all verbs share.
 
     Args:
-        starts: Where the canvas of this verb may begin.
-        defaults: Of this verb, where they differ.
+        starts: Values of `--start` that this verb allows.
+        defaults: Defaults of this verb that differ from the tables.
     """
     found: dict[str, click.Option] = {}
     for whose, group in {OUTPUTS: Outputs, **GROUPS}.items():
@@ -96,7 +96,13 @@ def table_options(starts: Sequence[str], **defaults: Any) -> list[click.Option]:
 
 
 def options_of(*groups: type, only: Sequence[str] | None = None, **helps: str) -> list[click.Option]:
-    """The options of some tables, or those of them that are named; with other words for some, by their names."""
+    """The options of some tables.
+
+    Args:
+        groups: The tables.
+        only: Names of the options wanted; all by default.
+        helps: Help texts that replace those of the tables, by the name of the option.
+    """
     found: list[click.Option] = []
     for row in rows(*groups):
         if row.flag is not None and (only is None or row.name in only):
@@ -106,7 +112,7 @@ def options_of(*groups: type, only: Sequence[str] | None = None, **helps: str) -
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
-    """The options that the user has set; of those set once and for all, what the chosen kind of model has."""
+    """The options that the user has set. Defaults from the file or the environment that the chosen kind of model does not have are dropped."""
     context = click.get_current_context()
     source, sources = context.get_parameter_source, click.core.ParameterSource
     own, other = (SwatchKnobs, DiffusionKnobs) if context.params.get("model") == NAME else (DiffusionKnobs, SwatchKnobs)
@@ -119,10 +125,10 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def verb(example: str, starts: Sequence[str], **defaults: Any) -> Callable[..., Any]:
-    """A verb of the command line, with the options that all have.
+    """Decorator that makes a function a verb of the command line, with the options that all verbs share.
 
     Args:
-        example: Of its use.
+        example: An example of its use, for the help.
         starts, defaults: See `table_options`.
     """
 
@@ -135,7 +141,7 @@ def verb(example: str, starts: Sequence[str], **defaults: Any) -> Callable[..., 
 
 
 def maps_of(pairs: Sequence[tuple[str, Path]]) -> tuple[dict[str, list[Path]], list[str]]:
-    """Files by name, in their order; and the names that guide."""
+    """Map files by name, in their order; and the names marked with `:guide`."""
     found: dict[str, list[Path]] = {}
     guides = []
     for name, path in pairs:

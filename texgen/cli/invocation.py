@@ -1,4 +1,4 @@
-"""What stands on the command line: the files that are read, and the command that makes an output again."""
+"""The present command line: the files that it reads, and the command that makes an output again."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from texgen.files.limits import MAX_BYTES
 DASH = Path("-")
 """Standard input or output."""
 OUTPUTS = ("out", "save_map", "save_field")
-"""Options that name what is written."""
+"""Options that name output files."""
 ASIDE = ("variations", "resume", "overwrite", "progress", "quiet", "checkpoint_minutes")
-"""Options that change no output."""
+"""Options that do not change the outputs."""
 
 
 def inputs() -> list[Path]:
-    """All files that the present command reads; of a layer or a page the file that holds it, of standard input what it is led from."""
+    """All files that the present command reads. For a layer or page this is the file that holds it; for standard input, the file redirected to it."""
     values = click.get_current_context().params
     given = _paths([value for name, value in values.items() if name not in OUTPUTS])
     found = [_stdin() if path == DASH else path.with_name(path.name.removesuffix(GUIDE)) for path in given if path.name]
@@ -45,17 +45,17 @@ def _paths(value: Any) -> Iterator[Path]:
 
 
 def read_input(path: Path) -> Picture:
-    """A picture that an argument names; `-` is standard input."""
+    """Read the picture that an argument names; `-` is standard input."""
     if path != DASH:
         return read_picture(path)
     return replace(read_picture(sys.stdin.buffer.read(MAX_BYTES + 1)), name="stdin")
 
 
 def command(changed: Mapping[str, Any]) -> str:
-    """The present command as it makes one output again, files without their folders.
+    """The command that makes one output of the present command again, with files named without their folders.
 
     Args:
-        changed: Values of options that stand for those of the command line, such as the seed that was drawn.
+        changed: Values that replace those of the command line, such as the seed that was drawn.
     """
     context = click.get_current_context()
     source, words = context.get_parameter_source, ["texgen", str(context.info_name)]
@@ -69,7 +69,7 @@ def command(changed: Mapping[str, Any]) -> str:
 
 
 def _said(param: click.Parameter, value: Any) -> list[str]:
-    """The words that give a parameter a value."""
+    """The words on the command line that give a parameter a value."""
     if not isinstance(param, click.Option):
         return [_text(param.type, value)]
     flag = max(param.opts, key=len)
@@ -79,7 +79,7 @@ def _said(param: click.Parameter, value: Any) -> list[str]:
 
 
 def _text(kind: Any, value: Any) -> str:
-    """What `kind` would read as the value; a path without its folders."""
+    """The text that the type `kind` reads as the value; paths without their folders."""
     said = getattr(kind, "said", None)
     if said is not None:
         return str(said(value))

@@ -1,4 +1,4 @@
-"""The command line: argv and files in, exit codes out. No logic of its own; torch is imported when work starts."""
+"""The command line: parses arguments and returns exit codes. torch is imported only when work starts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from texgen.runs.interrupt import INTERRUPTED
 
 
 class Group(click.Group):
-    """Of all verbs."""
+    """The group of all verbs."""
 
     def invoke(self, context: click.Context) -> Any:
-        """Carry out one of them; click itself would answer an interrupt by an empty line."""
+        """Run a verb. Interrupts pass as `Interrupted`, because click itself would print an empty line."""
         try:
             return super().invoke(context)
         except KeyboardInterrupt as interrupt:
@@ -56,7 +56,7 @@ def models() -> None:
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes a SHELL complete texgen's options, to be put where it reads its settings.
+    """Print a script that makes SHELL complete texgen's options; add it to the settings of the shell.
 
     For example: texgen completion bash >> ~/.bashrc
     """
@@ -68,7 +68,7 @@ def completion(shell: str) -> None:
 
 
 @cli.command()
-@click.option("--quick", is_flag=True, help="Versions and files alone; nothing is loaded.")
+@click.option("--quick", is_flag=True, help="Check only versions and files; load nothing.")
 def doctor(quick: bool) -> None:
     """Check the installation: versions, device, bundled model, a forward pass."""
     import platform
@@ -114,7 +114,7 @@ def main(args: list[str] | None = None) -> NoReturn:
 
 
 def run(command: click.Command, args: list[str] | None = None) -> NoReturn:
-    """Run a command that deals with interrupts itself."""
+    """Run a command that handles interrupts itself."""
     with Reporter(sys.argv[1:] if args is None else args) as report:
         try:
             code = outcome(lambda: command, args, report)

@@ -1,4 +1,4 @@
-"""The verbs that show, complete, write and tell of what was made, on the command line."""
+"""Command-line verbs for finished textures: `render`, `export`, `material`, `preview`, `inspect`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ MAPS = next(row for row in rows(Knobs) if row.name == "maps")
 @click.command(epilog="Example: texgen render wall.png.json --map height=swatch_height.exr -o wall.png")
 @click.argument("field", type=PATH)
 def render(field: Path, out: Path, overwrite: bool, maps: tuple[tuple[str, Path], ...]) -> None:
-    """Show more maps of a swatch through the FIELD of an earlier run.
+    """Render more maps of a swatch through the FIELD of an earlier run.
 
-    FIELD is what --save-field wrote, or the JSON beside the picture, which names it. OUT is the picture that the maps belong to: each is written
-    as OUT_NAME.
+    FIELD is the file that --save-field wrote, or the JSON beside the picture, which names that file. OUT is the picture that the maps belong to: each is
+    written as OUT_NAME.
     """
     texgen.render(field, maps_of(maps)[0], out, overwrite)
 
@@ -37,7 +37,7 @@ def render(field: Path, out: Path, overwrite: bool, maps: tuple[tuple[str, Path]
 @click.command(epilog="Example: texgen export wall.png -o Unreal --profile unreal")
 @click.argument("material", type=PATH)
 def export(material: Path, out: Path, profile: tuple[str, ...], **options: Any) -> None:
-    """Write the textures of MATERIAL to the folder OUT as an engine takes them.
+    """Write the textures of MATERIAL to the folder OUT in the form that an engine reads.
 
     MATERIAL is one of its pictures, or a folder that holds one material: wall.png, wall_normal.png, wall_height.exr, ...
     """
@@ -50,8 +50,8 @@ def export(material: Path, out: Path, profile: tuple[str, ...], **options: Any) 
 def material(image: Path, out: Path, no_metadata: bool, **options: Any) -> None:
     """Estimate height, normal, roughness and ambient occlusion from a COLOUR picture.
 
-    Writes OUT_height, OUT_normal, OUT_roughness and OUT_ao beside OUT, which may be COLOUR itself, and OUT.json. Maps that lie beside COLOUR
-    (wall_normal.png beside wall.png) are kept and used; with --overwrite, those that were estimated before are estimated anew.
+    Writes OUT_height, OUT_normal, OUT_roughness and OUT_ao beside OUT, which may be COLOUR itself, and OUT.json. Existing maps beside COLOUR
+    (wall_normal.png beside wall.png) are kept and used; with --overwrite, those that were estimated before are estimated again.
     """
     made = texgen.material(image, out, metadata=not no_metadata, **options)
     click.echo(
@@ -66,8 +66,8 @@ def material(image: Path, out: Path, no_metadata: bool, **options: Any) -> None:
 def preview(material: Path, out: Path, overwrite: bool, **options: Any) -> None:
     """Show MATERIAL on a sphere and a plane, and its 2x2 repeats.
 
-    MATERIAL is one of its pictures or the folder that holds them. OUT is a picture (PNG, JPEG, WebP) or a page (HTML), by suffix; a page shows
-    it in a browser, offline.
+    MATERIAL is one of its pictures or the folder that holds them. OUT is a picture (PNG, JPEG, WebP) or a page (HTML), by suffix; a page works
+    offline in any browser.
     """
     check_new(out, SUFFIXES, overwrite)
     texgen.preview(material, **options).save(out, overwrite)
@@ -75,12 +75,12 @@ def preview(material: Path, out: Path, overwrite: bool, **options: Any) -> None:
 
 @click.command(epilog="Example: texgen inspect wall.png --command")
 @click.argument("file", type=PATH)
-@click.option("--command", is_flag=True, help="Print the command that makes it again, and nothing else.")
+@click.option("--command", is_flag=True, help="Print only the command that makes the picture again.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def inspect(file: Path, command: bool, as_json: bool) -> None:
-    """Print the facts of a picture, and the recipe that it was made by.
+    """Print the format and size of a picture, and the recipe that made it.
 
-    FILE is a picture, the JSON beside it, or the folder .OUT.texgen of an unfinished run. Files in the command stand without their folders.
+    FILE is a picture, the JSON beside it, or the folder .OUT.texgen of an unfinished run. The command names files without their folders.
     """
     found = texgen.inspect(file)
     lines = [found.command] if command else [json.dumps(found.as_json(), indent=2)] if as_json else found.report()
@@ -93,7 +93,10 @@ render.params += [
     *options_of(Outputs, only=WRITES, out="The picture that the maps belong to."),
     Option(MAPS, None, required=True),
 ]
-export.params += [*options_of(Outputs, only=WRITES, out="A folder, made if it is not there."), *options_of(ExportKnobs)]
+export.params += [
+    *options_of(Outputs, only=WRITES, out="A folder, created if it does not exist."),
+    *options_of(ExportKnobs),
+]
 material.params += [
     *options_of(Outputs, only=(*WRITES, "no_metadata"), out="PNG, TIFF, EXR, JPEG or WebP, by suffix."),
     *options_of(MaterialKnobs),

@@ -1,4 +1,4 @@
-"""Where the outputs of a run go: their names, what earlier runs have left there, what may be replaced."""
+"""Files that a run writes: their names, what earlier runs left there, and what may be replaced."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from texgen.tasks.preview import preview
 
 
 class NothingToDo(Exception):
-    """The output is finished already."""
+    """Raised if the output is already finished."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where one texture of a run goes.
+    """The output files of one texture.
 
     Attributes:
-        picture: The texture's file; what lies beside it is named after it.
-        coordinates, field: Where the maps of origins go; None where they are not wanted.
-        outputs: What else is wanted.
-        finished: The recipe of the finished texture that stands here, if a run is to be continued.
-        ours: Names of files that the run to be continued has begun to write.
-        seed: Of the run to be continued, or finished.
+        picture: File of the texture; the other files are named after it.
+        coordinates, field: Files of the coordinate map and the field; None if not wanted.
+        outputs: The other output options.
+        finished: With `--resume`, the recipe of the finished texture that is already there, if any.
+        ours: Names of files that the run to be resumed has started to write.
+        seed: Seed of the run to be resumed, or of the finished texture.
     """
 
     picture: Path
@@ -49,12 +49,12 @@ class Place:
 
     @property
     def folder(self) -> Path:
-        """That holds the run while it is unfinished."""
+        """Folder that holds the run while it is unfinished."""
         return self.picture.with_name(f".{self.picture.name}.texgen")
 
     @property
     def preview(self) -> Path | None:
-        """Where the look at the texture goes, if one is wanted."""
+        """File of the preview; None if not wanted."""
         return self.picture.with_name(f"{self.picture.stem}_preview.png") if self.outputs.preview else None
 
     @property
@@ -70,12 +70,12 @@ class Place:
 
         Args:
             size: (height, width) of the texture.
-            encoding: Of the texture.
-            maps: Any pixels of each map.
+            encoding: Encoding of the texture.
+            maps: Any pixels of each map; only their depth and channels matter.
             inputs: Files that the run reads.
 
         Raises:
-            OptionError: A suffix or place that cannot hold it, or files that are not to be replaced.
+            OptionError: A file cannot be written there, its format cannot hold the picture, or it exists and must not be replaced.
         """
         pyramid, name = self.outputs.pyramid, self.picture.stem
         targets.check_target(self.picture, *size, dtype=encoding.dtype, channels=encoding.channels, pyramid=pyramid)
@@ -89,11 +89,11 @@ class Place:
             check_export(folder, profile, name, size, kinds, self._replaces or self.finished is not None, inputs)
 
     def check_finished(self, planned: dict[str, Any]) -> None:
-        """Refuse to make, by a recipe, what stands here already.
+        """Compare a planned recipe with that of the finished texture, if there is one.
 
         Raises:
-            NothingToDo: It is that.
-            OptionError: It is another, and not to be replaced.
+            NothingToDo: They are the same.
+            OptionError: They differ, and the texture must not be replaced.
         """
         if self.finished is None:
             return
@@ -106,10 +106,10 @@ class Place:
             )
 
     def save(self, result: Any) -> None:
-        """Write all that is wanted of a result, or of a set.
+        """Write all wanted files of a result, or of a set.
 
         Raises:
-            OptionError: A file has come to stand there since the check.
+            OptionError: A file has appeared there since the check.
             ResourceError: The disk is full.
         """
         outputs, overwrite = self.outputs, self._replaces
@@ -127,7 +127,7 @@ class Place:
             export(result.material(self.picture.stem), folder, profile, overwrite=overwrite)
 
     def _files(self, maps: Mapping[str, Pixels]) -> list[Path]:
-        """All that are written but exports, which have folders of their own; of each map any pixels will do."""
+        """All files written except exports, which have folders of their own. Only the depth and channels of the `maps` matter."""
         beside = [each for each in (self.coordinates, self.field, self.preview) if each is not None]
         return [*targets.files_of(self.picture, maps, not self.outputs.no_metadata), *beside]
 
@@ -138,10 +138,10 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class SetPlace(Place):
-    """Where a set of Wang tiles goes, whose files are named after `picture`.
+    """The output files of a set of Wang tiles, all named after `picture`.
 
     Attributes:
-        count: Of the tiles.
+        count: Number of tiles.
     """
 
     count: int
@@ -166,7 +166,7 @@ class SetPlace(Place):
 
 
 def places_of(outputs: Outputs, resume: bool, tiles: int) -> list[Place]:
-    """Where each variation goes, or a set of so many Wang tiles; and what is there where a run is to be continued."""
+    """The output files of every variation, or of one set of `tiles` Wang tiles if that is not 0; with `resume`, also what earlier runs left there."""
     found: list[Place] = []
     if tiles:
         whole = SetPlace(picture=outputs.out, coordinates=None, field=None, outputs=outputs, count=tiles)
@@ -187,7 +187,7 @@ def places_of(outputs: Outputs, resume: bool, tiles: int) -> list[Place]:
 
 
 def _continued(place: Place, folder: Path, finished: Any) -> Place:
-    """With what earlier runs have left: one in a folder that is not finished, or else the recipe of a finished one."""
+    """Add to a place what earlier runs left: the unfinished run in `folder`, or else the recipe of a finished texture."""
     seed = unfinished_seed(folder)
     if seed is not None:
         return replace(place, seed=seed, ours=saved_names(place.folder))
@@ -197,7 +197,7 @@ def _continued(place: Place, folder: Path, finished: Any) -> Place:
 
 
 def output_file(out: Path, picture: Picture, depth: str | None) -> Path:
-    """The file itself; of a folder, a file in it that is named after a picture, in a format that holds the depth."""
+    """The output file: `out` itself, or if that is a folder, a file in it named after the picture, in a format that holds the depth."""
     if not out.is_dir():
         return out
     suffix = ".exr" if (depth or picture.encoding.depth) in ("half", "float") else ".png"

@@ -1,4 +1,4 @@
-"""Outputs of a verb on the command line: checked, locked, made one after the other, saved."""
+"""Make the outputs of a command: check and lock their files, then make and save one after the other."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tiling import Size
 
 
 def _parted(values: dict[str, Any]) -> tuple[Outputs, dict[str, Any]]:
-    """The outputs among all values of a command line, and of the others those that were given."""
+    """Split the values of a command line into the output options, and those of the others that the user gave."""
     ours = picked(values, Outputs)
     return Outputs(**ours), given({name: value for name, value in values.items() if name not in ours})
 
@@ -52,15 +52,15 @@ def make_outputs(
     tiles: int = 0,
     **values: Any,
 ) -> None:
-    """Run a task for every output, in folders that can be continued.
+    """Run a task for every output, in folders from which `--resume` can continue.
 
     Args:
-        run: The task, but for the options of all verbs.
-        size: Of the result.
-        pictures: What it is made of; the first says how the result is encoded.
-        keeps: Whether pixels of the first are to stay as they are.
-        tiles: Of a set of Wang tiles, how many; 0 of a single texture.
-        values: Of all options of the command line, given or not.
+        run: The task; it still takes the options of all verbs.
+        size: Size of the result.
+        pictures: Swatches; the first decides how the result is encoded.
+        keeps: Whether pixels of the first picture stay as they are.
+        tiles: Number of tiles of a set of Wang tiles; 0 for a single texture.
+        values: Values of all options of the command line, given or not.
     """
     outputs, options = _parted(values)
     if outputs.out == DASH:
@@ -84,7 +84,7 @@ def make_outputs(
     with ExitStack() as locks:
         for place in places:
             place.check(size, encoding, blanks, sources)
-            if not tiles:  # whose folder holds one for each run
+            if not tiles:  # the folder of a set holds one for each run
                 check_run_folder(place.folder, resume, team)
             if team.rank == 0:
                 locks.enter_context(locked(place.picture))
@@ -97,7 +97,7 @@ def make_outputs(
 
 
 def _made(run: Callable[..., Any], place: Place, team: Team) -> bool:
-    """Make and save what goes to a place; False where it is finished already."""
+    """Make and save the output of a place; return False if it is finished already."""
     try:
         result = run(planned=place.check_finished)
     except NothingToDo:
@@ -112,7 +112,7 @@ def _made(run: Callable[..., Any], place: Place, team: Team) -> bool:
 
 
 def _agreed_seed(seed: int | None, places: Sequence[Place], team: Team) -> int:
-    """The seed of the first place: the given one, else that which goes with what an earlier run left, else a new one."""
+    """The seed of the first place: the given one, else the one that fits what an earlier run left, else a random one."""
     before = next((place.seed - number for number, place in enumerate(places) if place.seed is not None), None)
     seed = agreed_seed(before if seed is None else seed, None, team)
     if seed + len(places) > 2**63:
@@ -140,7 +140,7 @@ def _to_stdout(
 ALONE = {
     "variations", "save_map", "save_field", "preview", "profile", "pyramid", "device", "dtype", "checkpoint_minutes"
 }  # fmt: skip
-"""What does not go with a set of tiles."""
+"""Options that a set of tiles does not take."""
 
 
 def make_set(run: Callable[..., Any], swatch: Picture, size: int, count: int, **values: Any) -> None:
@@ -153,7 +153,7 @@ def make_set(run: Callable[..., Any], swatch: Picture, size: int, count: int, **
 
 
 def _read(options: dict[str, Any]) -> dict[str, list[np.ndarray]]:
-    """Read the maps among the options, which take their place, with the names of those that guide."""
+    """Read the maps that the options name and put them into the options, with the names of those that guide."""
     if "maps" not in options:
         return {}
     files, guides = maps_of(options["maps"])
@@ -163,7 +163,7 @@ def _read(options: dict[str, Any]) -> dict[str, list[np.ndarray]]:
 
 
 def _encoding(options: dict[str, Any], pictures: Sequence[Picture], out: Path) -> Encoding:
-    """How the result is encoded; more swatches among the options are read, and a depth is chosen that the output's format holds."""
+    """The encoding of the result. This reads the other swatches named in the options, and sets a depth that the output format holds if none is given."""
     if "exemplars" in options:
         options["exemplars"] = [read_picture(each) for each in options["exemplars"]]
     if "bit_depth" not in options:
@@ -172,8 +172,8 @@ def _encoding(options: dict[str, Any], pictures: Sequence[Picture], out: Path) -
 
 
 def loader(values: dict[str, Any]) -> Callable[[], Any]:
-    """What loads the diffusion model of a command line, once."""
-    knobs = DiffusionKnobs(**picked(values, DiffusionKnobs) | {"start": None})  # which may be one of the swatch model's
+    """A function that loads the diffusion model of a command line, once."""
+    knobs = DiffusionKnobs(**picked(values, DiffusionKnobs) | {"start": None})  # it may be one of the swatch model's
     return partial(_loaded, values["model"], knobs)
 
 

@@ -1,4 +1,4 @@
-"""A process of the command line: interrupts are heard from its first moment on, and every failure is one line and an exit code."""
+"""The process of a command: it handles interrupts from the start, and turns every failure into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Interrupted(BaseException):
 
 
 def begin(load: Callable[[], click.Command], args: list[str] | None = None) -> NoReturn:
-    """Run a command that is still to be imported, and exit; an interrupt is heard while that is done, too.
+    """Import and run a command, and exit. Interrupts are handled during the import, too.
 
     Args:
-        load: Imports the command.
-        args: Of the command line; those of the process by default.
+        load: Imports and returns the command.
+        args: Arguments of the command line; those of the process by default.
     """
     _open_standard_streams()
-    os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of libraries; texgen's own is drawn in any case
+    os.environ.setdefault("TQDM_DISABLE", "1")  # turns off the bars of libraries; texgen draws its own in any case
     report = Reporter(sys.argv[1:] if args is None else args)
     with _own_stderr(), Watch(report.stopping, report.interrupted), report:
         try:
@@ -42,10 +42,10 @@ def begin(load: Callable[[], click.Command], args: list[str] | None = None) -> N
 
 
 def outcome(load: Callable[[], click.Command], args: list[str] | None, report: Reporter) -> int:
-    """The exit code of a command, whose failures are reported.
+    """Run a command, report its failures, and return its exit code.
 
     Raises:
-        KeyboardInterrupt: It was interrupted.
+        KeyboardInterrupt: The command was interrupted.
     """
     import click
 
@@ -72,9 +72,9 @@ def outcome(load: Callable[[], click.Command], args: list[str] | None, report: R
 
 @contextmanager
 def _own_stderr() -> Iterator[None]:
-    """Within, nobody but Python writes to stderr: what libraries in C complain of there, texgen says in its own form."""
+    """Context manager in which only Python can write to stderr. Messages of C libraries are dropped, because texgen reports errors itself."""
     before = sys.stderr
-    if before is not sys.__stderr__ or before is None:  # it is another program's
+    if before is not sys.__stderr__ or before is None:  # another program has replaced it
         yield
         return
     with open(os.dup(2), "w", 1, before.encoding, before.errors) as sys.stderr:  # noqa: PTH123
@@ -87,7 +87,7 @@ def _own_stderr() -> Iterator[None]:
 
 
 def _open_standard_streams() -> None:
-    """Give a process that was begun without them some: else the next file to be opened would be taken for one of them."""
+    """Open those of the three standard streams that are closed; otherwise the next file to be opened would take their number."""
     for number in range(3):
         try:
             os.fstat(number)

@@ -1,13 +1,13 @@
-"""What a command says on stderr: lines and a bar for people, or with `--progress json` one event a line for programs.
+"""Messages of a command on stderr: lines and a bar for people, or with `--progress json` one event per line for programs.
 
-begin        output, seed            a picture is begun
+begin        output, seed            work on a picture begins
 stage        name                    a stage of it begins
-progress     stage, done, total, unit, and what else the stage knows
+progress     stage, done, total, unit, and further values of the stage
 warning      message
-stopping     message                 an interrupt was heard; the run goes on to its next safe point
+stopping     message                 after an interrupt; the run goes on to its next safe point
 interrupted  exit, resumable, message
 error        exit, resumable, message
-done         output, seconds, memory_mib, made    since the process began; `made` is false where the output was finished before
+done         output, seconds, memory_mib, made    of the process so far; `made` is false if the output was finished before
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ STOPPING = "stopping at the next safe point; press Ctrl-C again to stop at once"
 RESUMABLE = "interrupted; the same command with --resume goes on where it stopped."
 LOST = "interrupted before anything was kept; give the same command again."
 CHECKING = ("read", "load")
-"""Stages in which a run may still be refused."""
+"""Stages in which input and options are still being checked."""
 COMPILING = "compiling for this machine, once: about half a minute"
 
 
 class Reporter(logging.Handler):
-    """What a process says on stderr; within, it hears the logger `texgen`, and the warnings of others if it writes JSON.
+    """Writer of messages on stderr. As a context manager it receives the messages of the logger `texgen` and all Python warnings.
 
     Args:
-        args: The command line: what goes wrong before it is understood is said in the way that it asks for.
+        args: The command line, to learn whether errors found before it is parsed must be written as JSON.
     """
 
     def __init__(self, args: Sequence[str] = ()) -> None:
@@ -66,7 +66,13 @@ class Reporter(logging.Handler):
         self._close_bar()
 
     def begin(self, target: Path, seed: int, folder: Path | None = None) -> None:
-        """A picture is begun; its unfinished run is kept in a folder. People are told when all is checked: what is refused is one line."""
+        """Report that work on a picture begins. The line for people comes only after the checks, so that a refused command prints one line.
+
+        Args:
+            target: File of the picture.
+            seed: Its seed.
+            folder: Folder of its unfinished run.
+        """
         self._folder, self._stage, self._held = folder, "", f"{target.name}: seed {seed}"
         if self.kind == "json":
             self._say(event="begin", output=target.name, seed=seed)
@@ -77,7 +83,7 @@ class Reporter(logging.Handler):
         self._held = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Of the logger `texgen`: where the run stands, see `texgen.runs.log`, or a warning."""
+        """Handle a message of the logger `texgen`: progress, see `texgen.runs.log`, or a warning."""
         if record.levelno >= logging.WARNING:
             self.warn(record.getMessage())
         elif isinstance(record.args, dict) and "stage" in record.args:
@@ -102,7 +108,7 @@ class Reporter(logging.Handler):
                 self._bar.update(done - self._bar.n)
 
     def end(self, target: Path, made: bool = True) -> None:
-        """A picture is written, or was finished before."""
+        """Report that a picture is written or, if not `made`, that it was finished before."""
         self._close_bar()
         self._work_begins()
         self._folder, seconds = None, round(time.perf_counter() - self._started, 1)
@@ -111,25 +117,25 @@ class Reporter(logging.Handler):
         self._say(f"{target.name}: {text}", event="done", **facts)
 
     def warn(self, message: str) -> None:
-        """Tell of what the user may not have meant."""
+        """Report a warning."""
         message = " ".join(message.split())
         self._say(f"texgen: warning: {message}", event="warning", message=message)
 
     def stopping(self) -> None:
-        """An interrupt was heard."""
+        """Report that an interrupt was received."""
         self._say(f"texgen: {STOPPING}", event="stopping", message=STOPPING)
 
     def interrupted(self) -> None:
-        """The process ends by an interrupt."""
+        """Report that the process ends because of an interrupt."""
         self._last(RESUMABLE if self._resumable else LOST, "interrupted", INTERRUPTED)
 
     def failed(self, message: str, code: int) -> int:
-        """The process ends by an error, with an exit code, which is given back."""
+        """Report that the process ends with an error; return its exit code."""
         self._last(" ".join(message.split()), "error", code)
         return code
 
     def _last(self, message: str, event: str, code: int) -> None:
-        if not self._ended:  # a process that is ended from a thread may be about to say the same
+        if not self._ended:  # a process that a thread kills may be about to report the same
             self._ended = True
             self._close_bar()
             facts = {"event": event, "exit": code, "resumable": self._resumable, "message": message}
@@ -146,7 +152,7 @@ class Reporter(logging.Handler):
             self._bar = None
 
     def _say(self, text: str = "", *, always: bool = False, **event: Any) -> None:
-        """One line; a stderr that nobody reads, or that a full disk takes, is written to no more."""
+        """Write one line. If writing fails (closed pipe, full disk), nothing more is written to stderr."""
         line = json.dumps(event) if self.kind == "json" else text
         if line and sys.stderr is not None and (always or not self.quiet):
             with _unheard():
@@ -156,7 +162,7 @@ class Reporter(logging.Handler):
 
 @contextmanager
 def _unheard() -> Iterator[None]:
-    """Within, a stderr that nobody reads, or a full disk takes, does no harm; from then on it goes nowhere."""
+    """Context manager that ignores errors of writing to stderr (closed pipe, full disk), and sends later output to /dev/null."""
     try:
         yield
     except (OSError, ValueError):
@@ -165,14 +171,14 @@ def _unheard() -> Iterator[None]:
 
 
 def lead_nowhere(number: int) -> None:
-    """Have what is written to a file of the process forgotten."""
+    """Redirect a file descriptor to /dev/null."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, number)
     os.close(nowhere)
 
 
 def reporter(kind: str, quiet: bool) -> Reporter:
-    """The process' own, telling progress in the way that --progress says; nothing but errors if `quiet`."""
+    """The reporter of this process, set to the kind of progress that --progress asks for; only errors if `quiet`."""
     import click
 
     context = click.get_current_context(silent=True)
@@ -184,5 +190,5 @@ def reporter(kind: str, quiet: bool) -> Reporter:
 
 
 def _peak() -> int:
-    """The most memory that the process had, in MiB."""
+    """Peak memory of the process, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)

@@ -14,13 +14,13 @@ from texgen.tasks.size import size_of
 
 
 class Spelled(click.ParamType):  # type: ignore[type-arg]
-    """Values of several parts that are spelled as one word.
+    """Values of several parts that are written as one word.
 
     Args:
-        name: How, as the help shows it, such as `LEFT,TOP`.
-        read: The value of a word; a ValueError where it is none.
+        name: Form of the word as the help shows it, such as `LEFT,TOP`.
+        read: Converts a word to a value; raises ValueError if it cannot.
         said: The inverse of `read`.
-        wrong: What an error says of a word that is none.
+        wrong: Error message about a word that cannot be read.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _integers(name: str) -> Spelled:
-    """So many whole numbers as the name has words."""
+    """A tuple of integers, as many as the name has parts."""
 
     def read(text: str) -> tuple[int, ...]:
         found = tuple(map(_integer, text.split(",")))
@@ -70,7 +70,7 @@ def _integers(name: str) -> Spelled:
 
 
 def _pair(name: str, example: str) -> Spelled:
-    """A file and a name, in either order: `FILE:LABEL` or `NAME=FILE`, to (name, path)."""
+    """A file and a name, written `FILE:LABEL` or `NAME=FILE`; the value is (name, path)."""
     named_first = "=" in name
 
     def read(text: str) -> tuple[str, Path]:
@@ -86,7 +86,7 @@ def _pair(name: str, example: str) -> Spelled:
 
 
 def _scaled(text: str) -> tuple[Path, float]:
-    """`FILE` or `FILE:NUMBER`, to a path and a number, 1 by default."""
+    """Convert `FILE` or `FILE:NUMBER` to a path and a number, 1 by default."""
     path, _, last = text.rpartition(":")
     try:
         return (Path(path), float(last)) if path else (Path(last), 1.0)
@@ -95,7 +95,7 @@ def _scaled(text: str) -> tuple[Path, float]:
 
 
 def _guide(text: str) -> tuple[Path, Path, float]:
-    """`SWATCH_MAP:CANVAS_MAP` or `SWATCH_MAP:CANVAS_MAP:WEIGHT`, to two paths and a number."""
+    """Convert `SWATCH_MAP:CANVAS_MAP` or `SWATCH_MAP:CANVAS_MAP:WEIGHT` to two paths and a number, 1 by default."""
     maps, weight = _scaled(text)
     swatch, _, canvas = str(maps).partition(":")
     if not swatch or not canvas:
@@ -124,7 +124,7 @@ TYPES: dict[str, Any] = {
 
 
 def type_of(row: Row) -> Any:
-    """The type of an option's values; what its table refuses is told in the words that Python's errors have."""
+    """The click type of an option's values. Values that the table refuses give the same error messages as in Python."""
     knob = row.knob
     if knob.choices:
         known = {str(each): each for each in knob.choices}

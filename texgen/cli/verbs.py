@@ -1,4 +1,4 @@
-"""The verbs that make textures, on the command line: argv and files in, files out."""
+"""Command-line verbs that make textures: `expand`, `synthesize`, `layout`, `paint`, `fill`, `tile`, `transfer`, `text`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 @click.argument("swatch", type=PATH)
 @click.option("--size", type=SIZE, default="1024", show_default=True, help="In pixels.")
 @click.option(
-    "--wang", type=SIZE, help="Make a set of tiles of --size whose edges, of so many colours, match in every order."
+    "--wang",
+    type=SIZE,
+    help="Make a set of Wang tiles of --size that match in every order, with W colours of vertical and H of horizontal edges.",
 )
 def expand(
     swatch: Path, size: tuple[int, int], keep: tuple[int, int] | None, wang: tuple[int, int] | None, **options: Any
@@ -57,9 +59,9 @@ def expand(
 @click.option("--layout", "plan", required=True, type=PATH, help="A rough picture of the result.")
 @click.option("--size", type=SIZE, help="In pixels; the layout's own by default.")
 def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: Any) -> None:
-    """Make a texture of SWATCH that keeps the plan of a rough picture.
+    """Make a texture of SWATCH that follows the plan of a rough picture.
 
-    All options of `texgen expand` hold.
+    All options of `texgen expand` apply.
     """
     picture, rough = read_input(swatch), read_input(plan)
     wanted = size or rough.size
@@ -81,7 +83,10 @@ def layout(swatch: Path, plan: Path, size: tuple[int, int] | None, **options: An
 )
 @click.option("--target", type=PATH, help="The wanted map, in the colours of the labels.")
 @click.option(
-    "--weights", type=LABELLED, multiple=True, help="Instead of a target, a grey picture a label: brighter, more of it."
+    "--weights",
+    type=LABELLED,
+    multiple=True,
+    help="Instead of a target, a grey picture for each label; brighter means more of it.",
 )
 @click.option("--size", type=SIZE, help="In pixels; the target's own by default.")
 def paint(
@@ -138,7 +143,7 @@ def tile(image: Path, band: int | None, **options: Any) -> None:
 @click.option("--labels", type=PATH, help="Label map of SWATCH: a PNG in which each colour is a label.")
 @click.option("--target", type=PATH, help="Which label is shown where in CONTENT, in the same colours.")
 def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **options: Any) -> None:
-    """Show the structure of the picture CONTENT in the material or, by a diffusion model, the style of SWATCH."""
+    """Show the structure of the picture CONTENT in the material or, with a diffusion model, the style of SWATCH."""
     picture, shown = read_input(swatch), read_input(content)
     wanted = size or shown.size
     make_outputs(partial(texgen.transfer, picture, shown, wanted), wanted, [picture], **options)
@@ -147,7 +152,7 @@ def transfer(swatch: Path, content: Path, size: tuple[int, int] | None, **option
 NATIVE = click.option(
     "--size",
     type=SIZE,
-    help="In pixels; the model's native size by default: 512 of SD 1.x, 1024 of SDXL, SD 3 and Flux.",
+    help="In pixels; the model's native size by default: 512 for SD 1.x, 1024 for SDXL, SD 3 and Flux.",
 )
 
 
@@ -157,7 +162,7 @@ NATIVE = click.option(
 @click.argument("swatch", type=PATH)
 @NATIVE
 def synthesize(swatch: Path, size: tuple[int, int] | None, **options: Any) -> None:
-    """Make a new texture like SWATCH from noise, by the attention of a diffusion --model alone (Algorithm 1)."""
+    """Make a new texture like SWATCH from noise, using only the attention of a diffusion --model (Algorithm 1)."""
     check_model(options["model"])
     picture = read_input(swatch)
     size = size or native_size({"model": loader(options)})
@@ -169,9 +174,9 @@ def synthesize(swatch: Path, size: tuple[int, int] | None, **options: Any) -> No
 @click.argument("prompt")
 @NATIVE
 def text(swatch: Path, prompt: str, size: tuple[int, int] | None, **options: Any) -> None:
-    """Make a picture of what PROMPT says in the style of SWATCH, by a Stable Diffusion or Flux --model.
+    """Make a picture of what PROMPT describes in the style of SWATCH, with a Stable Diffusion or Flux --model.
 
-    Every step is denoised under the prompt, and attention is distilled towards the swatch.
+    Every step denoises under the prompt, then distils attention towards the swatch.
     """
     check_words(options["model"], prompt)
     picture = read_input(swatch)

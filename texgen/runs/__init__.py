@@ -1,1 +1,1 @@
-"""What a run needs beside its model: a folder that outlives it, other processes, signals, the recipe."""
+"""What a run needs besides its model: a folder to resume from, other processes, signals, the log, hashes."""

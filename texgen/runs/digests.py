@@ -1,4 +1,4 @@
-"""What a recipe says of pictures and packages: hashes and versions."""
+"""Hashes of pictures and versions of packages, for the recipe."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from texgen.files.mapped_arrays import release
 from texgen.files.pixels import rounded
 
 ONCE = 1 << 24
-"""Values that are hashed at once."""
+"""Largest number of values hashed at a time."""
 
 
 def picture_entry(source: ImageLike, pixels: np.ndarray) -> dict[str, Any]:
-    """Name without folder, size in use, and hash of the pixels in use, (H, W, C), float32, in [0, 1], or a mask (H, W)."""
+    """Entry of a picture in a recipe: its name without folder, and the size and hash of its prepared pixels.
+
+    Args:
+        source: The picture as it was given.
+        pixels: (H, W, C), float32, in [0, 1], as they are used, or a mask (H, W).
+    """
     return {"name": name_of(source), "width": pixels.shape[1], "height": pixels.shape[0], "sha256": digest([pixels])}
 
 
 def digest(values: Sequence[np.ndarray]) -> str:
-    """Hash of pictures and weights in [0, 1], to the sixteenth bit, or of maps of whole numbers."""
+    """SHA-256 of arrays: floats in [0, 1] rounded to 16 bits, integers as uint8."""
     found = hashlib.sha256()
     for value in values:
         for rows in np.array_split(value, max(1, value.size // ONCE)):

@@ -1,4 +1,4 @@
-"""Interrupts: at the next safe point, or a few seconds later wherever the process stands."""
+"""Handling of interrupts: a run stops at its next safe point, or after a few seconds wherever it is."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ INTERRUPTED = 130
 """Exit code of a process that was interrupted."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AT_ONCE = 1.0
-"""Seconds in which a process that has nothing to save ends without a further word."""
+"""Seconds in which a process that has nothing to save ends silently."""
 GRACE = 3.0
-"""Seconds after which a run that comes to no safe point is interrupted where it stands."""
+"""Seconds after which a run that reaches no safe point is interrupted wherever it is."""
 PATIENCE = 1.5
-"""Seconds after which a process that does not end by itself is ended."""
+"""Seconds after which a process that does not end by itself is killed."""
 
 
 class StopSignals:
-    """Within, the first interrupt or termination only sets `asked`; the second acts at once.
+    """Context manager in which the first signal of `SIGNALS` only sets `asked`, and the second raises KeyboardInterrupt.
 
-    Where signals cannot be caught (another thread than the main one) it changes nothing.
+    Outside the main thread, where signals cannot be caught, it does nothing.
 
     Args:
-        patient: Let later signals, too, only set `asked`.
+        patient: Whether later signals, too, only set `asked`.
     """
 
     def __init__(self, patient: bool = False) -> None:
@@ -50,15 +50,15 @@ class StopSignals:
 
 
 class Watch:
-    """Within, a process answers interrupts, terminations and hang-ups whatever it does.
+    """Context manager in which the process reacts to interrupts, terminations and hang-ups whatever it is doing.
 
-    The first raises `KeyboardInterrupt` at once; within a `StopSignals` the run ends at its next safe point, after `GRACE` seconds wherever it stands. A
-    process that is busy in native code cannot be interrupted from inside: `PATIENCE` seconds later, and on the second signal, it is
-    ended from a thread, with the exit code 130. Nothing is lost by that but what was not saved yet: files are replaced whole.
+    The first signal raises KeyboardInterrupt at once. Inside a `StopSignals` the run ends at its next safe point instead, or after `GRACE` seconds
+    wherever it is. Python cannot interrupt a process that is busy in native code, so a thread kills it, `PATIENCE` seconds later or on the second
+    signal, with exit code 130. Only unsaved work is lost by that, because files are replaced whole.
 
     Args:
-        acknowledge: Called in that thread, when the process goes on for a while after the first signal.
-        give_up: Called in that thread, before the process is ended.
+        acknowledge: Called in that thread if the process goes on for a while after the first signal.
+        give_up: Called in that thread before it kills the process.
     """
 
     def __init__(self, acknowledge: Callable[[], None], give_up: Callable[[], None]) -> None:
@@ -81,7 +81,7 @@ class Watch:
             self._leave()
 
     def _leave(self) -> None:
-        """Hear no more; a forked process, whose signals are its own, never did."""
+        """Stop listening. Also called in a forked child, which handles its own signals."""
         if self._watching:
             self._watching = False
             signal.set_wakeup_fd(self._wakeup)
@@ -94,24 +94,24 @@ class Watch:
     def _listen(self) -> None:
         with self._heard_by, suppress(EOFError, OSError):
             first = self._heard(None)
-            # what was raised may be dealt with already, and the handlers be the former ones again
+            # the KeyboardInterrupt may have been handled already, and the former handlers restored
             waits = signal.getsignal(first) != self._interrupt and not self._raised
             second = 0 if waits else self._heard(AT_ONCE)
             if not second:
                 self.acknowledge()
                 second = self._heard(GRACE if waits else GRACE - AT_ONCE)
             if not second:
-                signal.pthread_kill(threading.main_thread().ident or 0, first)  # which ends what it waits for
-                self._heard(PATIENCE)  # the same signal
+                signal.pthread_kill(threading.main_thread().ident or 0, first)  # ends a system call that waits
+                self._heard(PATIENCE)  # this receives the same signal
             self._heard(PATIENCE)
             self.give_up()
             os._exit(INTERRUPTED)
 
     def _heard(self, seconds: float | None) -> int:
-        """The next signal's number, 0 after so many seconds.
+        """The number of the next signal, or 0 if none comes within `seconds`.
 
         Raises:
-            EOFError: The watch is over.
+            EOFError: The watch has ended.
         """
         self._heard_by.settimeout(seconds)
         while True:
@@ -126,7 +126,7 @@ class Watch:
 
 
 def _caught(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Have a handler called for all signals but those that the user has ignored (`nohup`); gives what was there before."""
+    """Install a handler for all signals that are not ignored (as by `nohup`); return the former handlers."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     caught = [number for number in SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)]

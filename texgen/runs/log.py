@@ -1,4 +1,4 @@
-"""Where a run stands, told to the logger `texgen`: the command line listens to it, and so can any program."""
+"""Progress of a run, as messages to the logger `texgen`. The command line listens to it, and so can any program."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ LOG = logging.getLogger("texgen")
 
 
 def tell(stage: str, done: int = 0, total: int = 0, unit: str = "px", **more: Any) -> None:
-    """Say which stage is in work and how far it is, as a message of level INFO.
+    """Log the current stage and its progress, at level INFO.
 
     Args:
-        stage: Its name.
-        done, total: Units of work done, and in all; no total where only the beginning is told.
-        unit: What is counted.
-        more: Of the stage's own.
+        stage: Name of the stage.
+        done, total: Units of work done, and in all; `total` is 0 if only the beginning of a stage is reported.
+        unit: Unit of both.
+        more: Further values of the stage.
 
     Example:
         >>> LOG.addHandler(handler := logging.NullHandler())
@@ -28,5 +28,5 @@ def tell(stage: str, done: int = 0, total: int = 0, unit: str = "px", **more: An
 
 
 def warn(message: str) -> None:
-    """Say what went wrong without harm to the result."""
+    """Log a problem that does not harm the result, at level WARNING."""
     LOG.warning("%s", message)

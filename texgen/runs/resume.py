@@ -1,4 +1,4 @@
-"""The folder of an unfinished run: what is made, pixels so far, which bands of them are done."""
+"""The folder of an unfinished run: its job, its pixels so far, and which bands of them are done."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from texgen.runs.torchrun import Team
 
 JOB, SAVING = "job.json", "saving.json"
 FIELD_BYTES, GIB = 12, 2**30
-"""What is kept on the disk beside each pixel: where it is from, at all scales."""
+"""Bytes on disk per pixel besides its channels: its origins at all scales."""
 
 
 class RunFolder:
     """A run on disk.
 
     Args:
-        folder: Where; None keeps nothing but what is too large for memory, in a temporary folder.
-        job: What is made, as JSON. A folder of another job is refused on `resume`, else emptied.
-        resume: Go on with what the folder holds.
-        owner: Whether this process may empty the folder; others only read, and write pixels.
+        folder: Its folder. None uses a temporary folder, and only for data that is too large for memory.
+        job: Description of the work, as JSON. With `resume`, a folder of a different job is refused; otherwise the folder is emptied.
+        resume: Whether to continue with what the folder holds.
+        owner: Whether this process may empty the folder. Other processes only read it, and write pixels.
 
     Raises:
-        OptionError: `resume` with a folder of another job, or one that cannot be read or holds links.
-        ResourceError: The disk is full, or not writable.
+        OptionError: With `resume`, the folder belongs to a different job, cannot be read, or holds links.
+        ResourceError: The disk is full or not writable.
     """
 
     def __init__(self, folder: Path | None, job: Mapping[str, Any], *, resume: bool, owner: bool = True) -> None:
@@ -54,22 +54,22 @@ class RunFolder:
             save_json(self.folder / JOB, wanted)
 
     def pixels(self, shape: tuple[int, int, int], dtype: npt.DTypeLike, name: str = "pixels") -> PixelFile:
-        """Finished pixels by their name; those of an earlier run are kept."""
+        """File of pixels, by its name. Pixels of an earlier run stay in it."""
         found = PixelFile(self.folder / name, shape, dtype)
-        found.keeper = self  # a temporary folder stays as long as any of its pixels
+        found.keeper = self  # a temporary folder lives as long as any of its pixels
         return found
 
     def bands(self, count: int, name: str = "bands") -> Bands:
-        """Which bands of some pixels are finished."""
+        """Record of which bands of a file of pixels are finished."""
         return Bands(self.folder / name, count)
 
     def remove(self) -> None:
-        """Take the folder away."""
+        """Delete the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Bands:
-    """A byte a band on disk, 1 where it is finished; several processes may mark different bands."""
+    """A file with one byte per band, 1 if the band is finished. Several processes may mark different bands."""
 
     def __init__(self, path: Path, count: int) -> None:
         self.path = path
@@ -81,17 +81,17 @@ class Bands:
         return self.path.read_bytes()[index] == 1
 
     def finish(self, index: int) -> None:
-        """To be called when the band's pixels are on the disk."""
+        """Mark a band as finished. Call this once its pixels are on disk."""
         with disk_errors(self.path), self.path.open("r+b") as file:
             file.seek(index)
             file.write(b"\x01")
 
 
 def check_run_folder(folder: Path | None, resume: bool, team: Team) -> None:
-    """Refuse, before any work, a folder that cannot hold a run.
+    """Refuse a folder that cannot hold a run, before any work.
 
     Raises:
-        OptionError: None where one is needed, a missing parent, or a folder that holds something else.
+        OptionError: A folder is needed but None is given, its parent is missing, or it holds something else.
     """
     if folder is None:
         if resume or team.size > 1:
@@ -108,15 +108,15 @@ def check_run_folder(folder: Path | None, resume: bool, team: Team) -> None:
 
 
 def check_room(folder: Path | None, height: int, width: int, pixel_bytes: int) -> None:
-    """Refuse, before any work, what the disk has no room for.
+    """Check, before any work, that the disk has room for a run.
 
     Args:
-        folder: Of the run; None is a temporary one.
-        height, width: Of the result in pixels.
-        pixel_bytes: Of each.
+        folder: Folder of the run; None is a temporary one.
+        height, width: Size of the result in pixels.
+        pixel_bytes: Bytes per pixel.
 
     Raises:
-        ResourceError: As said.
+        ResourceError: There is too little room.
     """
     place = Path(tempfile.gettempdir()) if folder is None else folder.parent
     needed, free = height * width * (pixel_bytes + FIELD_BYTES), shutil.disk_usage(place).free
@@ -128,14 +128,14 @@ def check_room(folder: Path | None, height: int, width: int, pixel_bytes: int) -
 
 
 def agreed_seed(seed: int | None, folder: Path | None, team: Team) -> int:
-    """The given seed, else that of the run that `folder` holds, else a new one; the same in every process."""
+    """The seed of a run, the same in every process: the given one, else that of the unfinished run in `folder`, else a random one."""
     if seed is None and folder is not None:
         seed = unfinished_seed(folder)
     return team.shared(lambda: secrets.randbits(32) if seed is None else seed)
 
 
 def unfinished_seed(folder: Path) -> int | None:
-    """The seed of the run that a folder holds, if any."""
+    """The seed of the unfinished run in a folder; None if there is none."""
     try:
         return int(json.loads((folder / JOB).read_text())["seed"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -143,12 +143,12 @@ def unfinished_seed(folder: Path) -> int | None:
 
 
 def tell_saving(folder: Path, files: Iterable[Path]) -> None:
-    """To be called before the outputs of the run which a folder holds are written; see `saved_names`."""
+    """Note in the folder of a run which outputs are about to be written, for `saved_names`. Call this before writing them."""
     save_json(folder / SAVING, {"files": sorted(file.name for file in files)})
 
 
 def saved_names(folder: Path) -> frozenset[str]:
-    """Names of the outputs that the run which a folder holds had begun to write when it was cut off."""
+    """Names of the outputs that the unfinished run in a folder had started to write."""
     try:
         return frozenset(json.loads((folder / SAVING).read_text())["files"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -156,13 +156,13 @@ def saved_names(folder: Path) -> frozenset[str]:
 
 
 def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Entries of what is wanted that are others, or missing, in what was found as JSON."""
+    """Keys of `wanted` whose values are missing in `found`, which comes from JSON, or differ there."""
     wanted = json.loads(json.dumps(wanted))
     return sorted(key for key in wanted if key not in found or found[key] != wanted[key])
 
 
 def _read_job(folder: Path) -> dict[str, Any]:
-    """What is made in a folder: only files that a run of texgen has written there are gone on with."""
+    """The job of the unfinished run in a folder. A folder that holds links is refused, because texgen writes none."""
     if links := [path for path in folder.rglob("*") if path.is_symlink()]:
         raise OptionError(
             f"{links[0]}: is a link in the folder of an unfinished run; leave --resume out to begin anew."

@@ -1,4 +1,4 @@
-"""Processes that make one canvas together (torchrun): each does a part of the work, all hold the same result."""
+"""Processes started by torchrun that make one canvas together: each does a part of the work, all get the same result."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Shared = TypeVar("Shared")
 
 @dataclass(frozen=True)
 class Team:
-    """This process among `size`; every process must call the same methods in the same order.
+    """A team of processes, and the rank of this one. Every process must call the same methods in the same order.
 
     Attributes:
-        rank: From 0.
+        rank: Number of this process, from 0.
         size: Number of processes.
     """
 
@@ -30,14 +30,14 @@ class Team:
     size: int = 1
 
     def divided(self, work: Sequence[Callable[[], Work]]) -> list[Work]:
-        """The results of all of `work`, at most `size` pieces, piece i done by process i; equal in every process."""
+        """Do at most `size` pieces of work, piece i in process i, and return all results in every process."""
         if self.size == 1:
             return [piece() for piece in work]
         mine = work[self.rank]() if self.rank < len(work) else None
         return self._all(mine)[: len(work)]  # type: ignore[return-value]
 
     def shared(self, make: Callable[[], Shared]) -> Shared:
-        """What `make` gives in process 0, in every process."""
+        """Call `make` in process 0 and return its result in every process."""
         made = [make() if self.rank == 0 else None]
         if self.size > 1:
             from torch import distributed
@@ -46,7 +46,7 @@ class Team:
         return made[0]  # type: ignore[return-value]
 
     def first(self, make: Callable[..., Shared], *, resume: bool) -> Shared:
-        """`make(resume, owner)`: process 0 as the owner, the others when it is done, going on with what it made."""
+        """Call `make(resume=..., owner=...)`: process 0 first, as the owner, then the others, which resume from what it made."""
         if self.rank == 0:
             made = make(resume=resume, owner=True)
             self.wait()
@@ -59,7 +59,7 @@ class Team:
         return flag if self.size == 1 else any(self._all(flag))
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes have called this."""
         if self.size > 1:
             from torch import distributed
 
@@ -76,14 +76,14 @@ class Team:
 ALONE = Team()
 NUMBERS = ("WORLD_SIZE", "RANK", "MASTER_PORT")
 TOLD = (*NUMBERS, "MASTER_ADDR")
-"""What torchrun sets in the environment."""
+"""Environment variables that torchrun sets."""
 
 
 def join() -> Team:
-    """The team that torchrun's environment tells of; alone without one. Speaks gloo: canvases live on the CPU.
+    """Join the team that torchrun describes in the environment, or `ALONE` without one. The backend is gloo, because canvases are in CPU memory.
 
     Raises:
-        OptionError: The environment tells of a team, but not all about it.
+        OptionError: The environment describes a team incompletely.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return ALONE
@@ -102,7 +102,7 @@ def join() -> Team:
 
 
 def own_device(device: str) -> str:
-    """`auto` or `cuda` to this process' own GPU under torchrun."""
+    """Under torchrun, replace `auto` and `cuda` by this process's own GPU; otherwise return the device unchanged."""
     local = os.environ.get("LOCAL_RANK")
     if local is None or device not in ("auto", "cuda"):
         return device

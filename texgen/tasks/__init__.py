@@ -1,1 +1,1 @@
-"""What a user asks for: one verb a file, each check, start, run, decode, recipe."""
+"""The verbs of texgen, such as `expand`, one per file."""

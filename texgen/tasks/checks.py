@@ -1,4 +1,4 @@
-"""Checks that the verbs share, whatever the model."""
+"""Checks that all verbs share, whatever the model."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Made = TypeVar("Made")
 def verb(
     *own: type, more: Sequence[type] = EVERY, **kinds: Kind
 ) -> Callable[[Callable[Given, Made]], Callable[Given, Made]]:
-    """Makes a function a verb: what it is called with is checked before it begins, what it reads is noted.
+    """Decorator that makes a function a verb: its arguments are checked before it runs, and the files that it reads are noted.
 
     Args:
         own: Tables of its own options.
-        more: Tables of what its `**options` take, if it has any; None leaves one out.
-        kinds: Of other parameters.
+        more: Tables of the options that its `**options` take, if it has any. An option given as None counts as left out.
+        kinds: Kinds of its other parameters, by name.
 
     Raises:
-        OptionTypeError: By the verb: an option that there is not, one too many or too few, a value of another kind.
-        OptionError: By the verb: a value that the option does not take.
+        OptionTypeError: Raised by the verb: an unknown option, a missing or surplus argument, a value of the wrong type.
+        OptionError: Raised by the verb: a value that is not allowed.
     """
 
     def made(function: Callable[Given, Made]) -> Callable[Given, Made]:
@@ -71,7 +71,7 @@ def verb(
 
 
 def check_place(place: tuple[int, int], swatch: Size, size: Size) -> None:
-    """Refuse a swatch that does not fit whole at (left, top) of the result, or fills all of it."""
+    """Refuse a swatch that does not fit into the result at (left, top), or is as large as the result."""
     left, top = place
     if swatch == size:
         raise OptionError(
@@ -82,7 +82,7 @@ def check_place(place: tuple[int, int], swatch: Size, size: Size) -> None:
 
 
 def shares_of(weights: Sequence[float], count: int) -> list[float]:
-    """Weights of exemplars, summing to 1."""
+    """Weights of `count` exemplars, scaled to sum to 1."""
     if len(weights) != count or not all(0 < weight < float("inf") for weight in weights):
         raise OptionError(f"exemplar_weights={list(weights)} must be {count} numbers above 0, one a swatch.")
     return [weight / sum(weights) for weight in weights]

@@ -1,4 +1,4 @@
-"""Expand a swatch: a small exemplar becomes a texture of any size."""
+"""The verb `expand`: grow a small swatch to a texture of any size."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def expand(
     Args:
         image: The swatch: a file, a Pillow image, an array (H, W, 3) or a tensor (3, H, W) in [0, 1].
         size: (height, width) in pixels, or one number for both; at least 64, with a diffusion model 128.
-        keep: (left, top) in pixels where the prepared swatch itself lies in the result, unchanged; the rest continues it.
-        options: Those of `texgen.Options`: `model` (`swatch` by default), `tileable`, `preset`, `seed`, `exemplars`, ...
+        keep: (left, top) in pixels at which the prepared swatch itself appears in the result, unchanged; the rest continues it.
+        options: See `texgen.Options`: `model` (`swatch` by default), `tileable`, `preset`, `seed`, `exemplars`, ...
 
     Returns:
         The picture with its coordinate map, recipe and timings.
 
     Raises:
-        OptionError: Options that make no sense, found before any model call.
-        InputError: A swatch that cannot be used.
-        ModelError: A model that cannot be loaded.
+        OptionError: Options make no sense; found before any model call.
+        InputError: A swatch cannot be used.
+        ModelError: The model cannot be loaded.
         ResourceError: Out of memory or disk.
-        KeyboardInterrupt: Interrupted, with `checkpoint`: at the next batch of tiles, saved.
+        KeyboardInterrupt: The user interrupted the run. With `checkpoint` it first finishes and saves the current batch of tiles.
 
     Example:
         >>> result = expand("swatch.png", size=(1024, 2048), seed=7)  # doctest: +SKIP

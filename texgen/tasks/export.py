@@ -1,4 +1,4 @@
-"""Write a material as engines and other programs take it."""
+"""The verb `export`: write a material in the form that game engines and other programs read."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SIDE_FILES = {".glb": glb.write, ".mtlx": materialx.write, ".usda": usd.write}
 
 @dataclass(frozen=True)
 class Exported:
-    """A material that was written.
+    """A material that was exported.
 
     Attributes:
-        folder: Where to.
-        files: All of them.
-        sidecars: What the JSON file of each profile says.
+        folder: The folder that it was written to.
+        files: All files written.
+        sidecars: Contents of the JSON file of each profile, by its name.
     """
 
     folder: Path
@@ -43,7 +43,7 @@ class Exported:
     sidecars: Mapping[str, dict[str, Any]]
 
     def report(self) -> Iterator[str]:
-        """A line for each profile: how many files, and what the material lacked."""
+        """A line for each profile: the number of textures, and the maps that were missing or not used."""
         for name, sidecar in self.sidecars.items():
             count = len(sidecar["textures"])
             said = [f"{count} texture{'s' if count > 1 else ''}"]
@@ -67,25 +67,25 @@ def export(
     split: int | None = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Textures of a material, packed and named for an engine, and a JSON file that tells what they hold.
+    """Write the textures of a material, packed and named for an engine, and a JSON file that describes them.
 
-    Everything is written, or nothing. The same input gives the same bytes.
+    Either all files are written or none. The same input gives the same bytes.
 
     Args:
         material: One of its pictures, the folder that holds it, or a `Material`.
-        folder: Where to; made if it is not there. Other files in it are left alone.
-        profile: A name of `texgen.exports.profiles.PROFILES`, or several; these go to folders of their names.
+        folder: The folder to write to; created if it does not exist. Other files in it are left alone.
+        profile: A name of `texgen.exports.profiles.PROFILES`, or several, each of which is written to a subfolder of its name.
         size_m: Width of the surface that the maps show, in metres; the material's own by default.
-        texel_density: The same as pixels a metre.
-        height_m: What lies between 0 and 1 of the height map, in metres. Only where it is known, MaterialX and USD displace.
-        template: Of the textures' names, such as `{name}_{map}_{size}`; the profile's own by default.
-        split: Cut what is larger than so many pixels a side into UDIM tiles.
-        overwrite: Whether to replace files that exist; never the material's own.
+        texel_density: The same in pixels per metre.
+        height_m: Height difference between 0 and 1 of the height map, in metres. Without it, MaterialX and USD files do not displace.
+        template: Template of the textures' names, such as `{name}_{map}_{size}`; the profile's own by default.
+        split: Cut maps with a side of more than this many pixels into UDIM tiles.
+        overwrite: Whether to replace existing files; the material's own files are never replaced.
 
     Raises:
-        OptionError: An unknown profile, maps larger than the engine takes, a file that is there already, a template that does
-            not tell textures apart.
-        InputError: What is no material.
+        OptionError: The profile is unknown, a map is larger than the engine takes, a file exists, or the template gives
+            two textures the same name.
+        InputError: There is no such material.
         ResourceError: The disk is full.
 
     Example:
@@ -126,17 +126,17 @@ def check_export(
 
     Args:
         folder, profile, overwrite: As in `export`.
-        name, size, maps, inputs: Of the material as it will be.
+        name, size, maps, inputs: As the finished material will have them.
 
     Raises:
-        OptionError: As `export`.
+        OptionError: As in `export`.
     """
     plan = planned(profile, material=name, size=size, maps=maps)
     check_folder(folder, plan.files, overwrite, inputs)
 
 
 def _written(plan: Plan, sources: Mapping[str, Source], folder: Path) -> dict[str, Any]:
-    """Write all files of a plan; what its sidecar says."""
+    """Write all files of a plan; return the contents of its sidecar."""
     folder.mkdir(exist_ok=True)
     entries = [_texture(plan, texture, sources, folder) for texture in plan.textures]
     sidecar = _about(plan, sources) | {"textures": entries}
@@ -189,7 +189,7 @@ def _about(plan: Plan, sources: Mapping[str, Source]) -> dict[str, Any]:
 
 
 def _span(profile: Profile, sources: Mapping[str, Source]) -> tuple[float, float]:
-    """Which heights 0 and 1 stand for in a profile's texture."""
+    """The heights that 0 and 1 stand for in a profile's texture."""
     dtypes = [output.dtype for output in profile.outputs if "height" in output.channels]
     return sources["height"].span(dtypes[0]) if dtypes and "height" in sources else (0.0, 1.0)
 

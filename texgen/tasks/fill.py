@@ -1,4 +1,4 @@
-"""Fill a hole in a picture. The rest stays, to the pixel."""
+"""The verb `fill`: fill a hole in a picture and keep every other pixel."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from tiling import Tile
 
 @verb()
 def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **options: Unpack[Options]) -> Result:
-    """A picture with its hole filled; every pixel outside of the hole is as it was.
+    """Fill a hole in a picture; every pixel outside the hole stays as it is.
 
-    The hole takes patches of the rest of the picture, or of the swatch, that fit what lies around it; what remains of a mismatch at the rim is
-    faded into the hole. A diffusion model begins there, and denoises with AD, the picture around the hole held fixed.
+    The hole is filled with patches of the rest of the picture, or of the swatch, that match its surroundings; any mismatch that remains at the rim is
+    faded into the hole. A diffusion model starts from this result and denoises it with AD, while the picture around the hole is held fixed.
 
     Args:
         image: The picture.
-        hole: A mask of its size: white is to be filled.
-        swatch: What to fill it with; by default the rest of the picture.
-        options: Those of `texgen.Options`; `tileable` is `none` by default. Those that prepare a swatch prepare what the
-            hole is filled with.
+        hole: A mask of its size; white is filled.
+        swatch: Material to fill it with; by default the rest of the picture.
+        options: See `texgen.Options`; `tileable` is `none` by default. Options that prepare a swatch apply to the material
+            that the hole is filled with.
 
     Raises:
-        InputError: A mask of another size, without white, or without black where there is no swatch.
-        OptionError, ModelError, ResourceError: As `expand`.
+        InputError: The mask has another size, no white, or no black and there is no swatch.
+        OptionError, ModelError, ResourceError: As in `expand`.
 
     Example:
         >>> fill("wall.png", "graffiti_mask.png", seed=7).save("out.png")  # doctest: +SKIP
@@ -53,7 +53,7 @@ def fill(image: ImageLike, hole: ImageLike, swatch: ImageLike | None = None, **o
     if mask.all() and swatch is None:
         raise InputError("the mask is white everywhere: nothing is kept; give a swatch, or use texgen expand.")
     options.setdefault("tileable", "none")
-    given = replace(given, pixels=filled_in(given.pixels, ~mask))  # the hole is to show in nothing, not even as an edge
+    given = replace(given, pixels=filled_in(given.pixels, ~mask))  # so that the hole shows nowhere, not even as an edge
     request = Request(
         task="fill",
         sources=[given if swatch is None else swatch],

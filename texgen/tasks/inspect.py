@@ -1,4 +1,4 @@
-"""What a file tells of itself: the facts of a picture, and the recipe that it was made by."""
+"""The verb `inspect`: size and format of a picture, and the recipe that made it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from texgen.tasks.checks import verb
 
 @dataclass(frozen=True)
 class Inspected:
-    """What was found.
+    """What `inspect` found.
 
     Attributes:
-        name: Of the file.
-        facts: Of the picture; None of a recipe's own file, and of an unfinished run.
-        recipe: What it was made by; None where the file does not tell.
+        name: Name of the file.
+        facts: Size and format of the picture; None for a JSON file and for an unfinished run.
+        recipe: The recipe that made it; None if the file holds none.
     """
 
     name: str
@@ -30,10 +30,10 @@ class Inspected:
 
     @property
     def command(self) -> str:
-        """The command that makes it again.
+        """The command that makes the picture again.
 
         Raises:
-            InputError: The file tells of none: it is not from texgen, or was made in Python.
+            InputError: The file holds no command: it is not from texgen, or was made in Python.
         """
         if self.recipe is None:
             raise InputError(f"{self.name}: holds no recipe; it is not from texgen, or was written with --no-metadata.")
@@ -43,11 +43,11 @@ class Inspected:
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """All of it."""
+        """Everything found, as JSON."""
         return {"name": self.name, "facts": None if self.facts is None else asdict(self.facts), "recipe": self.recipe}
 
     def report(self) -> Iterator[str]:
-        """All of it in lines."""
+        """Everything found, as lines of text."""
         if self.facts is not None:
             yield f"{self.name}: {_told(self.facts)}"
         if self.recipe is None:
@@ -62,13 +62,13 @@ class Inspected:
 
 @verb(path="file")
 def inspect(path: str | Path) -> Inspected:
-    """The facts and the recipe of a picture that texgen, or another program, has written.
+    """Read the size and format of a picture from any program, and its recipe if texgen made it.
 
     Args:
         path: A picture, the JSON file beside it, or the folder `.OUT.texgen` of an unfinished run.
 
     Raises:
-        InputError: No such file, or neither a picture nor a recipe.
+        InputError: The file does not exist, or is neither a picture nor a recipe.
 
     Example:
         >>> inspect("wall.png").recipe["seed"]  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""Follow a layout: the swatch's material, arranged as a rough picture wants it."""
+"""The verb `layout`: arrange the swatch's material after a rough picture."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def layout(
     content_weight: float | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """A texture that keeps the plan of a rough picture: a collage, flat colours, a moved feature.
+    """Make a texture that follows a rough picture, such as a collage, flat colours, or a feature moved elsewhere.
 
-    Patches are chosen by how well the swatch's low frequencies agree with those of the plan as well as by how they fit. Of a diffusion
-    model this is the start; with `start="layout"` the plan itself is noised (SDEdit): more freedom for a model that is strong at large
-    timesteps; `strength=1` keeps nothing of it but what `content_weight` holds on to.
+    Patches are chosen by how well their low frequencies match those of the plan, and by how well they fit together. A diffusion model
+    starts from this result. With `start="layout"` it starts from the noised plan itself (SDEdit), which gives more freedom to a model that is good at
+    large timesteps; with `strength=1` nothing remains of the plan except through `content_weight`.
 
     Args:
         image: The swatch, as in `expand`.
-        plan: The rough picture, in the swatch's own colours as far as they matter; of any size.
-        size: Of the result; the plan's own by default.
-        layout_weight: How closely patches follow the plan; larger costs seams and variety.
-        content_weight: How closely AD of a diffusion model holds on to the queries of the plan (Eq. 4); 0.25 by default, 0 leaves it out.
-        options: Those of `texgen.Options`.
+        plan: The rough picture, of any size, in the swatch's own colours as far as colours matter.
+        size: Size of the result; the plan's own by default.
+        layout_weight: How closely patches follow the plan; larger values cost seams and variety.
+        content_weight: How closely AD in a diffusion model follows the queries of the plan (Eq. 4); 0.25 by default, 0 turns this off.
+        options: See `texgen.Options`.
 
     Raises:
-        OptionError, InputError, ModelError, ResourceError: As `expand`.
+        OptionError, InputError, ModelError, ResourceError: As in `expand`.
 
     References:
         Meng et al., "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations", ICLR 2022,

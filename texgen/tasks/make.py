@@ -1,4 +1,4 @@
-"""The way of every verb: options checked, swatches prepared, a model asked for a texture of them."""
+"""The path that every verb takes: check options, prepare swatches, run a model on them."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a verb wants, beside the options that all have.
+    """What a verb asks for, apart from the options that all verbs share.
 
     Attributes:
-        task: The verb.
-        sources: Swatches, in their order; more of the same texture may come as an option.
-        size: Of the result, as the user gave it.
-        maps: The label of every pixel of each source, (H, W), uint8, `NONE` for what is not to be used; None where there are none.
-        constraints: What steers the canvas.
-        base: The picture whose encoding the result takes; the first source by default.
-        notes: Entries of the recipe.
+        task: Name of the verb.
+        sources: Swatches, in their order; the option `exemplars` may add more.
+        size: Size of the result, as the user gave it.
+        maps: Label of every pixel of each source, (H, W), uint8, `NONE` for pixels that must not be used; None if there are no labels.
+        constraints: Constraints on the contents of the canvas.
+        base: Picture whose encoding the result takes; the first source by default.
+        notes: The verb's own entries of the recipe.
     """
 
     task: str
@@ -67,10 +67,10 @@ class Request:
 
 
 def make(request: Request, **options: Any) -> Result:
-    """Carry out a request; the keyword arguments are those of `Options`, which says what they mean.
+    """Carry out a request. The keyword arguments are described in `Options`.
 
     Raises:
-        OptionError, InputError, ModelError, ResourceError, KeyboardInterrupt: As `texgen.expand`.
+        OptionError, InputError, ModelError, ResourceError, KeyboardInterrupt: As in `texgen.expand`.
     """
     clock, size, given = Clock(), size_of(request.size), request.constraints
     clock.begin("read")
@@ -110,7 +110,7 @@ def make(request: Request, **options: Any) -> Result:
 
 
 def _check_common(common: Common) -> None:
-    """Refuse what is neither a model nor a team, and swatches of two sizes."""
+    """Refuse a model or team of the wrong type, and two options that both resize the swatch."""
     if not isinstance(common.team, Team):
         raise OptionTypeError(f"team={common.team!r} must be a texgen.runs.torchrun.Team.")
     if not (isinstance(common.model, str | Path) or callable(common.model) or hasattr(common.model, "encode")):
@@ -130,7 +130,7 @@ def _job(
     seed: int,
     pictures: list[Picture],
 ) -> Job:
-    """What is to be made, of swatches that are prepared."""
+    """Prepare the swatches and maps, and put the job together."""
     given, weights, base = request.constraints, common.exemplar_weights, request.base or pictures[0]
     shares = None if weights is None else tuple(shares_of(weights, len(pictures)))
     encoding, sizes = result_encoding([base, *pictures], common.bit_depth), [each.size for each in pictures]
@@ -168,11 +168,11 @@ def _control(control: ControlLike) -> Control:
 
 
 def divided(options: dict[str, Any], verb: str) -> tuple[Common, SwatchKnobs | DiffusionKnobs]:
-    """Options of all models, and those of the one that was chosen, checked.
+    """Split options into those of all models and those of the chosen model, and check both.
 
     Raises:
-        OptionError: One that only the other kind of model has, or a value that is not taken.
-        OptionTypeError: One that none has.
+        OptionError: An option belongs to the other kind of model, or a value is not allowed.
+        OptionTypeError: An option is unknown, or a value has the wrong type.
     """
     common = Common(**picked(options, Common))
     _check_common(common)
@@ -200,10 +200,10 @@ def _model(common: Common, knobs: SwatchKnobs | DiffusionKnobs) -> Model:
 
 
 def backbone_of(model: ModelLike, knobs: DiffusionKnobs) -> DenoisingModel:
-    """A diffusion model, loaded.
+    """Load a diffusion model, or return it if it is loaded already.
 
     Raises:
-        ModelError, OptionError: As `texgen.load`; weights to be added to a model that is loaded already.
+        ModelError, OptionError: As in `texgen.load`; also if options add weights to a model that is loaded already.
     """
     from texgen.diffusion import models
 
@@ -217,7 +217,7 @@ def backbone_of(model: ModelLike, knobs: DiffusionKnobs) -> DenoisingModel:
 
 
 def native_size(options: Options) -> Size:
-    """In pixels, of the diffusion model among the options, which is loaded, with what they add to it, and stands there from now on."""
+    """Native size in pixels of the diffusion model in `options`. The model is loaded, with the weights that the options add, and stored in `options`."""
     given = cast(dict[str, Any], options)
     model = backbone_of(given["model"], DiffusionKnobs(**picked(given, DiffusionKnobs)))
     for name in LOADED_WITH:

@@ -1,4 +1,4 @@
-"""The maps of a material that are missing, estimated from its colour."""
+"""The verb `material`: estimate the missing maps of a material from its colour."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ BLANKS: dict[str, Pixels] = {
     "roughness": np.zeros((1, 1, 1), np.uint8),
     "ao": np.zeros((1, 1, 1), np.uint8),
 }
-"""What can be estimated, with a pixel of its depth."""
+"""Maps that can be estimated, each with one pixel that shows its channels and depth."""
 
 
 @dataclass(frozen=True)
 class Estimated:
-    """A material whose maps are whole.
+    """A material with its maps completed.
 
     Attributes:
-        material: With all its maps, those that were given and those that were estimated.
-        estimated: Names of the latter.
+        material: The material with all its maps, given and estimated.
+        estimated: Names of the estimated maps.
         recipe: What they were estimated from, and how.
-        source: The picture's file; None where it was none.
+        source: File of the picture; None if it did not come from a file.
     """
 
     material: Material
@@ -57,18 +57,18 @@ class Estimated:
 
     @property
     def maps(self) -> Mapping[str, Pixels]:
-        """Of the material, by their names."""
+        """All maps of the material, by their names."""
         return self.material.maps
 
     def save(self, path: str | Path, metadata: bool = True, overwrite: bool = False) -> None:
-        """Write the material as the picture `path` with its maps beside it, all of it or nothing new.
+        """Write the material as the picture `path` with its maps beside it; either all files are written or none.
 
-        `wall.png` gets `wall_height.png` and so on, and the recipe `wall.json`; `wall_color.png` the same. If `path` is the picture that the
-        material was read from, only what was estimated is written.
+        The maps of `wall.png` are called `wall_height.png` and so on, its recipe `wall.json`; those of `wall_color.png` have the same names. If
+        `path` is the picture that the material was read from, only the estimated maps and the recipe are written.
 
         Raises:
-            OptionError: A place that cannot be written, or where a file stands that is not to be replaced.
-            LockedError: Another run writes there.
+            OptionError: A file cannot be written there, or exists and must not be replaced.
+            LockedError: Another run is writing the same files.
             ResourceError: The disk is full.
         """
         path = Path(path)
@@ -92,21 +92,21 @@ def material(
     overwrite: bool = False,
     **options: Any,
 ) -> Estimated:
-    """Height, normal, roughness and ambient occlusion of a colour texture. An estimate: what is dark is taken to be deep.
+    """Estimate height, normal, roughness and ambient occlusion of a colour texture, on the assumption that dark is deep.
 
-    The maps agree: the normals are the slopes of the height, and the occlusion is that of the height. A map that there is already, beside the
-    picture's file or in the material, is kept, and those that depend on it are made from it.
+    The maps agree with each other: the normals are the slopes of the height, and the occlusion is computed from it. A map that already exists, beside
+    the picture's file or in the material, is kept, and the maps that depend on it are computed from it.
 
     Args:
-        image: A colour picture; with a file, the maps beside it belong to it (`wall.png`, `wall_normal.png`). Or a material that was read.
+        image: A colour picture or a `Material`. If it is a file, the maps beside it belong to it (`wall.png`, `wall_normal.png`).
         out: Where to write the picture and its maps, see `Estimated.save`; None writes nothing.
-        metadata: Whether the recipe is written, too.
-        overwrite: Whether files that exist are replaced, but for the picture and maps that are used; maps beside the picture that were estimated before are estimated anew.
+        metadata: Whether to write the recipe, too.
+        overwrite: Whether to replace existing files, except the picture and maps that are used. Maps beside the picture that were estimated before are then estimated again.
         **options: See `texgen.materials.knobs.Knobs`.
 
     Raises:
-        InputError: A picture that cannot be read, under 64 px, or of another size than its maps.
-        OptionError: An option out of its range, nothing to estimate, or a file that stands already where one is to be written.
+        InputError: The picture cannot be read, has a side under 64 px, or differs in size from its maps.
+        OptionError: An option is out of range, there is nothing to estimate, or a file to be written exists.
 
     Example:
         >>> made = material(np.full((64, 64, 3), 128, np.uint8))
@@ -146,7 +146,7 @@ def material(
 
 
 def _wanted(found: Material, knobs: Knobs) -> tuple[str, ...]:
-    """The maps that are to be estimated."""
+    """Names of the maps to estimate."""
     has_normal = "normal" in found.maps or "normal_dx" in found.maps
     wanted = tuple(name for name in BLANKS if name not in found.maps and not (name == "normal" and has_normal))
     if not wanted:
@@ -159,7 +159,7 @@ def _wanted(found: Material, knobs: Knobs) -> tuple[str, ...]:
 
 
 def _read(image: ImageLike | Material) -> Material:
-    """The material of a picture: with a file, what lies beside it."""
+    """The material of a picture: if that is a file, with the maps beside it."""
     if isinstance(image, Material):
         if "color" not in image.maps:
             raise InputError(f"{image.name}: has no colour to estimate from.")
@@ -186,7 +186,7 @@ def _read(image: ImageLike | Material) -> Material:
 
 
 def _estimated_before(path: Path) -> frozenset[str]:
-    """Which maps beside a picture an earlier run has estimated."""
+    """Names of the maps beside a picture that an earlier run estimated."""
     try:
         return frozenset(json.loads(_base(path).with_suffix(".json").read_text())["estimated"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -194,7 +194,7 @@ def _estimated_before(path: Path) -> frozenset[str]:
 
 
 def _base(path: Path) -> Path:
-    """The name that those of the maps begin with."""
+    """The path of a picture without `_color`; the names of its maps begin with this name."""
     stem, kind = map_name(path.stem)
     if kind not in (None, "color"):
         raise OptionError(f"{path.name}: would be a map of {kind} by its name; give the name of the colour picture.")
@@ -206,7 +206,7 @@ def _whole(pixels: Pixels) -> np.ndarray:
 
 
 def _estimated(found: Material, wanted: tuple[str, ...], knobs: Knobs) -> tuple[dict[str, Pixels], dict[str, Any]]:
-    """The maps that are wanted, and what was used for them."""
+    """The wanted maps, and the settings used, for the recipe."""
     brightness = estimate.brightness(_whole(found.maps["color"]))
     if knobs.invert:
         np.negative(brightness, out=brightness)
@@ -218,7 +218,9 @@ def _estimated(found: Material, wanted: tuple[str, ...], knobs: Knobs) -> tuple[
     made: dict[str, Pixels] = {}
     if "height" in wanted:
         made["height"] = rounded(surface.height, np.uint16)[..., None]
-        surface = Surface(as_float(made["height"])[..., 0], surface.relief, surface.bump_size)  # as others will read it
+        surface = Surface(
+            as_float(made["height"])[..., 0], surface.relief, surface.bump_size
+        )  # rounded as in the file, so that the other maps match it
     if "normal" in wanted:
         made["normal"] = estimate.normal_of(surface, wrap)
     if "roughness" in wanted:
@@ -233,7 +235,7 @@ def _estimated(found: Material, wanted: tuple[str, ...], knobs: Knobs) -> tuple[
 
 
 def _surface(found: Material, brightness: np.ndarray, wrap: Wrap, knobs: Knobs) -> Surface:
-    """The height: the given one, else that of the given normals, else an estimate."""
+    """The surface: from the given height, else from the given normals, else estimated."""
     size = estimate.bump_size(brightness, wrap) if knobs.bump_size is None else knobs.bump_size
     normal = found.maps.get("normal", found.maps.get("normal_dx"))
     if "height" in found.maps:
@@ -256,7 +258,11 @@ def _surface(found: Material, brightness: np.ndarray, wrap: Wrap, knobs: Knobs) 
 def _places(
     path: Path, source: Path | None, material: Material, metadata: bool, estimated: tuple[str, ...], overwrite: bool
 ) -> dict[Path, str]:
-    """Where each map goes, and last the recipe; refused if it cannot be written, or would replace what is to stay."""
+    """The files to write and the map in each, last the recipe.
+
+    Raises:
+        OptionError: A file cannot be written, or exists and must not be replaced.
+    """
     own = source is not None and path.exists() and source.is_file() and path.samefile(source)
     base, maps = _base(path), material.maps
     height, width = material.size

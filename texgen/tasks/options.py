@@ -1,4 +1,4 @@
-"""What every verb takes, and what may stand for a model."""
+"""Keyword arguments that every verb takes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class Options(TypedDict, total=False):
-    """Keyword arguments of all verbs; those left out take the values of the preset.
+    """Keyword arguments of all verbs. Those left out take the values of the preset.
 
-    Each is a row of a table: `texgen.tasks.knobs.Common`, `texgen.swatch.knobs.Knobs`, `texgen.diffusion.knobs.Knobs`; `docs/options.md` shows all.
+    They come from three tables: `texgen.tasks.knobs.Common`, `texgen.swatch.knobs.Knobs` and `texgen.diffusion.knobs.Knobs`. `docs/options.md` lists all.
 
     Attributes:
     """

@@ -1,4 +1,4 @@
-"""Paint with materials: a label map says where each of them goes."""
+"""The verb `paint`: several materials in one texture, placed by a label map."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ def paint(
     content_weight: float | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """A texture of several materials, each where a map wants it (masked AD).
+    """Make a texture of several materials, each where a map wants it (masked AD).
 
-    No patch of another label is ever shown inside of a region; near its border, patches are preferred that lie as far from a border of the
-    same materials in the swatch, where it has one. With a Stable Diffusion model every token reads the keys and values of its own label alone;
-    it begins as published, from random pixels of the same label: on a canvas of one tile by Algorithm 1, beyond by Algorithm 2 through the tiles.
+    A region never shows a patch of another label. Near its border, patches are preferred that are equally far from a border of the same two
+    materials in the swatch, if it has one. In a Stable Diffusion model every token attends to keys and values of its own label only. The start is
+    the published one, random pixels of the same label; a canvas of one tile is made by Algorithm 1, a larger one by Algorithm 2 in tiles.
 
     Args:
         swatches: One swatch, with `labels`; or a swatch for each label: `{"green": "grass.png", "#808080": stone}`. A label is a
-            colour, by name, as #rrggbb or as a grey level (`"1"`), or a whole number of an integer array.
-        target: The wanted map: a picture in the colours of the labels, or an integer array (H, W). Or a grey picture for each
-            label, brighter where there is more of it: materials then interlock.
-        labels: The map of the one swatch, of its size.
-        size: Of the result; the target's own by default.
+            colour, by name, as #rrggbb or as a grey level (`"1"`), or a value of an integer array.
+        target: The wanted label map: a picture in the colours of the labels, or an integer array (H, W). Or a grey picture for each
+            label, brighter where there is more of it; the materials then interlock.
+        labels: Label map of the single swatch, of its size.
+        size: Size of the result; the target's own by default.
         softness: Width in pixels over which materials interlock along the borders of the map; 0 cuts them sharply.
-        content_weight: How closely AD of a diffusion model holds on to the queries of the start (Eq. 4), 0.15 by default; 0 leaves it out.
-        options: Those of `texgen.Options`.
+        content_weight: How closely AD in a diffusion model follows the queries of the start (Eq. 4); 0.15 by default, 0 turns this off.
+        options: See `texgen.Options`.
 
     Raises:
-        InputError: A label of the target that no swatch has, a map of another size than its swatch, too many colours.
-        OptionError, ModelError, ResourceError: As `expand`.
+        InputError: No swatch has a label of the target, a label map and its swatch differ in size, or there are too many colours.
+        OptionError, ModelError, ResourceError: As in `expand`.
 
     Example:
         >>> materials = {"green": "grass.png", "grey": "stone.png"}
@@ -88,7 +88,7 @@ def paint(
 def _sources(
     swatches: ImageLike | Mapping[Label, ImageLike], labels: ImageLike | None
 ) -> tuple[list[ImageLike], list[np.ndarray], list[int]]:
-    """Swatches, the index of each of their pixels, and the label that each index stands for."""
+    """Swatches, the label index of each of their pixels, and the label that each index stands for."""
     if isinstance(swatches, Mapping):
         pictures = [images.read_picture(swatch) for swatch in swatches.values()]
         if labels is not None:
@@ -108,10 +108,10 @@ def _sources(
 
 
 def labelled(swatch: Picture, labels: ImageLike) -> tuple[list[np.ndarray], list[int]]:
-    """The label map of one swatch as indices, (H, W), uint8, in a list; and the label that each index stands for.
+    """The label map of one swatch as a list of one array of indices, (H, W), uint8; and the label that each index stands for.
 
     Raises:
-        InputError: A map of another size, or with too many colours.
+        InputError: The map differs in size from the swatch, or has too many colours.
     """
     values = read_values(labels, "labels")
     known = np.unique(values).tolist()
@@ -124,10 +124,10 @@ def labelled(swatch: Picture, labels: ImageLike) -> tuple[list[np.ndarray], list
 
 
 def wanted_labels(target: TargetLike, known: list[int], softness: float) -> Target:
-    """A target as the user gives it.
+    """Read a target as the user gives it.
 
     Raises:
-        InputError: A label that is not known.
+        InputError: It has an unknown label.
     """
     if isinstance(target, Mapping):
         return soft_target({label_value(label): source for label, source in target.items()}, known, softness)

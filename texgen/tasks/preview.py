@@ -1,4 +1,4 @@
-"""Look at a material: a picture or a page."""
+"""The verb `preview`: show a material as a rendered picture or as a web page."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ PANELS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """A material to look at.
+    """The preview of a material, rendered on first use.
 
     Attributes:
-        material: What is shown.
+        material: The material shown.
         width, light, depth: See `preview`.
     """
 
@@ -37,12 +37,12 @@ class Preview:
 
     @cached_property
     def image(self) -> Image.Image:
-        """A sphere, a plane in perspective, and the unlit colours 2x2 times, side by side; rendered when first asked for."""
+        """A sphere, a plane in perspective, and the unlit colours repeated 2x2, side by side."""
         return Image.fromarray(picture(self.material, self.width - self.width % PANELS, self.light, self.depth))
 
     @cached_property
     def html(self) -> str:
-        """A page that shows the material in any browser with WebGL, offline. Its maps are JPEG with 8 bits and at most 2048 px a side."""
+        """A page that shows the material offline in any browser with WebGL. Its maps are 8-bit JPEGs of at most 2048 px a side."""
         return page(self.material, self.light, self.depth)
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
@@ -50,7 +50,7 @@ class Preview:
 
         Args:
             path: PNG, JPEG, WebP or HTML, by suffix.
-            overwrite: Whether to replace a file that exists; never one of the material's.
+            overwrite: Whether to replace an existing file; the material's own files are never replaced.
 
         Raises:
             OptionError: The file exists, or cannot be written there.
@@ -59,7 +59,7 @@ class Preview:
         path = Path(path)
         targets.check_new(path, SUFFIXES, overwrite, self.material.inputs)
         if path.suffix.lower() == ".html":
-            publish.publish(path, self.html.encode(errors="replace"))  # a name may be no UTF-8
+            publish.publish(path, self.html.encode(errors="replace"))  # a name may not be valid UTF-8
         else:
             publish.save_image(path, np.asarray(self.image))
 
@@ -70,16 +70,16 @@ def preview(
 ) -> Preview:
     """Show a material on a sphere and on a plane, and how it repeats.
 
-    It is rendered from all maps there are: `color`, `normal` or `normal_dx`, `roughness`, `metalness`, `ao`, `height`, `opacity`, `emission`. Without them it is grey, flat, of
-    roughness 0.6, no metal and opaque. A height map raises the surface and casts shadows; if there are no normals or no occlusion, they follow from the height.
+    All of these maps are used if present: `color`, `normal` or `normal_dx`, `roughness`, `metalness`, `ao`, `height`, `opacity`, `emission`. Without them the surface is grey,
+    flat, opaque, not metallic, and has roughness 0.6. A height map displaces the surface and casts shadows; missing normals and occlusion are computed from it.
 
     Args:
         material: A material, a result with its maps, one of the pictures of a material, or the folder that holds them.
         width, light, depth: See `texgen.previews.knobs.Knobs`.
 
     Raises:
-        InputError: No such material, or maps that do not belong together.
-        OptionError: A value out of its range.
+        InputError: There is no such material, or its maps do not belong together.
+        OptionError: A value is out of range.
 
     Example:
         >>> preview("wall.png").save("look.png")  # doctest: +SKIP

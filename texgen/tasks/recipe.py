@@ -16,7 +16,16 @@ from texgen.tasks.knobs import Common
 def recipe_of(
     task: str, common: Common, run: Run, job: Job, pictures: Sequence[Picture], notes: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The recipe of a job, but for what its run will tell; of swatches as they were read, with the verb's own notes."""
+    """The recipe of a job, except for the history that its run adds.
+
+    Args:
+        task: Name of the verb.
+        common: Options of all models.
+        run: The planned run.
+        job: The job.
+        pictures: The swatches as they were read.
+        notes: The verb's own entries.
+    """
     given, kept = job.constraints, job.constraints.kept
     may_lack = {
         "maps": {each.name: each.entry() for each in job.maps},

@@ -1,4 +1,4 @@
-"""Show more maps through a field that was saved."""
+"""The verb `render`: synthesise more maps with the saved field of an earlier run."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from texgen.tasks.checks import verb
 
 @dataclass(frozen=True)
 class Rendered:
-    """Maps that were shown through a field.
+    """Maps rendered through a field.
 
     Attributes:
-        maps: By their names, (height, width, C) at their own depth; on disk as long as this object is held.
-        recipe: Of the picture that the field was saved with, and of these maps.
-        folder: Where the maps are.
-        inputs: The files that they were made from, which `save` does not replace.
+        maps: Maps by their names, (height, width, C) at their own depth, on disk as long as this object exists.
+        recipe: Recipe of the picture that the field was saved with, and of these maps.
+        folder: Folder that holds the maps.
+        inputs: Files that the maps were made from; `save` never replaces them.
     """
 
     maps: Mapping[str, Pixels]
@@ -42,10 +42,10 @@ class Rendered:
     inputs: frozenset[Path] = frozenset()
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
-        """Write each map as `Result.save` would beside the picture `path`.
+        """Write each map beside the picture `path`, as `Result.save` does.
 
         Raises:
-            OptionError: A place that cannot be written, or a file that exists and is not to be replaced.
+            OptionError: A file cannot be written there, or exists and must not be replaced.
             ResourceError: The disk is full.
         """
         targets.check_free(targets.files_of(Path(path), self.maps, False)[1:], overwrite, self.inputs)
@@ -54,17 +54,17 @@ class Rendered:
 
 @verb(field="file", maps="maps", out="file", overwrite="flag")
 def render(field: str | Path, maps: Maps, out: str | Path | None = None, overwrite: bool = False) -> Rendered:
-    """Maps of the swatches through a saved field: what they would have been in the first run, to the last bit.
+    """Render maps of the swatches through a saved field. They equal those that the first run would have made, to the last bit.
 
     Args:
-        field: What `--save-field` or `Result.save_field` wrote; or the JSON beside a picture, which names it.
-        maps: Name to a map of the swatch, or to one a swatch in their order; prepared as the swatches were.
-        out: The picture that they belong to: each map is written beside it, see `Result.save`. None writes nothing.
-        overwrite: Whether to replace files that exist.
+        field: The file written by `--save-field` or `Result.save_field`, or the JSON beside a picture, which names that file.
+        maps: A map of the swatch by its name, or a list of one map per swatch in their order; prepared as the swatches were.
+        out: The picture that they belong to; each map is written beside it, see `Result.save`. None writes nothing.
+        overwrite: Whether to replace existing files.
 
     Raises:
-        InputError: No field, or a map that cannot be used.
-        OptionError: No map, a place that cannot be written, or a file that exists.
+        InputError: There is no field, or a map cannot be used.
+        OptionError: No map is given, a file cannot be written there, or exists.
 
     Example:
         >>> render("wall_field.tif", {"height": "swatch_height.exr"}, "wall.png")  # doctest: +SKIP
@@ -97,7 +97,7 @@ def render(field: str | Path, maps: Maps, out: str | Path | None = None, overwri
 
 
 def _field_of(path: Path) -> Path:
-    """The field itself, or the one that a recipe names, beside it."""
+    """The file of a field: `path` itself, or if that is a recipe, the file beside it that it names."""
     if not path.exists():
         raise InputError(f"{path}: no such file.")
     note(path)

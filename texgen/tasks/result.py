@@ -1,4 +1,4 @@
-"""What a task gives back: pixels on disk, latents, the map, the recipe."""
+"""The result of a verb: pixels on disk, companion maps, the coordinate map, the recipe."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """An expanded texture.
+    """A finished texture.
 
     Attributes:
-        pixels: (height, width, channels), of 1 to 4 channels as the swatch has them, integers sRGB-encoded or floats of linear light, on disk: slices of rows read it, as they would an array.
-        latents: The canvas it was decoded from, (1, C, h, w); None of the swatch model, which has none.
-        coordinates: Where it came from: exemplar number, y and x in exemplar pixels. Of the swatch model (3, height, width), int32, for every
-            pixel; of a diffusion model (3, h, w), int64, for every latent pixel of its start, -1 for what was given and is not the
-            swatch's own. None where it was not asked for, or there is none.
-        recipe: Everything needed to make it again; equal for equal runs.
+        pixels: (height, width, channels), with the 1 to 4 channels of the swatch, sRGB-encoded integers or linear floats. They are on disk; slice rows as of an array to read them.
+        latents: The canvas that the pixels were decoded from, (1, C, h, w); None with the swatch model.
+        coordinates: Origins: exemplar number, y and x in exemplar pixels. With the swatch model (3, height, width), int32, for every
+            pixel; with a diffusion model (3, h, w), int64, for every latent pixel of its start, -1 for given pixels that are not from
+            the swatch. None if it was not asked for or does not exist.
+        recipe: Everything needed to make the texture again; equal runs have equal recipes.
         timings: Seconds per stage.
-        unfinished: The folder that held the run; it goes with `discard`, or with this object where it is temporary.
+        unfinished: Folder that held the run. `discard` deletes it; a temporary one is deleted together with this object.
         maps: Companion maps by their names, (height, width, C) at their own depth, on disk like the pixels.
-        field: Of the swatch model: where every pixel is from, to show more maps through later.
-        size_m: Width of the surface that the pixels show, in metres; None where it is not known.
-        inputs: The files that it was made from, which nothing that is saved replaces.
+        field: Origins of every pixel, with the swatch model only; more maps can be rendered through it later.
+        size_m: Width of the surface that the pixels show, in metres; None if unknown.
+        inputs: Files that the texture was made from; no method replaces them.
     """
 
     pixels: Pixels
@@ -57,11 +57,11 @@ class Result:
 
     @property
     def density(self) -> float | None:
-        """Pixels a metre; None where that is not known."""
+        """Pixels per metre; None if unknown."""
         return None if self.size_m is None else self.pixels.shape[1] / self.size_m
 
     def material(self, name: str) -> Material:
-        """The picture, and those of its maps whose names are known, such as `normal` or `rough`."""
+        """The picture as a material, with those of its maps whose names are known, such as `normal` or `rough`."""
         maps = {"color": self.pixels}
         for each, values in self.maps.items():
             kind = map_name(f"{name}_{each}")[1]
@@ -71,7 +71,7 @@ class Result:
 
     @property
     def image(self) -> Image.Image:
-        """The whole picture in memory, as it is seen, with 8 bits a channel (Pillow has no more)."""
+        """The whole picture in memory, sRGB-encoded, with 8 bits per channel (Pillow supports no more)."""
         whole = self.pixels[0 : self.pixels.shape[0]]
         if whole.dtype == np.uint16:
             whole = ((whole.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -81,18 +81,18 @@ class Result:
         return Image.fromarray(whole[..., 0] if whole.shape[2] == 1 else whole)
 
     def save(self, path: str | Path, metadata: bool = True, pyramid: bool = False, overwrite: bool = False) -> None:
-        """Write the picture by suffix, the recipe inside it, a JSON sidecar (`out.png.json`) with timings, and each map as `out_NAME.png`.
+        """Write the picture with the recipe inside it, a JSON sidecar (`out.png.json`) with recipe and timings, and each map as `out_NAME.png`.
 
-        A map goes into the picture's own format where that holds its depth, else floats into EXR and integers into PNG.
+        A map is written in the picture's format if that can hold its depth; otherwise floats are written as EXR and integers as PNG.
 
         Args:
-            path: PNG, TIFF, EXR, JPEG or WebP. The first three are written in rows: memory does not grow with the picture.
+            path: PNG, TIFF, EXR, JPEG or WebP, by suffix. The first three are written row by row, so that memory does not grow with the picture.
             metadata: Whether to write the recipe.
-            pyramid: Give a TIFF halved levels, for viewers.
-            overwrite: Whether to replace files that exist; never those of `inputs`.
+            pyramid: Whether to add levels of half the size to a TIFF, for viewers.
+            overwrite: Whether to replace existing files; those in `inputs` are never replaced.
 
         Raises:
-            OptionError: A suffix or place that cannot be written, a file that exists; a depth, or transparency, that the format does not hold.
+            OptionError: The suffix is unknown, a file cannot be written there or exists, or the format cannot hold the depth or transparency.
             ResourceError: The disk is full.
         """
         path = Path(path)
@@ -112,7 +112,7 @@ class Result:
                 publish.save_json(sidecar, {**self.recipe, "timings": self.timings})
 
     def discard(self) -> None:
-        """Take away the folder that held the run, and the pixels with it; to be called when all is saved."""
+        """Delete the folder that held the run, and the pixels with it. Call this when everything is saved."""
         if self.unfinished is not None:
             self.unfinished.remove()
 
@@ -120,7 +120,7 @@ class Result:
         """Write `coordinates` as a float32 TIFF of three pages: exemplar number, y, x.
 
         Raises:
-            OptionError: It was not asked for, or the canvas did not start from the swatch; no TIFF, or a file that exists.
+            OptionError: There is no map, as it was not asked for or the canvas did not start from the swatch; the suffix is not TIFF, or the file exists.
         """
         if self.coordinates is None:
             raise OptionError("there is no coordinate map; ask for it by with_map=True, and do not start from noise.")
@@ -131,7 +131,7 @@ class Result:
         """Write the field as a compressed TIFF, for `texgen render`.
 
         Raises:
-            OptionError: There is none, as a diffusion model made this; no TIFF, or a file that exists.
+            OptionError: There is no field, because a diffusion model made the texture; the suffix is not TIFF, or the file exists.
         """
         if self.field is None:
             raise OptionError("there is no field; only the swatch model has one.")

@@ -12,14 +12,14 @@ Tileable = Literal["both", "x", "y", "none"]
 WRAPS = {"both": Wrap(True, True), "x": Wrap(False, True), "y": Wrap(True, False), "none": Wrap()}
 
 LONGEST = 10**6
-"""Of a side, in pixels."""
+"""Longest side, in pixels."""
 
 
 def size_of(size: Any) -> Size:
-    """(height, width) of an integer or a pair.
+    """Size in pixels from an integer or a pair (height, width).
 
     Raises:
-        OptionError: Neither, or out of bounds.
+        OptionError: It is neither, or out of bounds.
     """
     pair = (size, size) if is_whole(size) else size
     if not TAKES["pair"][0](pair):

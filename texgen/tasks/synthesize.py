@@ -1,4 +1,4 @@
-"""Synthesize: a texture from noise, by attention distillation alone."""
+"""The verb `synthesize`: make a texture from noise, by attention distillation alone."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 @verb()
 def synthesize(image: ImageLike, size: int | tuple[int, int] | None = None, **options: Unpack[Options]) -> Result:
-    """A new texture like the swatch, from noise, by a diffusion model's attention (Algorithm 1 of attention distillation).
+    """Make a new texture like the swatch from noise, using the attention of a diffusion model (Algorithm 1 of attention distillation).
 
-    The latents themselves move down the AD loss by Adam; the model's noise prediction is not used. It is `expand` with
+    Adam minimises the AD loss over the latents themselves; the model's noise prediction is not used. This is `expand` with
     `loop="optimize"`, at the model's native size, not tileable, as published.
 
     Args:
         image: The swatch, as in `expand`.
-        size: Of the result; the model's native size by default: 512 px of Stable Diffusion 1.x. A larger canvas is optimised in tiles.
-        options: Those of `texgen.Options`; `tileable` is `none` by default, `steps` 200, 300 with the preset `best`. `model` must be given.
+        size: Size of the result; the model's native size by default: 512 px for Stable Diffusion 1.x. A larger canvas is optimised in tiles.
+        options: See `texgen.Options`; `tileable` is `none` by default, `steps` is 200, or 300 with the preset `best`. `model` must be given.
 
     Raises:
-        ModelError: The swatch model.
-        OptionError: What only sampling looks at, such as `strength`.
-        InputError, ResourceError: As `expand`.
+        ModelError: The model is the swatch model.
+        OptionError: An option applies to sampling only, such as `strength`.
+        InputError, ResourceError: As in `expand`.
 
     References:
         Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 1.

@@ -1,4 +1,4 @@
-"""Text: a picture of what a prompt says, in the swatch's style."""
+"""The verb `text`: make a picture from a prompt, in the swatch's style."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def text(
     guidance_scale: float | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """A picture of what a prompt says, in the style of the swatch, by a diffusion model (Algorithm 2 of attention distillation).
+    """Make a picture of what a prompt describes, in the style of the swatch, with a diffusion model (Algorithm 2 of attention distillation).
 
-    Every step is denoised under the prompt, with classifier-free guidance; then the latents take the channel statistics of the swatch's
-    (AdaIN) and move down the AD loss under the empty prompt. A canvas larger than the model's native size is made in tiles, each of
-    which follows the whole prompt.
+    Every step denoises under the prompt, with classifier-free guidance. Then the latents take the channel statistics of the swatch's
+    latents (AdaIN), and a few updates lower the AD loss under the empty prompt. A canvas larger than the model's native size is made in tiles,
+    each of which follows the whole prompt.
 
     Args:
         image: The swatch, as in `expand`.
         prompt: What to show.
-        size: Of the result; the model's native size by default: 1024 px of Stable Diffusion XL, 3 and Flux, 512 of 1.x.
-        negative_prompt: What is not wanted. By default nothing, which models that say so (Stable Diffusion XL) are told as zeros.
-        guidance_scale: How closely the prompt is followed; 1 does without guidance. By default 7, of Flux 3.5, which is told it.
-        options: Those of `texgen.Options`; `tileable` is `none` by default. `model` must be given.
+        size: Size of the result; the model's native size by default: 1024 px for Stable Diffusion XL, 3 and Flux, 512 px for 1.x.
+        negative_prompt: What to avoid. By default nothing, which a model whose configuration says so (Stable Diffusion XL) receives as zeros.
+        guidance_scale: How closely the prompt is followed; 1 turns guidance off. 7 by default; 3.5 for Flux, which takes it as an input.
+        options: See `texgen.Options`; `tileable` is `none` by default. `model` must be given.
 
     Raises:
-        ModelError: The swatch model, or a model without a text encoder.
-        OptionError: An empty prompt, or one that is longer than the model reads.
-        InputError, ResourceError: As `expand`.
+        ModelError: The model is the swatch model, or has no text encoder.
+        OptionError: The prompt is empty, or longer than the model reads.
+        InputError, ResourceError: As in `expand`.
 
     References:
         Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, Algorithm 2.

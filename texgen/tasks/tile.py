@@ -1,4 +1,4 @@
-"""Make a picture tile at its own size, by the border that keeps it from tiling. The rest stays, to the pixel."""
+"""The verb `tile`: make a picture tileable at its own size by remaking its border; the rest stays, to the pixel."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from texgen.tasks.result import Result
 from tiling import Tile
 
 BAND = 1 / 16
-"""Of the shorter side, remade along every border by `tile`. The energy of all that is remade grows with the band."""
+"""Width of the band that is remade along every border, as a fraction of the shorter side. The total energy of what is remade grows with this width."""
 
 
 @verb(TileKnobs)
 def tile(image: ImageLike, band: int | None = None, **options: Unpack[Options]) -> Result:
-    """A picture made to tile at its own size: a band along its border is remade, the middle stays to the pixel.
+    """Make a picture tileable at its own size: a band along its border is remade, and the middle stays, to the pixel.
 
     Args:
         image: The picture; with a diffusion model, a side that is to tile must be a multiple of 8.
-        band: Width in pixels of what is remade along each border; a sixteenth of the shorter side by default, which costs
-            least; a wider one gives features more room to meet, and copies more.
-        options: Those of `texgen.Options`; `tileable="x"` remakes the left and right border only, `crop` says which part of the picture they are
+        band: Width in pixels of the band remade along each border; by default a sixteenth of the shorter side, which changes
+            least. A wider band gives features more room to join up, and copies more.
+        options: See `texgen.Options`; `tileable="x"` remakes the left and right borders only, `crop` selects the part of the picture that they are
             made from.
 
     Raises:
-        OptionError: A band that leaves nothing of the middle, or is less than 16 px; `tileable="none"`; the picture turned or resized.
-        InputError, ModelError, ResourceError: As `expand`.
+        OptionError: The band is narrower than 16 px or leaves no middle, `tileable` is `none`, or the picture is turned or resized.
+        InputError, ModelError, ResourceError: As in `expand`.
 
     Example:
         >>> tile("photo.png", seed=7).save("tileable.png")  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""Transfer: the structure of a picture, shown in a swatch's material or style."""
+"""The verb `transfer`: show the structure of a picture in a swatch's material or style."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ def transfer(
     target: ImageLike | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """A picture in the material or style of the swatch.
+    """Render a picture in the material or style of the swatch.
 
-    By the swatch model, an image analogy by luminance, which takes the mean and deviation of the swatch's; patches are chosen by how well
-    it agrees, and by how they fit. By Stable Diffusion, Algorithm 1 of attention distillation: the latents of the picture move down the
-    AD loss to the swatch and the content loss to the picture, in tiles of the model's native size.
+    The swatch model makes an image analogy by luminance: the content's luminance is scaled to the mean and deviation of the swatch's, and patches
+    are chosen by how well they match it and how well they fit together. A diffusion model runs Algorithm 1 of attention distillation: it starts from
+    the latents of the picture and lowers the AD loss to the swatch and the content loss to the picture, in tiles of the model's native size.
 
     Args:
         image: The swatch, as in `expand`.
         content: The picture whose structure is shown.
-        size: Of the result; the content's own by default.
-        weight: Of the swatch model: how closely the content is followed, 1 by default; 0 leaves it out.
-        mode: Of a diffusion model: `style`, the default, keeps more of the content than `appearance` does.
-        content_weight: Of a diffusion model: weight of the content loss in place of the mode's, 0.25 for `style` and 0.2 for
-            `appearance`, and 0.2 for both on Stable Diffusion XL.
-        labels: A map of the swatch's parts, as in `paint`.
-        target: Which of these parts is shown where, a map of the content; given with `labels`.
-        options: Those of `texgen.Options`; `tileable` is `none` by default.
+        size: Size of the result; the content's own by default.
+        weight: Swatch model only: how closely the content is followed; 1 by default, 0 ignores it.
+        mode: Diffusion models only: `style`, the default, keeps more of the content than `appearance`.
+        content_weight: Diffusion models only: weight of the content loss, in place of the mode's 0.25 for `style` and 0.2 for
+            `appearance` (0.2 for both on Stable Diffusion XL).
+        labels: Label map of the swatch, as in `paint`.
+        target: Label map of the content: the label to show at each place. Required if `labels` is given.
+        options: See `texgen.Options`; `tileable` is `none` by default.
 
     Raises:
-        OptionError: Labels without a target, or a target without labels; an option of the other kind of model.
-        InputError, ModelError, ResourceError: As `expand`.
+        OptionError: Only one of `labels` and `target` is given, or an option belongs to the other kind of model.
+        InputError, ModelError, ResourceError: As in `expand`.
 
     References:
         Hertzmann et al., "Image Analogies", SIGGRAPH 2001, https://doi.org/10.1145/383259.383295, section 3.3; Attention Distillation,
@@ -86,7 +86,7 @@ def transfer(
 
 
 def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None) -> None:
-    """Refuse what is for the other kind of model."""
+    """Refuse options of the other kind of model."""
     if by_swatch and mode is not None:
         raise OptionError(f"mode={mode!r} is for diffusion models; leave it out, or choose another model.")
     if not by_swatch and weight is not None:
@@ -94,7 +94,7 @@ def _check(by_swatch: bool, weight: float | None, mode: TransferMode | None) -> 
 
 
 def _guide(swatch: Picture, picture: Picture, weight: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Luminance of both, that of the picture with the swatch's mean and deviation."""
+    """The guide: luminance of the swatch, that of the picture scaled to the swatch's mean and deviation, and the weight."""
     own, shown = luminance(swatch), luminance(picture)
     spread = max(float(shown.std()), 1e-6)
     return own, (shown - shown.mean()) * np.float32(own.std() / spread) + own.mean(), weight
@@ -103,7 +103,7 @@ def _guide(swatch: Picture, picture: Picture, weight: float) -> tuple[np.ndarray
 def _masked(
     image: Picture, labels: ImageLike | None, target: ImageLike | None, size: tuple[int, ...]
 ) -> tuple[list[np.ndarray] | None, Target | None]:
-    """Labels of the swatch's pixels, and which of them is wanted where in a content of a size; None where neither is given."""
+    """Labels of the swatch's pixels, and the target for a content of size (height, width); both None if neither is given."""
     if labels is None and target is None:
         return None, None
     if labels is None or target is None:
@@ -116,5 +116,5 @@ def _masked(
 
 
 def luminance(image: ImageLike) -> np.ndarray:
-    """Of a picture, (H, W, 1), float32, in [0, 1]."""
+    """Luminance of a picture, (H, W, 1), float32, in [0, 1]."""
     return np.asarray(images.read_pixels(image) @ LUMA[:, None], np.float32)

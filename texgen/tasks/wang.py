@@ -1,4 +1,4 @@
-"""Wang tiles: a set whose edges match in every order, so that a plane of them never repeats."""
+"""The verb `wang`: make a set of Wang tiles, which cover a plane without repeating it."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from texgen.tasks.result import Result
 from tiling import Tile
 
 STRIP = 1 / 8
-"""Of a tile's side, at each edge, that all tiles with this edge share."""
+"""Width of the strip along an edge that all tiles with this edge share, as a fraction of the tile's side."""
 PLANE = 16
-"""Tiles a side of the plane that is made for looking."""
+"""Tiles per side of the sample plane."""
 FIRST = "base-0"
-"""The first run of a set."""
+"""Name of the first run of a set."""
 
 
 class Edges(NamedTuple):
-    """The colours of a tile's edges; tiles fit where the colours of the edges that meet are the same."""
+    """The colours of a tile's edges. Two tiles fit if the edges that meet have the same colour."""
 
     north: int
     east: int
@@ -49,13 +49,13 @@ class Edges(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class WangSet:
-    """A set of tiles.
+    """A set of Wang tiles.
 
     Attributes:
-        tiles: One for each combination of edges, each with its maps.
-        edges: Of the tiles.
-        recipe: Of the set.
-        folder: That holds the runs, if any.
+        tiles: One tile for each combination of edges, with its maps.
+        edges: Edges of each tile.
+        recipe: Recipe of the set.
+        folder: Folder that holds the runs, if any.
     """
 
     tiles: Sequence[Result]
@@ -64,7 +64,7 @@ class WangSet:
     folder: Path | None = None
 
     def plane(self, rows: int = PLANE, columns: int = PLANE, seed: int = 0) -> np.ndarray:
-        """Numbers of tiles (rows, columns) whose edges match, at random; the plane repeats without a seam."""
+        """Tile numbers of a random plane with matching edges, (rows, columns), int64. The plane itself is tileable."""
         random = np.random.default_rng(seed)
         colours = [1 + max(getattr(edges, side) for edges in self.edges) for side in ("north", "west")]
         north, west = (random.integers(0, count, (rows, columns)).tolist() for count in colours)
@@ -76,10 +76,10 @@ class WangSet:
         return found
 
     def save(self, path: str | Path, metadata: bool = True, overwrite: bool = False) -> None:
-        """Write each tile as `Result.save` would, as `wall_00.png` and so on; the edges of each as `wall_wang.json`; a plane of 16x16 as `wall_plane.png`.
+        """Write the tiles like `Result.save`, as `wall_00.png` and so on; their edges as `wall_wang.json`; and a plane of 16x16 tiles as `wall_plane.png`.
 
         Raises:
-            OptionError, ResourceError: As `Result.save`.
+            OptionError, ResourceError: As in `Result.save`.
         """
         path = Path(path)
         paths = tile_paths(path, len(self.tiles))
@@ -106,48 +106,48 @@ class WangSet:
         )
 
     def discard(self) -> None:
-        """Take away the folder that held the runs; to be called when all is saved."""
+        """Delete the folder that held the runs. Call this when everything is saved."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def tile_paths(path: Path, count: int) -> list[Path]:
-    """Where the tiles of a set go: `wall.png` to `wall_00.png`, `wall_01.png`, ..."""
+    """Files of the tiles of a set: for `wall.png`, `wall_00.png`, `wall_01.png`, ..."""
     return [path.with_name(f"{path.stem}_{number:02d}{path.suffix}") for number in range(count)]
 
 
 def files_of(path: Path, count: int, maps: Mapping[str, Pixels], metadata: bool) -> list[Path]:
-    """All files that a set is written to; of each map any pixels will do."""
+    """All files that a set is written to. Only the depth and channels of the `maps` matter here."""
     tiles = [file for tile in tile_paths(path, count) for file in targets.files_of(tile, maps, metadata)]
     return [*tiles, plane_path(path), index_path(path)]
 
 
 def plane_path(path: Path) -> Path:
-    """Where the plane for looking goes."""
+    """File of the sample plane."""
     return path.with_name(f"{path.stem}_plane{path.suffix}")
 
 
 def index_path(path: Path) -> Path:
-    """Where the edges of each tile are listed."""
+    """File that lists the edges of each tile."""
     return path.with_name(f"{path.stem}_wang.json")
 
 
 @verb(WangKnobs)
 def wang(image: ImageLike, size: int = 256, colours: tuple[int, int] = (2, 2), **options: Unpack[Options]) -> WangSet:
-    """A complete set of Wang tiles of a swatch: one for each combination of the colours of its edges.
+    """Make a complete set of Wang tiles of a swatch: one tile for each combination of the colours of its edges.
 
-    For every colour a texture that repeats is made; all of them share what lies around their corner. A strip of it, an eighth of the tile wide, is kept
-    along each edge of that colour; the inside of each tile is filled.
+    First a tileable texture is made for every colour; all of them are the same around their corners. Each edge of a tile takes a strip, an eighth of
+    the tile wide, from the texture of its colour. Then the inside of each tile is filled.
 
     Args:
         image: The swatch, as in `expand`.
         size: Side of a tile in pixels, at least 64.
-        colours: Of the edges between rows, and between columns, each from 1 to 4; the set has the product of their squares, 16 tiles for 2x2.
-        options: Those of `texgen.Options`, but for `tileable` and `model`; `checkpoint` holds a folder for each run.
+        colours: Number of colours of the edges between rows, and between columns, each from 1 to 4. The set has as many tiles as the product of their squares: 16 for 2x2.
+        options: See `texgen.Options`, without `tileable` and `model`. `checkpoint` holds a folder for each run.
 
     Raises:
-        OptionError: Another model, `tileable`, or colours out of their range.
-        InputError, ResourceError, KeyboardInterrupt: As `expand`.
+        OptionError: Another model, `tileable`, or a number of colours out of range is given.
+        InputError, ResourceError, KeyboardInterrupt: As in `expand`.
 
     Example:
         >>> wang("grass.png", 256, (2, 2), seed=7).save("grass_tile.png")  # doctest: +SKIP
@@ -189,12 +189,12 @@ def wang(image: ImageLike, size: int = 256, colours: tuple[int, int] = (2, 2), *
 
 @dataclass(frozen=True)
 class _Runs:
-    """The runs that a set takes.
+    """The runs that make a set.
 
     Attributes:
         image, size: As in `wang`.
-        options: Of each run.
-        folder: That holds a folder for each run, if any.
+        options: Options of each run.
+        folder: Folder that holds a folder for each run, if any.
     """
 
     image: ImageLike
@@ -210,7 +210,7 @@ class _Runs:
         planned: Any = None,
         **notes: Any,
     ) -> Result:
-        """A texture around what is given: parts (H, W), bool, of other textures of its size."""
+        """Make a texture around given pixels: parts of other textures of its size, each with a mask (H, W), bool."""
         options = {**self.options, "tileable": tileable, "planned": planned}
         if self.folder is not None:
             self.folder.mkdir(exist_ok=True)
@@ -229,7 +229,7 @@ class _Runs:
         return Kept(filled_in(pixels, mask), mask, Tile(0, 0, self.size, self.size))
 
     def _maps(self, given: Sequence[tuple[np.ndarray, Result]]) -> Mapping[str, Any]:
-        """Those of the swatches, and last that of what is given."""
+        """For each map, those of the swatches, and last that of the given pixels."""
         found = {}
         for name, images in (self.options.get("maps") or {}).items():
             own = list(images) if isinstance(images, list | tuple) else [images]
@@ -238,7 +238,7 @@ class _Runs:
 
 
 def _composed(parts: Sequence[tuple[np.ndarray, Pixels]]) -> np.ndarray:
-    """Parts of pictures of one size, (H, W, C); 0 elsewhere."""
+    """Compose parts of pictures of the same size, (H, W, C); 0 elsewhere."""
     found = np.zeros(parts[0][1].shape, parts[0][1].dtype)
     for part, pixels in parts:
         found[part] = pixels[0 : len(part)][part]
@@ -246,7 +246,7 @@ def _composed(parts: Sequence[tuple[np.ndarray, Pixels]]) -> np.ndarray:
 
 
 def _strips(size: int) -> list[np.ndarray]:
-    """The pixels (H, W), bool, along the edges of a tile, in the order of `Edges`."""
+    """Masks of the strips along the edges of a tile, (H, W), bool, in the order of `Edges`."""
     wide = round(size * STRIP)
     y, x = np.indices((size, size))
     return [y < wide, x >= size - wide, y >= size - wide, x < wide]
