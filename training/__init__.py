@@ -1,1 +1,1 @@
-"""Train a base model: gather textures, then the autoencoder, then the UNet. Used by `python -m training`."""
+"""Training of a base model for texgen, from data to autoencoder to UNet, as `python -m training`."""

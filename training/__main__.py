@@ -1,4 +1,4 @@
-"""`python -m training`."""
+"""Entry point of `python -m training`."""
 
 from texgen.cli.main import run
 from training.command import train

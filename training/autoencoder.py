@@ -1,4 +1,4 @@
-"""Train the autoencoder: it starts as the linear code of principal components, learns with L1, then with patch statistics."""
+"""Training of the autoencoder: it starts as a linear code of principal components, and is trained with L1, then with patch statistics."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from training.denoise import as_sampled
 from training.folder import save_half, save_model
 
 SPECTRUM = 0.6
-"""Channel c of the code gets its own standard deviation to this power: 0 would whiten it, which does not learn."""
+"""Each channel of the code is scaled to its own standard deviation to this power; 0 would whiten it, which does not train."""
 LATENT_NOISE = 0.15
-"""Largest standard deviation of the noise on latents in the second stage: what a sampler leaves must not become speckle."""
+"""Largest standard deviation of the noise on latents in the second stage, so that noise left by a sampler does not become speckle."""
 ENCODER_CHANNELS = 64
 VALIDATION_CROPS = 48
 CODE_BATCHES = 64
-"""Of 16 windows each, whose principal components the linear code is."""
+"""Number of batches, of 16 windows each, from which the principal components are computed."""
 SQUARES, EDGES = 4.0, 0.1
-"""Weights of the squared error and of the differences of neighbours, next to L1."""
+"""Weights of the squared error and of the difference loss, relative to L1."""
 DEPARTURE = 0.02
-"""Weight of the squared distance of the latents from the linear code: keeps their scale and spectrum."""
+"""Weight of the squared distance of the latents from the linear code, which preserves their scale and spectrum."""
 
 
 def principal_components(blocks: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The linear code of 8x8 image blocks.
+    """The linear code of image blocks.
 
     Args:
-        blocks: (N, D), values in [-1, 1].
-        channels: Number of components kept.
+        blocks: Flattened blocks, (N, D), values in [-1, 1].
+        channels: Number of components to keep.
 
     Returns:
         Mean (D), encoder (channels, D) and decoder (D, channels). `encoder @ (block - mean)` has unit mean square over
-        all channels, and channel c a standard deviation proportional to (its own) ** SPECTRUM.
+        all channels; a component of standard deviation s is scaled to one proportional to s ** SPECTRUM.
     """
     mean = blocks.mean(0)
     values, vectors = np.linalg.eigh(np.cov(blocks - mean, rowvar=False))
@@ -59,7 +59,7 @@ def set_linear_code(model: TextureAutoencoder, images: Tensor) -> None:
     blocks = F.unfold(images, size, stride=size).transpose(1, 2).flatten(0, 1).double().numpy()
     mean, encoder, decoder = principal_components(blocks, model.config.latent_channels)
     shape = (-1, 3, size, size)
-    offset = mean.reshape(3, -1).mean(1)  # the means of the places in a block hardly differ
+    offset = mean.reshape(3, -1).mean(1)  # the mean hardly varies within a block
     code = {
         "block_encoder.weight": torch.from_numpy(encoder).view(shape),
         "block_encoder.bias": torch.from_numpy(-encoder @ mean),
@@ -70,7 +70,7 @@ def set_linear_code(model: TextureAutoencoder, images: Tensor) -> None:
 
 
 def new_autoencoder(crops: Crops, channels: int, seed: int) -> TextureAutoencoder:
-    """An autoencoder that is the linear code of the crops, its residuals still zero."""
+    """An autoencoder with the linear code of the crops and residuals of zero."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = TextureAutoencoder(latent_channels=channels, encoder_channels=ENCODER_CHANNELS)
@@ -80,15 +80,15 @@ def new_autoencoder(crops: Crops, channels: int, seed: int) -> TextureAutoencode
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderSettings:
-    """How the autoencoder is trained.
+    """Settings of the autoencoder's training.
 
     Attributes:
-        batch: Crops in a step.
-        side: Of a crop, in pixels.
-        patches: Weight of the statistics of patches; 0 is the first stage (L1 alone), which trains the encoder too.
-            Above 0 the encoder stays as it is, so that latents keep their meaning.
-        sampled: In the second stage, share of steps on latents as the sampler leaves them instead of clean or noisy ones;
-            without a sampler, none.
+        batch: Crops per step.
+        side: Side of a crop, in pixels.
+        patches: Weight of patch statistics. 0 is the first stage (pixel losses only), which also trains the encoder. Above 0,
+            the second stage, the encoder is frozen, so that latents keep their meaning.
+        sampled: In the second stage with a sampler, share of steps on latents that went through the sampler, instead of clean or
+            noisy ones.
     """
 
     batch: int = 8
@@ -98,9 +98,9 @@ class AutoencoderSettings:
 
 
 class AutoencoderObjective:
-    """The autoencoder's training, as `training.loop` sees it.
+    """Objective of the autoencoder's training, for `training.loop`.
 
-    With a `sampler`, a model with the same latents, the second stage also trains on latents that its runs produce.
+    With a `sampler`, a model with the same latents, the second stage also trains on latents that went through it.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class AutoencoderObjective:
         return self.crops.windows(self.seed, step, self.settings.batch, self.settings.side, 1)
 
     def loss(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, float]]:
-        """L1 of pixels and of their differences at three scales, plus `patches` times the distance of patches."""
+        """Weighted sum of L1, squared error and difference loss, plus the departure from the linear code or, in the second stage, the patch distance."""
         generator = generator_of(self.seed, step)
         model = self.module
         image = batch.to(model.device)
@@ -150,7 +150,7 @@ class AutoencoderObjective:
         return loss, logged
 
     def varied(self, latents: Tensor, generator: torch.Generator) -> Tensor:
-        """Clean, with a little noise, or as the sampler leaves them."""
+        """Latents that are clean, slightly noisy, or passed through the sampler, at random."""
         if self.sampler is not None and torch.rand((), generator=generator) < self.settings.sampled:
             return as_sampled(self.sampler, latents.detach(), generator)
         level = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1, generator=generator)
@@ -159,7 +159,7 @@ class AutoencoderObjective:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Means: PSNR (dB) of the autoencoder and of its linear code alone, ratio of gradients, distance of patches."""
+        """Means over held-out crops: PSNR (dB) of the autoencoder and of its linear code alone, sharpness, patch distance."""
         sums: dict[str, float] = defaultdict(float)
         for number, single in enumerate(torch.split(self._held_out, 1)):
             image = single.to(self.module.device)
@@ -178,7 +178,7 @@ class AutoencoderObjective:
 
     @torch.no_grad()
     def sheet(self) -> Image.Image:
-        """Held-out crops above, decoded below."""
+        """Held-out crops in the top row, decoded ones in the bottom row."""
         images = self._held_out[:8].to(self.module.device)
         decoded = self.module.decode(self.module.encode(images).latents).sample
         return as_sheet([images, decoded])
@@ -191,7 +191,7 @@ class AutoencoderObjective:
 
 
 def same_latents(one: object, other: TextureAutoencoder) -> bool:
-    """Whether two autoencoders encode alike, to the precision in which weights are saved."""
+    """Whether two autoencoders have the same encoder, up to the precision in which weights are saved."""
     if not isinstance(one, TextureAutoencoder):
         return False
     mine, theirs = (
@@ -202,7 +202,7 @@ def same_latents(one: object, other: TextureAutoencoder) -> bool:
 
 
 def linear_code(model: TextureAutoencoder, images: Tensor) -> Tensor:
-    """Images through the block code alone, without the residuals."""
+    """Encode and decode images by the linear block code, without the residuals."""
     decoded: Tensor = model.block_decoder(model.block_encoder(images))
     return decoded
 
@@ -217,7 +217,7 @@ def difference_loss(a: Tensor, b: Tensor) -> Tensor:
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
-    """Of images in [-1, 1], in dB."""
+    """Peak signal-to-noise ratio of images in [-1, 1], in dB."""
     return float(-10 * ((a - b) / 2).square().mean().clamp_min(1e-8).log10())
 
 
@@ -227,7 +227,7 @@ def sharpness(a: Tensor, b: Tensor) -> float:
 
 
 def as_sheet(rows: list[Tensor]) -> Image.Image:
-    """Rows of images (B, 3, S, S) in [-1, 1] as one picture."""
+    """One picture from rows of images (B, 3, S, S) in [-1, 1]."""
     strips = [torch.cat(list(row.float().cpu().clamp(-1, 1)), 2) for row in rows]
     values = (torch.cat(strips, 1) / 2 + 0.5) * 255
     return Image.fromarray(values.round().byte().permute(1, 2, 0).numpy())

@@ -1,4 +1,4 @@
-"""`python -m training`: argv in, a training run out. torch is imported when work starts."""
+"""Command line of `python -m training`. torch is imported only when work starts."""
 
 from __future__ import annotations
 
@@ -21,16 +21,20 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 @click.group()
 def train() -> None:
-    """Train a base model of your own: data, then autoencoder, then unet.
+    """Train your own base model: run data, then autoencoder, then unet.
 
-    Any run can be stopped at any time; --resume continues it.
+    A run can be stopped at any time; --resume continues it.
     """
 
 
 @train.command()
 @click.argument("sources", nargs=-1, type=click.Path(path_type=Path, exists=True))
-@click.option("--out", required=True, type=FOLDER, help="Folder of crops and manifest.csv.")
-@click.option("--debian", type=FOLDER, help="Also take the free packages texgen's own model was trained on, kept here.")
+@click.option("--out", required=True, type=FOLDER, help="Folder for the crops and manifest.csv.")
+@click.option(
+    "--debian",
+    type=FOLDER,
+    help="Also use the free packages that texgen's model was trained on, downloaded to this folder.",
+)
 @click.option("--unseen", type=FOLDER, help="Folder of swatches that no crop may show.")
 @click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True)
 def data(sources: tuple[Path, ...], out: Path, debian: Path | None, unseen: Path | None, workers: int) -> None:
@@ -48,8 +52,8 @@ def data(sources: tuple[Path, ...], out: Path, debian: Path | None, unseen: Path
 def _run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--data", required=True, type=FOLDER, help="Folder made by `python -m training data`."),
-        click.option("--out", required=True, type=FOLDER, help="Of state, log, contact sheet and model."),
-        click.option("--resume", is_flag=True, help="Go on with the training in --out."),
+        click.option("--out", required=True, type=FOLDER, help="Folder for state, log, contact sheet and model."),
+        click.option("--resume", is_flag=True, help="Continue the training in --out."),
         click.option("--minutes", type=click.FloatRange(0), help="Stop after this time."),
         click.option("--look-every", type=click.IntRange(1), default=250, show_default=True, help="Steps between checkpoints."),
         click.option("--device", default="auto", show_default=True),
@@ -65,28 +69,28 @@ def _run_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @_run_options
 @click.option("--init", help="Model whose autoencoder is trained further: mini or a folder.")
 @click.option(
-    "--channels", type=click.IntRange(3, 64), default=16, show_default=True, help="Of the latents, without --init."
+    "--channels", type=click.IntRange(3, 64), default=16, show_default=True, help="Latent channels, without --init."
 )
 @click.option(
     "--patches",
     type=click.FloatRange(0),
     default=0.0,
     show_default=True,
-    help="Weight of patch statistics; above 0 only the decoder learns.",
+    help="Weight of patch statistics; above 0 only the decoder is trained.",
 )
 @click.option(
     "--sampler",
-    help="With --patches: a model of these latents (mini or a folder), whose leftovers the decoder learns to take.",
+    help="With --patches: a model with the same latents (mini or a folder), on whose output the decoder is also trained.",
 )
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True)
-@click.option("--side", type=click.IntRange(64), default=128, show_default=True, help="Of a crop, in pixels.")
+@click.option("--side", type=click.IntRange(64), default=128, show_default=True, help="Side of a crop, in pixels.")
 @click.option("--steps", type=click.IntRange(1), default=8000, show_default=True)
 @click.option("--lr", type=float, default=1e-3, show_default=True)
 def autoencoder(
     data: Path, out: Path, init: str | None, channels: int, patches: float, sampler: str | None, batch: int, side: int,
     **run: Any,
 ) -> None:  # fmt: skip
-    """Train the autoencoder: first with L1, then its grain, with --init and --patches 1."""
+    """Train the autoencoder: first without --patches, then its grain, with --init and --patches 1."""
     from texgen.diffusion.models import UNetModel, load
     from training.autoencoder import AutoencoderObjective, AutoencoderSettings, new_autoencoder, same_latents
     from training.crops import Crops
@@ -111,8 +115,8 @@ def autoencoder(
 @click.option("--autoencoder", required=True, help="Model whose autoencoder gives the latents: mini or a folder.")
 @click.option("--init", help="Model whose UNet is trained further: mini or a folder.")
 @click.option("--widths", default="64,128,256", show_default=True, help="Channels at each scale, without --init.")
-@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Pairs in a step.")
-@click.option("--side", type=click.IntRange(64), default=256, show_default=True, help="Of a small tile, in pixels.")
+@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Pairs per step.")
+@click.option("--side", type=click.IntRange(64), default=256, show_default=True, help="Side of a tile, in pixels.")
 @click.option(
     "--large-share",
     type=click.FloatRange(0, 1),
@@ -122,7 +126,7 @@ def autoencoder(
 )
 @click.option("--modes", default="0.15,0.3,0.55", show_default=True, help="Shares of self, replace, beside.")
 @click.option(
-    "--focus", type=click.IntRange(1, 1000), default=300, show_default=True, help="Timesteps below this come first."
+    "--focus", type=click.IntRange(1, 1000), default=300, show_default=True, help="Timesteps below this get most pairs."
 )
 @click.option("--focus-share", type=click.FloatRange(0, 1), default=0.85, show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=20000, show_default=True)
@@ -179,7 +183,7 @@ def _autoencoder(model: str) -> TextureAutoencoder:
 
 
 def _part(kind: Any, model: str, name: str) -> Any:
-    """One part of the bundled model or of a folder that a training run wrote, in float32, to be trained."""
+    """A part of the bundled model or of a folder, in float32, trainable."""
     import torch
 
     from texgen.diffusion.bundled import BUNDLED

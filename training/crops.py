@@ -1,5 +1,5 @@
-"""Training batches from a folder of crops: random windows of the same texture, augmented alike. Batch i is a function
-of (seed, i) alone, so a resumed run sees what an unbroken one sees."""
+"""Training batches from a folder of crops: random windows of the same texture with the same augmentation. A batch depends
+only on seed and step, so that a resumed run sees the same batches as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from training.manifest import Crop, read_manifest
 
 CACHE_BYTES = 5 * 2**30
 PERIODIC_SHARE = 0.25
-"""At most this share of a batch comes from crops that repeat exactly: a network shown too many learns to repeat."""
+"""Largest share of crops that repeat exactly; a network that sees too many learns to repeat."""
 
 
 class Crops:
-    """The crops of a folder made by `python -m training data`, some of them held out by a hash of their origin.
+    """The crops of a folder made by `python -m training data`. Some are held out, chosen by a hash of their origin.
 
     Args:
-        folder: With `manifest.csv`.
-        held_out: Share of original images whose crops are for validation only.
-        zoom: Half of the windows are zoomed by up to this factor, in or out; 1 leaves all at their own scale.
+        folder: Folder with `manifest.csv`.
+        held_out: Share of original images whose crops are used for validation only.
+        zoom: Half of the windows are zoomed by up to this factor, in or out; with 1 there is no zoom.
 
     Raises:
-        InputError: No manifest, or too few crops.
+        InputError: There is no manifest, or there are too few crops.
     """
 
     def __init__(self, folder: Path, held_out: float = 0.03, zoom: float = 1.5) -> None:
@@ -55,7 +55,7 @@ class Crops:
         return len(self._plain) + len(self._periodic)
 
     def pixels(self, row: Crop) -> np.ndarray:
-        """(S, S, 3) uint8, from memory if it was read recently."""
+        """Pixels of a crop, (S, S, 3) uint8, from memory if it was read recently."""
         if row.file not in self._cache:
             image = np.asarray(Image.open(self.folder / row.file).convert("RGB"))
             self._cache[row.file] = image
@@ -65,13 +65,13 @@ class Crops:
         return self._cache[row.file]
 
     def samples(self, count: int) -> list[Crop]:
-        """`count` held-out crops, always the same, spread over all sources."""
+        """Up to `count` held-out crops, always the same, spread over all sources."""
         return self.validation[:: max(1, len(self.validation) // count)][:count]
 
     def windows(self, seed: int, step: int, batch: int, side: int, count: int) -> Tensor:
-        """`count` windows each of `batch` textures, (count * batch, 3, side, side) in [-1, 1].
+        """`count` windows of each of `batch` textures, (count * batch, 3, side, side) in [-1, 1].
 
-        Window k of texture i has index k * batch + i. Windows of one texture share turn, flip, zoom and colour change.
+        Window k of texture i has index k * batch + i. Windows of one texture have the same rotation, flip, zoom and change of colour.
         """
         rng = np.random.default_rng((seed, step))
         chosen = [self._drawn(rng, side) for _ in range(batch)]
@@ -96,10 +96,10 @@ def crop(image: np.ndarray, side: int, place: float) -> Tensor:
 
 
 def augmented_windows(image: np.ndarray, side: int, count: int, rng: np.random.Generator, most: float = 1.5) -> Tensor:
-    """`count` windows (count, 3, side, side) in [-1, 1] of one image (S, S, 3), all changed alike.
+    """`count` windows (count, 3, side, side) in [-1, 1] of one image (S, S, 3), with the same augmentation.
 
-    Half the time at the image's own scale, else zoomed by 1 / `most` to `most` as far as its size allows; turned and flipped at
-    random; channels permuted and tone changed now and then.
+    Half the time they have the image's own scale, else they are zoomed by 1 / `most` to `most`, as far as its size allows. They are
+    rotated by quarter turns, flipped and `recoloured` at random.
     """
     zoom = 1.0 if rng.random() < 0.5 else most ** float(rng.uniform(-1, 1))
     read = min(round(side / zoom), *image.shape[:2])
@@ -129,7 +129,7 @@ def recoloured(values: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def generator_of(seed: int, step: int) -> torch.Generator:
-    """Generator of a training step's noise, from the step's number alone."""
+    """Generator for a training step, which depends only on seed and step."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 

@@ -1,4 +1,4 @@
-"""What a sampler leaves of latents: noised a little, and denoised by a frozen UNet."""
+"""Latents that went through a sampler: slightly noised, then denoised by a frozen UNet."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from texgen.diffusion.sampling.loop import normal
 
 MAX_GAIN, FLAT = 16.0, 1e-6
 STEPS, MOST = 50, 6
-"""Scheduler steps for strength 1, and how many of them are run at most: a light touch."""
+"""Scheduler steps at strength 1, and the largest number of them that are run."""
 
 
 class Contrast(NamedTuple):
-    """The latents of calm swatches lie far below the noise they are sampled with; raising their contrast makes them like any other.
+    """Raises the contrast of calm latents, which otherwise is far below the noise, to that of usual ones, and lowers it again.
 
     Attributes:
-        mean: Of the latents, (B, C, 1, 1).
-        gain: Brings them to unit mean square around it, (B, 1, 1, 1); 1 to `MAX_GAIN`, never less.
+        mean: Mean of the latents, (B, C, 1, 1).
+        gain: Factor that gives them unit mean square around the mean, clamped to 1 to `MAX_GAIN`, (B, 1, 1, 1).
     """
 
     mean: Tensor
@@ -46,14 +46,14 @@ def unit_contrast(pooled: Tensor) -> Contrast:
 
 @torch.no_grad()
 def as_sampled(backbone: UNetModel, latents: Tensor, generator: torch.Generator) -> Tensor:
-    """Latents as a run of 1 to `MOST` steps leaves them; a decoder trained on them learns to remove the noise that is left.
+    """Noise latents and denoise them in 1 to `MOST` steps; a decoder trained on the result learns to remove the remaining noise.
 
-    Calm latents are raised to unit contrast before and lowered after; no exemplar is read.
+    The contrast of calm latents is raised before and lowered afterwards. No exemplar is used.
 
     Args:
-        backbone: Its UNet and scheduler are used.
-        latents: (B, C, h, w), clean.
-        generator: CPU generator of the strength and the noise.
+        backbone: The model with UNet and scheduler.
+        latents: Clean latents, (B, C, h, w).
+        generator: CPU generator of the number of steps and of the noise.
     """
     count = int(torch.randint(1, MOST + 1, (), generator=generator))
     schedule = backbone.schedule(STEPS)
@@ -68,7 +68,7 @@ def as_sampled(backbone: UNetModel, latents: Tensor, generator: torch.Generator)
 def denoised(
     schedule: Schedule, latents: Tensor, timesteps: Sequence[float], predict: Callable[[Tensor, float], Tensor]
 ) -> Tensor:
-    """Latents (B, C, h, w) taken through falling timesteps; `predict` is given them and the timestep."""
+    """Denoise latents (B, C, h, w) through decreasing timesteps; `predict(latents, timestep)` gives the network's prediction."""
     for timestep in timesteps:
         latents = schedule.step(predict(latents, timestep), timestep, latents)
     return latents

@@ -1,4 +1,4 @@
-"""A trained base as a folder in diffusers' layout, as `--model` takes it."""
+"""Saving of a trained base model as a folder in diffusers' layout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from texgen.files.publish import publish
 def save_model(
     folder: Path, unet: UNet2DConditionModel, autoencoder: TextureAutoencoder, scheduler: DDIMScheduler
 ) -> None:
-    """A whole model folder in diffusers' layout, as `--model` takes it; weights in float16."""
+    """Write a whole model, with weights in float16, as a folder for `--model`."""
     folder.mkdir(parents=True, exist_ok=True)
     save_half(unet, folder / "unet")
     save_half(autoencoder, folder / "vae")
@@ -31,7 +31,7 @@ def save_model(
 
 
 def save_half(module: ModelMixin, folder: Path) -> None:
-    """Write a part of a model in float16, half the size and precise enough to load, without the path it came from."""
+    """Write a part of a model in float16, without the path that it was loaded from."""
     copy.deepcopy(module).half().save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
     config.pop("_name_or_path", None)

@@ -1,4 +1,4 @@
-"""Gather training crops: decode, filter, cut, drop near-duplicates, write a manifest."""
+"""Gathering of training crops: decode images, cut and filter crops, drop near-duplicates, write a manifest."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def gather(
 ) -> list[Crop]:
     """Write the crops of `sources` as PNG files into `out`, and `manifest.csv` with the origin of each.
 
-    A killed run continues after the last finished source.
+    If killed, a second call continues after the last finished source.
 
     Args:
         sources: Folders of images and Debian packages.
-        out: Folder; made if missing.
-        unseen: Swatches (H, W, 3), uint8, that must not be trained on.
-        workers: Processes that decode and measure.
-        log: Takes a line per source: crops kept, and why the others were left out.
+        out: Folder; created if missing.
+        unseen: Swatches (H, W, 3), uint8, that no crop may show.
+        workers: Processes that decode and filter.
+        log: Called with a line per source: number of crops kept, and of those left out by reason.
 
     Returns:
         The rows of the manifest.
@@ -78,7 +78,7 @@ def read_swatches(folder: Path) -> list[np.ndarray]:
 
 
 def candidates(image: SourceImage) -> tuple[list[tuple[Crop, np.ndarray]], Counter[str]]:
-    """The crops of one image that look like textures, and why others do not."""
+    """The crops of one image that are usable textures, and counts of the reasons why others are not."""
     if NOT_TEXTURES.search(PurePosixPath(image.path).with_suffix("").as_posix()):
         return [], Counter(["name"])
     pixels = decode(image.content)
@@ -97,7 +97,7 @@ def candidates(image: SourceImage) -> tuple[list[tuple[Crop, np.ndarray]], Count
 def _ahead(
     pool: ProcessPoolExecutor, function: Callable[[SourceImage], Candidates], items: Iterable[SourceImage], depth: int
 ) -> Iterator[Candidates]:
-    """`pool.map` in order that holds at most `depth` items in memory."""
+    """Like `pool.map`, in order, with at most `depth` items in memory."""
     waiting: deque[Future[Candidates]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))

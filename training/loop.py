@@ -1,4 +1,4 @@
-"""The training loop, written once: resumable, logged as CSV and PNG, with a moving average of the weights."""
+"""The training loop of autoencoder and UNet: resumable, logged as CSV and PNG, with a moving average of the weights."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ GRADIENT_NORM = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How long and how fast.
+    """Settings of a training run.
 
     Attributes:
-        steps: Length of the whole training; the learning rate falls to nearly nothing over it.
+        steps: Steps of the whole training, over which the learning rate falls to a hundredth.
         minutes: Stop after this time, to be resumed later; None runs to the end.
         lr: Peak learning rate of AdamW.
         warmup: Steps over which the rate rises.
         look_every: Steps between checkpoints, validation and contact sheets.
-        device: Where to train.
+        device: Device to train on.
         dtype: float32, or bfloat16 for autocast (weights stay float32).
-        workers: Processes that prepare batches; 0 prepares them between steps.
-        seed: Of batches and noise.
+        workers: Processes that prepare batches; 0 prepares them in the main process.
+        seed: Seed of the training.
     """
 
     steps: int
@@ -57,7 +57,7 @@ class Settings:
     seed: int = 0
 
     def rate(self, step: int) -> float:
-        """Linear rise over `warmup`, then a cosine fall to a hundredth."""
+        """Learning rate of a step: a linear rise over `warmup` steps, times a cosine from 1 to a hundredth."""
         done = min(step / max(self.steps, 1), 1.0)
         return (
             self.lr * min(1.0, (step + 1) / max(self.warmup, 1)) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
@@ -65,24 +65,24 @@ class Settings:
 
 
 class Objective(Protocol):
-    """What the loop needs to know about what it trains."""
+    """Interface between the loop and what it trains."""
 
     module: nn.Module
 
     def batch(self, step: int) -> Any:
-        """Tensors of a step, from the step's number alone; may run in another process."""
+        """Tensors of a step, which depend on its number only; may be called in another process."""
 
     def loss(self, batch: Any, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The loss and what to log of it."""
+        """The loss, and values to log."""
 
     def validate(self) -> dict[str, float]:
-        """Measures on held-out textures, always the same."""
+        """Measures on held-out textures, the same ones at every call."""
 
     def sheet(self) -> Image.Image:
-        """A contact sheet of held-out textures, always the same."""
+        """A contact sheet of held-out textures, the same ones at every call."""
 
     def save(self, folder: Path) -> None:
-        """Write what the package loads."""
+        """Save the model, for texgen to load."""
 
 
 def train(
@@ -90,13 +90,14 @@ def train(
 ) -> list[Row]:
     """Train to `settings.steps` or for `settings.minutes`.
 
-    `out` holds `state.pt` (weights, moving average, optimiser, log: a resumed run reaches the same state as an
-    unbroken one), `log.csv`, `log.png`, `sheet.png`, and `model/` with the averaged weights. Each is replaced whole.
+    `out` receives `state.pt` (weights, moving average, optimiser, log; a resumed run reaches the same state as an
+    uninterrupted one), `log.csv`, `log.png`, `sheet.png`, and `model/` with the averaged weights. State, log and pictures are
+    written whole or not at all.
 
     Raises:
         OptionError: `out` already holds a run and `resume` is false.
-        InputError: Its state belongs to another network.
-        KeyboardInterrupt: Interrupted or terminated; the state is saved.
+        InputError: The state in `out` belongs to another network.
+        KeyboardInterrupt: The run was interrupted or terminated; its state is saved.
     """
     matplotlib_classes()
     out.mkdir(parents=True, exist_ok=True)
@@ -136,7 +137,7 @@ def train(
 
 
 def _look(objective: Objective, out: Path, state: _State, log: Callable[[str], None]) -> None:
-    """Checkpoint, validate, draw."""
+    """Validate, and save model, state, log and contact sheet."""
     with state.averaged():
         measures = objective.validate()
         sheet = objective.sheet()
@@ -151,7 +152,7 @@ def _look(objective: Objective, out: Path, state: _State, log: Callable[[str], N
 
 
 class _State:
-    """Everything a resumed run needs."""
+    """State of a training run, from which it can be resumed."""
 
     def __init__(self, module: nn.Module, settings: Settings) -> None:
         self.module = module
@@ -177,7 +178,7 @@ class _State:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within, the module has the moving average of its weights, and is in evaluation mode."""
+        """Context in which the module has the moving average of its weights, and is in evaluation mode."""
         self.average.store(self.parameters)
         self.average.copy_to(self.parameters)
         self.module.eval()

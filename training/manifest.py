@@ -1,4 +1,4 @@
-"""The manifest of a folder of crops: where each comes from."""
+"""The manifest of a folder of crops, a CSV file with the origin of each."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Crop:
     top: int
     side: int
     scale: float
-    """Of the crop against the original image: 1, 0.5 or 0.25."""
+    """Scale of the crop relative to the original image: 1, 0.5 or 0.25."""
     period: int
-    """Pixels after which the crop repeats exactly (a small image laid side by side); 0: it does not."""
+    """Period in pixels of a crop made by repeating a small image; 0 for others."""
 
 
 def save_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

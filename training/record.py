@@ -1,4 +1,4 @@
-"""What a training run writes beside its state: the log as CSV, its curves and contact sheets as PNG."""
+"""The log of a training run, as CSV and as a plot of its curves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_log(path: Path, rows: list[Row]) -> None:
 
 
 def curves(rows: list[Row]) -> Image.Image:
-    """Every logged value against the step, one panel for each group of names (the part before `/`)."""
+    """Plot every logged value against the step, with one panel per group of names (the part before `/`)."""
     canvas, figure_class = matplotlib_classes()
     series: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for row in rows:
@@ -49,7 +49,7 @@ def curves(rows: list[Row]) -> Image.Image:
 
 
 def matplotlib_classes() -> tuple[Any, Any]:
-    """FigureCanvasAgg and Figure.
+    """matplotlib's FigureCanvasAgg and Figure.
 
     Raises:
         OptionError: matplotlib is not installed.

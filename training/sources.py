@@ -1,4 +1,4 @@
-"""Where training images come from: folders, Debian packages, and the archives inside them."""
+"""Sources of training images: folders, Debian packages, and archives inside them."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ PACKAGES = {
     "ufoai-textures": "GPL-2+, GPL-3+, CC-BY-SA-3.0, CC-BY-3.0, public domain",
     "warzone2100-data": "GPL-2+, CC-BY-SA-3.0, CC0-1.0",
 }
-"""Debian packages with textures under free licences, as their copyright files say. supertuxkart-data is left out on
-purpose: the test swatches come from it."""
+"""Debian packages with textures under free licences, and the licences according to their copyright files. supertuxkart-data is
+left out on purpose: the test swatches come from it."""
 
 
 class SourceImage(NamedTuple):
-    """One encoded image and its location."""
+    """One image file and its origin."""
 
     source: str
     """Package or folder."""
     version: str
     licence: str
     path: str
-    """Inside the source; `archive!/member` inside an archive."""
+    """Path in the source; `archive!/member` in an archive."""
     content: bytes
 
 
@@ -70,10 +70,10 @@ def fetch(folder: Path) -> list[Path]:
 
 
 def images(source: Path) -> Iterator[SourceImage]:
-    """Every image file of a folder or a Debian package, archives inside them opened.
+    """Every image file of a folder or a Debian package, including those in archives.
 
     Raises:
-        InputError: Neither a folder nor a .deb file, or a package that dpkg-deb cannot open.
+        InputError: The source is neither a folder nor a .deb file, or dpkg-deb cannot open it.
     """
     about = origin(source)
     files: Iterator[tuple[str, bytes]]
@@ -86,10 +86,10 @@ def images(source: Path) -> Iterator[SourceImage]:
 
 
 def origin(source: Path) -> tuple[str, str, str]:
-    """Name, version and licence of a source; the last two empty for a folder.
+    """Name, version and licence of a source; the last two are empty for a folder.
 
     Raises:
-        InputError: Neither a folder nor a .deb file.
+        InputError: The source is neither a folder nor a .deb file.
     """
     if source.is_dir():
         return source.name, "", ""

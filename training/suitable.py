@@ -1,4 +1,4 @@
-"""Which parts of which images are textures: by the words of a path and by measurements on pixels."""
+"""Selection of textures from images, by words in the path and by measurements on pixels."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 CROP_PX = 768
-"""Side of a crop of a large image; two tiles of 512 px in it differ."""
+"""Largest side of a crop; it leaves room for different tiles of 512 px."""
 MIN_CROP_PX = 512
 MIN_SIDE_PX = 256
-"""Smaller images hold too little; those up to MIN_CROP_PX are repeated where they tile."""
+"""Smallest side of an image. Images smaller than MIN_CROP_PX are used only if they tile, repeated to that size."""
 CROPS_PER_IMAGE = 5
 
 NOT_TEXTURES = re.compile(
@@ -28,11 +28,11 @@ NOT_TEXTURES = re.compile(
     r"(?:\d*)(?=$|[/_\-.!])",
     re.IGNORECASE,
 )
-"""Words of a path that name something else than a surface."""
+"""Words in a path that name something other than a surface."""
 
 
 def decode(content: bytes) -> np.ndarray | str:
-    """An encoded image as (H, W, 3) uint8, or why it cannot be used."""
+    """Decode an image to (H, W, 3) uint8, or give the reason why it cannot be used."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -51,7 +51,7 @@ def decode(content: bytes) -> np.ndarray | str:
 
 
 def cuts(image: np.ndarray) -> Iterator[tuple[int, int, float, int, np.ndarray]]:
-    """Crops of an image at its own scale and at halves of it: (left, top, scale, period, pixels)."""
+    """Crops of an image at its own scale, at half and at a quarter of it, as (left, top, scale, period, pixels)."""
     height, width = image.shape[:2]
     if min(height, width) < MIN_CROP_PX:
         if height == width and MIN_CROP_PX % height == 0 and tiles(image):
@@ -80,7 +80,7 @@ def _spread(image: np.ndarray, limit: int) -> Iterator[tuple[int, int, np.ndarra
 
 
 def tiles(image: np.ndarray) -> bool:
-    """Whether the step across the wrap is like the steps inside, in both directions."""
+    """Whether an image tiles: the step across its border is no larger than those inside, on both axes."""
     values = image.astype(np.float32)
     for axis in (0, 1):
         steps = np.abs(np.diff(values, axis=axis)).mean((1 - axis, 2))
@@ -91,7 +91,7 @@ def tiles(image: np.ndarray) -> bool:
 
 
 def unsuitable(crop: np.ndarray) -> str | None:
-    """Why a crop (S, S, 3) is no stationary texture, by measurement; None if it is one."""
+    """The reason why a crop (S, S, 3) is not a stationary texture, by measurements; None if it is one."""
     values = crop.astype(np.float32)
     red, green, blue = values.reshape(-1, 3).mean(0)
     if blue > 150 and 95 < red < 160 and 95 < green < 160 and blue > max(red, green) + 40:
@@ -119,7 +119,7 @@ def unsuitable(crop: np.ndarray) -> str | None:
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """A 32x32 gray thumbnail of zero mean and unit norm, to compare images by."""
+    """A 32x32 gray thumbnail with zero mean and unit norm, for comparing images."""
     small = np.asarray(Image.fromarray(image).convert("L").resize((32, 32), Image.Resampling.BOX), np.float32)
     small = small - small.mean()
     return small / max(float(np.linalg.norm(small)), 1e-6)

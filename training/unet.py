@@ -1,5 +1,5 @@
-"""Train the UNet on pairs: a target and an exemplar of the same texture, noised alike, the target's self-attention
-reading the exemplar's keys and values."""
+"""Training of the UNet on pairs: a target and an exemplar of the same texture, equally noised, where the target's self-attention
+may read the exemplar's keys and values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONDITION_WIDTH = 64
 VALIDATION_TIMESTEPS = (20, 60, 120, 250, 500)
 VALIDATION_PAIRS = 16
 SHEET_STEPS, SHEET_STRENGTH = 24, 0.25
-"""The contact sheet's six steps, from timestep 206 on."""
+"""Scheduler steps and strength of the contact sheet: six steps from timestep 206."""
 MODES: tuple[PairMode, ...] = get_args(PairMode)
 
 
@@ -41,9 +41,9 @@ def new_unet(channels: int, widths: tuple[int, ...] = (64, 128, 256), seed: int 
     """A small UNet with self-attention at three scales, for tiles of 64x64 latents.
 
     Args:
-        channels: Of the latents.
+        channels: Channels of the latents.
         widths: Channels at each scale; multiples of 32.
-        seed: Of the weights.
+        seed: Seed of the weights.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -57,14 +57,14 @@ def new_unet(channels: int, widths: tuple[int, ...] = (64, 128, 256), seed: int 
 
 @dataclass(frozen=True, kw_only=True)
 class UNetSettings:
-    """How the UNet is trained.
+    """Settings of the UNet's training.
 
     Attributes:
-        batch: Pairs in a step at the small tile; the large tile gets a quarter.
-        side: Small tile, in pixels.
-        large_share: Share of steps on tiles of twice the side, the size used for synthesis.
+        batch: Pairs per step with small tiles; a quarter of it with large tiles.
+        side: Side of a small tile, in pixels.
+        large_share: Share of steps on large tiles, of twice the side, the size used for synthesis.
         modes: Shares of steps in which the target reads its own keys and values, the exemplar's, or both.
-        focus: Timesteps below this get `focus_share` of the pairs; the others come from the whole range.
+        focus: `focus_share` of the pairs get timesteps below this; the others from the whole range.
         focus_share: See `focus`.
     """
 
@@ -77,11 +77,11 @@ class UNetSettings:
 
 
 class UNetObjective:
-    """The UNet's training, as `training.loop` sees it: v-prediction on both halves of every pair.
+    """Objective of the UNet's training, for `training.loop`: v-prediction of both images of every pair.
 
     Attributes:
-        held_out: Windows (2 * pairs, 3, side, side) in [-1, 1], targets, then exemplars, of the crops' held-out share; if the
-            library is too small to have one, of training crops.
+        held_out: Targets, then exemplars, (2 * pairs, 3, side, side) in [-1, 1], from held-out crops; from training crops if the
+            library is too small for held-out ones.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class UNetObjective:
         return self.crops.windows(self.seed, step, pairs, side, 2)
 
     def loss(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Mean squared error of the predicted velocity, of targets and exemplars alike; logged of the targets."""
+        """Mean squared error of the predicted velocity of targets and exemplars; that of the targets is logged."""
         chosen, generator = self.settings, generator_of(self.seed, step)
         pairs = len(batch) // 2
         share = torch.tensor(chosen.modes)
@@ -131,7 +131,7 @@ class UNetObjective:
         Args:
             latents: (2 B, C, h, w): clean targets, then their exemplars.
             timesteps: (B,) of the pairs.
-            mode: Whose keys and values the targets read.
+            mode: Which keys and values the targets read, see `TappedUNet.pairing`.
             generator: CPU generator of the noise.
         """
         both = torch.cat([timesteps, timesteps]).to(latents.device)
@@ -149,7 +149,7 @@ class UNetObjective:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """The target's error on held-out pairs, per timestep and way of reading; noise and pairs always the same."""
+        """The targets' error on held-out pairs, by timestep and mode, always with the same noise."""
         latents = self.encoded(self.held_out)
         pairs, measures = len(latents) // 2, {}
         for mode in MODES:
@@ -160,7 +160,7 @@ class UNetObjective:
 
     @torch.no_grad()
     def sheet(self) -> Image.Image:
-        """Held-out exemplars; targets with noise; denoised reading them; the targets."""
+        """Rows of held-out exemplars, noisy targets, targets denoised with the exemplars, and clean targets."""
         count, pairs = 6, len(self.held_out) // 2
         latents = self.encoded(torch.cat([self.held_out[:count], self.held_out[pairs : pairs + count]]))
         noise = normal(latents.shape, generator_of(2, 0)).to(latents.device)

@@ -1,1 +1,1 @@
-"""Diffusion models as makers of textures: a plan, its stages, the two loops of attention distillation."""
+"""Texture synthesis with diffusion models: plan, stages of a run, and the two algorithms of attention distillation."""

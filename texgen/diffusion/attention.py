@@ -1,4 +1,4 @@
-"""Attention itself: what a layer computes, and queries that read the keys and values of another picture."""
+"""Attention to the keys and values of another picture, with labels and weights; and the features of an attention layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ InjectionMode = Literal["replace", "beside"]
 
 
 class LayerFeatures(NamedTuple):
-    """What one self-attention layer computed, each (B, heads, tokens, head_dim)."""
+    """Tensors of one self-attention layer, each (B, heads, tokens, head_dim)."""
 
     query: Tensor
     key: Tensor
@@ -24,7 +24,7 @@ class LayerFeatures(NamedTuple):
 
 
 class KeyValue(NamedTuple):
-    """Keys and values of one layer, each (B, heads, tokens, head_dim), and the logarithm of each token's weight, if any."""
+    """Keys and values of one layer, each (B, heads, tokens, head_dim), and optionally the logarithm of each token's weight, (tokens,)."""
 
     key: Tensor
     value: Tensor
@@ -32,20 +32,20 @@ class KeyValue(NamedTuple):
 
 
 Features = dict[str, LayerFeatures]
-"""By the layer's name."""
+"""Tensors of layers by name."""
 ExemplarKeyValues = Mapping[str, Sequence[KeyValue]]
-"""Per layer, one pair a label; a single one where there are no labels."""
+"""Keys and values by layer, one pair per label; a single pair without labels."""
 
 
 def attend(query: Tensor, exemplar: Sequence[KeyValue], labels: Tensor | None, own: KeyValue | None = None) -> Tensor:
-    """Attention of queries (B, heads, tokens, head_dim) to exemplar tokens of their label, beside their own tile's if given.
+    """Attention of queries to the exemplar tokens of their label and, if given, to the tokens of their own tile.
 
-    softmax(Q [K, K_l]^T / sqrt(head_dim) + log weight) [V, V_l], l the query's label.
+    softmax(Q [K, K_l]^T / sqrt(head_dim) + log weight) [V, V_l], where l is the query's label and K, V are left out without `own`.
 
     Args:
-        query: Of a batch of tiles.
-        exemplar: One pair a label, batch 1; a single one where there are no labels.
-        labels: (B, tokens) of the queries; None where there are none.
+        query: Queries of a batch of tiles, (B, heads, tokens, head_dim).
+        exemplar: Keys and values, batch 1, one pair per label; a single pair without labels.
+        labels: Labels of the queries, (B, tokens), or None.
         own: The tiles' own keys and values, batch B.
     """
     if labels is None:
@@ -69,7 +69,7 @@ def _attended(query: Tensor, exemplar: KeyValue, own: KeyValue | None) -> Tensor
 
 
 def joined(parts: Sequence[KeyValue]) -> KeyValue:
-    """Keys and values after each other; without a bias a token weighs 1."""
+    """Keys and values concatenated along the tokens; tokens without a bias have weight 1."""
     key, value = (torch.cat([part[i] for part in parts], 2) for i in (0, 1))  # type: ignore[misc]
     if all(part.bias is None for part in parts):
         return KeyValue(key, value)
@@ -78,7 +78,7 @@ def joined(parts: Sequence[KeyValue]) -> KeyValue:
 
 
 def token_grid(size: Size, tokens: int) -> Size:
-    """The grid of a layer with so many tokens, for latents of a size: halved, rounding up, until it fits.
+    """The grid of a layer with a number of tokens, for latents of a size: the size halved, rounding up, until it fits.
 
     Raises:
         ValueError: No halving gives this number of tokens.
@@ -96,6 +96,6 @@ def token_grid(size: Size, tokens: int) -> Size:
 
 
 def token_labels(labels: Tensor, tokens: int) -> Tensor:
-    """Labels (B, 1, h, w) on the latent grid as labels of a layer's tokens (B, tokens), by nearest neighbour."""
+    """Labels of a layer's tokens, (B, tokens), from labels on the latent grid, (B, 1, h, w), by nearest neighbour."""
     grid = token_grid(canvas_size(labels), tokens)
     return F.interpolate(labels.float(), tuple(grid), mode="nearest-exact").flatten(1).long()

@@ -1,8 +1,8 @@
-"""The models that come with texgen."""
+"""Folders of the models that come with texgen."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 BUNDLED = {"mini": Path(__file__).parent / "models" / "mini"}
-"""Their folders by their names."""
+"""Folder of each model by its name."""

@@ -1,4 +1,4 @@
-"""Pixels to latents, in bounded memory however large the canvas is."""
+"""From pixels to latents, tile by tile, in memory that does not grow with the canvas."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from texgen.diffusion.denoising import DenoisingModel
 from tiling import Size, Tile, Wrap, canvas_size, cut, cut_from, plan_cores
 
 MARGIN = 8
-"""Latent pixels that a canvas encoded whole is continued by, where it wraps."""
+"""Latent pixels by which a canvas that is encoded whole is continued across borders that wrap."""
 CORE = 64
 WHOLE = 128 * 128
-"""Area in latent pixels up to which a canvas is encoded whole by an encoder that looks at all of it."""
+"""Area in latent pixels up to which an encoder that is not local encodes a canvas whole."""
 Paint = Callable[[Tile], Tensor]
-"""Pixels (1, 3, H, W) of a tile in latent pixels, which may pass the border of an axis that wraps."""
+"""Gives the pixels (1, 3, H, W) in [0, 1] of a tile in latent pixels; the tile may cross a border that wraps."""
 
 
 def encoded(model: DenoisingModel, paint: Paint, canvas: Size, wrap: Wrap) -> Tensor:
-    """The latents (1, C, h, w) of pixels that are made tile by tile."""
+    """The latents (1, C, h, w) of a canvas whose pixels `paint` gives tile by tile."""
     whole = not model.decodes_locally and canvas.area <= WHOLE
     halo = MARGIN if whole else model.encoder_halo
     encode = model.encode if whole else model.tile_encoder(paint, canvas, wrap)
@@ -41,5 +41,5 @@ def encoded_image(model: DenoisingModel, image: Tensor) -> Tensor:
 
 
 def fingerprint(*tensors: Tensor) -> list[str]:
-    """Hash of each tensor's numbers, to the last bit, and its shape."""
+    """Hash and shape of each tensor; the hash covers every bit."""
     return [f"{hashlib.sha256(each.contiguous().numpy().data).hexdigest()} {tuple(each.shape)}" for each in tensors]

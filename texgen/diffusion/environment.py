@@ -1,4 +1,4 @@
-"""What the last bits of a diffusion model's result depend on beside the job."""
+"""Versions, model and hardware, on which the last bits of a result depend."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def environment(model: DenoisingModel) -> dict[str, Any]:
 
 
 def machine() -> list[str]:
-    """What the last bits of a result may depend on beside `environment`."""
+    """Processor, GPU and number of threads, on which the last bits of a result may also depend."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     return [platform.machine(), platform.processor(), gpu, str(torch.get_num_threads())]

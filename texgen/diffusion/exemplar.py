@@ -1,4 +1,4 @@
-"""What is made of a swatch before synthesis: latents at several pixel phases, crops for attention."""
+"""Swatches encoded for synthesis: latents at several pixel phases, and crops for attention."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DRAWS = 32
 
 
 class Source(NamedTuple):
-    """Exemplar latents whose top left pixel is (top_px, left_px) of exemplar number `exemplar`."""
+    """Latents of exemplar number `exemplar`, encoded from its pixel (top_px, left_px) on."""
 
     latents: Tensor
     exemplar: int
@@ -37,13 +37,14 @@ class Exemplar:
 
     Attributes:
         images: The prepared swatches, each (1, 3, H, W) in [0, 1].
-        sources: Their latents at `PHASES` x `PHASES` pixel phases each, or at the first alone, so that blocks can be placed between the
-            autoencoder's latent pixels.
-        crops: Latents at phase 0 for keys and values: the whole swatch, or up to four native tiles that cover it.
-        numbers: The exemplar that each crop is of.
+        sources: Their latents at `PHASES` x `PHASES` pixel phases each, or at the first phase only. Phases make it possible to take
+            blocks from between the autoencoder's latent pixels.
+        crops: Latents at phase 0 for keys and values: the whole swatch, or native tiles spread over it (up to `MAX_CROPS`, plus one
+            for each label that these miss).
+        numbers: Number of the exemplar of each crop.
         factor: Image pixels per latent pixel.
-        maps: The label of every pixel, (H, W) each, uint8, `NONE` for what is not to be shown or read; None without labels.
-        label_count: Number of labels there are; a swatch need not show all of them.
+        maps: Label of every pixel, (H, W) each, uint8, `NONE` for pixels that must not be shown or read; None without labels.
+        label_count: Number of labels; a swatch need not show all of them.
         crop_labels: Labels of the crops' latent pixels, (h, w) each; empty without labels.
     """
 
@@ -58,7 +59,7 @@ class Exemplar:
 
     @property
     def wholes(self) -> list[Source]:
-        """The sources at the first phase, one of each exemplar."""
+        """The sources at the first phase, one per exemplar."""
         return [source for source in self.sources if source.top_px == source.left_px == 0]
 
     def source_labels(self, source: Source) -> Tensor:
@@ -77,11 +78,11 @@ class Exemplar:
         return found
 
     def window(self, source: Source, size: Size, generator: torch.Generator) -> Tile:
-        """A random tile of a source that shows nothing that may not be shown, if `DRAWS` draws find one.
+        """A random tile of a source without latent pixels labelled `NONE`, if `DRAWS` draws find one; else any random tile.
 
         Args:
             source: One of the sources.
-            size: Of the tile in latent pixels.
+            size: Size of the tile in latent pixels.
             generator: CPU generator.
         """
         shown = None if self.maps is None else self.source_labels(source)
@@ -103,14 +104,14 @@ def encode_exemplar(
     label_count: int = 1,
     phases: int = PHASES,
 ) -> Exemplar:
-    """Encode prepared swatches at their own scale, 1:1; the same ones as in the model's last run are not encoded again.
+    """Encode prepared swatches without resizing them; reuses the latents of the model's last run if its swatches were the same.
 
     Args:
-        model: Its autoencoder encodes.
-        images: (1, 3, H, W) in [0, 1] each.
+        model: The model with the autoencoder.
+        images: The swatches, (1, 3, H, W) in [0, 1] each.
         maps: Labels of their pixels, (H, W) each.
         label_count: Number of labels.
-        phases: Pixel phases along each axis; 1 suffices where only crops are read.
+        phases: Pixel phases along each axis; 1 suffices if only crops are read.
     """
     sources = model.once("swatch", [*fingerprint(*images), phases], partial(_sources, model, images, phases))
     exemplar = Exemplar(
@@ -121,7 +122,7 @@ def encode_exemplar(
 
 
 def _sources(model: DenoisingModel, images: Sequence[Tensor], phases: int) -> tuple[Source, ...]:
-    """Latents of every swatch at all of its phases."""
+    """Latents of every swatch at all phases."""
     factor = model.factor
     starts = range(0, factor, factor // phases)
     return tuple(
@@ -133,7 +134,7 @@ def _sources(model: DenoisingModel, images: Sequence[Tensor], phases: int) -> tu
 
 
 def _with_crops(exemplar: Exemplar, native: Size) -> Exemplar:
-    """With crops of every swatch; where there are labels, each is in one, and so is what surrounds a hole."""
+    """The exemplar with crops of every swatch, so that every label of a swatch is in at least one crop."""
     crops, numbers, labels = [], [], []
     for number, source in enumerate(exemplar.wholes):
         size, shown = canvas_size(source.latents), exemplar.source_labels(source)
@@ -152,7 +153,7 @@ def _with_crops(exemplar: Exemplar, native: Size) -> Exemplar:
 
 
 def _around(shown: Tensor, size: Size) -> Tile:
-    """A tile in the middle of the latent pixels (h, w) that are True, inside of the whole; it shows at least one of them."""
+    """A tile at the middle of the True latent pixels (h, w), within the whole; it contains at least one of them."""
     places = shown.nonzero()
     middle = places[(places - places.float().mean(0)).abs().sum(1).argmin()]
     top, left = (

@@ -1,4 +1,4 @@
-"""Pixels of the result that are given, as a diffusion model sees them: latent pixels that stay, and what is drawn over its own at the end."""
+"""Given pixels of the result: latent pixels that sampling keeps, and pixels that are pasted into the decoded picture."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tiling import Size, Tile
 
 
 class Given(NamedTuple):
-    """Latent pixels of a canvas that stay.
+    """Latent pixels of a canvas that stay as they are.
 
     Attributes:
-        latents: (1, C, h, w).
-        mask: (h, w), bool: which stay.
-        coordinates: (3, h, w), where they show an exemplar itself, see `start.Start`.
+        latents: Latents of the canvas, (1, C, h, w).
+        mask: Which latent pixels stay, (h, w), bool.
+        coordinates: Their places if they show an exemplar itself, (3, h, w), see `start.Start`.
     """
 
     latents: Tensor
@@ -36,9 +36,9 @@ class Kept:
     """A picture on the canvas, and which of its pixels stay as they are.
 
     Attributes:
-        image: (1, 3, h, w) in [0, 1]; carried on smoothly where it is not kept.
-        mask: (h, w), bool: what is kept.
-        place: Where on the canvas, in px; inside it.
+        image: The picture, (1, 3, h, w) in [0, 1]; pixels that are not kept continue the others smoothly.
+        mask: Which pixels are kept, (h, w), bool.
+        place: Area of the canvas that it covers, in px; inside the canvas.
     """
 
     image: Tensor
@@ -47,11 +47,11 @@ class Kept:
 
     @classmethod
     def of(cls, kept: job.Kept) -> Kept:
-        """As tensors."""
+        """The kept pixels of a job, as tensors."""
         return cls(as_tensor(kept.image), torch.from_numpy(kept.mask), kept.place)
 
     def latent_mask(self, canvas: Size, factor: int) -> Tensor:
-        """Latent pixels (canvas height, canvas width) of which every pixel is kept, bool."""
+        """Which latent pixels of the canvas consist of kept pixels only, (h, w), bool."""
         whole = self._padded(self.mask[None, None].float(), factor, "constant")
         inside = self._latent_tile(factor)
         mask = torch.zeros(tuple(canvas), dtype=torch.bool)
@@ -59,7 +59,7 @@ class Kept:
         return mask
 
     def latents(self, model: DenoisingModel, canvas: Size) -> Tensor:
-        """The canvas (1, C, h, w) with the picture's latents where it lies and 0 elsewhere."""
+        """Latents of the canvas, (1, C, h, w): those of the picture at its place, 0 elsewhere."""
         inside = self._latent_tile(model.factor)
         picture = self._padded(self.image, model.factor, "replicate")
         latents = torch.zeros(1, model.latent_channels, *canvas)
@@ -67,18 +67,18 @@ class Kept:
         return latents
 
     def coordinates(self, canvas: Size, factor: int) -> Tensor:
-        """Where in the picture each latent pixel of the canvas lies, as a map of exemplar 0, (3, h, w); beyond it meaningless."""
+        """Place of each latent pixel of the canvas in the picture, as a map to exemplar 0, (3, h, w); meaningless outside the picture."""
         y = torch.arange(canvas.height)[:, None] * factor - self.place.top
         x = torch.arange(canvas.width) * factor - self.place.left
         return torch.stack([torch.zeros(tuple(canvas), dtype=torch.long), y.expand(*canvas), x.expand(*canvas)])
 
     def apply(self, made: Tensor, area: Tile, canvas: Size) -> Tensor:
-        """A part of the result (1, 3, h, w) with the kept pixels in it, and what remains of a mismatch faded into the rest, see `texgen.materials.holes`.
+        """Paste the kept pixels into a part of the result (1, 3, h, w), and fade out the mismatch around them, see `texgen.materials.holes`.
 
         Args:
             made: Pixels of `area`.
-            area: On the canvas, in px, `texgen.materials.holes.MARGIN` larger than what is wanted.
-            canvas: In px.
+            area: Part of the canvas, in px; `texgen.materials.holes.MARGIN` larger than the part that is needed.
+            canvas: Size in px.
         """
         image, mask = self._cut(area, canvas)
         if not bool(mask.any()):
@@ -88,12 +88,12 @@ class Kept:
         return torch.where(mask, image, made + change)
 
     def whole(self, area: Tile, canvas: Size) -> Tensor | None:
-        """The picture (1, 3, h, w) in an area in px of which all is kept; None of any other."""
+        """The picture (1, 3, h, w) in an area in px, if all pixels of the area are kept; else None."""
         image, mask = self._cut(area, canvas)
         return image if bool(mask.all()) else None
 
     def _cut(self, area: Tile, canvas: Size) -> tuple[Tensor, Tensor]:
-        """Picture and mask of an area; 0 and False outside of the picture."""
+        """Picture and mask in an area; 0 and False outside the picture."""
         rows, columns = (torch.from_numpy(way) for way in (area.rows(canvas), area.columns(canvas)))
         rows, columns = rows - self.place.top, columns - self.place.left
         height, width = self.mask.shape
@@ -107,7 +107,7 @@ class Kept:
         return Tile(top // factor, left // factor, -(-bottom // factor), -(-right // factor))
 
     def _padded(self, values: Tensor, factor: int, mode: str) -> Tensor:
-        """Values (1, C, h, w) with more around them, up to whole latent pixels; the modes are those of `F.pad`."""
+        """Values (1, C, h, w) of the picture, padded to whole latent pixels; `mode` is that of `F.pad`."""
         inside, place = self._latent_tile(factor).scaled(factor), self.place
         beside = (place.left - inside.left, inside.right - place.right)
         return F.pad(values, (*beside, place.top - inside.top, inside.bottom - place.bottom), mode=mode)
@@ -119,7 +119,7 @@ def as_tensor(pixels: np.ndarray) -> Tensor:
 
 
 def on_grid(kept: Kept, size: Size, canvas: Size) -> Kept:
-    """A kept picture that reaches the end of the result, carried on to the end of a canvas that is a little larger (px)."""
+    """A kept picture, extended to the end of the canvas if it reaches the end of the result; sizes in px."""
     top, left, bottom, right = kept.place
     below = canvas.height - bottom if bottom == size.height else 0
     beside = canvas.width - right if right == size.width else 0

@@ -15,25 +15,26 @@ from tiling import Size
 
 Item = TypeVar("Item")
 MOST_TILES = 32
-"""More are hardly faster: on an H200 an AD iteration of Stable Diffusion 1.5 takes 13 ms a tile in batches of 16, 11 in batches of 32."""
+"""Largest batch of tiles. Larger ones are hardly faster: on an H200 an AD iteration of Stable Diffusion 1.5 takes 13 ms per tile in batches
+of 16, 11 ms in batches of 32."""
 GRADIENT_FACTOR = 1.2
-"""Peak of an AD iteration over what it keeps for the gradient: the gradient's own tensors come on top. Measured with Stable
-Diffusion 1.5: 1.16 on a CPU in float32, 1.07 a tile of 16 on CUDA in float16."""
+"""Peak memory of an AD iteration, relative to what autograd saves for the backward pass: gradients come on top. Measured with Stable
+Diffusion 1.5: 1.16 on a CPU in float32, 1.07 per tile in batches of 16 on CUDA in float16."""
 WORKSPACE = GIB // 4
-"""What libraries of a GPU take for themselves, however many tiles there are."""
+"""Bytes that a GPU's libraries take for themselves, independent of the number of tiles."""
 CANVAS_COPIES = 6
-"""Canvases of latents alive at once: before and after a step, sums, noise, what a filter moves."""
+"""Copies of the canvas' latents alive at once: before and after a step, sums, noise, and those of a filter."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """On a CPU torch raises a plain RuntimeError from its allocator."""
+    """Whether an error means that memory ran out. On a CPU, torch's allocator raises a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def within_memory(begin: Callable[[], Iterable[Item]], make_room: Callable[[], bool]) -> Iterator[Item]:
-    """The items of `begin`; when memory runs out, of `begin` again, once, if `make_room` could make some.
+    """The items of `begin()`. If memory runs out and `make_room` freed some, call `begin` a second time.
 
-    What `begin` gives must go on where it stopped.
+    The second iterable must continue where the first stopped.
     """
     try:
         yield from begin()
@@ -45,7 +46,7 @@ def within_memory(begin: Callable[[], Iterable[Item]], make_room: Callable[[], b
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device."""
+    """Free bytes on a device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     free = limits.free_memory()  # an Apple GPU shares it
@@ -53,16 +54,16 @@ def free_memory(device: torch.device) -> int:
 
 
 def tile_bytes(model: DenoisingModel, tile: Size, recomputed: bool = False) -> int:
-    """What one tile takes in an AD iteration, estimated without running it; less if blocks are computed again for the gradient."""
+    """Bytes that one tile needs in an AD iteration, estimated without running it; less if blocks are computed again in the backward pass."""
     return int(model.tile_bytes(tile, recomputed) * GRADIENT_FACTOR)
 
 
 class Fit(NamedTuple):
-    """What a device is asked for.
+    """How tiles fit into a device's memory.
 
     Attributes:
-        batch: Tiles worked on at once.
-        recomputed: Whether blocks of the network are computed again for the gradient, since a tile does not fit otherwise.
+        batch: Tiles per batch.
+        recomputed: Whether blocks of the network are computed again in the backward pass, since a tile does not fit otherwise.
     """
 
     batch: int = 1
@@ -72,19 +73,19 @@ class Fit(NamedTuple):
 def fitted(
     model: DenoisingModel, tile: Size, canvas: Size, tiles: int, budget: float | None, wanted: int | None = None
 ) -> Fit:
-    """As many tiles at once as are wanted; else one on a CPU, which gains nothing from more, and on a GPU as many as the budget holds.
+    """Choose the batch of tiles: `wanted` if given; else one on a CPU, which gains nothing from more, and as many as fit on a GPU.
 
     Args:
         model: The model.
-        tile: In latent pixels.
-        canvas: In latent pixels.
-        tiles: Tiles of a step.
-        budget: Bytes for tiles on the device and, on a CPU, for the canvas; None takes what is free on a GPU, and anything on a
-            CPU, which may swap.
-        wanted: Tiles at once, if the user says so.
+        tile: Size in latent pixels.
+        canvas: Size in latent pixels.
+        tiles: Number of tiles per step.
+        budget: Bytes for tiles on the device and, on a CPU, for the canvas; None means the free memory on a GPU, and no limit for
+            one tile on a CPU, which may swap.
+        wanted: Batch that the user asked for.
 
     Raises:
-        ResourceError: The budget does not hold one tile, or those that are wanted.
+        ResourceError: One tile, or the wanted batch, does not fit into the budget.
     """
     on_cpu = model.device.type == "cpu"
     least = min(wanted or 1, tiles)

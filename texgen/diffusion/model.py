@@ -1,4 +1,4 @@
-"""Stable Diffusion and kin, and the bundled model, as makers of textures."""
+"""The diffusion model: textures by Stable Diffusion, Flux or the bundled network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DiffusionModel:
     Attributes:
         model: The networks.
         preset: Name of the preset.
-        knobs: What is set otherwise than there.
+        knobs: Settings that override the preset.
     """
 
     model: DenoisingModel
@@ -61,7 +61,7 @@ class DiffusionModel:
 
 
 def _check_labels(job: Job, plan: Plan, factor: int) -> None:
-    """Refuse labels that are wanted and of which the exemplars show not one latent pixel."""
+    """Refuse a canvas with labels of which the exemplars do not show a single latent pixel."""
     maps = [torch.from_numpy(each.labels) for each in job.exemplars if each.labels is not None]
     if not maps:
         return

@@ -1,4 +1,4 @@
-"""A run's turn at a model: no other thread uses it meanwhile, and torch computes as in a program that has set nothing."""
+"""Exclusive use of a model by one thread, with torch's default settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _TURNS: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()  # type: i
 
 @contextmanager
 def turn(model: DenoisingModel) -> Iterator[None]:
-    """Within, this thread alone uses the model's network, whose attention is changed while it is read; undisturbed."""
+    """Context in which only this thread uses the model's network, with torch's defaults (`undisturbed`).
+
+    A lock is needed since reading attention modifies the network.
+    """
     with _GUARD:
         lock = _TURNS.setdefault(model.network, threading.RLock())
     with lock, undisturbed(model.device.type):
@@ -27,13 +30,13 @@ def turn(model: DenoisingModel) -> Iterator[None]:
 
 @contextmanager
 def undisturbed(device: str = "cpu") -> Iterator[None]:
-    """Within, gradients are known, nothing is cast, and floats are of 32 bits, whatever the caller has set."""
+    """Context with gradients on, autocast off and float32 as the default dtype, whatever the caller has set."""
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False), _FLOATS:
         yield
 
 
 class _Floats:
-    """Within, new floats are of 32 bits. That is a setting of the whole process: the first thread to come changes it, the last to go sets it back."""
+    """Context with float32 as the default dtype. The setting is global: the first thread to enter changes it, the last to leave restores it."""
 
     def __init__(self) -> None:
         self.inside, self.before = 0, torch.float32

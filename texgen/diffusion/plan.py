@@ -1,4 +1,4 @@
-"""What a diffusion model will do for a job: sizes, tiles, settings. No network is run here."""
+"""The plan of a job for a diffusion model: sizes, tiles and settings, decided without running a network."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from texgen.job import Constraints, Control, Job, Prompt
 from tiling import Size, Tile, Wrap, plan_tiles, tile_size
 
 PAINT_CONTENT, LAYOUT_CONTENT = 0.15, 0.25
-"""Weights of the content loss as published: of controlled texture synthesis, and of the published sampler."""
+"""Weights of the content loss as published: for controlled texture synthesis, and in the published sampler."""
 MAPLESS = ("noise", "layout", "scatter")
-"""Starts that have no map of where latent pixels came from."""
+"""Starts without a map of where in the swatch their pixels came from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything decided before the first model call.
+    """Everything that is decided before the model runs.
 
     Attributes:
-        size_px: Of the result.
-        canvas, tile, stride: In latent pixels.
-        layout: The layout, or the content, (1, 3, H, W).
-        prompt: What to show.
-        control: What ControlNets see of the canvas.
-        target: The label of every pixel of the canvas, (H, W), uint8.
+        size_px: Size of the result in pixels.
+        canvas, tile, stride: Sizes in latent pixels.
+        layout: The layout or the content, (1, 3, H, W).
+        prompt: The prompt, if any.
+        control: Pictures for the ControlNets, of the canvas' size.
+        target: Label of every pixel of the canvas, (H, W), uint8.
         kept: Pixels of the canvas that are given.
-        recomputed: Whether blocks of the network are computed again for the gradient, to save memory.
+        recomputed: Whether blocks of the network are computed again in the backward pass, to save memory.
         deterministic: Whether a GPU sums in a fixed order.
-        shares: Of the exemplars on the canvas.
+        shares: Share of each exemplar on the canvas.
         label_count: Number of labels.
-        keeps_swatch: Whether what is given is the first swatch itself.
+        keeps_swatch: Whether the given pixels are those of the first swatch itself.
     """
 
     size_px: Size
@@ -71,20 +71,20 @@ class Plan:
 
     @property
     def optimizes(self) -> bool:
-        """Whether the latents themselves are moved (Algorithm 1), not denoised (Algorithm 2)."""
+        """Whether the latents are optimised (Algorithm 1) instead of denoised (Algorithm 2)."""
         return self.preset.loop == "optimize"
 
     @property
     def reads_phases(self) -> bool:
-        """Whether anything looks at the exemplars between the autoencoder's latent pixels."""
+        """Whether any stage needs the exemplars' latents at all pixel phases."""
         return self.preset.detail != "none" or self.preset.match_spectrum or self.preset.tune_decoder > 0
 
 
 def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -> Plan:
-    """Sizes, tiles and settings of a job.
+    """Decide sizes, tiles and settings of a job.
 
     Raises:
-        OptionError: Options that do not go together.
+        OptionError: Options contradict each other.
         ResourceError: One tile does not fit in memory.
     """
     (size_px, wrap), given, factor = (job.canvas.size, job.canvas.wrap), job.constraints, model.factor
@@ -132,7 +132,7 @@ def make_plan(model: DenoisingModel, preset_name: str, knobs: Knobs, job: Job) -
 
 
 def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: bool) -> Preset:
-    """The preset with the knobs that were given, and what follows from the job; checked."""
+    """The preset, changed by the user's knobs and by the job; checked."""
     given, overridden = job.constraints, presets.Preset.__dataclass_fields__.keys() - {"tile_overlap", "tuning"}
     preset = presets.choose(name, _table(given), **{field: getattr(knobs, field) for field in overridden})
     without_swatch = preset.loop == "optimize" or preset.start == "noise"
@@ -161,12 +161,12 @@ def _preset(model: DenoisingModel, name: str, knobs: Knobs, job: Job, one_tile: 
             raise OptionError(f"{knobs.sampling[0]} does nothing with loop='optimize'; leave it out, or use 'sample'.")
     mostly_kept = given.kept is not None and 2 * int(given.kept.mask.sum()) > job.canvas.size.area
     if mostly_kept and knobs.match_spectrum is None:
-        preset = replace(preset, match_spectrum=False)  # most of the canvas is given, and not to be moved
+        preset = replace(preset, match_spectrum=False)  # most of the canvas is given and must not change
     return preset
 
 
 def _table(given: Constraints) -> Mapping[str, Preset]:
-    """The presets for what is given."""
+    """The presets of the task that the constraints imply."""
     if given.content is not None:
         return presets.TRANSFER_PRESETS
     if given.prompt is not None:
@@ -175,7 +175,7 @@ def _table(given: Constraints) -> Mapping[str, Preset]:
 
 
 def _content_weight(model: DenoisingModel, given: Constraints) -> float:
-    """Of the start's queries: as published where there are content, labels or a layout, none elsewhere."""
+    """Weight of the content loss: the user's, else as published with content, labels or a layout, else 0."""
     if given.content_weight is not None:
         return given.content_weight
     if given.content is not None:
@@ -186,7 +186,7 @@ def _content_weight(model: DenoisingModel, given: Constraints) -> float:
 
 
 def _stride(preset: Preset, overlap_px: int | None, tile: Size, factor: int) -> Size:
-    """Of the tiles, in latent pixels."""
+    """Stride of the tiles in latent pixels."""
     if preset.schedule == "rolled":
         if overlap_px is not None:
             raise OptionError("tile_overlap is for schedule='fixed'; the rolled schedule has none.")
@@ -213,7 +213,7 @@ def _check_start(start: str, given: Constraints) -> None:
 
 
 def _control(controls: Sequence[Control], size_px: Size, canvas_px: Size) -> ControlPlane | None:
-    """Control pictures brought to the result's size."""
+    """Control pictures resized to the canvas."""
     if not controls:
         return None
     pictures = torch.cat([_on_canvas(as_tensor(each.image), size_px, canvas_px) for each in controls], 1)
@@ -221,23 +221,23 @@ def _control(controls: Sequence[Control], size_px: Size, canvas_px: Size) -> Con
 
 
 def _placed(swatch: np.ndarray, place: tuple[int, int]) -> records.Kept:
-    """The whole swatch at (left, top) of the result."""
+    """The whole swatch, kept at (left, top) of the result."""
     (left, top), (height, width) = place, swatch.shape[:2]
     return records.Kept(swatch, np.ones((height, width), bool), Tile(top, left, top + height, left + width))
 
 
 def _on_canvas(image: Tensor, size_px: Size, canvas_px: Size) -> Tensor:
-    """A layout of any size brought to the result's, its border repeated to the end of the canvas."""
+    """A picture (1, 3, H, W) resized to the result, with its border repeated up to the end of the canvas."""
     resized = F.interpolate(image, tuple(size_px), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
     missing = (0, canvas_px.width - size_px.width, 0, canvas_px.height - size_px.height)
     return F.pad(resized, missing, mode="replicate")
 
 
 def canvas_of(size_px: Size, wrap: Wrap, factor: int) -> Size:
-    """The canvas in latent pixels: rounded up, to be cropped, on axes that do not wrap.
+    """Size of the canvas in latent pixels. Axes that do not wrap are rounded up, and the result is cropped.
 
     Raises:
-        OptionError: A side that wraps is no multiple of `factor`; the message names the two nearest that are.
+        OptionError: A side that wraps is not a multiple of `factor`; the message names the two nearest multiples.
     """
     for name, side, ring in (("height", size_px.height, wrap.y), ("width", size_px.width, wrap.x)):
         if ring and side % factor:

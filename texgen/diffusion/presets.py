@@ -1,4 +1,4 @@
-"""The one table of presets, and the numbers of the published method."""
+"""Presets of the diffusion model, and the settings of the published method."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ DetailKind = Literal["residual", "pixels", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """How a texture is expanded.
+    """Settings of a preset.
 
     Attributes:
-        loop: `sample` denoises with AD after every step (Algorithm 2); `optimize` moves the start itself against the AD loss
-            while the timestep falls (Algorithm 1).
-        start: `swatch` is what the swatch model makes of the same job; `noise` is the published start; `layout` is a given layout itself; `scatter` draws pixels of each label at random.
-        strength: How much noise goes on the start: 0 keeps it, 1 is the published method. A start of noise needs 1.
+        loop: `sample` denoises with AD after every step (Algorithm 2); `optimize` moves the start itself along the gradient of the
+            AD loss while the timestep falls (Algorithm 1).
+        start: `swatch` is the swatch model's result for the same job; `noise` is the published start; `layout` is the given layout
+            itself; `scatter` draws pixels of each label at random.
+        strength: How much noise is added to the start: 0 keeps it, 1 is the published method. `start="noise"` needs 1.
         steps: Scheduler steps for strength 1; ceil(strength * steps) are run.
         iterations: AD iterations (M) per step and tile.
         lr: Adam's learning rate on the latents.
-        schedule: `rolled` moves a grid without overlap at random every step; `fixed` is MultiDiffusion's.
+        schedule: `rolled` uses tiles without overlap, whose grid shifts at random at every step; `fixed` is MultiDiffusion's.
         window: Weights of overlapping tiles.
-        tile_overlap: Overlap of neighbouring tiles of the fixed schedule, as a part of the tile.
-        inject: Exemplar keys and values in the noise prediction: `beside` its own, `replace`, or None.
+        tile_overlap: Overlap of neighbouring tiles of the fixed schedule, as a fraction of the tile.
+        inject: Use the exemplar's keys and values in the noise prediction, `beside` its own or in their place (`replace`); or None.
         match_spectrum: Give the canvas the exemplar's mean and cross-spectrum after every step, see `texgen.diffusion.sampling.spectrum`.
-        detail: What of the exemplar is carried over the decoded result, where latent pixels match: `residual` (what the
-            autoencoder loses), `pixels` (the exemplar itself: a weak network's grain goes, and so do its small
+        detail: What is transferred from the exemplar to the decoded result where latent pixels match: `residual` (what the
+            autoencoder loses), `pixels` (the exemplar itself, which removes a weak network's grain but also its small
             changes), or `none`.
-        tune_decoder: Iterations that a copy of the decoder is trained on the exemplar.
-        tuning: By which recipe: texgen's, which is for decoders that look at the surroundings of a pixel alone, or the published one, see `texgen.diffusion.decoding.tune`.
+        tune_decoder: Iterations for which a copy of the decoder is trained on the exemplar.
+        tuning: Recipe of this training: texgen's, which is for local decoders, or the published one, see
+            `texgen.diffusion.decoding.tune`.
     """
 
     loop: LoopKind = "sample"
@@ -62,8 +64,8 @@ PRESETS: dict[str, Preset] = {
     "best": Preset(start="noise", strength=1.0, schedule="fixed"),
     "published": Preset(start="noise", strength=1.0, **_PUBLISHED),
 }
-"""Of all verbs but those below. `published` is the published expansion: noise, 50 steps, M = 3, tiles an eighth of their side apart with
-weights 1, of an exemplar of `texgen.diffusion.knobs.PUBLISHED_SIDE`; nothing is injected, matched or carried over."""
+"""Presets of all tasks except those below. `published` is the published expansion: noise, 50 steps, M = 3, tiles with weight 1 at strides
+of an eighth of their side, exemplar resized to `texgen.diffusion.knobs.PUBLISHED_SIDE`; no injection, matching or detail transfer."""
 
 PAINT_PRESETS: dict[str, Preset] = {
     "draft": Preset(iterations=0),
@@ -71,7 +73,7 @@ PAINT_PRESETS: dict[str, Preset] = {
     "best": Preset(start="scatter", strength=0.8, schedule="fixed"),
     "published": Preset(start="scatter", strength=1.0, loop="optimize", **_PUBLISHED),
 }
-"""Along a label map; on a canvas of one tile Algorithm 1 instead of 2."""
+"""Presets for painting along a label map; on a canvas of one tile Algorithm 1 replaces Algorithm 2."""
 
 _TRANSFER = Preset(loop="optimize", start="layout", strength=1.0)
 TRANSFER_PRESETS: dict[str, Preset] = {
@@ -80,9 +82,9 @@ TRANSFER_PRESETS: dict[str, Preset] = {
     "best": replace(_TRANSFER, schedule="fixed"),
     "published": replace(_TRANSFER, **_PUBLISHED),
 }
-"""Of `transfer`: Algorithm 1 from the content itself."""
+"""Presets of `transfer`: Algorithm 1, started from the content itself."""
 TRANSFER_CONTENT, TRANSFER_CONTENT_XL = {"style": 0.25, "appearance": 0.2}, 0.2
-"""Weights of its content loss (lambda) by mode; and on Stable Diffusion XL, in both."""
+"""Weights of the content loss (lambda) of `transfer` by mode; on Stable Diffusion XL both modes use the second value."""
 
 _TEXT = Preset(start="noise", strength=1.0, iterations=2, lr=0.015, schedule="fixed")
 TEXT_PRESETS: dict[str, Preset] = {
@@ -91,10 +93,10 @@ TEXT_PRESETS: dict[str, Preset] = {
     "best": replace(_TEXT, iterations=3),
     "published": replace(_TEXT, **_PUBLISHED),
 }
-"""Of `text`: Algorithm 2 with the numbers published for Stable Diffusion XL, whatever the model; for others there are none."""
+"""Presets of `text`: Algorithm 2 with the settings published for Stable Diffusion XL, used for all models since no others were published."""
 
 OPTIMIZE_STEPS = {"draft": 100, "standard": 200, "best": 300, "published": 200}
-"""Of Algorithm 1, as published: 100 to 300, the most for textures that are not stationary."""
+"""Steps of Algorithm 1, as published: 100 to 300, most for textures that are not stationary."""
 NAMES = tuple(PRESETS)
 
 
@@ -103,7 +105,7 @@ def choose(name: str, table: Mapping[str, Preset] = PRESETS, **overrides: Any) -
 
     Args:
         name: One of `NAMES`.
-        table: Of the task.
+        table: Presets of the task.
 
     Raises:
         OptionError: Unknown name.

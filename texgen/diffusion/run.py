@@ -1,4 +1,4 @@
-"""One run of a diffusion model: stages that are as an earlier run left them, or made; and the texture."""
+"""One run of a diffusion model, stage by stage, from swatches to a texture; finished stages of an interrupted run are reused."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ TUNING_SEED = 0
 
 @dataclass(frozen=True)
 class DiffusionRun:
-    """Encode, start, sample, decode: each stage as an earlier run left it, or made.
+    """A run: encode, start, tune, sample, transfer detail, decode. Stages that an interrupted run finished are loaded.
 
     Attributes:
         model: The model.
-        job: What was asked for.
-        plan: What was decided.
+        job: The job.
+        plan: The plan of the job.
         team: The processes that share the work.
-        minutes: Between two savings of the canvas.
+        minutes: Minutes between two checkpoints of the canvas.
     """
 
     model: DenoisingModel
@@ -66,7 +66,7 @@ class DiffusionRun:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """What of the model decides the result."""
+        """Everything about the model and its settings that determines the result, as JSON."""
         plan = self.plan
         return {
             **environment(self.model),
@@ -80,11 +80,11 @@ class DiffusionRun:
         }
 
     def states(self, place: Workplace) -> Generator[Step, None, Texture]:
-        """Every step of the loop, and the texture.
+        """Yield every step of the loop and return the texture.
 
         Raises:
             ResourceError: Out of memory.
-            KeyboardInterrupt: The user asked for it.
+            KeyboardInterrupt: The user asked to stop.
         """
         try:
             with turn(self.model):
@@ -99,14 +99,14 @@ class DiffusionRun:
 
 
 class _Stages:
-    """The stages of a run, in a place."""
+    """The stages of a run, in a workplace."""
 
     def __init__(self, run: DiffusionRun, place: Workplace, unfinished: Unfinished) -> None:
         self.model, self.plan, self.job, self.team = run.model, run.plan, run.job, run.team
         self.place, self.unfinished = place, unfinished
 
     def made(self) -> Generator[Step, None, Texture]:
-        """All of them, one after the other."""
+        """Run all stages, one after the other; yield the steps and return the texture."""
         plan, seeds = self.plan, Seeds.of(self.plan.seed)
         self._begin("encode")
         phases = PHASES if plan.reads_phases else 1
@@ -135,7 +135,7 @@ class _Stages:
         return Texture(pixels=pixels, coordinates=coordinates, latents=latents, history=assembly.history(loop))
 
     def _looped(self, loop: Loop, first: Callable[[], Tensor]) -> Generator[Step, None, Tensor]:
-        """Steps from where an earlier run stopped, and the finished canvas."""
+        """Yield the steps, from where an interrupted run stopped, and return the finished canvas."""
         progress = self.team.shared(self.unfinished.progress)
         if progress is None:
             progress = Progress(latents=first())
@@ -151,14 +151,14 @@ class _Stages:
             raise KeyboardInterrupt
 
     def _led(self, prompt: Prompt) -> Led:
-        """The prompt, encoded for a tile."""
+        """The prompt, encoded for pictures of a tile's size."""
         size_px = self.plan.tile.scaled(self.model.factor)
         read = partial(self.model.conditions, prompt, size_px)
         condition, away = self.model.once("prompt", [prompt, size_px], read)
         return Led(condition, away, prompt.guidance_scale or 1.0)
 
     def _content(self, layout: Tensor) -> Tensor:
-        """The latents of a layout or a content."""
+        """Latents of a layout or content."""
         return self.model.once("content", fingerprint(layout), partial(encoded_image, self.model, layout))
 
     def _given(self, kept: Kept) -> Given:
@@ -169,7 +169,7 @@ class _Stages:
         return Given(latents, kept.latent_mask(canvas, factor), coordinates)
 
     def _begin(self, stage: str) -> None:
-        """The stage before is finished, and saved where it is long: a good moment to stop if asked."""
+        """Begin a stage, or stop if asked: the previous stage is finished, and saved if it takes long."""
         self.place.clock.begin(stage)
         if self.unfinished.kept and self.team.any(self.place.stop.asked):
             raise KeyboardInterrupt
@@ -188,7 +188,7 @@ class _Stages:
                 return {"latents": encoded(self.model, paint, plan.canvas, plan.wrap)}
             kept = self.unfinished.folder / "swatch" if self.unfinished.kept else None
             folder = RunFolder(kept, {}, resume=True)
-            alone = self.team.size == 1  # else other processes would wait for this one
+            alone = self.team.size == 1  # if this process stopped, the others would wait for it
             stop = self.place.stop if alone else StopSignals()
             start = swatch_start(self.model, self.job, plan.canvas, seed, Workplace(folder, stop, Clock()))
             folder.remove()
@@ -197,7 +197,7 @@ class _Stages:
         return Start(**self.team.shared(lambda: self.unfinished.stage("start", make)))
 
     def _decoder(self, exemplar: Exemplar) -> DenoisingModel:
-        """The model that decodes: itself, or with its decoder tuned to the exemplar, whatever the seed of the run."""
+        """The model, with its decoder tuned to the exemplar if wanted; tuning does not depend on the run's seed."""
         preset = self.plan.preset
         if not preset.tune_decoder:
             return self.model
@@ -216,7 +216,7 @@ class _Stages:
         return self.model.with_decoder(self.team.shared(lambda: self.unfinished.stage("decoder", kept)))
 
     def _detail(self, decoder: DenoisingModel, exemplar: Exemplar, latents: Tensor, start: Start) -> Detail | None:
-        """What is carried over from the exemplar."""
+        """The detail to transfer from the exemplar, if wanted."""
         plan = self.plan
         if plan.preset.detail == "none":
             return None
@@ -226,7 +226,7 @@ class _Stages:
         )  # fmt: skip
 
     def _decoded(self, decoder: CanvasDecoder) -> PixelFile:
-        """The pixels; each process decodes its own bands, and none that is finished."""
+        """Decode the pixels; each process decodes its own bands and skips those that are finished."""
         bands, encoding = decoder.bands, self.job.encoding
         pixels = self.place.folder.pixels((*self.plan.size_px, encoding.channels), encoding.dtype)
         done = self.place.folder.bands(len(bands))
@@ -248,6 +248,6 @@ class _Stages:
 
 
 def _tensors(exemplars: Sequence[Swatch]) -> tuple[list[Tensor], list[Tensor] | None]:
-    """Pictures (1, 3, H, W), and the labels of their pixels (H, W) where there are any."""
+    """Pictures (1, 3, H, W), and the labels of their pixels (H, W) or None."""
     labels = [torch.from_numpy(each.labels) for each in exemplars if each.labels is not None]
     return [as_tensor(each.pixels) for each in exemplars], labels or None

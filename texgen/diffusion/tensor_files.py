@@ -1,4 +1,4 @@
-"""Tensors with notes on disk, written whole; and those that are worth keeping from run to run."""
+"""Tensors with JSON notes in safetensors files, and a cache of tensors on disk."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from texgen.files.publish import published
 from texgen.runs.log import warn
 
 CACHED = 16
-"""Files kept in the cache; the one not used for longest goes first."""
+"""Files kept in the cache; the least recently used are deleted first."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
     """Write tensors and JSON notes to a safetensors file, whole or not at all.
 
     Raises:
-        ResourceError: The disk is full, or not writable.
+        ResourceError: The disk is full or not writable.
     """
     content = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with published(path) as part:
         try:
             save_file(content, part, {"notes": json.dumps(notes)})
-        except SafetensorError as error:  # its only word for a full disk is in the text
+        except SafetensorError as error:  # only its text tells that the disk is full
             number = re.search(r"os error (\d+)", str(error))
             code = int(number[1]) if number else errno.EIO
             raise OSError(code, os.strerror(code)) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and notes; None for a file that is absent or cannot be read: what it held is made again."""
+    """Tensors and notes of a file; None if it is absent or unreadable, so that the caller makes them again."""
     if not path.exists():
         return None
     try:
@@ -52,7 +52,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 
 def cache_folder() -> Path | None:
-    """Where tensors are kept between runs: `TEXGEN_CACHE`, else the user's cache folder; None where that is set to nothing."""
+    """The folder of the cache: `TEXGEN_CACHE`, else the user's cache folder; None if `TEXGEN_CACHE` is empty."""
     chosen = os.environ.get("TEXGEN_CACHE")
     if chosen is not None:
         return Path(chosen) if chosen else None
@@ -65,11 +65,11 @@ def cache_folder() -> Path | None:
 
 
 def cached(depends_on: Sequence[Any], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Tensors as an earlier run kept them, else made and kept.
+    """Tensors from the cache; if they are not there, make them and add them.
 
     Args:
-        depends_on: All that they are a function of, as JSON.
-        make: Makes them.
+        depends_on: Everything that the tensors depend on, serialisable as JSON.
+        make: Makes the tensors.
     """
     folder = cache_folder()
     if folder is None:
@@ -86,6 +86,6 @@ def cached(depends_on: Sequence[Any], make: Callable[[], dict[str, Tensor]]) -> 
         save_tensors(path, made, {})
         for old in sorted(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)[:-CACHED]:
             old.unlink()
-    except (OSError, ResourceError) as error:  # a cache that cannot be written is none
+    except (OSError, ResourceError) as error:  # go on without a cache
         warn(f"{folder}: what was tuned is not kept for other runs ({error})")
     return made

@@ -1,1 +1,1 @@
-"""From latents to pixels: tiled, with the swatch's fine detail, by a decoder that knows the swatch."""
+"""From latents to pixels: tiled decoding, transfer of the swatch's fine detail, tuning of the decoder to the swatch."""

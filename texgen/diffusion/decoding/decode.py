@@ -1,4 +1,4 @@
-"""Latents to pixels, tile by tile, wrapped where the canvas wraps."""
+"""From latents to pixels, tile by tile, across borders that wrap."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ CORE = 64
 
 
 class CanvasDecoder:
-    """Decodes any part of a canvas, in tiles that agree with one another.
+    """Decodes any part of a canvas, in tiles without seams.
 
-    A local decoder decodes tiles of 64 latents with its halo around, which gives exactly the whole decode. Any other is
-    first made local: what it looks at the whole canvas for is measured and held fixed (`texgen.diffusion.models.vae.tiled`).
+    A local decoder decodes tiles of 64 x 64 latents with its halo around them, which gives exactly the same as decoding the whole canvas.
+    Any other decoder is first made local: its global statistics are measured on the canvas and held fixed
+    (`texgen.diffusion.models.vae.tiled`).
 
     Args:
-        model: Its autoencoder decodes.
+        model: The model with the autoencoder.
         latents: The canvas (1, C, h, w).
-        wrap: Axes that close to a ring.
-        detail: Carried over to the pixels.
-        kept: Pixels that are given.
+        wrap: Axes that wrap around.
+        detail: Detail to transfer to the pixels.
+        kept: Given pixels, if any.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class CanvasDecoder:
 
     @property
     def bands(self) -> list[list[Tile]]:
-        """The tiles of the canvas in latent pixels, row by row: the units of streamed decoding."""
+        """The tiles of the canvas in latent pixels, by row; decoding proceeds band by band."""
         return [list(row) for _, row in groupby(plan_cores(self.canvas, Size(CORE, CORE)), lambda tile: tile.top)]
 
     def tile(self, core: Tile) -> Tensor:
@@ -70,7 +71,7 @@ class CanvasDecoder:
         return image if self.detail is None else self.detail.apply(image, core)
 
     def write(self, band: Sequence[Tile], pixels: PixelFile, encoding: Encoding) -> None:
-        """Decode a band into `pixels`, which crops the canvas at the bottom and on the right."""
+        """Decode a band into `pixels`, cropping what lies beyond their bottom or right border."""
         height, width, _ = pixels.shape
         top = band[0].top * self.model.factor
         seen = torch.cat([self.tile(core)[0] for core in band], 2).permute(1, 2, 0).contiguous().numpy()

@@ -1,4 +1,4 @@
-"""Detail transfer: what the autoencoder loses on the exemplar is carried to the canvas, latent pixel by latent pixel."""
+"""Detail transfer: the detail that the autoencoder loses on the exemplar is added to the canvas, latent pixel by latent pixel."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ LARGEST = 2**24
 RADIUS = 1
 FLAT = 1e-6
 NOWHERE = -1
-"""The label wanted by latent pixels that take no detail: no exemplar latent pixel has it."""
+"""Label of canvas latent pixels that take no detail; no exemplar latent pixel has it."""
 GRAIN = 0.1
 EXACT = 1e-6
-"""Share of the variance below which a latent pixel is a copy: no other can be clearly nearer."""
+"""Squared distance, relative to the variance, below which a match is exact and no nearer one is searched."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """Where each canvas latent pixel takes its detail from, and how much of it.
+    """The place where each canvas latent pixel takes its detail from, and how much of it.
 
     Attributes:
-        coordinates: (3, h, w), int64: exemplar number, y and x in exemplar pixels.
-        weight: (h, w) in [0, 1].
-        images: Per exemplar and pixel phase, what is carried over, (3, H, W) each.
-        replacing: Whether `images` are the exemplars themselves, which replace the picture by `weight`, or what the
-            autoencoder loses on them, which is added to it.
+        coordinates: Exemplar number, y and x in exemplar pixels, (3, h, w), int64.
+        weight: Amount of detail, (h, w) in [0, 1].
+        images: The detail of each exemplar at each pixel phase, (3, H, W) each.
+        replacing: Whether `images` are the exemplars themselves, which are blended with the picture by `weight`; otherwise they are
+            the residuals that the autoencoder loses, which are added to it.
         factor: Image pixels per latent pixel.
-        wrap: Axes of the canvas that close to a ring.
+        wrap: Axes of the canvas that wrap around.
     """
 
     coordinates: Tensor
@@ -50,10 +50,10 @@ class Detail:
     wrap: Wrap
 
     def apply(self, image: Tensor, tile: Tile) -> Tensor:
-        """The decoded picture (1, 3, factor * height, factor * width) of a tile in latent pixels, with its detail.
+        """Add detail to the decoded picture (1, 3, factor * height, factor * width) of a tile in latent pixels.
 
-        Each latent pixel brings its own part of the exemplar and `FEATHER_PX` more on every side, cross-faded with its
-        neighbours: where neighbours come from neighbouring places it arrives unchanged.
+        Each latent pixel contributes its part of the exemplar and `FEATHER_PX` more on every side, cross-faded with its
+        neighbours; where these come from neighbouring places, the detail is transferred unchanged.
         """
         grown = tile.grown(1, Size(*self.weight.shape), self.wrap)
         patches, weight = self._patches(cut(self.coordinates, grown).flatten(1)), cut(self.weight, grown).flatten()
@@ -68,12 +68,12 @@ class Detail:
         return image * kept + carried
 
     def _folded(self, patches: Tensor, grown: Tile) -> Tensor:
-        """Sum of patches (C, side * side, n), one a latent pixel, each reaching `FEATHER_PX` beyond its latent pixel, (1, C, H, W)."""
+        """Sum of overlapping patches (C, side * side, n), (1, C, H, W); each covers a latent pixel and `FEATHER_PX` around it."""
         size, side = grown.size.scaled(self.factor), self.factor + 2 * FEATHER_PX
         return F.fold(patches.flatten(0, 1)[None], tuple(size), side, stride=self.factor, padding=FEATHER_PX)
 
     def _patches(self, places: Tensor) -> Tensor:
-        """The exemplar's part around each latent pixel, (3, side * side, n)."""
+        """Patch of the exemplar's detail around each place (3, n), (3, side * side, n)."""
         side = self.factor + 2 * FEATHER_PX
         patches = torch.zeros(3, side * side, places.shape[1])
         reach = torch.arange(side) - FEATHER_PX
@@ -88,13 +88,13 @@ class Detail:
 
 
 def _feathered(factor: int, feather: int) -> Tensor:
-    """Profile of factor + 2 feather pixels: flat in the middle, ramps that add up to 1 with the neighbour's."""
+    """Window of factor + 2 feather pixels: flat in the middle, with ramps that sum to 1 with those of the neighbours."""
     ramp = (torch.arange(2 * feather) + 0.5) / (2 * feather)
     return torch.cat([ramp, torch.ones(factor - 2 * feather), ramp.flip(0)])
 
 
 def exemplar_residuals(model: DenoisingModel, exemplar: Exemplar) -> tuple[Tensor, ...]:
-    """What the autoencoder loses on each exemplar at each pixel phase, (3, H, W) each; zero where no latent pixel reaches."""
+    """Residual of the autoencoder on each exemplar at each pixel phase, (3, H, W) each; zero where there is no latent pixel."""
     residuals = []
     for source in exemplar.sources:
         image = exemplar.images[source.exemplar]
@@ -123,22 +123,23 @@ def find_detail(
     replacing: bool = False,
     labels: Tensor | None = None,
 ) -> Detail:
-    """Match every canvas latent pixel to an exemplar latent pixel and take the detail from there.
+    """Match every canvas latent pixel to an exemplar latent pixel, from which it takes its detail.
 
-    A latent pixel's candidates are where the start took it from, where its neighbours' matches would put it, and the nearest
-    exemplar latent pixel of all; the last must be clearly nearer (by `COHERENCE`), since it breaks what continues. Nearness is
-    the squared difference over the latent pixel and its eight neighbours. The worse the match, the less detail; the measure is
-    the swatch's own variance plus `GRAIN`, a tenth of a latent's usual one, which a network leaves on the calmest swatch.
+    The candidates of a latent pixel are its place in the start's map, the continuations of its neighbours' matches, and the nearest
+    exemplar latent pixel of all. The last must be clearly nearer than the first (by the factor `COHERENCE`), since it breaks
+    coherence. The distance is the squared difference over the latent pixel and its eight neighbours. The worse the match,
+    the less detail is transferred; distances are relative to the swatch's own variance plus that of the grain that a network leaves
+    even on the calmest swatch (`GRAIN`, a tenth of a latent's usual variance).
 
     Args:
         model: Decodes the exemplar.
-        exemplar: Where detail comes from.
+        exemplar: Source of the detail.
         latents: The finished canvas (1, C, h, w).
-        coordinates: The start's map (3, h, w), or None for a canvas that began as noise.
-        wrap: Axes of the canvas that close to a ring.
-        replacing: Carry the exemplar itself instead of what the autoencoder loses on it: takes a weak network's grain
-            away, and with it what the network changed in well matched latent pixels.
-        labels: (h, w), uint8: the exemplar label that each latent pixel may take detail from; `NONE` takes none.
+        coordinates: The start's map (3, h, w), or None for a canvas that started from noise.
+        wrap: Axes of the canvas that wrap around.
+        replacing: Transfer the exemplar itself instead of the autoencoder's residual. This removes a weak network's grain,
+            but also what the network changed in well matched latent pixels.
+        labels: The exemplar label from which each latent pixel may take detail, (h, w), uint8; `NONE` takes none.
     """
     canvas = canvas_size(latents)
     table, places = _Table(exemplar), _Canvas(latents, wrap)
@@ -173,12 +174,12 @@ def find_detail(
 
 
 def _describe(bordered: Tensor) -> Tensor:
-    """Each latent pixel with its neighbours, (n, C * 9)."""
+    """Descriptor of each latent pixel: the pixel with its eight neighbours, (n, C * 9)."""
     return F.unfold(bordered, 2 * RADIUS + 1)[0].T.contiguous()
 
 
 class _Canvas:
-    """The latent pixels of a canvas, described some rows at a time, so that memory does not grow with it ninefold."""
+    """The descriptors of a canvas, computed a few rows at a time, since all of them take nine times its memory."""
 
     def __init__(self, latents: Tensor, wrap: Wrap) -> None:
         self.size = canvas_size(latents)
@@ -186,7 +187,7 @@ class _Canvas:
         self._bordered = bordered(latents, RADIUS, wrap)
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
-        """Which latent pixels, row by row, and their descriptors (n, C * 9)."""
+        """Spans of flattened latent pixels, and their descriptors (n, C * 9)."""
         rows = max(1, CHUNK // self.size.width)
         for top in range(0, self.size.height, rows):
             bottom = min(top + rows, self.size.height)
@@ -194,12 +195,12 @@ class _Canvas:
             yield slice(top * self.size.width, bottom * self.size.width), _describe(read)
 
     def cost(self, table: _Table, index: Tensor) -> Tensor:
-        """Squared distance of each latent pixel to the exemplar latent pixel it is matched with, (n,)."""
+        """Squared distance of each latent pixel to its matched exemplar latent pixel, (n,)."""
         return torch.cat([table.cost(described, index[span]) for span, described in self])
 
 
 class _Table:
-    """All exemplar latent pixels of all sources in one list of descriptors."""
+    """The descriptors of all exemplar latent pixels, of all sources, in one table."""
 
     def __init__(self, exemplar: Exemplar) -> None:
         self.sources = sources = exemplar.sources
@@ -214,7 +215,7 @@ class _Table:
         self._heights = torch.tensor([size.height for size in self.sizes])
 
     def nearest(self, described: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Index of and squared distance to the nearest exemplar latent pixel (of the same label), (n,) each; infinite where there is none."""
+        """Index of the nearest exemplar latent pixel (of the same label), and squared distance to it, (n,) each; infinite if there is none."""
         if labels is None:
             return self._nearest(described, slice(None))
         index, cost = self.first(len(described)), torch.full((len(described),), torch.inf)
@@ -233,21 +234,21 @@ class _Table:
         return index, (cost + described.square().sum(1)).clamp_min(0)
 
     def first(self, count: int) -> Tensor:
-        """Index 0 for every latent pixel: nothing is known yet."""
+        """Index 0 for every latent pixel, before any match is known."""
         return torch.zeros(count, dtype=torch.long)
 
     def cost(self, described: Tensor, index: Tensor) -> Tensor:
-        """Squared distance of latent pixels to exemplar latent pixels, (n,)."""
+        """Squared distance of described latent pixels to the exemplar latent pixels `index`, (n,)."""
         return (described - self.described[index]).square().sum(1)
 
     def split(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Source number, row and column of latent pixels."""
+        """Source number, row and column of exemplar latent pixels, (n,) each."""
         number = torch.bucketize(index, self.offsets[1:], right=True)
         inside = index - self.offsets[number]
         return number, inside // self._widths[number], inside % self._widths[number]
 
     def moved(self, index: Tensor, shift: tuple[int, int]) -> Tensor:
-        """The latent pixels `shift` further in the same source, or at its border."""
+        """The exemplar latent pixels at an offset of `shift` in the same source, clamped to its border."""
         number, row, column = self.split(index)
         row = torch.minimum((row + shift[0]).clamp_min(0), self._heights[number] - 1)
         column = torch.minimum((column + shift[1]).clamp_min(0), self._widths[number] - 1)

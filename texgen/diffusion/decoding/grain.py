@@ -1,4 +1,4 @@
-"""What training of decoders compares grain by: patches as distributions, differences of neighbours."""
+"""Losses that compare the grain of images, to train decoders: distributions of patches, differences of neighbouring pixels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 def patch_distance(
     a: Tensor, b: Tensor, generator: torch.Generator, projections: int = 48, samples: int = 1536
 ) -> Tensor:
-    """Sliced Wasserstein distance between the patches of each image of `a` and of `b`, at two scales.
+    """Sliced Wasserstein distance between the patches of each image of `a` and those of `b`, summed over two scales.
 
-    5x5 patches are projected on random directions of zero mean; the sorted projections of the same places are compared.
-    It asks for grain of the right strength and shape, not for each grain in its place.
+    5x5 patches at random places, the same in both images, are projected on random directions of zero mean, and the sorted
+    projections are compared. The distance is small for grain of the right strength and shape, whatever its exact place.
     """
     total = a.new_zeros(())
     for scale in range(2):
@@ -30,5 +30,5 @@ def patch_distance(
 
 
 def differences(images: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring pixels of (B, C, H, W), across plus down."""
+    """Mean absolute difference of neighbouring pixels of images (B, C, H, W), horizontal plus vertical."""
     return images.diff(dim=-1).abs().mean() + images.diff(dim=-2).abs().mean()

@@ -1,4 +1,4 @@
-"""Tune a copy of the decoder to one exemplar, so that it gives back the detail that it loses on it."""
+"""Train a copy of the decoder on one exemplar, so that it restores the detail that the autoencoder loses on it."""
 
 from __future__ import annotations
 
@@ -16,36 +16,37 @@ from texgen.runs.log import tell
 from tiling import Size, canvas_size, cut
 
 VERSION = 2
-"""To be raised with any change of a recipe: tuned decoders of another are not used."""
+"""Version of the recipe. Raise it with any change: cached decoders of another version are not used."""
 WARM_UP = 10
-"""Iterations in which the learning rate rises to its peak."""
+"""Iterations over which the learning rate rises to its peak."""
 MARGIN = 0.01
-"""By how much the floor lies above what the given decoder has."""
+"""Amount by which the floor of sharpness exceeds the given decoder's sharpness."""
 PROBES = 8
-"""Draws of windows that the given decoder is measured on."""
+"""Number of draws of windows on which the given decoder is measured."""
 SIDE = 24
-"""Latent pixels of a window's side; an iteration costs `SIDE` x `SIDE` latents, however large the exemplar is."""
+"""Side of a window in latent pixels; an iteration costs `SIDE` x `SIDE` latents, however large the exemplar is."""
 WHOLE = 64
-"""Latent pixels of a side up to which an exemplar is taken whole: those of the published 512 px; else memory would grow with it."""
+"""Largest side in latent pixels of an exemplar taken whole, that of the published 512 px; larger ones are cropped to bound memory."""
 BORDER = 2
-"""Latent pixels at a window's border that are not compared: they lack context."""
+"""Latent pixels at a window's border that are not compared, since they lack context."""
 PROJECTIONS = 24
-"""Directions in which patches are compared in one iteration."""
+"""Random directions in which patches are compared in one iteration."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a decoder is tuned; the values left out are those of texgen.
+    """How a decoder is tuned; the defaults are texgen's recipe.
 
     Attributes:
-        iterations: Of Adam; more follow the exemplar closer, at the cost of what it does not show of its material. 110 take less
-            than 20 seconds of one core with the bundled model.
-        lr: Peak learning rate; larger goes further in as many iterations.
-        squares: Weight of the squared error next to L1, which alone forgets the few large errors that PSNR counts; smaller keeps more grain.
-        patches: Weight of patch statistics; larger is sharper and further from the exemplar pixel by pixel, 0 blurs.
-        sharpness: Weight of the floor under sharpness; 0 lets smooth swatches, which the decoder knows well, lose what they had.
-        whole: Whether every iteration compares a whole exemplar, up to its border, at a constant rate; else random windows, at a rate
-            that rises and falls.
+        iterations: Iterations of Adam; more fit the exemplar more closely but generalise less to other parts of its material. 110 take
+            less than 20 seconds on one core with the bundled model.
+        lr: Peak learning rate; larger changes the decoder more in the same number of iterations.
+        squares: Weight of the squared error, added to L1, which alone ignores the few large errors that PSNR counts; smaller keeps
+            more grain.
+        patches: Weight of patch statistics; larger is sharper but deviates more from the exemplar pixel by pixel, 0 blurs.
+        sharpness: Weight of the floor of sharpness; without it, smooth swatches, which the decoder reproduces well, lose sharpness.
+        whole: Whether every iteration compares a whole exemplar, including its border, at a constant learning rate; otherwise random
+            windows, at a rate that rises and falls.
     """
 
     iterations: int = 110
@@ -57,35 +58,35 @@ class Recipe:
 
 
 PUBLISHED = Recipe(iterations=75, lr=1e-4, squares=0.0, patches=0.0, sharpness=0.0, whole=True)
-"""L1 to the whole exemplar at a constant rate."""
+"""The published recipe: L1 on the whole exemplar at a constant learning rate."""
 
 
 def tuned_decoder(
     model: DenoisingModel, exemplar: Exemplar, recipe: Recipe, *, generator: torch.Generator
 ) -> DenoisingModel:
-    """A model with a copy of the autoencoder whose decoder is trained on the exemplar; the given one stays as it is.
+    """Train a copy of a model's decoder on the exemplar; the given model does not change.
 
-    The exemplar's latents z = E(x) stay fixed at all their pixel phases; Adam moves the decoder D alone, in float32,
+    The exemplar's latents z = E(x), at all pixel phases, stay fixed; Adam trains only the decoder D, in float32,
     on random windows of them. With y = D(z), x in [-1, 1] and means over the window:
 
         loss = mean |y - x| + squares mean (y - x)^2 / e + patches SW(y, x) + sharpness max(0, f g(x) - g(y))
 
     SW is the sliced Wasserstein distance of 5x5 patches (`texgen.diffusion.decoding.grain.patch_distance`), g the mean
-    absolute difference of neighbouring pixels. Two numbers come from the given decoder D0 on the exemplar: e, its root
-    mean square error, weighs the squares alike on rough and smooth swatches; f = min(1, g(D0(z)) / g(x) + MARGIN) is
-    a floor a little above its sharpness. The rate rises over `WARM_UP` iterations, then falls to 0 along a cosine.
+    absolute difference of neighbouring pixels. Two numbers are measured with the given decoder D0 on the exemplar: e, its root
+    mean square error, gives the squares equal weight on rough and smooth swatches; f = min(1, g(D0(z)) / g(x) + MARGIN) puts
+    the floor a little above its sharpness. The learning rate rises over `WARM_UP` iterations, then falls to 0 along a cosine.
 
-    `PUBLISHED` is the published recipe: mean |y - x| over the whole exemplar at its first phase, at a constant rate. A decoder
-    whose norms look at the whole picture, as Stable Diffusion's, learns little from windows, which have other moments.
+    `PUBLISHED` is the published recipe: mean |y - x| over the whole exemplar at its first phase, at a constant learning rate. It suits
+    decoders whose norms pool over the whole picture, such as Stable Diffusion's: they learn little from windows, whose moments differ.
 
     Args:
-        model: Where to start.
-        exemplar: What to give back; its latents as encoded, at their own contrast.
-        recipe: How.
+        model: The model to start from.
+        exemplar: The exemplar to reproduce, with its latents as encoded.
+        recipe: Settings of the training.
         generator: CPU generator of windows and projections.
 
     Returns:
-        The tuned model: frozen, in evaluation mode, on the device of the given one, in its dtype.
+        The tuned model: frozen, in evaluation mode, with the device and dtype of the given one.
 
     Raises:
         TexgenError: The decoder gave NaN or Inf.
@@ -117,7 +118,7 @@ def tuned_decoder(
 
 
 def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, lr: float, number: int) -> None:
-    """The step of a number, at a learning rate."""
+    """Take one step of the optimiser at a learning rate; `number` is the step's number, for the error message."""
     if not bool(torch.isfinite(loss)):
         raise TexgenError(
             f"the decoder gave NaN or Inf while it was tuned, at step {number}; use --tune-decoder 0, or another autoencoder."
@@ -129,13 +130,13 @@ def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, lr: float, number: 
 
 
 def _rate(iteration: int, iterations: int) -> float:
-    """Linear over the first iterations, then a cosine to 0."""
+    """Learning rate relative to its peak: a cosine that falls to 0, times a linear rise over `WARM_UP` iterations."""
     return min(1.0, (iteration + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * iteration / iterations))
 
 
 @torch.no_grad()
 def _start(model: DenoisingModel, exemplar: Exemplar, generator: torch.Generator) -> tuple[float, float]:
-    """The untuned decoder's root mean square error in [-1, 1], and the floor of sharpness, from random windows."""
+    """Root mean square error of the untuned decoder, for values in [-1, 1], and the floor of sharpness, measured on random windows."""
     squares, sharpness = [], torch.zeros(2)
     for _ in range(PROBES):
         latents, pixels, border_px = _windows(exemplar, generator)
@@ -147,17 +148,17 @@ def _start(model: DenoisingModel, exemplar: Exemplar, generator: torch.Generator
 
 
 def _whole(exemplar: Exemplar, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
-    """The whole of an exemplar, one after the other, at its first phase, or as much of it as is taken; as `_windows`."""
+    """One exemplar per step, in turn, at its first phase, cropped to `WHOLE`; returns the same as `_windows`."""
     source = exemplar.wholes[step % len(exemplar.wholes)]
     size = canvas_size(source.latents)
     return (*_window(exemplar, source, Size(min(WHOLE, size.height), min(WHOLE, size.width)), generator), 0)
 
 
 def _windows(exemplar: Exemplar, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
-    """Windows of one source, about `SIDE` x `SIDE` latents in all: one, or several where the source is smaller.
+    """Windows of a random source, about `SIDE` x `SIDE` latents in total: one, or several if the source is smaller.
 
     Returns:
-        Latents (N, C, h, w), the pixels in [0, 1] that they stand for, and how many of these to leave out at each side.
+        Latents (N, C, h, w), the pixels in [0, 1] that they encode, and the width in pixels of the border to ignore.
     """
     source = exemplar.sources[int(torch.randint(len(exemplar.sources), (), generator=generator))]
     size = canvas_size(source.latents)
@@ -174,6 +175,6 @@ def _window(exemplar: Exemplar, source: Source, size: Size, generator: torch.Gen
 
 
 def _inside(image: Tensor, border_px: int) -> Tensor:
-    """Without the border; all of it where that is 0."""
+    """The image without its border."""
     height, width = canvas_size(image)
     return image[..., border_px : height - border_px, border_px : width - border_px]

@@ -1,1 +1,1 @@
-"""Ways to pull a target towards an exemplar: one method a file, each maps captured features to a loss."""
+"""Guidance of a diffusion model: attention distillation towards an exemplar, attention by regions, prompts."""

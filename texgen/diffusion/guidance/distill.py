@@ -1,4 +1,4 @@
-"""Attention distillation (AD): its loss, that of content, and the inner loop that follows them."""
+"""Attention distillation (AD): its loss, the content loss, and the inner loop that minimises both."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from texgen.diffusion.guidance.settings import Guidance
 def ad_loss(
     features: Features, exemplar: ExemplarKeyValues, attn_scale: float = 1.0, labels: Tensor | None = None
 ) -> Tensor:
-    """Distance between a target's attention outputs and what the exemplar's keys and values would give.
+    """Distance between a target's attention outputs and those with the exemplar's keys and values.
 
     ideal = stop_grad(Attn(Q, K_s, V_s)), current = Attn(Q, K, V), loss = sum over layers of mean |current - ideal|,
-    as a mean per tile and a sum over tiles. The gradient reaches the latents through `current` only. Reduced in
-    float32. With labels, K_s and V_s of a token are those of the exemplar tokens with its label (masked AD).
+    as a mean per tile and a sum over tiles, reduced in float32. The gradient reaches the latents through `current` only.
+    With labels, K_s and V_s of a token are those of the exemplar tokens with its label (masked AD).
 
     Args:
-        features: The target's, each tensor (B, heads, tokens, head_dim).
-        exemplar: Keys and values (1, heads, exemplar tokens, head_dim) per layer, one pair a label; its layers are those
-            of the loss.
-        attn_scale: Multiplies Q in the ideal branch; larger than 1 picks fewer exemplar tokens, more sharply.
-        labels: (B, 1, h, w) of the target's latents; None where all tokens may read all.
+        features: Features of the target, each tensor (B, heads, tokens, head_dim).
+        exemplar: Keys and values (1, heads, exemplar tokens, head_dim) of the layers of the loss, one pair per label.
+        attn_scale: Factor of Q in the ideal branch; larger than 1 makes attention sharper, on fewer exemplar tokens.
+        labels: Labels of the target's latents, (B, 1, h, w); None if every token may read all exemplar tokens.
 
     Returns:
-        A scalar, 0 where the target already attends like the exemplar.
+        A scalar; 0 if both attention outputs are the same.
 
     References:
         Zhou, Gao, Chen, Huang, "Attention Distillation: A Unified Approach to Visual Characteristics Transfer",
@@ -47,8 +46,8 @@ def content_loss(features: Features, content: Features) -> Tensor:
     """Sum over layers of mean |Q - stop_grad(Q_c)|, as a mean per tile and a sum over tiles, in float32.
 
     Args:
-        features: The target's, each query (B, heads, tokens, head_dim).
-        content: The content's at the same timestep and layers, same shapes.
+        features: Features of the target, each query (B, heads, tokens, head_dim).
+        content: Features of the content at the same timestep and layers, of the same shapes.
 
     References:
         Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, Eq. 4.
@@ -67,24 +66,24 @@ def guidance_loss(
     content: Features | None = None,
     labels: Tensor | None = None,
 ) -> Tensor:
-    """The AD loss of a batch of tiles, plus the content loss where there is content.
+    """The AD loss of a batch of tiles, plus the weighted content loss if there is content.
 
     Args:
-        features: Of the tiles.
+        features: Features of the tiles.
         ideal: The exemplar's keys and values.
         guidance: Settings.
         content: Features of the content at the same places.
-        labels: (B, 1, h, w) of the tiles.
+        labels: Labels of the tiles, (B, 1, h, w).
     """
     loss = ad_loss(features, ideal, guidance.attn_scale, labels)
     return loss if content is None else loss + guidance.content_weight * content_loss(features, content)
 
 
 def gradient(loss: Tensor, latents: Tensor, features: Features) -> Tensor:
-    """Of a loss of features by the latents (B, C, h, w), float32.
+    """Gradient of a loss of features with respect to the latents (B, C, h, w), float32.
 
-    A mean over a million numbers gives each a gradient of a millionth, which float16 cannot hold. There the gradient passes the
-    network multiplied by a sixteenth of that number, as a power of two, and is divided again in float32.
+    The gradient of a mean over a million numbers is a millionth for each, which underflows in float16. With float16, the loss is
+    therefore scaled by about a sixteenth of that count, a power of two, and the gradient is divided by it in float32.
     """
     scale = 1
     if any(layer.output.dtype == torch.float16 for layer in features.values()):
@@ -102,12 +101,12 @@ def distill(
     content: Tensor | None = None,
     labels: Tensor | None = None,
 ) -> tuple[Tensor, tuple[float, ...]]:
-    """`guidance.iterations` steps of a fresh Adam on latents (B, C, h, w) down `guidance_loss`, in float32.
+    """Minimise `guidance_loss` over latents (B, C, h, w) by `guidance.iterations` steps of a new Adam, in float32.
 
-    Content latents and labels (B, 1, h, w) are those of the same tiles.
+    `content` (latents) and `labels` (B, 1, h, w) belong to the same tiles.
 
     Returns:
-        The moved latents, and the summed loss over tiles at the first and last iteration.
+        The new latents, and the loss summed over tiles at the first and last iteration.
     """
     latents = latents.detach().clone().requires_grad_(True)
     layers = list(ideal)

@@ -1,4 +1,4 @@
-"""The exemplar's side of attention distillation: which layers, and their keys and values."""
+"""The exemplar's keys and values for attention distillation, and the choice of layers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from texgen.errors import OptionError
 
 
 def choose_layers(order: Sequence[str], wanted: Sequence[int | str] | None = None) -> list[str]:
-    """The layers of the loss, in order of execution: the last six, or those given by index or name.
+    """The layers of the loss, in order of execution: by default the last six.
 
     Args:
         order: All self-attention layers in order of execution.
-        wanted: Indices (negative ones count from the end) and names.
+        wanted: Indices (negative ones count from the end) or names.
 
     Raises:
-        OptionError: An index or name that the UNet does not have, or no layer at all.
+        OptionError: The network does not have such a layer, or `wanted` is empty.
     """
     if wanted is None:
         return list(order[-6:])
@@ -49,15 +49,15 @@ def exemplar_key_values(
     weights: Sequence[float] | None = None,
     regions: Regions | None = None,
 ) -> dict[str, tuple[KeyValue, ...]]:
-    """Keys and values of all exemplars, concatenated along the tokens, one pair a label; no gradient.
+    """Keys and values of all exemplars, concatenated along the tokens, one pair per label; without gradient.
 
     Args:
         denoiser: The network.
-        exemplars: Latents (1, C, h, w) of any sizes, noised to `timestep` where the method wants it.
-        timestep: The timestep told to the UNet.
+        exemplars: Latents (1, C, h, w) of any sizes; noised to `timestep` in Algorithm 2.
+        timestep: Timestep given to the network.
         layers: Layers, in order of execution.
-        weights: Of each exemplar's tokens in the softmax; equal by default.
-        regions: Labels, where a token may read its own label only.
+        weights: Weight of each exemplar's tokens in the softmax; equal by default.
+        regions: Labels, if tokens may read only their own label.
     """
     with torch.no_grad():
         found = [denoiser.features(exemplar, timestep, layers) for exemplar in exemplars]
@@ -74,12 +74,12 @@ def exemplar_key_values(
 
 @dataclass(frozen=True, kw_only=True)
 class Exemplars:
-    """What the loops read of the exemplars.
+    """The exemplars as the loops read them.
 
     Attributes:
         crops: Clean latents (1, C, h, w) of any sizes.
-        weights: Of each crop's tokens in the softmax; equal by default.
-        regions: Labels of canvas and crops: a token reads exemplar tokens of its own label only.
+        weights: Weight of each crop's tokens in the softmax; equal by default.
+        regions: Labels of canvas and crops, if a token may read only exemplar tokens of its own label.
     """
 
     crops: Sequence[Tensor]

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: predictions led by a prompt, and by control pictures."""
+"""Classifier-free guidance by a prompt, and the control pictures of ControlNets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from texgen.diffusion.denoising import Condition
 
 @dataclass(frozen=True)
 class Led:
-    """A prompt as the network is told it.
+    """An encoded prompt with its guidance.
 
     Attributes:
-        condition: Of the prompt.
-        away: What guidance leads away from; None without guidance.
-        scale: How far; 1 is without guidance.
+        condition: Condition of the prompt.
+        away: Condition that guidance leads away from: the negative prompt or the empty one; None without guidance.
+        scale: Guidance scale; 1 means no guidance.
     """
 
     condition: Condition
@@ -27,17 +27,17 @@ class Led:
 
 
 class ControlPlane(NamedTuple):
-    """Control pictures (1, 3 n, H, W) in [0, 1] on a canvas, in px, those of n ControlNets side by side; and the weight of each."""
+    """Control pictures of the canvas' size, those of n ControlNets concatenated along the channels, (1, 3 n, H, W) in [0, 1]; and their weights."""
 
     pictures: Tensor
     weights: tuple[float, ...]
 
 
 def guided(predicted: Callable[[Condition | None], Tensor], led: Led | None) -> Tensor:
-    """eps(z, t, away) + scale (eps(z, t, prompt) - eps(z, t, away)); without a prompt eps(z, t, empty prompt).
+    """The guided prediction: eps(z, t, away) + scale (eps(z, t, prompt) - eps(z, t, away)); without a prompt eps(z, t, empty prompt).
 
     Args:
-        predicted: The prediction under a condition.
+        predicted: Gives the prediction for a condition.
         led: The prompt, if any.
 
     References:

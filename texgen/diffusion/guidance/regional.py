@@ -19,9 +19,9 @@ class Regions:
     """Labels on the latent grid.
 
     Attributes:
-        canvas: (1, 1, h, w), uint8: the label of every latent pixel of the canvas.
-        exemplars: Of each exemplar crop, (h', w'), uint8; `NONE` for latent pixels that are not to be read: those that show two
-            labels.
+        canvas: Label of every latent pixel of the canvas, (1, 1, h, w), uint8.
+        exemplars: Labels of each exemplar crop, (h', w'), uint8; `NONE` for latent pixels that must not be read, such as those that
+            show two labels.
     """
 
     canvas: Tensor
@@ -35,14 +35,14 @@ class Regions:
 
 
 def tokens_of(labels: Tensor, tokens: int, label: int) -> Tensor:
-    """Which tokens (n,) of an exemplar crop a label may read.
+    """Indices (n,) of the tokens of an exemplar crop that have a label.
 
-    Those whose nearest latent pixel has the label; where a coarse grid has none, those with the largest share of it; none where the
-    crop does not show the label at all.
+    These are the tokens whose nearest latent pixel has the label. If a coarse grid has none, they are those with the largest share of
+    the label; if the crop does not show the label at all, there are none.
 
     Args:
-        labels: (h, w) on the latent grid.
-        tokens: Of the layer.
+        labels: Labels on the latent grid, (h, w).
+        tokens: Number of tokens of the layer.
         label: The label.
     """
     found = (token_labels(labels[None, None], tokens)[0] == label).nonzero()[:, 0]
@@ -54,15 +54,15 @@ def tokens_of(labels: Tensor, tokens: int, label: int) -> Tensor:
 
 
 def by_label(found: Sequence[KeyValue], labels: Sequence[Tensor], wanted: Sequence[int]) -> tuple[KeyValue, ...]:
-    """Keys and values of all exemplar crops, regrouped: one pair a label, read from the tokens of that label.
+    """Keys and values of all exemplar crops, grouped by label: one pair per label, from the tokens with that label.
 
     Args:
-        found: Of each crop.
-        labels: Of each crop, (h, w) on the latent grid.
-        wanted: The labels that will be asked for; those below the largest that are not have no tokens.
+        found: Keys and values of each crop.
+        labels: Labels of each crop on the latent grid, (h, w).
+        wanted: Labels that must have tokens; the result has a pair for each label from 0 to the largest of them.
 
     Raises:
-        ValueError: A wanted label that no crop shows.
+        ValueError: No crop shows a wanted label.
     """
     grouped = []
     for label in range(max(wanted) + 1):
@@ -79,9 +79,9 @@ def by_label(found: Sequence[KeyValue], labels: Sequence[Tensor], wanted: Sequen
 
 
 def latent_labels(pixels: Tensor, factor: int, count: int) -> Tensor:
-    """Labels (H, W) of pixels to those of whole latent pixels (H // factor, W // factor), uint8.
+    """Labels of latent pixels, (H // factor, W // factor), uint8, from labels of pixels, (H, W).
 
-    A latent pixel that shows two labels has none; a label that no latent pixel shows alone has the latent pixels that show the most of it.
+    A latent pixel that shows two labels gets `NONE`, except that a label that no latent pixel shows alone gets those that show most of it.
     """
     found = torch.full((pixels.shape[0] // factor, pixels.shape[1] // factor), NONE, dtype=torch.uint8)
     shares = [F.avg_pool2d((pixels == label)[None].float(), factor)[0] for label in range(count)]
@@ -95,12 +95,12 @@ def latent_labels(pixels: Tensor, factor: int, count: int) -> Tensor:
 
 
 def middle_labels(target: Tensor, factor: int) -> Tensor:
-    """The label in the middle of every latent pixel, (h, w), uint8."""
+    """Label at the middle of every latent pixel, (h, w), uint8."""
     return target[factor // 2 :: factor, factor // 2 :: factor].contiguous()
 
 
 def clear_labels(target: Tensor, factor: int) -> Tensor:
-    """The label of every latent pixel that shows one alone, (h, w), uint8; `NONE` for the others."""
+    """Label of every latent pixel, (h, w), uint8; `NONE` for those that show more than one label."""
     found = middle_labels(target, factor)
     one = target.unfold(0, factor, factor).unfold(1, factor, factor).flatten(2)
     return torch.where((one == found[..., None]).all(2), found, torch.tensor(NONE, dtype=torch.uint8))

@@ -1,4 +1,4 @@
-"""What guidance does at a step: the knobs of attention distillation and of injection."""
+"""Settings of attention distillation and of injection."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Guidance:
     """Settings of the two loops.
 
     Attributes:
-        iterations: Inner Adam steps (M) per scheduler step; more follow the exemplar closer and cost more.
-        lr: Adam's learning rate: about how far a latent may move per iteration.
+        iterations: Inner Adam steps (M) per scheduler step; more follow the exemplar more closely and cost more.
+        lr: Adam's learning rate: roughly how far a latent may move per iteration.
         attn_scale: Sharpness of the ideal branch, see `ad_loss`.
         content_weight: Weight (lambda) of the content loss; 0 leaves it out.
-        start_time: AD follows steps from timesteps below this only; None means all.
+        start_time: AD runs only in steps from timesteps below this; None means all.
         adain: Give each tile the exemplar's channel means and deviations before AD (text-to-image; not for textures).
-        inject: Let noise predictions attend to the exemplar's keys and values too (`beside`) or only (`replace`).
+        inject: Noise predictions attend to the exemplar's keys and values in addition to their own (`beside`) or instead (`replace`).
         layers: Self-attention layers of the loss by index or name; None means the last six.
     """
 
@@ -32,5 +32,5 @@ class Guidance:
     layers: tuple[int | str, ...] | None = None
 
     def active(self, timestep: float) -> bool:
-        """Whether AD follows a step from this timestep."""
+        """Whether AD runs in the step from this timestep."""
         return self.iterations > 0 and (self.start_time is None or timestep < self.start_time)

@@ -1,4 +1,4 @@
-"""Models: one `LatentModel` shape, loaded from the package, a folder, a file or a hub."""
+"""Latent diffusion models: loading, networks, autoencoders and prompts behind the interface of `LatentModel`."""
 
 from texgen.diffusion.models.latent_model import LatentModel
 from texgen.diffusion.models.loading.load import load

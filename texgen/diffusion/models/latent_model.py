@@ -1,4 +1,4 @@
-"""What every latent diffusion model has, whatever its network: an autoencoder, a text condition, a place in memory."""
+"""Base class of latent diffusion models: the autoencoder, the empty prompt's condition, memory."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from texgen.errors import ModelError, TexgenError
 from tiling import Size, Tile, Wrap, canvas_size, cut
 
 DECODER = ("block_decoder", "residual_decoder", "post_quant_conv", "decoder")
-"""What of an autoencoder runs after the latents, bundled or diffusers'; one that a model lacks is skipped."""
+"""Modules of an autoencoder that decode, in texgen's and in diffusers' classes; those that a model lacks are skipped."""
 
 
 @dataclass(kw_only=True)
 class LatentModel(OfNetwork, DenoisingModel):
-    """A latent diffusion model, frozen, ready to be driven.
+    """A latent diffusion model, frozen.
 
     Attributes:
-        name: What the user called it (bundled name, hub id, or the last part of a path).
-        autoencoder: Encoder and decoder in float32. A local one says how much context it reads (`halo`).
-        condition: Keyword arguments of every call of the network, batch 1: the encoded empty prompt.
-        fingerprint: Hash of the weight files, or of some places in each where those are large.
+        name: Name of the model: bundled name, hub id, or the last part of a path.
+        autoencoder: Encoder and decoder in float32.
+        condition: The encoded empty prompt: keyword arguments of the network's calls, batch 1.
+        fingerprint: Hash of the weight files, or of samples of them if they are large.
         compiled: Whether torch compiles parts of the network, see `compiled.compile_parts`.
     """
 
@@ -61,7 +61,7 @@ class LatentModel(OfNetwork, DenoisingModel):
 
     @property
     def decodes_locally(self) -> bool:
-        """If not, `texgen.diffusion.models.vae.tiled` makes it so."""
+        """Whether encoder and decoder are local; if not, `texgen.diffusion.models.vae.tiled` makes them local."""
         return isinstance(self.autoencoder, TextureAutoencoder | AutoencoderTiny)
 
     @cached_property
@@ -86,7 +86,7 @@ class LatentModel(OfNetwork, DenoisingModel):
     def tile_encoder(
         self, paint: Callable[[Tile], Tensor], canvas: Size, wrap: Wrap
     ) -> Callable[[Tensor, Tile], Tensor]:
-        """What an encoder that is not local looks at the whole canvas for is measured here, and held fixed."""
+        """Global statistics of an encoder that is not local are measured here, and held fixed."""
         if self.decodes_locally:
             return self.encode
         factor = self.factor
@@ -110,7 +110,7 @@ class LatentModel(OfNetwork, DenoisingModel):
         return self._numbers(self.decode_signed(latents).float() / 2 + 0.5, "decoding", tile)
 
     def _numbers(self, values: Tensor, stage: str, tile: Tile | None) -> Tensor:
-        """What the autoencoder gave, if it is numbers: the others would be stored as black pixels."""
+        """The values, if all are finite; NaN and Inf would be stored as black pixels."""
         if not bool(torch.isfinite(values).all()):
             where = stage if tile is None else f"{stage}, in {tile} of the latents"
             raise TexgenError(
@@ -123,7 +123,7 @@ class LatentModel(OfNetwork, DenoisingModel):
         return image
 
     def tile_decoder(self, canvas: Tensor, wrap: Wrap) -> Callable[[Tensor, Tile], Tensor]:
-        """What a decoder that is not local looks at the whole canvas for is measured here, and held fixed."""
+        """Global statistics of a decoder that is not local are measured here, and held fixed."""
         if self.decodes_locally:
             return self.decode
         statistics = tiled.gather_statistics(
@@ -166,17 +166,17 @@ class LatentModel(OfNetwork, DenoisingModel):
 
     @abstractmethod
     def resize(self, side_px: int) -> None:
-        """Work in tiles of another size than the model says.
+        """Set the side of a tile, in place of the model's native one.
 
         Raises:
-            OptionError: The network cannot take it.
+            OptionError: The network does not support this size.
         """
 
     @abstractmethod
     def opened(
         self, network: Any, condition: Mapping[str, Any], recomputed: bool = False
     ) -> AbstractContextManager[Denoiser]:
-        """Within, a network of this kind with its self-attention open."""
+        """Context that gives a network of this kind as a denoiser with access to its self-attention."""
 
     @contextmanager
     def denoiser(self, recomputed: bool = False) -> Iterator[Denoiser]:
@@ -194,19 +194,19 @@ class LatentModel(OfNetwork, DenoisingModel):
     def once(self, what: str, depends_on: Sequence[Any], make: Callable[[], Made]) -> Made:
         found = self._made.get(what)
         if found is None or found[0] != depends_on:
-            self._made.pop(what, None)  # not two at a time
+            self._made.pop(what, None)  # free the old value before making a new one
             found = self._made[what] = (depends_on, make())
         made: Made = found[1]
         return made
 
     @cached_property
     def _made(self) -> dict[str, tuple[Sequence[Any], Any]]:
-        """What runs share, and what it depends on, by its name."""
+        """Values that runs share, by name, each with what it depends on."""
         return {}
 
     @cached_property
     def _traced(self) -> dict[tuple[Size, bool], int]:
-        """Memory of a tile by its size, so that a model in use is traced once."""
+        """Memory of a tile by its size, a cache of `kept_bytes`."""
         return {}
 
     def offload_network(self) -> bool:
@@ -216,14 +216,14 @@ class LatentModel(OfNetwork, DenoisingModel):
         return offload(self.autoencoder)
 
     def _unscaled(self, latents: Tensor) -> Tensor:
-        """Latents as the autoencoder's decoder takes them, on its device, in its dtype."""
+        """Latents as the autoencoder's decoder takes them, with its device and dtype."""
         config = self.autoencoder.config
         latents = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
         return latents.to(*self._autoencoder_place)
 
     @property
     def _autoencoder_place(self) -> tuple[torch.device, torch.dtype]:
-        """Its own: it may have been moved off the device."""
+        """Device and dtype of the autoencoder, which may have been moved to the CPU."""
         parameter = next(self.autoencoder.parameters())
         return parameter.device, parameter.dtype
 
@@ -233,7 +233,7 @@ class LatentModel(OfNetwork, DenoisingModel):
 
 
 def offload(module: nn.Module) -> bool:
-    """Move a module to the CPU; False where it is there already."""
+    """Move a module to the CPU; False if it is already there."""
     if next(module.parameters()).device.type == "cpu":
         return False
     module.to("cpu")
@@ -242,7 +242,7 @@ def offload(module: nn.Module) -> bool:
 
 
 def reach(layers: nn.Sequential) -> int:
-    """Pixels of the input of plain convolutions, on each side of those that it lies over, that a pixel of the output depends on.
+    """Radius of the receptive field of plain convolutions: pixels of the input, on each side, on which an output pixel depends.
 
     Example:
         >>> reach(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Upsample(scale_factor=2), nn.Conv2d(1, 1, 3, padding=1)))
@@ -253,7 +253,7 @@ def reach(layers: nn.Sequential) -> int:
         if isinstance(layer, nn.Conv2d):
             needed = needed * layer.stride[0] + layer.kernel_size[0] // 2
         elif isinstance(layer, AutoencoderTinyBlock):
-            needed += 3  # three convolutions after each other
+            needed += 3  # three convolutions in a row
         elif isinstance(layer, nn.Upsample):
-            needed = -(-needed // 2)  # the factor of all that are known
+            needed = -(-needed // 2)  # all known ones have factor 2
     return needed

@@ -1,4 +1,4 @@
-"""The text condition: what a UNet is told of a prompt, the empty one among them."""
+"""Prompts: tokenizers, and text encoders that turn a prompt into the condition of a UNet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tiling import Size
 BEGIN, END, LENGTH = 49406, 49407, 77
 T5_END, T5_PAD = 1, 0
 CLIP = "openai/clip-vit-large-patch14"
-"""Whose tokenizer all Stable Diffusion models use; their pad tokens differ."""
+"""Hub id of the tokenizer that all Stable Diffusion models use; only their pad tokens differ."""
 VOCABULARY = ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"]
 Condition = dict[str, Any]
 """Keyword arguments of a UNet's call, batch 1."""
@@ -28,13 +28,13 @@ Condition = dict[str, Any]
 
 @dataclass(frozen=True)
 class Prompts:
-    """The text encoders of a model; they are loaded when a prompt is read, and dropped again.
+    """The text encoders of a model, which are loaded when a prompt is read, and freed afterwards.
 
     Attributes:
-        encoders: Loads them: CLIP's, for Stable Diffusion XL also OpenCLIP's, or that alone.
-        tokens: Ids (1, length) of a prompt for each encoder; the empty one needs no tokenizer where its ids are known.
+        encoders: Loads the encoders: CLIP; for Stable Diffusion XL CLIP and OpenCLIP, or OpenCLIP alone.
+        tokens: Gives the ids (1, length) of a prompt for each encoder.
         is_xl: Whether the condition is that of Stable Diffusion XL.
-        zeros: Whether zeros stand for a negative prompt that is not given (diffusers' `force_zeros_for_empty_prompt`).
+        zeros: Whether a missing negative prompt is encoded as zeros (diffusers' `force_zeros_for_empty_prompt`).
     """
 
     encoders: Callable[[], Sequence[Any]]
@@ -44,15 +44,15 @@ class Prompts:
 
     @torch.no_grad()
     def condition(self, prompt: str, size_px: Size, encoders: Sequence[Any] | None = None) -> Condition:
-        """What the UNet is told of a prompt, and of a picture's size.
+        """The condition of a prompt, for a picture of a size.
 
-        Stable Diffusion 1.x and 2.x: the encoder's last hidden state, (1, length, width). XL: penultimate hidden states side by side,
-        pooled text, and a picture that was neither shrunk nor cropped.
+        For Stable Diffusion 1.x and 2.x it is the encoder's last hidden state, (1, length, width). For XL it is the concatenated
+        penultimate hidden states, the pooled text, and the size ids of a picture that was neither shrunk nor cropped.
 
         Args:
             prompt: The prompt.
-            size_px: Of the picture, or tile.
-            encoders: Those that are loaded already.
+            size_px: Size of the picture, or tile.
+            encoders: The encoders, if they are already loaded.
         """
         encoders = self.encoders() if encoders is None else encoders
         outputs = [
@@ -67,7 +67,7 @@ class Prompts:
         }
 
     def unconditional(self, negative: str | None, size_px: Size, encoders: Sequence[Any] | None = None) -> Condition:
-        """What guidance leads away from: a negative prompt, or none; the arguments are those of `condition`."""
+        """The condition that guidance leads away from: that of the negative prompt or of the empty one; arguments as `condition`."""
         found = self.condition(negative or "", size_px, encoders)
         if negative is None and self.zeros:
             found["encoder_hidden_states"] = torch.zeros_like(found["encoder_hidden_states"])
@@ -77,16 +77,16 @@ class Prompts:
 
 
 def size_ids(size_px: Size) -> Tensor:
-    """What Stable Diffusion XL is told of a picture that was neither shrunk nor cropped, (1, 6)."""
+    """Size ids of Stable Diffusion XL for a picture that was neither shrunk nor cropped, (1, 6)."""
     return torch.tensor([[*size_px, 0, 0, *size_px]], dtype=torch.float32)
 
 
 def folder_tokens(folder: Path, prompt: str) -> Tensor:
-    """Ids (1, length) of a prompt, by a tokenizer's folder."""
+    """Ids (1, length) of a prompt, by the CLIP tokenizer in a folder."""
     with told_as(f"{folder}: cannot be loaded", "download the model again"):
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     ends = tokenizer.bos_token_id, tokenizer.eos_token_id
-    if ends != (BEGIN, END):  # transformers makes an empty one of missing files
+    if ends != (BEGIN, END):  # transformers makes an empty tokenizer if files are missing
         raise ModelError(f"{folder}: holds no vocabulary of CLIP; download the model again.")
     length = min(tokenizer.model_max_length, LENGTH)
     ids: Tensor = tokenizer(
@@ -97,7 +97,7 @@ def folder_tokens(folder: Path, prompt: str) -> Tensor:
 
 
 def known_tokens(prompt: str, pad: int) -> Tensor:
-    """Ids (1, 77) of a prompt for a model without a tokenizer of its own: by that of CLIP, from the hub or its cache."""
+    """Ids (1, 77) of a prompt for a model without a tokenizer: by CLIP's, from the hub or its cache. The empty prompt needs none."""
     if not prompt:
         return torch.tensor([[BEGIN, END] + [pad] * (LENGTH - 2)])
     try:
@@ -121,11 +121,11 @@ def moved(condition: Mapping[str, Any], device: torch.device) -> Condition:
 
 
 def t5_tokens(folder: Path, prompt: str, length: int) -> Tensor:
-    """T5's ids (1, length) of a prompt, by a tokenizer's folder; those of the empty prompt are an end token and padding, whatever the vocabulary.
+    """T5's ids (1, length) of a prompt, by the tokenizer in a folder. The empty prompt needs none: it is an end token and padding.
 
     Raises:
-        ModelError: No tokenizer.
-        OptionError: Too long.
+        ModelError: The folder has no tokenizer.
+        OptionError: The prompt is too long.
     """
     ids = [T5_END]
     if prompt:

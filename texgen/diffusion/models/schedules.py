@@ -14,10 +14,10 @@ from texgen.diffusion.denoising import Schedule
 
 
 class DDIMSchedule(Schedule):
-    """DDIM over a diffusion model's schedule, by a copy of its scheduler, set once.
+    """DDIM with a diffusion model's noise schedule.
 
     Args:
-        scheduler: The model's; it stays as it is.
+        scheduler: Scheduler of the model; it is copied, not changed.
         steps: Steps over the whole range of timesteps.
     """
 
@@ -46,15 +46,15 @@ class DDIMSchedule(Schedule):
 
 
 class FlowSchedule(Schedule):
-    """Straight paths: x_t = (1 - sigma_t) latents + sigma_t noise, sigma_t = t / 1000.
+    """Flow matching along straight paths: x_t = (1 - sigma_t) latents + sigma_t noise, sigma_t = t / 1000.
 
-    The network predicts the velocity, noise - latents. A model's shift of sigma makes it spend more steps where there is much noise.
+    The network predicts the velocity, noise - latents. The model's shift of sigma puts more steps where there is much noise.
 
     Args:
-        scheduler: The model's; it stays as it is.
+        scheduler: Scheduler of the model; it is copied, not changed.
         steps: Steps from noise to picture.
-        tokens: Of a tile; a scheduler with `use_dynamic_shifting` shifts more for a larger one.
-        sigmas: Before the shift, one a step, falling; by default the scheduler's own.
+        tokens: Tokens of a tile; a scheduler with `use_dynamic_shifting` shifts more for more tokens.
+        sigmas: Values of sigma before the shift, one per step, decreasing; by default the scheduler's own.
 
     References:
         Esser et al., "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis", ICML 2024,
@@ -76,7 +76,7 @@ class FlowSchedule(Schedule):
         self._after = dict(zip(self.timesteps, (*self.timesteps[1:], 0.0), strict=True))
 
     def previous(self, timestep: float) -> float:
-        """The next of the timesteps; 0 after the last."""
+        """The next timestep; 0 after the last."""
         return self._after[timestep]
 
     def levels(self, timestep: float) -> tuple[float, float]:
@@ -95,7 +95,7 @@ class FlowSchedule(Schedule):
 
 
 def _dynamic_shift(scheduler: FlowMatchEulerDiscreteScheduler, tokens: int) -> float:
-    """On the line through (base_image_seq_len, base_shift) and (max_image_seq_len, max_shift)."""
+    """Shift for a number of tokens, on the line through (base_image_seq_len, base_shift) and (max_image_seq_len, max_shift)."""
     config = scheduler.config
     slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
     return float(config.base_shift + slope * (tokens - config.base_image_seq_len))

@@ -1,4 +1,4 @@
-"""A `texgen.diffusion.denoising.DenoisingModel` with a transformer: Stable Diffusion 3 and Flux."""
+"""Models with a transformer: Stable Diffusion 3 and Flux."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FAMILIES: dict[str, Family] = {
     "SD3Transformer2DModel": StableDiffusion3(),
     "FluxTransformer2DModel": Flux(),
 }
-"""By the transformer's class, as a folder's model_index.json names it."""
+"""Families by the transformer's class name in a folder's model_index.json."""
 
 
 @dataclass(kw_only=True)
@@ -35,11 +35,11 @@ class TransformerModel(LatentModel):
     """A latent flow matching model with a transformer.
 
     Attributes:
-        transformer: The denoising network, in its dtype, on its device.
+        transformer: The denoising network.
         scheduler: Euler steps along the flow.
-        family: What the kind of transformer has its own way of.
-        side: Of a tile, in latent pixels.
-        text_folder: Of its text encoders, which are loaded when prompts are read, and dropped again; None where it has none.
+        family: Functions specific to the kind of transformer.
+        side: Side of a tile, in latent pixels.
+        text_folder: Folder with the text encoders, which are loaded when prompts are read, and freed afterwards; None if there are none.
     """
 
     transformer: Any
@@ -67,7 +67,7 @@ class TransformerModel(LatentModel):
 
     @cached_property
     def attention_layers(self) -> list[str]:
-        """Attention that image tokens take part in, in order of execution."""
+        """Attention layers that include image tokens, in order of execution."""
         return self.family.layers(self.transformer)
 
     def resize(self, side_px: int) -> None:
@@ -78,7 +78,7 @@ class TransformerModel(LatentModel):
         self.side = side_px // self.factor
 
     def schedule(self, steps: int) -> FlowSchedule:
-        """For tiles of the native size."""
+        """The noise schedule for tiles of the native size."""
         return FlowSchedule(self.scheduler, steps, (self.side // PATCH) ** 2, self.family.sigmas(steps))
 
     def opened(
@@ -105,7 +105,7 @@ class TransformerModel(LatentModel):
             self.family.tokens(self.text_folder, self.transformer.config, words)
 
     def conditions(self, prompt: Prompt, _size_px: Size) -> tuple[Condition, Condition | None]:
-        """Nothing to lead away from where the scale is told, or 1."""
+        """The second condition is None if the scale is an input of the network, or 1."""
         assert self.text_folder is not None
         guided = prompt.guidance_scale != 1 and not self.family.is_told_guidance
         words = [prompt.text, prompt.negative or ""] if guided else [prompt.text]

@@ -1,4 +1,4 @@
-"""A `texgen.diffusion.denoising.DenoisingModel` with a UNet."""
+"""Models with a UNet: Stable Diffusion 1.x, 2.x, XL, and the bundled model."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tiling import Size
 
 @dataclass(kw_only=True)
 class UNetModel(LatentModel):
-    """A latent diffusion model with a UNet: Stable Diffusion 1.x, 2.x, XL, and the bundled one.
+    """A latent diffusion model with a UNet.
 
     Attributes:
-        unet: The denoising network, in its dtype, on its device.
+        unet: The denoising network.
         scheduler: Deterministic DDIM with the model's own noise schedule and prediction type.
-        prompts: Its text encoders; None where it has none.
-        controlnet: Its ControlNets; None where it has none.
+        prompts: Text encoders, if any.
+        controlnet: ControlNets, if any.
     """
 
     unet: UNet2DConditionModel
@@ -49,7 +49,7 @@ class UNetModel(LatentModel):
         return self.unet
 
     def offload_network(self) -> bool:
-        """With the ControlNets."""
+        """Move the UNet and the ControlNets to the CPU; False if the UNet is already there."""
         if self.controlnet is not None:
             offload(self.controlnet)
         return super().offload_network()
@@ -69,7 +69,7 @@ class UNetModel(LatentModel):
 
     @property
     def is_xl(self) -> bool:
-        """Whether the UNet is told the size of the picture, as that of Stable Diffusion XL alone is."""
+        """Whether the UNet takes the size of the picture as an input, which is true of Stable Diffusion XL only."""
         return self.unet.config.addition_embed_type == "text_time"
 
     @property
@@ -127,7 +127,7 @@ class UNetModel(LatentModel):
     ) -> Condition:
         assert self.controlnet is not None
         told, dtype = self.condition if condition is None else condition, self.dtype
-        nn.Module.to(self.controlnet, latents.device, dtype)  # follows the UNet where that computes in float32
+        nn.Module.to(self.controlnet, latents.device, dtype)  # the UNet may have switched to float32
         down, middle = self.controlnet(
             latents.to(dtype),
             torch.tensor(timestep, device=latents.device),

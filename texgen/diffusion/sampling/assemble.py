@@ -1,4 +1,4 @@
-"""From a plan to a loop: what the canvas starts from, what it is drawn to, what of it stays."""
+"""From a plan to a loop: start of the canvas, exemplars, tiles, and corrections after every step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tiling import Tile, canvas_size, cut, fixed_schedule, make_window, rolled_s
 
 
 class Seeds(NamedTuple):
-    """Of everything random in a run."""
+    """Seeds of everything random in a run."""
 
     start: int
     noise: int
@@ -37,23 +37,23 @@ class Seeds(NamedTuple):
 
     @classmethod
     def of(cls, seed: int) -> Seeds:
-        """Independent ones from a single seed."""
+        """Independent seeds from a single one."""
         return cls(*np.random.SeedSequence(seed).generate_state(4).tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assembly:
-    """Everything that a loop is made of.
+    """Everything from which a loop is made.
 
     Attributes:
         model: The model.
-        plan: What was decided.
-        exemplar: The exemplars' latents.
-        start: The start.
-        layout: Latents of the layout, if any.
+        plan: The plan of the job.
+        exemplar: The encoded exemplars.
+        start: Start of the canvas.
+        layout: Latents of the layout or content, if any.
         given: Latent pixels that stay, if any.
         led: The prompt, if any.
-        seeds: Of the run.
+        seeds: Seeds of the run.
     """
 
     model: DenoisingModel
@@ -66,7 +66,7 @@ class Assembly:
     seeds: Seeds
 
     def loop(self, team: Team, checkpoint: Callable[[Progress], None]) -> Loop:
-        """The loop itself."""
+        """The loop, to be run by `sample` or `optimize`."""
         plan = self.plan
         schedule = self.model.schedule(plan.preset.steps)
         timesteps = schedule.timesteps if plan.optimizes else schedule.last(plan.preset.strength)
@@ -99,20 +99,20 @@ class Assembly:
         )
 
     def first(self, loop: Loop) -> Tensor:
-        """The canvas (1, C, h, w) that the loop begins with."""
+        """The canvas (1, C, h, w) from which the loop starts."""
         clean = self.start.latents
         if clean is None:
             return self._noise()
         if self.plan.optimizes:
             return loop.correct(clean, 0)
         if not loop.timesteps:
-            return clean.clone()  # the user's, and not what runs share
+            return clean.clone()  # the result belongs to the user, `clean` may be shared by runs
         if self.plan.preset.strength == 1:
-            return self._noise()  # the schedule would leave a trace of the start
+            return self._noise()  # `noised` would leave a trace of the start
         return loop.schedule.noised(clean, self._noise(), loop.timesteps[0])
 
     def history(self, loop: Loop) -> dict[str, Any]:
-        """What a finished loop has done, for the recipe."""
+        """Counts of what a finished loop has done, for the recipe."""
         plans, guidance = loop.tiles.plans, loop.guidance
         distilled = [
             0 if not guidance.active(timestep) else guidance.iterations * len(tiles)
@@ -125,7 +125,7 @@ class Assembly:
         }
 
     def _plans(self, steps: int) -> Sequence[Sequence[Tile]]:
-        """Tiles of every step, but those of which every latent pixel is given."""
+        """Tiles of every step, except those whose latent pixels are all given."""
         plan = self.plan
         if plan.preset.schedule == "fixed":
             plans = list(fixed_schedule(plan.canvas, plan.tile, plan.stride, plan.wrap, steps))
@@ -137,7 +137,7 @@ class Assembly:
         return [[tile for tile in tiles if not bool(cut(given, tile).all())] for tiles in plans]
 
     def _corrections(self, schedule: Schedule) -> Callable[[Tensor, float], Tensor]:
-        """What a canvas at a timestep is given after every step: the exemplars' spectrum, and the latent pixels that stay."""
+        """A function that corrects a canvas at a timestep after every step: it matches the exemplars' spectrum and restores the given latent pixels."""
         wrap, given = self.plan.wrap, self.given
         matchers = self._matchers(schedule) if self.plan.preset.match_spectrum else []
         noise = None if given is None else self._noise()
@@ -153,7 +153,7 @@ class Assembly:
         return correct
 
     def _matchers(self, schedule: Schedule) -> list[tuple[SpectrumMatcher, Tensor | None]]:
-        """A matcher to each label that is large enough, and the mask (h, w) of the canvas that it is for."""
+        """Spectrum matchers, one per label that is large enough, each with its mask (h, w) of the canvas."""
         sources = self.exemplar.sources
         latents = [source.latents for source in sources]
         if self.plan.target is None:
@@ -172,13 +172,13 @@ class Assembly:
         return found
 
     def _noise(self) -> Tensor:
-        """The canvas' own, the same whenever it is asked for."""
+        """Noise of the canvas, the same at every call."""
         shape = (1, self.model.latent_channels, *self.plan.canvas)
         return normal(shape, torch.Generator().manual_seed(self.seeds.noise))
 
 
 def canvas_labels(plan: Plan, exemplar: Exemplar, labels_of: Callable[[Tensor, int], Tensor]) -> Tensor | None:
-    """Labels of the canvas (h, w) on the latent grid, where the exemplar has any."""
+    """Labels of the canvas on the latent grid, (h, w); None if the exemplar has none."""
     if exemplar.maps is None:
         return None
     if plan.target is None:
@@ -187,7 +187,7 @@ def canvas_labels(plan: Plan, exemplar: Exemplar, labels_of: Callable[[Tensor, i
 
 
 def _token_weights(exemplar: Exemplar, shares: Sequence[float] | None) -> list[float] | None:
-    """Weights of the tokens of each crop, so that those of an exemplar together weigh its share."""
+    """Weight of the tokens of each crop, so that the total weight of an exemplar's tokens is proportional to its share."""
     if shares is None:
         return None
     areas = [float(canvas_size(crop).area) for crop in exemplar.crops]

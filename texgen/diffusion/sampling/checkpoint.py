@@ -1,4 +1,4 @@
-"""What an unfinished run of a diffusion model keeps: stages that are done, the canvas in work."""
+"""Checkpoints of an unfinished diffusion run: tensors of finished stages, and the canvas during sampling."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ADAM = "adam."
 
 
 class Unfinished:
-    """An unfinished run of a diffusion model; every file of it is written whole, the canvas in two generations.
+    """Checkpoints of an unfinished run. Files are written whole or not at all; the canvas has two generations.
 
     Args:
-        run: Its folder; only the owner saves the canvas.
-        minutes: Between two savings of the canvas.
+        run: Folder of the run; only the process that owns it saves.
+        minutes: Minutes between two checkpoints of the canvas.
     """
 
     def __init__(self, run: RunFolder, minutes: float = 1.0) -> None:
@@ -30,7 +30,7 @@ class Unfinished:
         self._saved_at, self._generation = time.monotonic(), 0
 
     def stage(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """The tensors of a stage: as saved by an earlier run, else made and saved."""
+        """The tensors of a stage, loaded if an earlier run saved them, else made and saved."""
         path = self.folder / f"{name}.safetensors"
         found = load_tensors(path)
         if found is not None:
@@ -41,7 +41,7 @@ class Unfinished:
         return made
 
     def progress(self) -> Progress | None:
-        """The newest canvas that can be read, or None."""
+        """The newest readable checkpoint of the canvas, or None."""
         found = [load_tensors(self.folder / f"{name}.safetensors") for name in GENERATIONS]
         ages = [(-1, -1) if f is None else (f[1]["index"], f[1]["batches"]) for f in found]
         newest = found[ages.index(max(ages))]
@@ -57,7 +57,7 @@ class Unfinished:
         return progress
 
     def offer(self, progress: Progress, now: bool = False) -> None:
-        """Save the canvas if the last time is long enough ago, or `now`."""
+        """Save the canvas if `minutes` have passed since the last checkpoint, or `now`."""
         if not (self.kept and self.run.owner) or not (now or time.monotonic() - self._saved_at > 60 * self.minutes):
             return
         tensors = {"latents": progress.latents, **{ADAM + name: each for name, each in progress.adam.items()}}

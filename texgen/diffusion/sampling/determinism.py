@@ -1,4 +1,4 @@
-"""The same bytes from the same run, on a GPU too."""
+"""Deterministic results on a GPU."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import torch
 
 @contextmanager
 def deterministic(device: torch.device, wanted: bool = True) -> Iterator[None]:
-    """Within, a CUDA device sums in a fixed order, so that a run repeats to the same bytes; a CPU does anyway.
+    """Context in which a CUDA device sums in a fixed order, so that a run is reproducible bit by bit, as it always is on a CPU.
 
-    The promise: the same job on the same kind of card, with the same versions of driver, torch and texgen, the same memory plan and
-    options, gives the same bytes, resumed or not. What has no order to be fixed is an error. Settings of the process that this
-    changes are as before afterwards.
+    The same job on the same kind of card, with the same versions of driver, torch and texgen, the same memory plan and the same
+    options, gives the same bytes, resumed or not. Operations without a deterministic implementation raise an error. torch's global
+    settings are restored afterwards.
 
     Args:
-        device: Of the network.
-        wanted: Whether to fix the order; if not, a GPU may use faster sums, such as those of attention's gradient.
+        device: Device of the network.
+        wanted: Whether to fix the order; if not, a GPU may use faster sums, for example in the backward pass of attention.
     """
     if device.type != "cuda" or not wanted:
         yield
         return
-    # without it torch does not call cuBLAS deterministic
+    # torch requires this for deterministic cuBLAS
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     settings: Any = torch.utils.deterministic
     mode, filled = torch.get_deterministic_debug_mode(), settings.fill_uninitialized_memory

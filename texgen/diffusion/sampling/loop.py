@@ -1,4 +1,4 @@
-"""What both loops are given, and what both do around the tiles."""
+"""What both algorithms share: their inputs, and the exemplars' keys and values at a timestep."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from texgen.diffusion.sampling.tile_pass import Planes, TilePass
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """A canvas to be sampled or optimised.
+    """The inputs of Algorithms 1 and 2.
 
     Attributes:
         model: The model.
-        schedule: Its noise schedule in so many steps.
-        timesteps: Those of the schedule that are run, falling.
-        tiles: How the canvas is walked.
-        exemplars: What it is to look like.
+        schedule: Its noise schedule.
+        timesteps: The timesteps of the schedule that are run, decreasing.
+        tiles: The pass over the tiles.
+        exemplars: The exemplars.
         guidance: Settings.
-        content: Clean latents (1, C, h, w) whose structure is kept, by the content loss.
-        correct: Takes the canvas and its timestep after every step, and gives it the exemplar's statistics, or the latent
-            pixels that are given.
-        seed: Of the exemplars' noise.
-        led: The prompt that predictions follow; the empty one by default.
-        control: What ControlNets see of the canvas, while it is sampled.
-        recomputed: Whether the network saves memory, see `DenoisingModel.denoiser`.
+        content: Clean latents (1, C, h, w) whose structure the content loss preserves.
+        correct: Called with the canvas and its timestep after every step; returns the corrected canvas, with the exemplar's
+            statistics or with given latent pixels.
+        seed: Seed of the exemplars' noise.
+        led: The prompt; the empty one by default.
+        control: Pictures for the ControlNets; used by sampling only.
+        recomputed: Whether the network saves memory by gradient checkpointing, see `DenoisingModel.denoiser`.
     """
 
     model: DenoisingModel
@@ -58,7 +58,7 @@ class Loop:
         return self.content is not None and self.guidance.content_weight > 0
 
     def planes(self, latents: Tensor, content: Tensor | None) -> Planes:
-        """A canvas with the content and the labels that lie on it."""
+        """A canvas together with its content, labels and control pictures."""
         regions = self.exemplars.regions
         return Planes(
             latents,
@@ -68,7 +68,7 @@ class Loop:
         )
 
     def report(self, progress: Progress, timestep: float, losses: tuple[float, ...], iterations: int) -> Step:
-        """The step that has just been finished."""
+        """Report of the step that has just finished."""
         return Step(
             index=progress.index - 1,
             total=len(self.timesteps),
@@ -81,18 +81,18 @@ class Loop:
 
 
 class ExemplarReader:
-    """Keys and values of the exemplars at a timestep, read once for all tiles; the last few readings are kept.
+    """Keys and values of the exemplars at a timestep, computed once for all tiles; the last few are cached.
 
     Args:
         denoiser: The network.
-        exemplars: What is read.
-        layers: Layers that are read.
-        noised: Exemplars at a timestep.
+        exemplars: The exemplars.
+        layers: Layers whose keys and values are needed.
+        noised: Gives the exemplars' crops at a timestep.
         fixed: Whether a GPU sums in a fixed order.
     """
 
     KEPT = 4
-    """Before and after a step, in half precision and in float32."""
+    """Size of the cache: timesteps before and after a step, each in half precision and in float32."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class ExemplarReader:
         self._read: dict[tuple[float, torch.dtype], ExemplarKeyValues] = {}
 
     def key_values(self, timestep: float) -> ExemplarKeyValues:
-        """At a timestep, by the network in its present precision; no layers, nothing."""
+        """Keys and values at a timestep, computed in the network's current dtype; empty without layers."""
         key = (timestep, self.denoiser.dtype)
         if key not in self._read:
             while len(self._read) >= self.KEPT:
@@ -126,11 +126,11 @@ class ExemplarReader:
 
 
 def normal(shape: Iterable[int], generator: torch.Generator) -> Tensor:
-    """Gaussian noise on the CPU, so that a seed means the same on every device."""
+    """Gaussian noise, drawn on the CPU so that a seed gives the same noise for every device."""
     return torch.randn(tuple(shape), generator=generator)
 
 
 def step_generator(seed: int, timestep: float, stream: int = 0) -> torch.Generator:
-    """The random numbers of one timestep, a function of its arguments alone: a resumed run draws what an unbroken one would."""
+    """Generator for one timestep. It depends on the arguments only, so that a resumed run draws the same numbers as an uninterrupted one."""
     state = np.random.SeedSequence((seed, round(timestep), stream)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))

@@ -1,4 +1,4 @@
-"""Optimisation by attention distillation over tiles: the latents themselves are moved (Algorithm 1)."""
+"""Optimisation of latents by attention distillation over tiles (Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from texgen.runs.torchrun import Work
 
 
 def optimize(loop: Loop, progress: Progress) -> Iterator[Step]:
-    """Move the latents down the AD loss while the timestep told to the network falls.
+    """Minimise the AD loss over the latents while the timestep given to the network falls.
 
-    Features of exemplars, content and canvas are those of clean latents; one Adam lives for the whole run. The
-    gradients of overlapping tiles are fused like values. `guidance.iterations` is not used: there is one per step.
+    Features of exemplars, content and canvas are those of clean latents; one Adam runs throughout. Gradients of
+    overlapping tiles are fused like values. There is one iteration per step; `guidance.iterations` is ignored.
 
     Args:
-        loop: What to do; noise predictions are not used.
-        progress: The start (noise, or the content), or a later state of this loop; kept up to date.
+        loop: Inputs; its prompt and control pictures are ignored, since no noise is predicted.
+        progress: The start (noise or the content), or a later state of this loop; updated in place.
 
     Yields:
         The canvas after each step.
@@ -45,7 +45,7 @@ def optimize(loop: Loop, progress: Progress) -> Iterator[Step]:
         )
 
         def pull(timestep: float, tiles: Planes) -> Work:
-            """Of the summed loss by the tiles, and the loss."""
+            """Gradient of the summed loss with respect to the tiles, and the loss."""
             latents = tiles.latents.requires_grad_(True)
             with torch.no_grad():
                 content = None if tiles.content is None else denoiser.features(tiles.content, timestep, layers)

@@ -1,4 +1,4 @@
-"""Where a loop stands: between two batches of tiles, and after a step."""
+"""The state of a loop between two batches of tiles, and the report after a step."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tiling import Accumulator, Tile, canvas_size
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """The state after a step.
+    """Report after a step.
 
     Attributes:
-        index: From 0.
+        index: Number of the step, from 0.
         total: Number of steps.
-        timestep: The timestep the canvas is at now.
+        timestep: Timestep of the canvas after the step.
         latents: The canvas (1, C, h, w), float32.
-        tiles: Tiles worked on in this step.
+        tiles: Number of tiles in this step.
         iterations: AD iterations run on each of them.
-        losses: Mean loss per tile before the first and at the last iteration; empty where there was none.
+        losses: Mean loss per tile at the first and last iteration; empty without AD.
     """
 
     index: int
@@ -36,31 +36,31 @@ class Step:
 
     @property
     def done(self) -> int:
-        """Steps done."""
+        """Number of steps done."""
         return self.index + 1
 
     @property
     def unit(self) -> str:
-        """What is counted."""
+        """The unit of `done`."""
         return "step"
 
     def event(self) -> dict[str, Any]:
-        """What `texgen.runs.log.tell` is told."""
+        """The step as an event of `texgen.runs.log.tell`."""
         counted = {"stage": "sample", "done": self.done, "total": self.total, "unit": self.unit}
         return {**counted, "timestep": self.timestep, "tiles": self.tiles}
 
 
 @dataclass(kw_only=True)
 class Progress:
-    """All that a loop needs to continue to the same bytes.
+    """The state of a loop, from which it can continue to the same bytes.
 
     Attributes:
-        latents: The canvas (1, C, h, w) that the step began with, float32.
-        index: The step in work, from 0.
-        batches: Batches of tiles of this step that are done.
-        fused: Their sums; None where there are none.
-        losses: Sum over tiles of the loss before the first and at the last AD iteration.
-        adam: State of the optimizer that lives for the whole run (Algorithm 1), by name.
+        latents: The canvas (1, C, h, w) at the start of the current step, float32.
+        index: Number of the current step, from 0.
+        batches: Finished batches of tiles of this step.
+        fused: Weighted sums of their tiles; None before the first batch.
+        losses: Loss at the first and last AD iteration, summed over tiles.
+        adam: State of the optimiser of Algorithm 1, by name.
     """
 
     latents: Tensor
@@ -71,7 +71,7 @@ class Progress:
     adam: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
     def add(self, batch: Sequence[Tile], values: Tensor, losses: Sequence[float], window: Tensor) -> None:
-        """Take in a batch of tiles (B, C, h, w)."""
+        """Add a batch of tiles (B, C, h, w) with their losses."""
         if self.fused is None:
             self.fused = Accumulator(self.latents.shape[1], canvas_size(self.latents))
         for tile, value in zip(batch, values, strict=True):
@@ -80,9 +80,9 @@ class Progress:
         self.batches += 1
 
     def mean(self, elsewhere: Tensor) -> Tensor:
-        """The fused tiles (1, C, h, w), and `elsewhere` where there were none."""
+        """The weighted mean of the tiles, (1, C, h, w), and `elsewhere` where no tile was."""
         return elsewhere if self.fused is None else self.fused.mean(elsewhere)
 
     def advance(self, latents: Tensor) -> None:
-        """Begin the next step with these latents."""
+        """Start the next step with these latents."""
         self.index, self.latents, self.batches, self.fused, self.losses = self.index + 1, latents, 0, None, ()

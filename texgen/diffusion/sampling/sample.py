@@ -27,8 +27,8 @@ def sample(loop: Loop, progress: Progress) -> Iterator[Step]:
     of exemplars and content is drawn for each timestep, the same for all tiles.
 
     Args:
-        loop: What to do.
-        progress: The canvas at the noise of the first timestep, or a later state of this loop; kept up to date.
+        loop: Inputs.
+        progress: The canvas at the noise level of the first timestep, or a later state of this loop; updated in place.
 
     Yields:
         The canvas after each step.
@@ -53,7 +53,7 @@ def sample(loop: Loop, progress: Progress) -> Iterator[Step]:
 
 
 class _Tiles:
-    """What is done to the tiles of a canvas."""
+    """The work on the tiles of a canvas in one step."""
 
     def __init__(self, loop: Loop, denoiser: Denoiser) -> None:
         self.loop, self.denoiser, self.guidance = loop, denoiser, loop.guidance
@@ -63,7 +63,7 @@ class _Tiles:
         self.reader = ExemplarReader(denoiser, loop.exemplars, read, self.noised_exemplars, loop.tiles.deterministic)
 
     def step(self, timestep: float, tiles: Planes) -> Work:
-        """Tiles denoised and distilled, and their summed losses (first, last), if any."""
+        """Denoise and distill tiles; returns them and their summed losses (first, last), if any."""
         after = self.loop.schedule.previous(timestep)
         latents = self._denoised(timestep, tiles)
         if self.guidance.adain:
@@ -85,7 +85,7 @@ class _Tiles:
         return self.loop.schedule.step(prediction, timestep, tiles.latents)
 
     def _predicted(self, timestep: float, tiles: Planes, condition: Condition | None) -> Tensor:
-        """Under a condition, and the control pictures of the tiles."""
+        """Prediction for a condition and the control pictures of the tiles."""
         if tiles.control is not None and self.loop.control is not None:
             weights = self.loop.control.weights
             condition = self.loop.model.controlled(condition, tiles.latents, timestep, tiles.control, weights)

@@ -13,30 +13,30 @@ from texgen.diffusion.denoising import Schedule
 from tiling import Wrap, bordered, canvas_size
 
 BLOCK = 16
-"""Latent pixels a side of the blocks that spectra are averaged over: correlations up to half of it are matched."""
+"""Side in latent pixels of the blocks over which spectra are averaged; correlations up to half of it are matched."""
 HOP = BLOCK // 4
 ROWS = 8
 PRIOR = 8.0
-"""Blocks by which the spectrum of a region is drawn to the wanted one: a small region shows too little of its material."""
+"""Weight, in blocks, of the wanted spectrum in the estimate of a region's own: a small region shows too little of its material."""
 COVERED = 0.5
-"""Of a block's windowed energy that must lie in the region for it to count."""
+"""Fraction of a block's windowed energy that must lie in the region for the block to count."""
 RIDGE = 1e-3
 FLOOR = 1e-8
 
 
 @dataclass(frozen=True)
 class SpectrumMatcher:
-    """Transports a canvas to the exemplar's mean and cross-spectrum, linearly and as little as possible.
+    """Transports a canvas to the exemplar's mean and cross-spectrum by the linear filter that changes it least.
 
-    Latents are taken as a stationary Gaussian field. Between two such fields with cross-spectra A(f) (canvas) and B(f)
+    Latents are modelled as a stationary Gaussian field. Between two such fields with cross-spectra A(f) (canvas) and B(f)
     (exemplar), C x C matrices at each frequency f, the optimal transport is the filter
-    T(f) = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2. What a weak network leaves, speckle in channels that should be calm and
-    grain on the latent grid, is excess power at some f and goes; edges, which live in the phases, stay.
+    T(f) = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2. Artefacts of a weak network, such as speckle in channels that should be calm and
+    grain on the latent grid, are excess power at some f and are removed; edges, which depend on the phases, stay.
 
     Attributes:
-        mean: The exemplar's, (1, C, 1, 1).
-        spectrum: The exemplar's, (BLOCK, BLOCK, C, C), complex.
-        schedule: Says what noise adds: alpha^2 B(f) + sigma^2 I.
+        mean: Mean of the exemplar, (1, C, 1, 1).
+        spectrum: Cross-spectrum of the exemplar, (BLOCK, BLOCK, C, C), complex.
+        schedule: Gives alpha and sigma of a timestep; a noised exemplar has the spectrum alpha^2 B(f) + sigma^2 I.
 
     References:
         Xia, Ferradans, Peyré, Aujol, "Synthesizing and Mixing Stationary Gaussian Texture Models", SIAM Journal on
@@ -48,13 +48,13 @@ class SpectrumMatcher:
     schedule: Schedule
 
     def __call__(self, latents: Tensor, timestep: float, wrap: Wrap, mask: Tensor | None = None) -> Tensor:
-        """The canvas (1, C, h, w) at a timestep, float32, matched; unchanged where it is too small to have a spectrum.
+        """Match a canvas at a timestep; returns it unchanged if it is too small to have a spectrum.
 
         Args:
-            latents: (1, C, h, w).
-            timestep: Whose share of noise the canvas has.
-            wrap: Axes that close to a ring.
-            mask: (h, w), bool: the exemplar's material; only there is the canvas looked at and changed.
+            latents: The canvas, (1, C, h, w), float32.
+            timestep: Timestep of the canvas, which determines its noise level.
+            wrap: Axes that wrap around.
+            mask: Area of the exemplar's material, (h, w), bool; only this area is measured and changed.
         """
         have = cross_spectrum([latents], wrap, None if mask is None else [mask])
         if have is None:
@@ -74,20 +74,20 @@ class SpectrumMatcher:
 def spectrum_matcher(
     exemplars: Sequence[Tensor], schedule: Schedule, masks: Sequence[Tensor] | None = None
 ) -> SpectrumMatcher | None:
-    """A matcher to clean exemplars (1, C, h, w), or to what their masks (h, w) show; None where they are too small to have a spectrum."""
+    """A matcher for clean exemplars (1, C, h, w), or for the areas of their masks (h, w); None if they are too small to have a spectrum."""
     spectrum = cross_spectrum(exemplars, Wrap(), masks)
     return None if spectrum is None else SpectrumMatcher(_mean(exemplars, masks), spectrum, schedule)
 
 
 def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap, masks: Sequence[Tensor] | None = None) -> Tensor | None:
-    """Covariance of the channels at each frequency (BLOCK, BLOCK, C, C), averaged over Hann-windowed blocks.
+    """Covariance of the channels at each frequency, (BLOCK, BLOCK, C, C), averaged over Hann-windowed blocks.
 
-    White noise of unit variance gives the identity everywhere. None where there are fewer than 2 C blocks.
+    White noise of unit variance gives the identity everywhere. Returns None if there are fewer than 2 C blocks.
 
     Args:
-        fields: (1, C, h, w) each.
-        wrap: Axes on which blocks reach across the border.
-        masks: (h, w) of each, bool: the others count as 0; blocks that lie half outside are left out.
+        fields: Fields to average over, (1, C, h, w) each.
+        wrap: Axes on which blocks cross the border.
+        masks: Area of each field, (h, w), bool; pixels outside count as 0, and blocks that lie mostly outside (see `COVERED`) are left out.
     """
     profile = torch.hann_window(BLOCK)
     window = profile[:, None] * profile
@@ -120,13 +120,13 @@ def cross_spectrum(fields: Sequence[Tensor], wrap: Wrap, masks: Sequence[Tensor]
 
 
 def _mean(fields: Sequence[Tensor], masks: Sequence[Tensor] | None) -> Tensor:
-    """Of each channel, (1, C, 1, 1)."""
+    """Mean of each channel, (1, C, 1, 1)."""
     parts = [f.flatten(2) if masks is None else f[..., masks[n]] for n, f in enumerate(fields)]
     return torch.cat(parts, 2).mean(2)[..., None, None]
 
 
 def transport(have: Tensor, want: Tensor) -> Tensor:
-    """The Hermitian matrices T (..., C, C) with T have T* = want, both lifted by a little of their mean power."""
+    """The Hermitian matrices T (..., C, C) with T have T* = want, where `RIDGE` of its mean power is first added to the diagonal of each."""
     have, want = (m.to(torch.complex128) for m in (have, want))
     have, want = (m + RIDGE * _power_of(m) * torch.eye(m.shape[-1]) for m in (have, want))
     root, inverse = _power(have, 0.5), _power(have, -0.5)

@@ -1,4 +1,4 @@
-"""Where a canvas begins: noise, the swatch model's texture, a layout, or pixels at random; with the map back to the exemplar where there is one."""
+"""Starts of a canvas: noise, the swatch model's texture, a layout or random pixels; with the map back to the exemplar, if any."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tiling import Size, Tile, cut
 
 
 class Start(NamedTuple):
-    """Where a canvas begins.
+    """Start of a canvas.
 
     Attributes:
-        latents: Clean (1, C, h, w) to be noised, or None for pure noise.
-        coordinates: (3, h, w), int64: exemplar number, y and x in exemplar pixels of each latent pixel's top left corner, if any.
+        latents: Clean latents (1, C, h, w), to be noised; None for pure noise.
+        coordinates: Exemplar number, and y and x in exemplar pixels of each latent pixel's top left corner, (3, h, w), int64, or None.
     """
 
     latents: Tensor | None = None
@@ -32,18 +32,18 @@ class Start(NamedTuple):
 
 
 def swatch_start(model: DenoisingModel, job: Job, canvas: Size, seed: int, place: Workplace) -> Start:
-    """What the swatch model makes of the same job, encoded.
+    """The swatch model's result for the same job, encoded.
 
     Args:
-        model: Whose encoder is used.
-        job: With all that steers it.
-        canvas: In latent pixels, at least as large as the texture, whose border is repeated.
-        seed: Of the texture.
-        place: For the swatch model alone; what it holds is gone on with.
+        model: The model that encodes.
+        job: The job with all its constraints.
+        canvas: Size in latent pixels; if it is larger than the texture, the texture's border is repeated.
+        seed: Seed of the texture.
+        place: Workplace of the swatch model; an interrupted run in it is resumed.
 
     Raises:
         InputError: As the swatch model.
-        KeyboardInterrupt: The user asked for it.
+        KeyboardInterrupt: The user asked to stop.
     """
     from texgen.swatch.knobs import Knobs
     from texgen.swatch.model import SwatchModel
@@ -65,7 +65,7 @@ def swatch_start(model: DenoisingModel, job: Job, canvas: Size, seed: int, place
     latents = encoded(model, paint, canvas, wraps)
     assert texture.field is not None
     found = texture.field.coordinates(factor).astype(np.int64)
-    for number, exemplar in enumerate(job.exemplars):  # each shows a whole latent pixel
+    for number, exemplar in enumerate(job.exemplars):  # so that every latent pixel lies within its exemplar
         for axis in (0, 1):
             last = exemplar.pixels.shape[axis] - factor
             found[axis + 1] = np.where(found[0] == number, found[axis + 1].clip(0, last), found[axis + 1])
@@ -74,7 +74,7 @@ def swatch_start(model: DenoisingModel, job: Job, canvas: Size, seed: int, place
 
 
 def scattered(exemplar: Exemplar, target: Tensor, seed: int) -> Paint:
-    """A canvas along a target (H, W) whose pixels are drawn at random from the exemplar pixels of the same label, the published start.
+    """The published start of controlled synthesis: each pixel is drawn at random from the exemplar pixels with its label in `target` (H, W).
 
     References:
         Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, controlled synthesis; the start is that of

@@ -1,4 +1,4 @@
-"""One step over all tiles of a canvas, whatever is done to each: shared by processes, halved where memory is short, checked for NaN."""
+"""One step over all tiles of a canvas: batches shared by processes, halved if memory runs out, checked for NaN."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tiling import Tile, cut_batch
 
 
 class Planes(NamedTuple):
-    """A canvas and what lies on it, or a batch of tiles of them.
+    """Latents of a canvas with its content, labels and control pictures; or a batch of their tiles.
 
     Attributes:
-        latents: (B, C, h, w).
-        content: The latents whose structure is kept, alike.
-        labels: (B, 1, h, w), on the CPU.
-        control: Control pictures (B, 3 n, H, W) in [0, 1], in px.
+        latents: Latents, (B, C, h, w).
+        content: Latents of the content, of the same shape.
+        labels: Labels on the latent grid, (B, 1, h, w), on the CPU.
+        control: Control pictures at pixel resolution, (B, 3 n, H, W) in [0, 1].
     """
 
     latents: Tensor
@@ -36,7 +36,7 @@ class Planes(NamedTuple):
     control: Tensor | None = None
 
     def tiles(self, tiles: Sequence[Tile], device: torch.device) -> Planes:
-        """Tiles of a canvas, on a device."""
+        """A batch of tiles of the canvas, on a device."""
         control = None
         if self.control is not None:
             factor = self.control.shape[-1] // self.latents.shape[-1]
@@ -50,17 +50,17 @@ class Planes(NamedTuple):
 
 
 TileWork = Callable[[Planes], Work]
-"""A batch of tiles in; values (B, C, h, w) to be fused out, and losses summed over the tiles."""
+"""Takes a batch of tiles; returns values (B, C, h, w), which are then fused, and losses summed over the tiles."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TilePass:
-    """How a canvas is walked at every step.
+    """The tiles of every step, and how they are processed.
 
     Attributes:
-        plans: Tiles of each step; a latent pixel that none covers stays as it is.
-        window: (h, w), the weight of a tile's pixels where tiles overlap.
-        tile_batch: Tiles worked on at once; larger needs more memory.
+        plans: Tiles of each step; latent pixels that none covers do not change.
+        window: Weights of a tile's latent pixels in overlaps, (h, w).
+        tile_batch: Tiles per batch; larger needs more memory.
         team: Processes that share the batches; the result does not depend on their number.
         checkpoint: Called with the progress after every round of batches.
         deterministic: Whether a GPU sums in a fixed order.
@@ -74,13 +74,13 @@ class TilePass:
     deterministic: bool = True
 
     def run(self, denoiser: Denoiser, progress: Progress, canvas: Planes, work: TileWork) -> tuple[float, ...]:
-        """Do the rest of a step: one batch a process at a time, summed in the order of the tiles.
+        """Finish the current step: each process works on one batch at a time; results are summed in the order of the tiles.
 
         Returns:
             Mean losses per tile.
 
         Raises:
-            TexgenError: The model gave NaN or Inf, in float32, too.
+            TexgenError: The model gave NaN or Inf, even in float32.
         """
         tiles, step = self.plans[progress.index], _Step(denoiser, canvas, work, progress.index + 1, self.deterministic)
         batches = [tiles[start : start + self.tile_batch] for start in range(0, len(tiles), self.tile_batch)]
@@ -95,7 +95,7 @@ class TilePass:
 
 @dataclass(frozen=True)
 class _Step:
-    """One step of a canvas, on any batch of its tiles."""
+    """The work of one step on any batch of tiles of the canvas."""
 
     denoiser: Denoiser
     canvas: Planes
@@ -104,7 +104,7 @@ class _Step:
     deterministic: bool
 
     def within_memory(self, tiles: Sequence[Tile]) -> Work:
-        """The work on tiles; where they do not fit in memory together, in halves."""
+        """Do the work on tiles; if they do not fit in memory together, in halves."""
         device = self.denoiser.device
         try:
             with deterministic(device, self.deterministic):
@@ -119,7 +119,7 @@ class _Step:
         return torch.cat([half[0] for half in halves]), losses
 
     def _finite(self, tiles: Sequence[Tile], batch: Planes) -> Work:
-        """The work on a batch; where it gives NaN or Inf, once more in float32."""
+        """Do the work on a batch; if it gives NaN or Inf, again in float32."""
         found = self.work(batch)
         if not _is_finite(found) and self.denoiser.dtype != torch.float32:
             with self.denoiser.in_float32():
@@ -132,6 +132,6 @@ class _Step:
 
 
 def _is_finite(found: Work) -> bool:
-    """Of the losses, too: where they are NaN, so is the gradient, and its sign is 0: no step, which looks like success."""
+    """Whether values and losses are finite. A NaN loss can leave the values finite: the sign of NaN is 0, and so then is the gradient of L1."""
     values, losses = found
     return all(map(math.isfinite, losses)) and bool(torch.isfinite(values).all())

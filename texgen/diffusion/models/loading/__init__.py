@@ -1,1 +1,1 @@
-"""Models from where users have them: the package, a folder, a single file or the hub; and LoRAs, from a file or the hub."""
+"""Loading of models from the package, a diffusers folder, a single file or the hub, and of LoRAs from files."""

@@ -1,4 +1,4 @@
-"""What every loaded model must be, whatever layout it came in."""
+"""Checks that a loaded model is one that texgen supports."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any
 from texgen.errors import ModelError, TexgenError
 
 PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction"}
-"""What networks predict: the user's names, and diffusers'."""
+"""diffusers' names of prediction types, by the user's names."""
 
 
 def bfloat16_works() -> bool:
-    """Whether a CPU computes in bfloat16, by a product in a process of its own: where it cannot, the processor kills the process."""
+    """Whether the CPU can compute in bfloat16. It is tried in a subprocess, since unsupported instructions kill the process."""
     probe = "import torch; torch.nn.Linear(64, 64, dtype=torch.bfloat16)(torch.ones(64, 64, dtype=torch.bfloat16))"
     return subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode == 0
 
 
 @contextmanager
 def told_as(what: str, remedy: str = "") -> Iterator[None]:
-    """Within, whatever a library raises is said in one line: the libraries raise many kinds, which all mean that a file cannot be used.
+    """Context that turns any exception of a library into a `ModelError` of one line, since all of them mean that a file cannot be used.
 
     Args:
-        what: Of the message, before the first line of what the library complains of.
-        remedy: Behind it.
+        what: Start of the message; the first line of the library's message follows.
+        remedy: End of the message.
 
     Raises:
-        ModelError: As said.
+        ModelError: A library raised an exception.
     """
     try:
         yield
@@ -41,10 +41,10 @@ def told_as(what: str, remedy: str = "") -> Iterator[None]:
 
 
 def check_channels(name: str, unet: Any, autoencoder: Any) -> None:
-    """Refuse networks that take or give more than latents.
+    """Refuse UNets with other inputs or outputs than latents.
 
     Raises:
-        ModelError: For inpainting, depth or instructions.
+        ModelError: The model is for inpainting, depth or editing.
     """
     taken, given, ours = unet.config.in_channels, unet.config.out_channels, autoencoder.config.latent_channels
     if (taken, given) != (ours, ours):
@@ -55,10 +55,10 @@ def check_channels(name: str, unet: Any, autoencoder: Any) -> None:
 
 
 def check_condition(name: str, unet: Any, condition: Mapping[str, Any]) -> None:
-    """Refuse networks that want to be told something else than an empty prompt and the picture's size.
+    """Refuse UNets that need other inputs than a prompt and the picture's size.
 
     Raises:
-        ModelError: For refiners, upscalers, and text encoders of another model.
+        ModelError: The model is a refiner or an upscaler, or its text encoders belong to another model.
     """
     config, width = unet.config, condition["encoder_hidden_states"].shape[-1]
     if width != config.cross_attention_dim:
@@ -85,10 +85,10 @@ def check_condition(name: str, unet: Any, condition: Mapping[str, Any]) -> None:
 
 
 def check_schedule(name: str, config: Mapping[str, Any]) -> None:
-    """Refuse noise schedules that are not those of a DDPM.
+    """Refuse noise schedules other than those of DDPM.
 
     Raises:
-        ModelError: For EDM and flow matching, and networks that predict neither noise nor v.
+        ModelError: The schedule is EDM or flow matching, or the network predicts neither noise nor v.
     """
     kind, predicted = str(config.get("_class_name")), config.get("prediction_type", "epsilon")
     if kind.startswith("EDM") or "Flow" in kind or config.get("use_flow_sigmas"):
@@ -98,10 +98,10 @@ def check_schedule(name: str, config: Mapping[str, Any]) -> None:
 
 
 def check_flow(name: str, config: Mapping[str, Any]) -> None:
-    """Refuse schedules of a transformer that are not Euler steps along a flow.
+    """Refuse a transformer's scheduler unless it takes Euler steps along a flow.
 
     Raises:
-        ModelError: For all others.
+        ModelError: It is another scheduler.
     """
     kind = config.get("_class_name")
     if kind != "FlowMatchEulerDiscreteScheduler":
@@ -109,10 +109,10 @@ def check_flow(name: str, config: Mapping[str, Any]) -> None:
 
 
 def check_latents(name: str, taken: int, autoencoder: Any) -> None:
-    """Refuse transformers that take more than latents.
+    """Refuse transformers with other inputs than latents.
 
     Raises:
-        ModelError: For inpainting, depth or editing.
+        ModelError: The model is for inpainting, depth or editing.
     """
     ours = autoencoder.config.latent_channels
     if taken != ours:

@@ -1,4 +1,4 @@
-"""One part of a model in diffusers' folder layout: network, autoencoder, text encoder, from safetensors only."""
+"""Loading of one part of a diffusers folder, such as the network or a text encoder, from safetensors only."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from texgen.errors import ModelError
 
 
 def component(cls: Any, folder: Path, part: str, half: bool = False, **options: Any) -> Any:
-    """One part, from safetensors only, whole.
+    """Load one part of a model, from safetensors only, and check that it is complete.
 
     Args:
-        cls: Its class.
-        folder: Of the model.
-        part: Folder within.
-        half: Whether weights in half precision are preferred where there are both.
-        options: Of the class' `from_pretrained`.
+        cls: Class of the part.
+        folder: Folder of the model.
+        part: Name of the subfolder.
+        half: Whether to prefer weights in half precision if there are both.
+        options: Options of the class' `from_pretrained`.
 
     Raises:
-        ModelError: No safetensors, unreadable, or weights missing, which the libraries would fill with random numbers.
+        ModelError: There are no safetensors, they are unreadable, or weights are missing (libraries would fill them with random numbers).
     """
     where = folder / part
     check_part(where)
@@ -43,7 +43,7 @@ def component(cls: Any, folder: Path, part: str, half: bool = False, **options: 
 
 
 def text_encoder(cls: Any, folder: Path, part: str) -> Any:
-    """A text encoder on the CPU; T5, which has billions of weights, in the precision that they are saved in, others in float32."""
+    """A text encoder on the CPU, in float32; T5, which has billions of weights, in the dtype in which it was saved, if the CPU supports it."""
     if cls is not T5EncoderModel:
         return component(cls, folder, part, torch_dtype=torch.float32)
     encoder = component(cls, folder, part, torch_dtype="auto")
@@ -51,10 +51,10 @@ def text_encoder(cls: Any, folder: Path, part: str) -> Any:
 
 
 def configuration(cls: Any, folder: Path, part: str) -> dict[str, Any]:
-    """What a part was saved with, of which its class is to be made.
+    """The configuration of a part, read by its class.
 
     Raises:
-        ModelError: Missing or unreadable.
+        ModelError: It is missing or unreadable.
     """
     with told_as(f"{folder / part}: cannot be loaded"):
         config: dict[str, Any] = cls.load_config(folder / part, local_files_only=True)
@@ -63,7 +63,7 @@ def configuration(cls: Any, folder: Path, part: str) -> dict[str, Any]:
 
 @contextmanager
 def _without_bar() -> Iterator[None]:
-    """Within, transformers draws no bar on stderr."""
+    """Context in which transformers shows no progress bar."""
     drawn = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -1,4 +1,4 @@
-"""Models in diffusers' folder layout: the bundled one, a user's, or a snapshot from the hub."""
+"""Loading of models in diffusers' folder layout: the bundled one, a user's, or a snapshot of the hub."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ AUTOENCODERS = {
 
 
 def load_components(folder: Path, dtype: torch.dtype, prediction_type: str | None = None) -> dict[str, Any]:
-    """Network, autoencoder, scheduler and text of a folder, as keyword arguments of `UNetModel` or `TransformerModel`.
+    """Load network, autoencoder, scheduler and text encoders of a folder, as keyword arguments of `UNetModel` or `TransformerModel`.
 
     Args:
-        folder: As diffusers saves it.
-        dtype: Of the network.
-        prediction_type: In place of what the folder's scheduler says, in diffusers' words.
+        folder: A folder as diffusers saves it.
+        dtype: Dtype of the network.
+        prediction_type: diffusers' name of a prediction type, to replace that of the folder's scheduler.
 
     Raises:
-        ModelError: Something is missing, is a pickle, or is no model of a known kind; the message names the part.
-        OptionError: A prediction type for a transformer.
+        ModelError: A part is missing, a pickle, or of an unknown kind; the message names it.
+        OptionError: A prediction type is given for a transformer.
     """
     index = _read_index(folder)
     if "transformer" in index:
@@ -78,7 +78,7 @@ def _with_transformer(
         raise OptionError(f"prediction_type is for models with a UNet; leave it out for {folder.name}.")
     family = FAMILIES[name]
     config = configuration(family.transformer_class, folder, "transformer")
-    # first, so that text encoders and transformer are not in memory together
+    # before the transformer is loaded, so that it and the text encoders are not in memory together
     condition = _empty_prompt(folder, family, config)
     scheduler = configuration(FlowMatchEulerDiscreteScheduler, folder, "scheduler")
     check_flow(folder.name, scheduler)
@@ -99,7 +99,7 @@ def _with_transformer(
 
 
 def _empty_prompt(folder: Path, family: Family, config: dict[str, Any]) -> dict[str, Tensor]:
-    """Encoded once for all runs: T5 has more weights than many a transformer."""
+    """The condition of the empty prompt, cached on disk, since T5 is larger than many a transformer."""
     encoders = {part: fingerprint(folder / part) for part in family.text if (folder / part).is_dir()}
     read = [config.get(name) for name in ("joint_attention_dim", "pooled_projection_dim", "guidance_embeds")]
     return cached(
@@ -140,12 +140,12 @@ def _scheduler(folder: Path, prediction_type: str | None) -> DDIMScheduler:
 
 
 def deterministic_scheduler(config: dict[str, Any]) -> DDIMScheduler:
-    """DDIM on a model's noise schedule, without clipping, which would bend latents."""
+    """DDIM on a model's noise schedule, without clipping, which would distort latents."""
     return DDIMScheduler.from_config(config, clip_sample=False, thresholding=False)
 
 
 def text_prompts(folder: Path, index: dict[str, Any]) -> Prompts | None:
-    """The text encoders of a folder; None where there are none."""
+    """The text encoders of a folder; None if it has none."""
     parts = {
         "text_encoder": (CLIPTextModel, "tokenizer"),
         "text_encoder_2": (CLIPTextModelWithProjection, "tokenizer_2"),

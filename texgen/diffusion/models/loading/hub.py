@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub, through its cache."""
+"""Downloads of models from the Hugging Face hub, through its cache."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ PARTS = (
 
 
 def download(model: str, half: bool = False) -> Path:
-    """Snapshot folder of a hub model, from the cache where it is there. `HF_HOME` and `HF_HUB_OFFLINE` are honoured.
+    """Snapshot folder of a hub model, downloaded unless it is in the cache. `HF_HOME` and `HF_HUB_OFFLINE` are honoured.
 
-    Only what texgen reads is fetched: safetensors, configurations and vocabularies. Where there is no network the cache is taken as it is.
+    Only files that texgen reads are downloaded: safetensors, configurations and vocabularies. Without a network, the cached snapshot is
+    used as it is.
 
     Args:
-        model: Its id, owner/name.
-        half: Whether the network is fetched in half precision where the repository has it.
+        model: Id of the model, owner/name.
+        half: Whether to download the network in half precision if the repository has it.
 
     Raises:
-        ModelError: Not on the hub, not allowed, or neither in the cache nor reachable.
+        ModelError: The model is not on the hub, needs permission, or is neither in the cache nor reachable.
     """
     try:
         names = _names(model)
@@ -48,7 +49,7 @@ def download(model: str, half: bool = False) -> Path:
 
 
 def _names(model: str) -> list[str] | None:
-    """Files of a repository; None where the hub cannot be asked."""
+    """Names of a repository's files; None if the hub cannot be reached."""
     try:
         return HfApi().list_repo_files(model)
     except (GatedRepoError, RepositoryNotFoundError, HFValidationError):
@@ -58,7 +59,7 @@ def _names(model: str) -> list[str] | None:
 
 
 def wanted_files(names: Iterable[str], half: bool) -> list[str]:
-    """Of a repository's files those that texgen reads; only the network runs in half precision.
+    """The files of a repository that texgen reads, with weights of the network in half precision if wanted, of other parts in full.
 
     Example:
         >>> wanted_files(["model_index.json", "unet/model.fp16.safetensors", "unet/model.safetensors", "a.ckpt"], half=True)

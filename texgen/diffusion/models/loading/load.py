@@ -1,4 +1,4 @@
-"""From the name a user gives to a `UNetModel` or a `TransformerModel`."""
+"""`load`: a `UNetModel` or `TransformerModel` from the name or path that a user gives."""
 
 from __future__ import annotations
 
@@ -46,16 +46,17 @@ def load(
         model: `mini` (bundled), a diffusers folder, a single `.safetensors` file, or a hub id such as
             `stable-diffusion-v1-5/stable-diffusion-v1-5`.
         device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
-        dtype: Of the network: `auto` (on CUDA bfloat16 where the GPU has it, else float16; elsewhere float32), `float32`, `float16`, `bfloat16`.
-        prediction_type: What the UNet predicts: `epsilon` (noise) or `v`; by default what the model says, or its weights show.
-        native_size: Side of a tile in px; by default what the model was trained at.
-        loras: `.safetensors` files whose weights are added, or pairs of one and how much of it; needs peft.
-        controlnets: Diffusers folders or hub ids; each reads a picture among `controls`.
-        compile: Have torch compile the parts of the network that repeat, when they are first run.
+        dtype: Dtype of the network: `auto` (on CUDA bfloat16 if the GPU supports it, else float16; elsewhere float32), `float32`,
+            `float16`, `bfloat16`.
+        prediction_type: What the UNet predicts: `epsilon` (noise) or `v`; by default as the model says, or as its weights show.
+        native_size: Side of a tile in px; by default the size that the model was trained at.
+        loras: LoRAs: `.safetensors` files, or pairs of a file and a scale; needs peft.
+        controlnets: Diffusers folders or hub ids; each reads one picture of `controls`.
+        compile: Compile the repeated parts of the network with torch, when they first run.
 
     Raises:
-        ModelError: The model is missing, broken, of another kind, or a pickle.
-        OptionError: Unknown device, dtype or prediction type, or a native size that the network cannot take.
+        ModelError: The model is missing, broken, of an unsupported kind, or a pickle.
+        OptionError: Device, dtype or prediction type is unknown, or the network does not support the native size.
     """
     if prediction_type is not None and prediction_type not in checks.PREDICTIONS:
         raise OptionError(f"prediction_type={prediction_type!r} is not known; use {' or '.join(checks.PREDICTIONS)}.")
@@ -80,7 +81,7 @@ def load(
     if native_size is not None:
         loaded.resize(native_size)
     if compile:
-        _ = loaded.attention_layers  # found by a run on small latents, which nothing need be compiled for
+        _ = loaded.attention_layers  # may run the network on small latents, for which nothing should be compiled
         compile_parts(loaded.network)
         loaded.compiled = True
     return loaded
@@ -93,7 +94,7 @@ def _extended(
     controlnets: Sequence[str | Path],
     device: torch.device,
 ) -> Sequence[Path]:
-    """Add LoRAs and ControlNets to a model's components; the folders of these."""
+    """Add LoRAs and ControlNets to a model's components; returns the folders of the ControlNets."""
     if "unet" not in components:
         if controlnets:
             raise OptionError(f"controlnets are for models with a UNet; leave them out for {name}.")
@@ -107,26 +108,26 @@ def _extended(
 
 
 def choose_device(device: str) -> torch.device:
-    """The device meant by `device`, checked to be there.
+    """The device of a name, checked to be available.
 
     Raises:
-        OptionError: Not known, or not on this machine.
+        OptionError: The device is unknown or not available.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.zeros(1, device=chosen).item()  # what can hold numbers, and tell them
+        torch.zeros(1, device=chosen).item()  # fails on devices without data, such as meta
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise OptionError(f"device={device!r} is not available here; use auto, cpu, cuda or mps.") from error
     return chosen
 
 
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The UNet's dtype: bfloat16 on CUDA where the GPU has it, else float16; float32 elsewhere; unless named.
+    """The network's dtype of a name; `auto` is bfloat16 on CUDA if the GPU supports it, else float16, and float32 elsewhere.
 
     Raises:
-        OptionError: Not known, or not usable on this device.
+        OptionError: The dtype is unknown, or not usable on this device.
     """
     if dtype == "auto":
         if device.type != "cuda":
@@ -145,15 +146,15 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def _file_loader(path: Path) -> ModuleType:
-    """Who reads a file: its tensors' names tell, before its weights, many GiB, are read.
+    """The module that loads a file, chosen by its tensors' names before the weights are read.
 
     Raises:
-        ModelError: A Flux transformer, which comes without its autoencoder and text encoders.
+        ModelError: The file is a Flux transformer, which comes without autoencoder and text encoders.
     """
     try:
         with safe_open(path, "pt") as file:
             names = " ".join(file.keys())
-    except Exception:  # said when it is read
+    except Exception:  # the loader will report it
         return single_file
     if "double_blocks.0." in names:
         raise ModelError(
@@ -184,7 +185,7 @@ def _locate(model: str, half: bool) -> Path:
 
 
 def _with_loras(components: dict[str, Any], loras: Sequence[tuple[str | Path, float]]) -> dict[str, Any]:
-    """Text encoders and condition of a model whose UNet has LoRAs now."""
+    """Add LoRAs to the UNet; returns the text encoders and the condition, which change with them."""
     prompts = lora.fused(components["unet"], components["prompts"], loras)
     if prompts is None:
         return {}

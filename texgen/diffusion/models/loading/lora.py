@@ -1,4 +1,4 @@
-"""LoRA: small weights from a file, added to a model's own for good."""
+"""LoRA: low-rank changes of weights, read from a file and fused into a model."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ LARGEST = 10.0
 
 
 def check(path: str | Path, scale: float) -> None:
-    """Refuse what cannot be fused before anything is loaded.
+    """Check a LoRA's file and scale, before anything is loaded.
 
     Raises:
-        ModelError: No such file, a pickle, or peft is not installed.
-        OptionError: A scale out of its range.
+        ModelError: The file does not exist or is a pickle, or peft is not installed.
+        OptionError: The scale is out of range.
     """
     check_range("LoRA scale", scale, -LARGEST, LARGEST)
     path = Path(path)
@@ -46,15 +46,15 @@ def check(path: str | Path, scale: float) -> None:
 def fused(
     unet: UNet2DConditionModel, prompts: Prompts | None, loras: Sequence[tuple[str | Path, float]]
 ) -> Prompts | None:
-    """Add LoRAs to a UNet, in place, and to its text encoders, which are given back and stay loaded.
+    """Fuse LoRAs into a UNet, in place, and into its text encoders, which are returned and stay loaded.
 
     Args:
         unet: The UNet.
         prompts: Its text encoders, if any.
-        loras: Files, and how much of each.
+        loras: Files with their scales.
 
     Raises:
-        ModelError: A file of another kind of model.
+        ModelError: A file belongs to another kind of model.
     """
     encoders = [] if prompts is None else list(prompts.encoders())
     is_xl = prompts is not None and prompts.is_xl
@@ -67,15 +67,15 @@ def fused(
 
 
 def fused_transformer(transformer: Any, mixin: Any, loras: Sequence[tuple[str | Path, float]]) -> None:
-    """Add LoRAs to a transformer, in place.
+    """Fuse LoRAs into a transformer, in place.
 
     Args:
         transformer: The network.
-        mixin: Of diffusers, which reads such files.
-        loras: Files, and how much of each.
+        mixin: diffusers' class that reads such files.
+        loras: Files with their scales.
 
     Raises:
-        ModelError: A file of another kind of model, or one that changes text encoders, too.
+        ModelError: A file belongs to another kind of model, or also changes text encoders.
     """
     for path, scale in loras:
         with _fitting(path):
@@ -99,7 +99,7 @@ def _fitting(path: str | Path) -> AbstractContextManager[None]:
 
 
 def _fuse(unet: UNet2DConditionModel, encoders: Mapping[str, Any], mixin: Any, path: str | Path, scale: float) -> None:
-    """Add one file to the UNet and to the encoders, by diffusers' names for them."""
+    """Fuse one file into the UNet and into the text encoders, which are given by diffusers' names."""
     more = {"unet_config": unet.config} if mixin is StableDiffusionXLLoraLoaderMixin else {}
     weights, alphas = mixin.lora_state_dict(Path(path).resolve(), use_safetensors=True, local_files_only=True, **more)
     parts = {name.partition(".")[0] for name in weights} & {"unet", *encoders}

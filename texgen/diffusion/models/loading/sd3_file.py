@@ -1,7 +1,7 @@
-"""Stable Diffusion 3 and 3.5 in one `.safetensors` file of the original layout, read without network.
+"""Loading of Stable Diffusion 3 and 3.5 from one `.safetensors` file in the original layout, offline.
 
-As in `texgen.diffusion.models.loading.single_file`, diffusers converts the weights, and their shapes say the configuration. Text encoders that
-the file may hold are not read: zeros stand for them, see `texgen.diffusion.models.networks.sd3`.
+As in `texgen.diffusion.models.loading.single_file`, diffusers converts the weights, and the configuration is inferred from their shapes.
+Text encoders in the file are not read; zeros replace them, see `texgen.diffusion.models.networks.sd3`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from texgen.errors import ModelError, OptionError
 
 NATIVE_SIDE = 128
 HEAD = 64
-"""Channels of an attention head, where no norm of queries shows it."""
+"""Channels of an attention head, if no norm of queries shows it."""
 SHIFT = 3.0
 AUTOENCODER = {"scaling_factor": 1.5305, "shift_factor": 0.0609, "use_quant_conv": False, "use_post_quant_conv": False}
 
 
 def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None = None) -> dict[str, Any]:
-    """Transformer, autoencoder, scheduler and condition of a checkpoint file, as keyword arguments of `TransformerModel`.
+    """Load transformer, autoencoder, scheduler and condition of a checkpoint file, as keyword arguments of `TransformerModel`.
 
     Args:
         path: A `.safetensors` file with a transformer and an autoencoder.
-        dtype: Of the transformer.
-        prediction_type: None.
+        dtype: Dtype of the transformer.
+        prediction_type: Must be None.
 
     Raises:
-        ModelError: No autoencoder, or a broken file.
-        OptionError: A prediction type.
+        ModelError: The autoencoder is missing, or the file is broken.
+        OptionError: A prediction type is given.
     """
     if prediction_type is not None:
         raise OptionError(f"prediction_type is for models with a UNet; leave it out for {path.name}.")
@@ -58,7 +58,7 @@ def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None 
 
 
 def transformer_configuration(weights: Weights) -> dict[str, Any]:
-    """The transformer's diffusers configuration, widths and depths read from the tensors."""
+    """The transformer's diffusers configuration, inferred from the tensors' names and shapes."""
     shape = {name.removeprefix(UNET): tensor.shape for name, tensor in weights.items() if name.startswith(UNET)}
     blocks = {name.split(".")[1] for name in shape if name.startswith("joint_blocks.")}
     width, text = shape["context_embedder.weight"]

@@ -1,7 +1,7 @@
-"""Stable Diffusion in one `.safetensors` file of the original layout, read without network.
+"""Loading of Stable Diffusion from one `.safetensors` file in the original layout, offline.
 
-diffusers converts the weights; the configuration it would fetch from a hub is worked out here from the tensors'
-shapes, so that a file works offline.
+diffusers converts the weights; the configuration that it would fetch from the hub is inferred from the tensors'
+shapes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tiling import Size
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
-MARKERS = {  # a tensor that only this family has: its text encoder's token embedding
+MARKERS = {  # a tensor that only this family has, its text encoder's token embedding
     "sdxl": "conditioner.embedders.1.model.token_embedding.weight",
     "sd2": "cond_stage_model.model.token_embedding.weight",
     "sd1": "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
@@ -42,23 +42,23 @@ SCHEDULER = {
     "timestep_spacing": "leading",
 }
 BASE, BASE_STEPS = 64, 875000
-"""Of Stable Diffusion 2.x that predicts noise: side of a tile in latent pixels, and training steps."""
+"""Side of a tile in latent pixels, and number of training steps, of the Stable Diffusion 2.x models that predict noise."""
 TRIAL = 32
-"""Side of the noise that a UNet is tried on, in latent pixels."""
+"""Side in latent pixels of the noise with which a UNet's prediction type is determined."""
 Weights = dict[str, Tensor]
 
 
 def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None = None) -> dict[str, Any]:
-    """UNet, autoencoder, scheduler and text encoders of a checkpoint file, as keyword arguments of `UNetModel`.
+    """Load UNet, autoencoder, scheduler and text encoders of a checkpoint file, as keyword arguments of `UNetModel`.
 
     Args:
         path: A `.safetensors` file in the original (not diffusers') layout of Stable Diffusion 1.x, 2.x or XL.
-        dtype: Of the UNet.
-        prediction_type: `epsilon` or `v_prediction`; by default `v_prediction` where the file says so (a tensor named `v_pred`),
-            else `epsilon`. A 2.x checkpoint shows it by its number of training steps, or else its UNet is tried.
+        dtype: Dtype of the UNet.
+        prediction_type: `epsilon` or `v_prediction`; by default `v_prediction` if the file has a tensor named `v_pred`, else
+            `epsilon`. For 2.x it is inferred from the number of training steps, or else from a test of the UNet.
 
     Raises:
-        ModelError: No checkpoint of these families, or a broken one.
+        ModelError: The file is not a checkpoint of these families, or is broken.
     """
     weights = read_weights(path)
     family = next((name for name, marker in MARKERS.items() if marker in weights), None)
@@ -73,10 +73,10 @@ def load_components(path: Path, dtype: torch.dtype, prediction_type: str | None 
 
 
 def read_weights(path: Path, prefixes: tuple[str, ...] = ("",)) -> Weights:
-    """The tensors of a file whose names begin so.
+    """The tensors of a file whose names start with one of the prefixes.
 
     Raises:
-        ModelError: Not readable.
+        ModelError: The file is not readable.
     """
     with told_as(f"{path}: not a readable safetensors file", "download it again"), safe_open(path, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefixes)}  # noqa: SIM118
@@ -93,7 +93,7 @@ def _convert(
     weights: Weights, path: Path, family: str, dtype: torch.dtype, prediction_type: str | None
 ) -> dict[str, Any]:
     known = prediction_type or _prediction_type(weights, family)
-    precision = torch.float32 if known is None else dtype  # of the trial
+    precision = torch.float32 if known is None else dtype  # `gives_noise_back` needs float32
     unet = converted(UNet2DConditionModel, weights, unet_configuration(weights, family), precision)
     vae = converted(AutoencoderKL, weights, vae_configuration(weights, family), torch.float32)
     check_channels(path.name, unet, vae)
@@ -107,7 +107,7 @@ def _convert(
     condition = prompts.condition("", Size(side_px, side_px), _encoders(weights, family))
     if known is None:
         known = "epsilon" if gives_noise_back(unet, condition) else "v_prediction"
-        nn.Module.to(unet, dtype)  # diffusers warns of its own cast
+        nn.Module.to(unet, dtype)  # diffusers' own `to` warns about casts
     if family == "sd2" and known == "epsilon":
         unet.register_to_config(sample_size=BASE)
     scheduler = deterministic_scheduler({**SCHEDULER, "prediction_type": known})
@@ -116,10 +116,10 @@ def _convert(
 
 @torch.no_grad()
 def gives_noise_back(unet: UNet2DConditionModel, condition: dict[str, Any]) -> bool:
-    """Whether a UNet in float32 predicts noise (epsilon), not v: tried on pure noise at the last timestep.
+    """Whether a UNet in float32 predicts noise (epsilon) and not v, tested on pure noise at the last timestep.
 
-    There v = sqrt(abar) noise - sqrt(1 - abar) picture holds a fifteenth of the noise, epsilon all of it: the slope of the prediction
-    over the noise tells them apart.
+    There v = sqrt(abar) noise - sqrt(1 - abar) picture contains a fifteenth of the noise, epsilon all of it, so that the slope of the
+    prediction over the noise tells them apart.
     """
     noise = torch.randn(1, unet.config.in_channels, TRIAL, TRIAL, generator=torch.Generator().manual_seed(0))
     found = unet.eval()(noise, LAST, **condition).sample
@@ -127,7 +127,7 @@ def gives_noise_back(unet: UNet2DConditionModel, condition: dict[str, Any]) -> b
 
 
 def unet_configuration(weights: Weights, family: str) -> dict[str, Any]:
-    """The UNet's diffusers configuration, widths and depths read from the tensors."""
+    """The UNet's diffusers configuration, with widths and depths inferred from the tensors."""
     widths: list[int] = []
     while (name := f"{UNET}input_blocks.{1 + 3 * len(widths)}.0.out_layers.3.weight") in weights:
         widths.append(weights[name].shape[0])
@@ -162,7 +162,7 @@ def unet_configuration(weights: Weights, family: str) -> dict[str, Any]:
 
 
 def vae_configuration(weights: Weights, family: str) -> dict[str, Any]:
-    """The autoencoder's diffusers configuration, widths read from the tensors."""
+    """The autoencoder's diffusers configuration, with widths inferred from the tensors."""
     widths: list[int] = []
     while (name := f"{VAE}encoder.down.{len(widths)}.block.0.conv2.weight") in weights:
         widths.append(weights[name].shape[0])
@@ -178,7 +178,7 @@ def vae_configuration(weights: Weights, family: str) -> dict[str, Any]:
 
 
 def _text_configuration(weights: Weights, prefix: str, open_clip: bool) -> CLIPTextConfig:
-    """A CLIP text encoder's configuration; OpenCLIP names its layers otherwise and uses another activation."""
+    """A CLIP text encoder's configuration; OpenCLIP has other names of layers and another activation."""
     if open_clip:
         blocks, up = f"{prefix}transformer.resblocks.", "mlp.c_fc.weight"
         embedding = weights[f"{prefix}token_embedding.weight"]
@@ -193,7 +193,7 @@ def _text_configuration(weights: Weights, prefix: str, open_clip: bool) -> CLIPT
         vocab_size=vocabulary,
         hidden_size=width,
         intermediate_size=weights[f"{blocks}0.{up}"].shape[0],
-        num_hidden_layers=layers - 1 if is_sd2 else layers,  # 2.x uses the last but one layer
+        num_hidden_layers=layers - 1 if is_sd2 else layers,  # 2.x uses the penultimate layer
         num_attention_heads=max(width // 64, 1),
         hidden_act="gelu" if open_clip else "quick_gelu",
         projection_dim=width if projection is None else projection.shape[1],
@@ -204,7 +204,7 @@ def _text_configuration(weights: Weights, prefix: str, open_clip: bool) -> CLIPT
 
 TEXT = ("cond_stage_model.", "conditioner.")
 PADS = {"sd1": (END,), "sd2": (0,), "sdxl": (END, 0)}
-"""Ids that the tokens of each encoder are filled up with."""
+"""Padding ids of each encoder's tokens."""
 
 
 def _encoders(weights: Weights, family: str) -> list[Any]:
@@ -228,7 +228,7 @@ def _encoder(cls: Any, weights: Weights, prefix: str) -> Any:
 
 
 def _prediction_type(weights: Weights, family: str) -> str | None:
-    """What a file says; None where it must be tried: of Stable Diffusion 2.x the 512 px base, 875000 steps old, predicts noise."""
+    """The prediction type that a file shows; None if it must be tested. Of Stable Diffusion 2.x, the 512 px base (`BASE_STEPS`) predicts noise."""
     if "v_pred" in weights:
         return "v_prediction"
     if family != "sd2":

@@ -1,4 +1,4 @@
-"""Which files of a model hold its weights: full or half precision, whole or in shards, never pickles; and their fingerprint."""
+"""Files of a model's weights: choice of precision, refusal of pickles, fingerprint."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 WEIGHTS = re.compile(r"(?:diffusion_pytorch_model|model)(\.fp16)?(?:-\d+-of-\d+)?\.safetensors")
 HASHED_WHOLE = 256 * 2**20
 PROBES, PROBED = 64, 2**16
-"""Where weights are larger together, so many places of so many bytes are read of each file."""
+"""Number and size in bytes of the samples that are hashed of each file, if the weights exceed `HASHED_WHOLE` in total."""
 
 
 def variant(names: Iterable[str], half: bool) -> Literal["fp16"] | None:
-    """Which weights of a part are read: `fp16` where they are preferred, or all that there is; else the full ones, None.
+    """The variant of a part's weights to read: `fp16` if it is preferred and exists, or if it is the only one; else None, full precision.
 
     Example:
         >>> variant(["model.safetensors", "model.fp16.safetensors"], half=True)
@@ -30,7 +30,7 @@ def variant(names: Iterable[str], half: bool) -> Literal["fp16"] | None:
 
 
 def chosen(names: Iterable[str], half: bool) -> list[str]:
-    """Of a part's files those that are read: the weights of one precision, configurations and vocabularies."""
+    """The files of a part that are read: weights of one precision, configurations and vocabularies."""
     names = list(names)
     wanted = variant(names, half) is not None
     return [
@@ -40,10 +40,10 @@ def chosen(names: Iterable[str], half: bool) -> list[str]:
 
 
 def check_part(folder: Path) -> None:
-    """Refuse a part without safetensors, or whose index names anything else: that would be unpickled.
+    """Refuse a part without safetensors, or with an index that names other files, which would be unpickled.
 
     Raises:
-        ModelError: Saying which file.
+        ModelError: The part is refused; the message names the file.
     """
     if not any(folder.glob("*.safetensors")):
         pickles = [p.name for p in folder.glob("*") if p.suffix in PICKLE_SUFFIXES] if folder.is_dir() else []
@@ -65,7 +65,7 @@ def check_part(folder: Path) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """Hash of all weights of a folder or file; of some places only where they are larger than 256 MiB together."""
+    """Hash of all weights of a folder or file; only of samples if they exceed 256 MiB in total."""
     weights = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
     digest = hashlib.sha256()
     whole = sum(p.stat().st_size for p in weights) <= HASHED_WHOLE

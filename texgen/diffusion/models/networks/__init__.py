@@ -1,1 +1,1 @@
-"""Denoising networks: UNets and joint transformers, their attention read and changed; ControlNets; compilation and memory."""
+"""Denoising networks: UNets and joint transformers with access to their attention, ControlNets, compilation, memory estimates."""

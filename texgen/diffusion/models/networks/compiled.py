@@ -1,4 +1,4 @@
-"""Parts of a network that torch compiles: those that repeat and hold no attention, so that its capture and early exit stay as they are."""
+"""Compilation of a network's repeated parts by torch. Attention is not compiled, since it is captured and may end the forward pass early."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from texgen.errors import ModelError
 PARTS = frozenset({
     "ResnetBlock2D", "FeedForward", "AdaLayerNormZero", "AdaLayerNormZeroSingle", "AdaLayerNormContinuous", "SD35AdaLayerNormZeroX",
 })  # fmt: skip
-"""Classes of diffusers whose elementwise steps gain from being fused."""
+"""Classes of diffusers that gain from fusing their elementwise operations."""
 BACKEND = "inductor"
 VARIANTS = 1024
-"""Of a part that torch may compile: one for each width, size of tile and batch, with and without gradient. More are an error: torch would
-silently go on without."""
+"""Variants of a part that torch may compile: one for each width, tile size and batch, with and without gradient. More raise an error, where
+torch would silently run the part uncompiled."""
 
 
 def compile_parts(network: nn.Module) -> None:
-    """Have torch compile the parts of a network when they are first run; what is no whole graph is an error then."""
+    """Let torch compile the parts of a network when they first run; a part with a graph break raises an error then."""
     for part in network.modules():
         if type(part).__name__ in PARTS:
             part.compile(fullgraph=True, backend=BACKEND)
@@ -29,10 +29,10 @@ def compile_parts(network: nn.Module) -> None:
 
 @contextmanager
 def compiling(wanted: bool) -> Iterator[None]:
-    """Within, if it is wanted, parts are compiled or the run ends.
+    """Context in which parts are compiled, if wanted; failure to compile is an error.
 
     Raises:
-        ModelError: torch cannot compile here.
+        ModelError: torch cannot compile on this system.
     """
     if not wanted:
         yield

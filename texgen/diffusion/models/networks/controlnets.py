@@ -1,4 +1,4 @@
-"""ControlNets, from diffusers' folders or the hub."""
+"""Loading of ControlNets, from diffusers folders or the hub."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from texgen.diffusion.models.loading.hub import HUB_ID, download
 from texgen.errors import ModelError
 
 ALIKE = ("cross_attention_dim", "block_out_channels", "layers_per_block", "addition_embed_type", "in_channels")
-"""What of the configuration a UNet and its ControlNet share."""
+"""Entries of the configuration that must be the same for a UNet and its ControlNet."""
 
 
 def load_controlnets(
     names: Sequence[str | Path], unet: UNet2DConditionModel, device: torch.device
 ) -> tuple[MultiControlNetModel | None, list[Path]]:
-    """ControlNets in a UNet's dtype, and their folders; None where there are no names.
+    """ControlNets in the UNet's dtype (None without names), and their folders.
 
     Raises:
-        ModelError: One is missing, broken, a pickle, or for another model.
+        ModelError: A ControlNet is missing, broken, a pickle, or for another model.
     """
     folders = [_located(str(name), unet.dtype != torch.float32) for name in names]
     nets = [_loaded(folder, unet) for folder in folders]

@@ -22,13 +22,13 @@ from texgen.errors import ModelError
 
 NATIVE_SIDE = 128
 T5_TOKENS = {True: 512, False: 256}
-"""By whether the guidance is distilled (dev), or the steps are (schnell)."""
+"""Length of T5's prompt, by whether guidance is distilled (True: dev, False: schnell)."""
 GUIDANCE, DISTILLED_SCALE = 1.0, 3.5
-"""Told to a network whose guidance is distilled: none where there is no prompt to be guided to; by default where there is."""
+"""Guidance scales of a network with distilled guidance: for the empty prompt, and the default for a prompt."""
 
 
 class Flux(Family):
-    """The rows and columns that the rotary embedding turns by begin at 0 in each tile.
+    """Flux.1. Rows and columns of the rotary embedding start at 0 in every tile.
 
     References:
         Black Forest Labs, "FLUX.1", 2024, https://github.com/black-forest-labs/flux.
@@ -44,26 +44,26 @@ class Flux(Family):
         return NATIVE_SIDE
 
     def largest_side(self, _config: Mapping[str, Any]) -> None:
-        """Any: rotary embeddings have no end."""
+        """None: rotary embeddings have no limit."""
 
     def latent_channels(self, config: Mapping[str, Any]) -> int:
-        """A token holds `PATCH` x `PATCH` latent pixels."""
+        """Channels of a token over `PATCH` x `PATCH`, the latent pixels that it holds."""
         return int(config["in_channels"]) // PATCH**2
 
     def sigmas(self, steps: int) -> list[float]:
-        """From 1 to 1 / steps, evenly."""
+        """Evenly spaced from 1 to 1 / steps."""
         return torch.linspace(1, 1 / steps, steps, dtype=torch.float64).tolist()
 
     def guidance_scale(self, config: Mapping[str, Any]) -> float:
-        """As its pipeline's where the guidance is distilled (dev); there is none where the steps are (schnell)."""
+        """The pipeline's default if guidance is distilled (dev); 1 for schnell, which has no guidance."""
         return DISTILLED_SCALE if config["guidance_embeds"] else 1.0
 
     def tokens(self, folder: Path, config: Mapping[str, Any], prompt: str) -> dict[str, Tensor]:
-        """Of CLIP and T5.
+        """Ids of CLIP and T5.
 
         Raises:
-            ModelError: A text encoder is missing, the model was not trained without; or a tokenizer.
-            OptionError: The prompt is longer than is read.
+            ModelError: A text encoder or a tokenizer is missing; the model was not trained without them.
+            OptionError: The prompt is too long.
         """
         for part in self.text:
             if not (folder / part).is_dir():
@@ -76,7 +76,7 @@ class Flux(Family):
 
     @torch.no_grad()
     def conditions(self, folder: Path, config: Mapping[str, Any], prompts: Sequence[str]) -> list[dict[str, Tensor]]:
-        """T5; pooled CLIP."""
+        """Hidden states of T5, and pooled CLIP."""
         told = [self.tokens(folder, config, prompt) for prompt in prompts]
         clip, t5 = (torch.cat([each[part] for each in told]) for part in self.text)
         pooled = text_encoder(CLIPTextModel, folder, self.text[0])(clip).pooler_output
@@ -87,7 +87,7 @@ class Flux(Family):
         ]
 
     def layers(self, transformer: Any) -> list[str]:
-        """The attention of all blocks with two streams, then of all with one."""
+        """The attention of all blocks with two streams, then of all blocks with one."""
         return [
             f"{kind}.{number}.attn"
             for kind in ("transformer_blocks", "single_transformer_blocks")
@@ -110,7 +110,7 @@ class Flux(Family):
         return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (rows, columns)), PATCH)
 
     def projected(self, attention: Any, inputs: Mapping[str, Any], text_tokens: int) -> Projected:
-        """In blocks of one stream the text comes before the image, as it always does in the rotary embedding."""
+        """In blocks with one stream, text tokens come before image tokens; in the rotary embedding they always do."""
         image = inputs["hidden_states"]
         if inputs.get("encoder_hidden_states") is None:
             image = image[:, text_tokens:]

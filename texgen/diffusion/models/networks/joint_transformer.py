@@ -1,4 +1,4 @@
-"""A transformer whose image and text tokens attend jointly, as a `texgen.diffusion.denoising.Denoiser`."""
+"""Transformers with joint attention of image and text tokens, as a `texgen.diffusion.denoising.Denoiser`."""
 
 from __future__ import annotations
 
@@ -17,90 +17,90 @@ from texgen.diffusion.models.networks.network import LastLayerReached, OfNetwork
 from texgen.errors import OptionError
 
 PATCH = 2
-"""Latent pixels a side of an image token."""
+"""Side of an image token in latent pixels."""
 
 
 class Family(Protocol):
-    """What a kind of transformer has its own way of."""
+    """Functions specific to a kind of transformer."""
 
     @property
     def transformer_class(self) -> Any:
-        """Of diffusers."""
+        """Its class in diffusers."""
 
     @property
     def text(self) -> Sequence[str]:
-        """Parts of the folder that encode text."""
+        """Names of the model's subfolders with text encoders."""
 
     def native_side(self, config: Mapping[str, Any]) -> int:
-        """Of a tile, in latent pixels."""
+        """Native side of a tile, in latent pixels."""
 
     def largest_side(self, config: Mapping[str, Any]) -> int | None:
-        """Of a tile that there are position embeddings for, in latent pixels; None where there is no limit."""
+        """Largest side of a tile with position embeddings, in latent pixels; None if there is no limit."""
 
     def latent_channels(self, config: Mapping[str, Any]) -> int:
         """Channels of the latents that the transformer takes."""
 
     def sigmas(self, steps: int) -> list[float] | None:
-        """What its pipeline gives the scheduler; None for the scheduler's own."""
+        """Values of sigma that its pipeline gives the scheduler; None for the scheduler's own."""
 
     def guidance_scale(self, config: Mapping[str, Any]) -> float:
-        """By default; 1 where the network cannot be guided."""
+        """Default guidance scale; 1 if the network has no guidance."""
 
     @property
     def is_told_guidance(self) -> bool:
-        """Whether the scale is an input of the network (distilled guidance), and there is no second prediction."""
+        """Whether the guidance scale is an input of the network (distilled guidance) instead of the weight of a second prediction."""
 
     @property
     def lora_mixin(self) -> Any:
-        """Of diffusers, which reads LoRAs for such a transformer."""
+        """diffusers' class that reads LoRAs for this transformer."""
 
     def tokens(self, folder: Path, config: Mapping[str, Any], prompt: str) -> dict[str, Tensor]:
-        """Ids (1, length) of a prompt for each text encoder that is there, by its part of the folder.
+        """Ids (1, length) of a prompt for each text encoder in the folder, by the name of its subfolder.
 
         Raises:
-            ModelError: Text encoders, or tokenizers, are missing that the model cannot do without.
-            OptionError: The prompt is longer than is read.
+            ModelError: Text encoders or tokenizers that the model needs are missing.
+            OptionError: The prompt is too long.
         """
 
     def conditions(self, folder: Path, config: Mapping[str, Any], prompts: Sequence[str]) -> list[dict[str, Tensor]]:
-        """Encoded prompts, batch 1 each.
+        """Conditions of prompts, batch 1 each.
 
         Raises:
             ModelError, OptionError: As `tokens`.
         """
 
     def layers(self, transformer: Any) -> list[str]:
-        """Names of the attention modules that see the image tokens, in order of execution."""
+        """Names of the attention modules that include image tokens, in order of execution."""
 
     def velocity(self, transformer: Any, latents: Tensor, timestep: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
-        """The prediction.
+        """The predicted velocity, (B, C, h, w).
 
         Args:
             transformer: The network.
-            latents: (B, C, h, w), sides multiples of `PATCH`, in the network's dtype.
-            timestep: (B,), from 1000 to 0.
-            condition: Of batch B.
+            latents: Noisy latents, (B, C, h, w), sides multiples of `PATCH`, in the network's dtype.
+            timestep: Timesteps, (B,), from 1000 to 0.
+            condition: Condition, batch B.
         """
 
     def projected(self, attention: Any, inputs: Mapping[str, Any], text_tokens: int) -> Projected:
-        """Queries, keys and values of the image tokens, normalised and turned as the module compares them.
+        """Queries, keys and values of the image tokens, with the module's norms and rotary embedding applied.
 
         Args:
-            attention: One of `layers`.
-            inputs: Keyword arguments that it was called with.
-            text_tokens: Number of the text tokens.
+            attention: A module of `layers`.
+            inputs: Keyword arguments of its call.
+            text_tokens: Number of text tokens.
         """
 
 
 class JointTransformer(OfNetwork, Denoiser):
-    """A transformer whose joint attention can be read; made by `opened`.
+    """A transformer whose joint attention can be captured; made by `opened`.
 
-    In a U-Net attention distillation compares self-attention, which no text enters, and leaves cross-attention alone. In joint
-    attention both are one softmax, so that what is compared here is its image part: queries of image tokens, keys and values of
-    image tokens. Thus a picture compared with itself has no loss. The network itself goes on with text, as it was trained.
+    In a UNet, attention distillation compares self-attention, which does not involve text, and ignores cross-attention. In joint
+    attention both are one softmax, so only its image part is compared here: queries, keys and values of image tokens. A picture
+    compared with itself thus has no loss. The forward pass itself includes the text, as trained.
 
-    Positions are those of a tile, which begin at its top left corner, for canvas and exemplars alike. Sides that are odd in latent
-    pixels are repeated once at the end.
+    Positions start at the top left corner of each tile, for canvas and exemplars alike. Odd sides, in latent pixels, are padded by
+    repeating the last row or column.
 
     References:
         Attention Distillation, CVPR 2025, https://arxiv.org/abs/2502.20235, Eq. 3, for U-Nets.
@@ -116,7 +116,7 @@ class JointTransformer(OfNetwork, Denoiser):
         return self.transformer
 
     def __call__(self, latents: Tensor, timestep: float, condition: Condition | None = None) -> Tensor:
-        """Velocity (B, C, h, w), in the transformer's dtype inside, float32 outside."""
+        """Velocity (B, C, h, w), float32, computed in the transformer's dtype."""
         height, width = latents.shape[-2:]
         missing = (0, -width % PATCH, 0, -height % PATCH)
         padded = F.pad(latents, missing, mode="replicate") if any(missing) else latents
@@ -127,9 +127,9 @@ class JointTransformer(OfNetwork, Denoiser):
         return velocity[..., :height, :width].float()
 
     def features(self, latents: Tensor, timestep: float, layers: Sequence[str]) -> Features:
-        """Attention among the image tokens; nothing after the last layer is computed."""
+        """Attention among image tokens; without gradient checkpointing, the forward pass ends at the last layer."""
         seen: dict[str, Mapping[str, Any]] = {}
-        last = None if self.recomputed else layers[-1]  # a block that stops in its middle cannot be computed again
+        last = None if self.recomputed else layers[-1]  # checkpointing cannot recompute a block that was interrupted
 
         def read(name: str) -> Any:
             def before(_attention: nn.Module, _args: Any, inputs: dict[str, Any]) -> None:
@@ -161,12 +161,12 @@ class JointTransformer(OfNetwork, Denoiser):
 def opened(
     transformer: Any, condition: Mapping[str, Tensor], family: Family, recomputed: bool = False
 ) -> Iterator[JointTransformer]:
-    """The transformer as a denoiser; afterwards it is as found.
+    """Context that gives the transformer as a denoiser; it is unchanged afterwards.
 
     Args:
         transformer: The network.
-        condition: Arguments of its calls, batch 1.
-        family: Of the transformer.
+        condition: Keyword arguments of its calls, batch 1.
+        family: Family of the transformer.
         recomputed: See `recomputing`.
     """
     with recomputing(transformer, recomputed):

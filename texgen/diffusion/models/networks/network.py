@@ -1,4 +1,4 @@
-"""What all denoising networks share: a place, a precision, a condition repeated to the batch, attention's projections."""
+"""Code shared by all denoising networks: device and dtype, projections of attention, gradient checkpointing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class OfNetwork(ABC):
-    """What has a network knows where it is, and in which precision."""
+    """Base of classes with a network: its device, its dtype, and a switch to float32."""
 
     @property
     @abstractmethod
@@ -21,21 +21,21 @@ class OfNetwork(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Of the network."""
+        """Device of the network."""
         device: torch.device = self.network.device
         return device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the network."""
+        """Dtype of the network."""
         dtype: torch.dtype = self.network.dtype
         return dtype
 
     @contextmanager
     def in_float32(self) -> Iterator[None]:
-        """Within, the network computes in float32."""
+        """Context in which the network computes in float32."""
         dtype = self.dtype
-        nn.Module.to(self.network, torch.float32)  # diffusers' own warns of every cast
+        nn.Module.to(self.network, torch.float32)  # diffusers' own `to` warns about every cast
         try:
             yield
         finally:
@@ -43,7 +43,7 @@ class OfNetwork(ABC):
 
 
 class Projected(NamedTuple):
-    """What an attention layer compares, each (B, heads, tokens, head_dim)."""
+    """Queries, keys and values of an attention layer, each (B, heads, tokens, head_dim)."""
 
     query: Tensor
     key: Tensor
@@ -51,7 +51,7 @@ class Projected(NamedTuple):
 
 
 def project(attention: Any, tokens: Tensor) -> Projected:
-    """Tokens (B, tokens, width) by a module's own projections, neither normalised nor turned."""
+    """Project tokens (B, tokens, width) by an attention module's weights, without norms or rotary embedding."""
     query, key, value = (
         layer(tokens).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
         for layer in (attention.to_q, attention.to_k, attention.to_v)
@@ -65,8 +65,10 @@ class LastLayerReached(Exception):
 
 @contextmanager
 def recomputing(network: Any, wanted: bool) -> Iterator[None]:
-    """Within, if it is wanted, blocks keep what goes into them only, and are computed again for the gradient: a third more time, a fraction of the memory,
-    the same gradients."""
+    """Context with gradient checkpointing, if wanted: blocks save only their input, and are computed again in the backward pass.
+
+    It takes a third more time and a fraction of the memory, and gives the same gradients.
+    """
     if wanted:
         network.enable_gradient_checkpointing()
     try:
@@ -77,7 +79,7 @@ def recomputing(network: Any, wanted: bool) -> Iterator[None]:
 
 
 def repeated(condition: Any, batch: int, dtype: torch.dtype) -> Any:
-    """A condition (1, ...) for a batch, in the network's precision; what is of the batch already stays."""
+    """A condition (1, ...) expanded to a batch, in the network's dtype; tensors that already have the batch's size keep it."""
     if isinstance(condition, Mapping):
         return {name: repeated(inner, batch, dtype) for name, inner in condition.items()}
     if isinstance(condition, list | tuple):

@@ -24,7 +24,7 @@ CLIP_TOKENS, T5_TOKENS = 77, 256
 
 
 class StableDiffusion3(Family):
-    """Position embeddings are cut from the middle of the model's own grid, for each tile of its own size.
+    """Stable Diffusion 3 and 3.5. Position embeddings of a tile are cropped from the middle of the model's grid.
 
     References:
         Esser et al., "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis", ICML 2024,
@@ -37,29 +37,29 @@ class StableDiffusion3(Family):
     lora_mixin = SD3LoraLoaderMixin
 
     def native_side(self, config: Mapping[str, Any]) -> int:
-        """As trained."""
+        """The side that the model was trained at."""
         return int(config["sample_size"])
 
     def largest_side(self, config: Mapping[str, Any]) -> int:
-        """Of the grid of position embeddings."""
+        """Side of the grid of position embeddings."""
         return int(config["pos_embed_max_size"] * config["patch_size"])
 
     def latent_channels(self, config: Mapping[str, Any]) -> int:
         return int(config["in_channels"])
 
     def sigmas(self, _steps: int) -> None:
-        """The scheduler's own."""
+        """None: the scheduler's own."""
 
     def guidance_scale(self, _config: Mapping[str, Any]) -> float:
-        """As its pipeline's."""
+        """The default of its pipeline."""
         return GUIDANCE_SCALE
 
     def tokens(self, folder: Path, _config: Mapping[str, Any], prompt: str) -> dict[str, Tensor]:
-        """Of CLIP and T5, as far as they are there.
+        """Ids of those of CLIP and T5 that the folder has.
 
         Raises:
-            ModelError: One CLIP encoder without the other, or no tokenizer.
-            OptionError: The prompt is longer than is read.
+            ModelError: One of the two CLIP encoders is missing, or a tokenizer.
+            OptionError: The prompt is too long.
         """
         there = [(folder / part).is_dir() for part in self.text]
         if there[0] != there[1]:
@@ -76,9 +76,9 @@ class StableDiffusion3(Family):
 
     @torch.no_grad()
     def conditions(self, folder: Path, config: Mapping[str, Any], prompts: Sequence[str]) -> list[dict[str, Tensor]]:
-        """Both CLIP encoders side by side, T5 behind them; pooled CLIP.
+        """Hidden states of both CLIP encoders, concatenated along the width, followed by those of T5; and pooled CLIP.
 
-        Zeros stand for T5, or for both CLIP encoders, where the folder lacks them: in training each was left out of nearly half of
+        Zeros replace T5, or both CLIP encoders, if the folder lacks them: in training each was left out for nearly half of
         the pictures.
         """
         width, told = config["joint_attention_dim"], [self.tokens(folder, config, prompt) for prompt in prompts]
@@ -103,7 +103,7 @@ class StableDiffusion3(Family):
         ]
 
     def layers(self, transformer: Any) -> list[str]:
-        """The joint attention of every block, behind it that of the image alone where a block has two (3.5 medium)."""
+        """The joint attention of every block, followed by its image-only attention if it has one (3.5 medium)."""
         return [
             f"transformer_blocks.{number}.{name}"
             for number, block in enumerate(transformer.transformer_blocks)
@@ -116,7 +116,7 @@ class StableDiffusion3(Family):
         return velocity
 
     def projected(self, attention: Any, inputs: Mapping[str, Any], _text_tokens: int) -> Projected:
-        """Image tokens have projections of their own."""
+        """Image tokens have their own projections."""
         query, key, value = project(attention, inputs["hidden_states"])
         if attention.norm_q is not None:  # 3.5 has norms, 3.0 has none
             query, key = attention.norm_q(query), attention.norm_k(key)

@@ -1,4 +1,4 @@
-"""What an AD iteration keeps in memory for the gradient, found on tensors without numbers."""
+"""Memory that autograd saves in an AD iteration, found by tracing the network on the meta device."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def kept_bytes(
     recomputed: bool,
     opened: Callable[[Any, Mapping[str, Any]], AbstractContextManager[Denoiser]],
 ) -> int:
-    """Bytes kept for the gradient of one tile's features, and where blocks are recomputed those of the largest block as well.
+    """Bytes that autograd saves for the features of one tile; if blocks are recomputed, plus those of the largest block.
 
     Args:
-        network: In any place and dtype; it is not run.
+        network: The network, on any device; it does not run.
         condition: Keyword arguments of its calls, batch 1.
-        layers: Those whose features are compared, in order of execution.
-        channels: Of the latents.
-        tile: In latent pixels.
-        recomputed: Whether each block keeps its input only (gradient checkpointing).
-        opened: Opens the attention of such a network.
+        layers: Layers whose features are compared, in order of execution.
+        channels: Channels of the latents.
+        tile: Size in latent pixels.
+        recomputed: Whether each block saves only its input (gradient checkpointing).
+        opened: Gives a network of this kind as a denoiser.
     """
     with torch.device("meta"):
         ghost = type(network).from_config(network.config)
-    nn.Module.to(ghost, network.dtype).requires_grad_(False).eval()  # diffusers' own warns of every cast
+    nn.Module.to(ghost, network.dtype).requires_grad_(False).eval()  # diffusers' own `to` warns about every cast
     kept, blocks = _Kept(ghost), [0]
 
     def alone(block: nn.Module, *inputs: Any) -> Any:
@@ -63,7 +63,7 @@ def kept_bytes(
 
 
 class _Kept:
-    """Sum of the memory of tensors that are kept for a gradient, each counted once; weights are there anyway."""
+    """Total size of the tensors that autograd saves, each counted once, without the network's weights."""
 
     def __init__(self, network: nn.Module) -> None:
         self.total = 0
@@ -72,11 +72,11 @@ class _Kept:
         }
 
     def watching(self) -> saved_tensors_hooks:
-        """Within, what is kept is counted."""
+        """Context in which saved tensors are counted."""
         return saved_tensors_hooks(self.pack, lambda tensor: tensor)
 
     def pack(self, tensor: Tensor) -> Tensor:
-        """Count a tensor, and hold it, so that no other takes its place."""
+        """Count a tensor, and hold a reference to it, so that its storage is not reused for another."""
         memory = tensor.untyped_storage()
         if memory._cdata not in self._seen:
             self._seen[memory._cdata] = tensor
@@ -85,7 +85,7 @@ class _Kept:
 
 
 class _Attention(torch.autograd.Function):
-    """What a fused kernel keeps: its inputs and its output, not all products of queries and keys."""
+    """Attention that saves what a fused kernel does: inputs and output, but not the matrix of queries times keys."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class _Attention(torch.autograd.Function):
 
 
 class _FusedAttention(TorchFunctionMode):
-    """Within, attention keeps what a fused kernel would, which tensors without numbers do not run."""
+    """Context in which attention saves what a fused kernel would; the meta device does not run these kernels."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is F.scaled_dot_product_attention:

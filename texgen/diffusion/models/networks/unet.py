@@ -1,4 +1,4 @@
-"""A diffusers UNet as a `texgen.diffusion.denoising.Denoiser`: its self-attention read and added to through attention processors."""
+"""A diffusers UNet as a `texgen.diffusion.denoising.Denoiser`: attention processors capture and inject its self-attention."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PairMode = Literal["self", "replace", "beside"]
 
 @dataclass
 class _Tap:
-    """What the processors do at the moment."""
+    """What the processors currently capture and inject, and what they captured."""
 
     wanted: frozenset[str] = frozenset()
     stop_after: str | None = None
@@ -43,7 +43,7 @@ class _Tap:
 
 
 class _TappedProcessor:
-    """Plain self-attention that can hand out its tensors and take keys and values from elsewhere."""
+    """Self-attention that can capture its tensors, and attend to other keys and values."""
 
     def __init__(self, name: str, tap: _Tap) -> None:
         self.name = name
@@ -85,9 +85,9 @@ class TappedUNet(OfNetwork, Denoiser):
     """A UNet whose self-attention can be captured and injected; made by `tapped`.
 
     Attributes:
-        unet: The UNet itself.
-        condition: Keyword arguments of every forward pass, batch 1 (text condition), repeated to the batch.
-        recomputed: Whether it keeps little for gradients and computes its blocks again (gradient checkpointing).
+        unet: The UNet.
+        condition: Keyword arguments of every forward pass (text condition), batch 1, expanded to the batch.
+        recomputed: Whether it uses gradient checkpointing.
     """
 
     def __init__(
@@ -103,13 +103,13 @@ class TappedUNet(OfNetwork, Denoiser):
         return self.unet
 
     def __call__(self, latents: Tensor, timestep: float | Tensor, condition: Mapping[str, Any] | None = None) -> Tensor:
-        """Prediction for latents (B, C, h, w), in the UNet's dtype inside, float32 outside."""
+        """Prediction for latents (B, C, h, w), float32, computed in the UNet's dtype."""
         prediction: Tensor = self._forward(latents, timestep, condition).sample
         return prediction.float()
 
     def features(self, latents: Tensor, timestep: float, layers: Sequence[str]) -> Features:
-        """Nothing after the last of the layers is computed."""
-        last = None if self.recomputed else layers[-1]  # a block that stops in its middle cannot be computed again
+        """Features of `layers`; without gradient checkpointing, the forward pass ends at the last of them."""
+        last = None if self.recomputed else layers[-1]  # checkpointing cannot recompute a block that was interrupted
         tap = _Tap(wanted=frozenset(layers), stop_after=last)
         with self._set(tap), suppress(LastLayerReached):
             self._forward(latents, timestep)
@@ -121,8 +121,11 @@ class TappedUNet(OfNetwork, Denoiser):
         return self._set(_Tap(injected=key_values, mode=mode, labels=labels))
 
     def pairing(self, mode: PairMode) -> AbstractContextManager[None]:
-        """Within, the second half of a batch are exemplars of the first: those attend to themselves, the first half to
-        its own keys and values (`self`), the exemplars' (`replace`) or both (`beside`). Gradients reach both halves."""
+        """Context in which the second half of a batch holds the exemplars of the first half, for training.
+
+        Exemplars attend to themselves; targets attend to themselves (`self`), to their exemplars (`replace`) or to both (`beside`).
+        Gradients reach both halves.
+        """
         return self._set(_Tap(pairs=mode))
 
     @contextmanager
@@ -142,9 +145,9 @@ class TappedUNet(OfNetwork, Denoiser):
 
 @contextmanager
 def tapped(unet: UNet2DConditionModel, condition: Mapping[str, Any], recomputed: bool = False) -> Iterator[TappedUNet]:
-    """Put taps on every self-attention layer; the UNet's own processors come back afterwards, whatever happens.
+    """Context that gives the UNet with capturing processors in every self-attention layer; its own are restored afterwards.
 
-    Cross-attention keeps its processors throughout.
+    Cross-attention keeps its processors.
 
     Args:
         unet: The UNet.
@@ -168,7 +171,7 @@ def tapped(unet: UNet2DConditionModel, condition: Mapping[str, Any], recomputed:
 def self_attention_layers(unet: UNet2DConditionModel, condition: Mapping[str, Any]) -> list[str]:
     """Names of the self-attention layers in order of execution, found by running the UNet once on small latents.
 
-    The registry's order is not the order of execution: diffusers registers `mid_block` after `up_blocks`.
+    The order of registration differs: diffusers registers `mid_block` after `up_blocks`.
     """
     side = 2 ** len(unet.config.block_out_channels)
     names = frozenset(n.removesuffix(".processor") for n in unet.attn_processors if _is_self_attention(unet, n))

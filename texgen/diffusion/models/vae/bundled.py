@@ -13,8 +13,8 @@ from torch import Tensor, nn
 class ChannelNorm(nn.Module):
     """Divide each pixel by the root mean square of its own channels.
 
-    No statistic crosses a pixel border, so a network of convolutions and channel norms stays local: a tile
-    decoded with enough halo equals the same part of the whole.
+    It does not pool over pixels, so a network of convolutions and channel norms is local: a tile decoded with
+    enough halo equals the same part of the whole.
     """
 
     def __init__(self, channels: int) -> None:
@@ -53,13 +53,14 @@ class TextureAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Args:
         latent_channels: Channels of the latents.
-        encoder_channels: Width of the residual encoder at a quarter of the resolution, twice that at an eighth; 0 leaves it
-            out, and the code linear.
-        fine_channels: Width at a quarter of the image resolution.
-        coarse_channels: Width at an eighth of the image resolution.
+        encoder_channels: Width of the residual encoder at a quarter of the resolution, twice that at an eighth; with 0 there is none,
+            and the code is linear.
+        fine_channels: Width of the residual decoder at a quarter of the image resolution.
+        coarse_channels: Width of the residual decoder at an eighth of the image resolution.
         fine_blocks: Residual blocks at a quarter of the resolution.
         coarse_blocks: Residual blocks at an eighth of the resolution.
-        scaling_factor: Always 1: the latents leave the encoder at unit mean square.
+        scaling_factor: Always 1, since the encoder's latents have unit mean square.
+        block_size: Side of an image block in pixels.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -94,24 +95,24 @@ class TextureAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @property
     def halo(self) -> int:
-        """Latent pixels of context that the decoder reads around a tile; more changes nothing."""
+        """Context around a tile on which the decoder's output depends, in latent pixels."""
         fine_radius = 2 * self.config.fine_blocks + 1
         return 2 + 2 * self.config.coarse_blocks + -(-fine_radius // 2)
 
     @property
     def encoder_halo(self) -> int:
-        """Latent pixels of context that the encoder reads around a tile, at most."""
+        """Upper bound of the context around a tile on which the encoder's output depends, in latent pixels."""
         return 8
 
     def encode(self, image: Tensor) -> AutoencoderTinyOutput:
-        """Image (B, 3, H, W) in [-1, 1], H and W multiples of 8, to latents (B, C, H/8, W/8)."""
+        """Encode an image (B, 3, H, W) in [-1, 1], H and W multiples of 8, to latents (B, C, H/8, W/8)."""
         latents = self.block_encoder(image)
         if self.residual_encoder is not None:
             latents = latents + self.residual_encoder(image)
         return AutoencoderTinyOutput(latents=latents)
 
     def decode(self, latents: Tensor) -> DecoderOutput:
-        """Latents (B, C, h, w) to an image (B, 3, 8h, 8w), nominally in [-1, 1]."""
+        """Decode latents (B, C, h, w) to an image (B, 3, 8h, 8w), nominally in [-1, 1]."""
         return DecoderOutput(sample=self.block_decoder(latents) + self.residual_decoder(latents))
 
 

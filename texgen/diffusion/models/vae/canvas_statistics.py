@@ -1,4 +1,4 @@
-"""What the halves of Stable Diffusion's autoencoder look at a whole canvas for, and how it is held fixed: moments of norms, tokens of attention."""
+"""Global statistics of Stable Diffusion's autoencoder on a canvas, moments of norms and tokens of attention, and how they are held fixed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Part = Literal["encoder", "decoder"]
 
 
 class Moments(NamedTuple):
-    """Mean and variance of the groups of one norm, each (groups,), float32."""
+    """Mean and variance of the groups of one group norm, each (groups,), float32."""
 
     mean: Tensor
     variance: Tensor
@@ -26,12 +26,12 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CanvasStatistics:
-    """What one half of an autoencoder wants to know of a whole canvas; its size does not depend on the canvas.
+    """Global statistics that the encoder or the decoder needs of a canvas. Their size is bounded, whatever the canvas' size.
 
     Attributes:
-        part: Which half.
-        norms: Moments of every group norm, by its name within the half.
-        tokens: What each attention makes its keys and values of: normalised tokens (1, tokens, channels), by its name.
+        part: Encoder or decoder.
+        norms: Moments of every group norm, by its name within the part.
+        tokens: Normalised tokens (1, tokens, channels) for the keys and values of each attention, by its name.
     """
 
     part: Part = "decoder"
@@ -41,9 +41,9 @@ class CanvasStatistics:
 
 @contextmanager
 def fixed_statistics(autoencoder: AutoencoderKL, statistics: CanvasStatistics) -> Iterator[None]:
-    """Within, the half that was measured normalises by, and attends to, what was measured on the canvas, not the tile at hand.
+    """Context in which the measured part uses the canvas' statistics in its norms and its attention, instead of those of the tile.
 
-    Norms and attention are as found afterwards, whatever happens.
+    Norms and attention are restored afterwards.
 
     Example:
         `with fixed_statistics(vae, statistics): image = vae.decode(tile_latents).sample`
@@ -66,7 +66,7 @@ def fixed_statistics(autoencoder: AutoencoderKL, statistics: CanvasStatistics) -
 
 
 class _FixedNorm(nn.Module):
-    """A group norm with given moments, which is batch norm in evaluation: float32 inside, one pass."""
+    """A group norm with given moments, computed as a batch norm in evaluation mode: one pass, float32 inside."""
 
     def __init__(self, norm: nn.GroupNorm, moments: Moments) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def _attending(tokens: Tensor) -> Callable[..., Any]:
 
 
 def norm_inputs(name: str, stage: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
-    """The norms of a stage, in order, and what each is given when the stage is given x."""
+    """The names of a stage's norms, in order, each with a function from the stage's input to the norm's input."""
     if isinstance(stage, ResnetBlock2D):
         return {
             f"{name}.norm1": lambda x: x,
@@ -112,6 +112,6 @@ def pooled(parts: Iterable[Tensor], groups: int) -> Moments:
 
 
 def thinned(parts: Sequence[Tensor], most: int) -> Tensor:
-    """Of all parts (1, tokens, C), every so many-th token, in equal measure, at most `most` in all."""
+    """Tokens of all parts (1, tokens, C), thinned by a common step so that at most `most` remain."""
     step = -(-sum(part.shape[1] for part in parts) // most)
     return torch.cat([part[:, : part.shape[1] // step * step : step] for part in parts], 1)

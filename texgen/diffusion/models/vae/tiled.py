@@ -1,7 +1,7 @@
-"""Stable Diffusion's autoencoder on tiles of a canvas: what looks at the whole image is measured once, then held fixed.
+"""Stable Diffusion's autoencoder on tiles of a canvas: its global statistics are measured once, then held fixed.
 
-Encoder and decoder are local but for their group norms and the one self-attention of their middle blocks. Given both for the whole
-canvas, what is left is convolutions, and a tile read with enough halo comes out as its part of the whole.
+Encoder and decoder are local except for their group norms and the self-attention of their middle blocks. With the canvas' statistics
+given to both, only convolutions remain, and a tile that is read with enough halo equals its part of the whole.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ COVER, MOST_COVERS = Size(32, 32), 16
 SAMPLE, MOST_SAMPLES = Size(16, 16), 64
 MOST_TOKENS = 16384
 ENCODER_SAMPLE, ENCODER_SAMPLES = Size(24, 24), 9
-"""Few and large: at full resolution, where an encoder begins, the context around a sample is what takes memory."""
+"""Few and large, since an encoder starts at full resolution, where the context around samples takes most memory."""
 
 
 def sample_tiles(canvas: Size) -> list[Tile]:
-    """Tiles to measure on: up to 16 of 32 latents a side that cover the canvas once, else 64 of 16 spread evenly.
+    """Tiles to measure a decoder on: up to 16 of 32 x 32 latents that cover the canvas once, else 64 of 16 x 16 spread evenly.
 
-    Both are at most 128 x 128 latents in all. Smaller tiles see more of a large canvas, but cost more context.
+    Both have at most 128 x 128 latents in total. Smaller tiles sample more places of a large canvas, but need more context.
 
     Example:
         >>> len(sample_tiles(Size(33, 20))), len(sample_tiles(Size(512, 512)))
@@ -51,12 +51,12 @@ def sample_tiles(canvas: Size) -> list[Tile]:
 
 
 def encoder_samples(canvas: Size) -> list[Tile]:
-    """Tiles in latent pixels to measure an encoder on: at most 9 of 24 latents a side, spread evenly."""
+    """Tiles in latent pixels to measure an encoder on: at most 9 of 24 x 24 latents, spread evenly."""
     return spread_tiles(canvas, tile_size(ENCODER_SAMPLE, canvas), ENCODER_SAMPLES)
 
 
 def exact_halo(autoencoder: AutoencoderKL, part: Part = "decoder") -> int:
-    """Pixels of a half's input that one of its output depends on, statistics given; a larger halo changes nothing.
+    """Radius of the receptive field of encoder or decoder with fixed statistics, in pixels of its input; a larger halo has no effect.
 
     Raises:
         ModelError: As `gather_statistics`.
@@ -75,25 +75,26 @@ def gather_statistics(
     most_tokens: int = MOST_TOKENS,
     part: Part = "decoder",
 ) -> CanvasStatistics:
-    """Measure on sample tiles what the norms and attention of a decoder, or encoder, see of a canvas.
+    """Measure the moments of norms and the tokens of attention of a decoder, or encoder, on sample tiles of a canvas.
 
-    The samples pass it together, layer by layer, so that every norm is measured behind norms that already hold
-    the canvas's moments. Each sample is read with all the context it depends on, which is cut away as the layers use it
-    up; only what lies inside the sample counts. Samples that cover the canvas once give the moments of a whole decode.
+    All samples pass through the layers in step, so that the norms before the one being measured already use
+    the canvas' moments. Each sample is read with all the context it depends on, which is cropped as the layers use it
+    up; only the sample itself is measured. Samples that cover the canvas once give the moments of decoding it whole.
 
     Args:
-        autoencoder: Of Stable Diffusion 1, 2 or XL, in any dtype, on any device.
-        read: Gives the input (1, C, h, w) of a tile, latents divided by the scaling factor or pixels in [-1, 1]; the tile may pass a
-            wrapped border.
-        canvas: In latent pixels, for an encoder in pixels.
-        wrap: Axes that close to a ring.
-        samples: Tiles to measure on, in any order. More stand better for a large canvas, and cost time and memory. By
+        autoencoder: Autoencoder of Stable Diffusion 1, 2 or XL, in any dtype, on any device.
+        read: Gives the input (1, C, h, w) of a tile, latents divided by the scaling factor or pixels in [-1, 1]; the tile may cross a
+            border that wraps.
+        canvas: Size in latent pixels; for an encoder in pixels.
+        wrap: Axes that wrap around.
+        samples: Tiles to measure on, in any order. More represent a large canvas better, and cost time and memory. By
             default `sample_tiles`.
-        most_tokens: Tokens that attention reads at most, at least one a sample; more are thinned evenly. Fewer cost less time per tile.
-        part: Which half.
+        most_tokens: Largest number of tokens that attention reads, at least one per sample; more are thinned evenly. Fewer cost less
+            time per tile.
+        part: Encoder or decoder.
 
     Raises:
-        ModelError: It has blocks that are not known here.
+        ModelError: The autoencoder has unknown blocks.
 
     References:
         "Tiled VAE" of multidiffusion-upscaler-for-automatic1111, 2023, holds group norms in step across all tiles,
@@ -113,12 +114,12 @@ def gather_statistics(
 
 
 class _Lockstep:
-    """Sample tiles on their way through the layers, all behind the same layer; they wait on the CPU, one is on the device.
+    """Activations of sample tiles, all after the same layer; they are on the CPU, except the one being computed.
 
     Attributes:
-        cores: The tiles themselves, on the canvas at the present resolution.
-        margin: Context that is still held around each.
-        values: Per tile (1, C, h, w), core and context.
+        cores: The tiles without context, on the canvas at the current resolution.
+        margin: Width of the remaining context around each.
+        values: Activations of each tile with its context, (1, C, h, w).
     """
 
     values: list[Tensor]
@@ -127,16 +128,16 @@ class _Lockstep:
         self.cores, self.canvas, self.wrap, self.margin, self.device = cores, canvas, wrap, margin, device
 
     def held(self) -> list[Tile]:
-        """What `values` covers."""
+        """The tiles with their context, as `values` covers them."""
         return [core.grown(self.margin, self.canvas, self.wrap) for core in self.cores]
 
     def insides(self, function: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-        """`function` of one tile's values after the other, without the context."""
+        """`function` of each tile's values, without the context."""
         for values, held, core in zip(self.values, self.held(), self.cores, strict=True):
             yield cut_from(function(values.to(self.device)), held, core)
 
     def advance(self, stage: nn.Module, margin: int) -> None:
-        """Through one more layer, keeping `margin` of the context."""
+        """Pass all tiles through one more layer, keeping `margin` of the context."""
         covered = [_behind(tile, stage) for tile in self.held()]
         self.cores = [_behind(core, stage) for core in self.cores]
         self.canvas = Size(*_behind(Tile(0, 0, *self.canvas), stage)[2:])
@@ -144,12 +145,12 @@ class _Lockstep:
         for index, (before, after) in enumerate(zip(covered, self.held(), strict=True)):
             values = self.values[index].to(self.device)
             values = stage(values, None) if isinstance(stage, ResnetBlock2D) else stage(values)
-            # a view would keep the context's memory
+            # a view would keep the memory of the context
             self.values[index] = cut_from(values, before, after).contiguous().cpu()
 
 
 def _behind(tile: Tile, stage: nn.Module) -> Tile:
-    """Where a layer puts a tile: at twice or half the resolution, if it changes that."""
+    """The tile after a layer, at twice or half the resolution if the layer changes it."""
     if isinstance(stage, Downsample2D):
         return Tile(*(side // 2 for side in tile))
     return tile.scaled(2) if isinstance(stage, Upsample2D) else tile
@@ -162,7 +163,7 @@ def _as_input(autoencoder: AutoencoderKL, values: Tensor, part: Part) -> Tensor:
 
 
 def _stages(autoencoder: AutoencoderKL, part: Part) -> dict[str, nn.Module]:
-    """The layers of a half by name, in order of execution, to the last norm; registered order is another."""
+    """The layers of encoder or decoder up to the last norm, by name, in order of execution, which differs from that of registration."""
     half, decodes = getattr(autoencoder, part), part == "decoder"
     blocks, known = (half.up_blocks, UpDecoderBlock2D) if decodes else (half.down_blocks, DownEncoderBlock2D)
     unknown = {type(block).__name__ for block in blocks if not isinstance(block, known)}
@@ -183,10 +184,10 @@ _RADIUS: dict[type[nn.Module], int] = {nn.Conv2d: 1, ResnetBlock2D: 2, Attention
 
 
 def _margins(stages: dict[str, nn.Module]) -> list[int]:
-    """Context that each stage must be given, in its own pixels, for all stages after it to be right in the core.
+    """Context that each stage needs at its input, in pixels there, for the output to be exact in the core.
 
-    The last norm counts as the convolution behind it. An upsampler doubles, then convolves; a downsampler reads one more on the right
-    and below, and what is given to it must be whole pixels of all that follow.
+    The last norm stands for the convolution after it. An upsampler doubles, then convolves. A downsampler reads one more pixel on the
+    right and below, and its context must be a whole number of pixels of all later stages.
     """
     margins: list[int] = []
     needed, unit = 0, 1
@@ -205,7 +206,7 @@ def _margins(stages: dict[str, nn.Module]) -> list[int]:
 def _measure(
     autoencoder: AutoencoderKL, name: str, samples: _Lockstep, most_tokens: int, found: CanvasStatistics
 ) -> None:
-    """Add the stage's moments and tokens, one norm behind the other, to what was `found` before it."""
+    """Measure the moments and tokens of a stage, one norm after the other, and add them to `found`."""
     half = getattr(autoencoder, found.part)
     stage = half.get_submodule(name)
     for norm, inputs in norm_inputs(name, stage).items():
