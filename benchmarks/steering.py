@@ -33,7 +33,7 @@ from torch import Tensor
 import texgen
 from texgen.files import image as images
 from texgen.files.pixels import rounded
-from texgen.materials.preparation import flattened
+from texgen.materials.uneven_light import flattened
 from tiling import Size
 
 SWATCHES = Path(__file__).parent.parent / "examples" / "swatches"

@@ -29,4 +29,7 @@ def test_the_tiles_of_a_step_are_those_of_the_tables(side_px, published, rolled)
 
 def test_the_page_of_the_models_says_the_same():
     said = " ".join((ROOT / "docs" / "models.md").read_text().split())
-    assert "both need one tile at 512 px; the rolled grid needs 4 instead of 25 at 768 px, and 64 instead of 3,249 at 4096 px" in said
+    assert (
+        "both need one tile at 512 px; the rolled grid needs 4 instead of 25 at 768 px, and 64 instead of 3,249 at 4096 px"
+        in said
+    )

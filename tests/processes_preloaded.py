@@ -4,7 +4,7 @@ import numpy as np
 
 import texgen
 import texgen.cli.main
-import texgen.cli.outputs
+import texgen.cli.run_verb
 import texgen.diffusion.model
 import texgen.diffusion.models.loading.load
 import texgen.diffusion.models.loading.single_file

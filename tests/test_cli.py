@@ -160,9 +160,9 @@ def test_models_and_doctor_answer(capsys):
 
 
 def test_an_unexpected_failure_is_one_line_and_exit_code_1(capsys, swatch, tmp_path, monkeypatch):
-    from texgen.cli import outputs
+    from texgen.cli import run_verb
 
-    outputs._loaded.cache_clear()
+    run_verb._loaded.cache_clear()
     monkeypatch.setattr("texgen.diffusion.models.load", lambda *_: 1 / 0)
     code, _, stderr = run(capsys, "expand", swatch, "-o", tmp_path / "o.png", "--size", "128", "--model", "mini")
     assert code == 1 and "internal error: ZeroDivisionError" in stderr.splitlines()[-1]

@@ -19,7 +19,7 @@ FLOORS = (
     ("texgen.exports",),
     ("texgen.previews",),
     ("texgen.model",),
-    ("texgen.swatch.jit", "texgen.swatch.cores", "texgen.swatch.presets"),
+    ("texgen.swatch.jit", "texgen.swatch.cpu_cores", "texgen.swatch.presets"),
     ("texgen.swatch.bank",),
     ("texgen.swatch.steering",),
     ("texgen.swatch.search", "texgen.swatch.starts"),

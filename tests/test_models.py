@@ -20,7 +20,7 @@ from texgen.diffusion.models.loading.folder import load_components
 from texgen.diffusion.models.loading.hub import wanted_files
 from texgen.diffusion.models.loading.load import choose_dtype
 from texgen.diffusion.models.loading.weights import PROBED, PROBES
-from texgen.diffusion.models.vae.bundled import TextureAutoencoder
+from texgen.diffusion.models.vae.mini_autoencoder import TextureAutoencoder
 from texgen.errors import ModelError, OptionError, TexgenError
 from tiling import Size, Wrap, cut, cut_from, plan_cores
 

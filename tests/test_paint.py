@@ -323,7 +323,7 @@ def test_along_a_border_the_swatchs_own_border_is_shown(monkeypatch):
         return float(np.abs(own[y, x] - here)[wanted].mean())
 
     guided = difference()
-    monkeypatch.setattr("texgen.swatch.setup.Setup._borders", lambda _: [])
+    monkeypatch.setattr("texgen.swatch.prepared_job.PreparedJob._borders", lambda _: [])
     alone = difference()
     assert guided < 0.8 * alone, f"{guided:.3f}, by labels alone {alone:.3f}"
 

@@ -9,7 +9,8 @@ from test_image import gradient
 
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
-from texgen.materials.preparation import Preparation, as_array, flattened
+from texgen.materials.preparation import Preparation, as_array
+from texgen.materials.uneven_light import flattened
 
 
 def test_preparing_cuts_turns_and_resizes():

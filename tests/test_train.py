@@ -25,7 +25,7 @@ from texgen.diffusion.decoding.grain import patch_distance
 from texgen.diffusion.guidance.exemplar_keys import exemplar_key_values
 from texgen.diffusion.models import UNetModel
 from texgen.diffusion.models.networks.unet import tapped
-from texgen.diffusion.models.vae.bundled import TextureAutoencoder
+from texgen.diffusion.models.vae.mini_autoencoder import TextureAutoencoder
 from texgen.diffusion.sampling.loop import normal
 from texgen.errors import InputError, OptionError, ResourceError
 from texgen.files import image as images

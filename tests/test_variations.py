@@ -15,7 +15,7 @@ from test_transfer import picture
 from torch.nn.modules.module import register_module_forward_hook
 
 import texgen
-from texgen.cli import outputs
+from texgen.cli import run_verb
 
 ENCODERS = {"Encoder", "CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel"}
 """Classes of diffusers and transformers that encode a picture or a prompt."""
@@ -60,7 +60,7 @@ def test_variations_encode_what_they_share_once_and_are_each_that_of_a_run_alone
         made = getattr(texgen, verb)(*given, model=sd_folder, steps=1, seed=5, **options)
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     words = [verb, *given, "--model", str(sd_folder), "--steps", "1", "--seed", "4", *flags]
-    outputs._loaded.cache_clear()  # of a test before
+    run_verb._loaded.cache_clear()  # of a test before
     with counted() as together:
         code, _, said = run(capsys, *words, "--variations", "2", "-o", str(tmp_path / "o.png"))
     assert code == 0, said

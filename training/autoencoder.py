@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from texgen.diffusion.decoding.grain import differences, patch_distance
 from texgen.diffusion.models import UNetModel
-from texgen.diffusion.models.vae.bundled import TextureAutoencoder
+from texgen.diffusion.models.vae.mini_autoencoder import TextureAutoencoder
 from training.crops import Crops, crop, generator_of
 from training.denoise import as_sampled
 from training.folder import save_half, save_model

@@ -13,7 +13,7 @@ from texgen.errors import OptionError
 if TYPE_CHECKING:
     import torch
 
-    from texgen.diffusion.models.vae.bundled import TextureAutoencoder
+    from texgen.diffusion.models.vae.mini_autoencoder import TextureAutoencoder
     from training.loop import Objective
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -177,7 +177,7 @@ def _device(run: dict[str, Any]) -> torch.device:
 
 
 def _autoencoder(model: str) -> TextureAutoencoder:
-    from texgen.diffusion.models.vae.bundled import TextureAutoencoder
+    from texgen.diffusion.models.vae.mini_autoencoder import TextureAutoencoder
 
     return _part(TextureAutoencoder, model, "vae")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.modeling_utils import ModelMixin
 
-from texgen.diffusion.models.vae.bundled import TextureAutoencoder
+from texgen.diffusion.models.vae.mini_autoencoder import TextureAutoencoder
 from texgen.files.publish import publish
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from texgen.diffusion.models.networks.unet import PairMode, tapped
 from texgen.diffusion.models.schedules import DDIMSchedule
-from texgen.diffusion.models.vae.bundled import TextureAutoencoder
+from texgen.diffusion.models.vae.mini_autoencoder import TextureAutoencoder
 from texgen.diffusion.sampling.loop import normal
 from training.autoencoder import as_sheet
 from training.crops import Crops, crop, generator_of

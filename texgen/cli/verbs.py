@@ -12,7 +12,7 @@ import texgen
 from texgen.cli.flags import options_of, verb
 from texgen.cli.invocation import read_input
 from texgen.cli.material_verbs import export, inspect, material, preview, render
-from texgen.cli.outputs import loader, make_outputs, make_set
+from texgen.cli.run_verb import loader, make_outputs, make_set
 from texgen.cli.types import LABELLED, PATH, SIZE
 from texgen.diffusion.knobs import TextKnobs
 from texgen.errors import OptionError

@@ -12,12 +12,12 @@ from texgen.errors import InputError, OptionError
 from texgen.files.encoding import PRECISION, Encoding, weighted
 from texgen.files.image import Picture
 from texgen.materials.exemplar import Exemplar
+from texgen.materials.uneven_light import flattened
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MIN_SIDE = 64
-LIGHT_DEGREE, LIGHT_SIDE, LIGHT_FLOOR = 3, 64, 1 / 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,30 +162,3 @@ def check_side(name: str, height: int, width: int) -> None:
     """Refuse a swatch with a side under `MIN_SIDE`."""
     if min(height, width) < MIN_SIDE:
         raise InputError(f"{name}: {width}x{height} px is too small; at least {MIN_SIDE} px a side are needed.")
-
-
-def flattened(image: Tensor) -> Tensor:
-    """A swatch (1, 3, H, W) without slow changes of brightness, such as vignettes or light that falls off.
-
-    A polynomial of degree `LIGHT_DEGREE` in x and y is fitted to the logarithm of the brightness, and the picture is divided by
-    its exponential: light multiplies what it falls on, also in encoded values, and so few terms cannot follow the texture itself.
-    """
-    import torch
-    import torch.nn.functional as F
-
-    side = tuple(min(LIGHT_SIDE, n) for n in image.shape[-2:])
-    brightness = F.interpolate(image.mean(1, keepdim=True), side, mode="area").clamp_min(LIGHT_FLOOR).log()
-    powers = _powers(side).flatten(1).T.double()
-    terms = torch.linalg.lstsq(powers, brightness.double().flatten()[:, None]).solution[:, 0]
-    terms = terms.mul(1e6).round().div(1e6).float()  # the solver's last bits differ from call to call
-    light = torch.einsum("k,khw->hw", terms, _powers(tuple(image.shape[-2:])))
-    return (image * torch.exp(light.mean() - light)).clamp(0, 1)
-
-
-def _powers(size: tuple[int, ...]) -> Tensor:
-    """x^i y^j for i + j up to `LIGHT_DEGREE` at the centres of the pixels, with x and y from -1 to 1: (terms, H, W)."""
-    import torch
-
-    y, x = (((torch.arange(n) + 0.5) / n * 2 - 1) for n in size)
-    degrees = [(i, j) for i in range(LIGHT_DEGREE + 1) for j in range(LIGHT_DEGREE + 1 - i)]
-    return torch.stack([x[None, :] ** i * y[:, None] ** j for i, j in degrees])

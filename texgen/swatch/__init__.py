@@ -7,16 +7,16 @@ to 0, the picture's own attention returns each patch and the swatch's attention 
 pixel looks for the nearest key (search), and every pixel becomes the mean of what the keys around it show (vote). This identity holds in the limit. Two
 terms are added to it: a cost for using a key too often, and weights of colours in the vote.
 
-    bank         what a texture is made of: the swatches' patches at every scale
-    starts       where a field begins: a quilt, random blocks or noise
-    search       how a field improves: search and vote
-    steering     constraints on the canvas at every scale: labels, guides, given pixels
-    synthesis    from start to finished field, as a generator of states (progress)
-    patchwork    several materials, each made alone
-    field        where every pixel comes from, and any map shown through it
-    setup        a job as the model sees it
-    model        the interface to tasks; knobs and presets are its options
-    jit, cores   compiled functions, and work on all cores
+    bank            what a texture is made of: the swatches' patches at every scale
+    starts          where a field begins: a quilt, random blocks or noise
+    search          how a field improves: search and vote
+    steering        constraints on the canvas at every scale: labels, guides, given pixels
+    synthesis       from start to finished field, as a generator of states (progress)
+    patchwork       several materials, each made alone
+    field           where every pixel comes from, and any map shown through it
+    prepared_job    a job as the model sees it
+    model           the interface to tasks; knobs and presets are its options
+    jit, cpu_cores  compiled functions, and work on all cores
 
 References:
     Kwatra, Essa, Bobick, Kwatra, "Texture Optimization for Example-based Synthesis", SIGGRAPH 2005, https://doi.org/10.1145/1073204.1073263.

@@ -17,7 +17,7 @@ from texgen.runs import digests
 from texgen.runs.log import tell
 from texgen.runs.torchrun import Team
 from texgen.swatch import presets
-from texgen.swatch.cores import cores
+from texgen.swatch.cpu_cores import cores
 from texgen.swatch.knobs import Knobs
 
 if TYPE_CHECKING:
@@ -82,20 +82,20 @@ class SwatchRun:
         """
         from texgen.swatch.bank.bank import bank_of  # numba is loaded when everything was checked
         from texgen.swatch.patchwork import synthesis_of
-        from texgen.swatch.setup import Setup
+        from texgen.swatch.prepared_job import PreparedJob
 
         job, wanted, begin = self.job, self.job.canvas.size, place.clock.begin
         begin("load")
-        setup = Setup(job, self.symmetry, place.folder.folder)
-        bank = bank_of(setup.material, setup.torus, self.settings.patch, setup.labels)
-        if lacking := bank.lacks(setup.labels):
+        prepared = PreparedJob(job, self.symmetry, place.folder.folder)
+        bank = bank_of(prepared.material, prepared.torus, self.settings.patch, prepared.labels)
+        if lacking := bank.lacks(prepared.labels):
             target = job.constraints.target
             what = "what lies outside of the hole" if target is None else f"label {target.names[lacking[0]]}"
             raise InputError(
                 f"{what} is not to be seen in the swatch as it is used; at least {self.settings.patch} px of it are needed: "
                 "check crop and scale."
             )
-        synthesis = synthesis_of(setup, bank, self.settings, place.folder)
+        synthesis = synthesis_of(prepared, bank, self.settings, place.folder)
         begin("start")
         for state in synthesis.run():
             begin(state.stage)
@@ -103,14 +103,14 @@ class SwatchRun:
             if place.stopping:
                 raise KeyboardInterrupt
         begin("render")
-        field = synthesis.field(wanted, setup.kept)
+        field = synthesis.field(wanted, prepared.kept)
         pixels = _shown(
-            field.rendering(setup.pictures), place, "pixels", (job.encoding.channels, job.encoding.dtype),
+            field.rendering(prepared.pictures), place, "pixels", (job.encoding.channels, job.encoding.dtype),
             lambda rows, _, top: job.encoding.stored(rows, top),
         )  # fmt: skip
-        if setup.job.maps:
+        if prepared.job.maps:
             begin("maps")
-        maps = {each.name: map_shown(field, each, place) for each in setup.job.maps}
+        maps = {each.name: map_shown(field, each, place) for each in prepared.job.maps}
         place.clock.end()
         return Texture(
             pixels=pixels,

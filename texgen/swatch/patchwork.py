@@ -12,9 +12,9 @@ from texgen.files.mapped_arrays import bands, mapped, release
 from texgen.runs.resume import RunFolder
 from texgen.swatch.bank.bank import Bank
 from texgen.swatch.field import Field, Kept
+from texgen.swatch.prepared_job import PreparedJob
 from texgen.swatch.presets import Settings
 from texgen.swatch.progress import State
-from texgen.swatch.setup import Setup
 from texgen.swatch.synthesis import Synthesis
 from tiling import Size
 
@@ -62,15 +62,15 @@ class Patchwork:
         return replace(first.field(size, kept), places=joined)
 
 
-def synthesis_of(setup: Setup, bank: Bank, settings: Settings, folder: RunFolder) -> Synthesis | Patchwork:
+def synthesis_of(prepared: PreparedJob, bank: Bank, settings: Settings, folder: RunFolder) -> Synthesis | Patchwork:
     """The synthesis for a job, or one per label."""
-    job, steering = setup.job, setup.steering
-    whole = Synthesis(bank, setup.torus, settings, job.seed, folder.folder, steering, folder.kept)
-    if not setup.apart:
+    job, steering = prepared.job, prepared.steering
+    whole = Synthesis(bank, prepared.torus, settings, job.seed, folder.folder, steering, folder.kept)
+    if not prepared.apart:
         return whole
     assert steering is not None and job.constraints.target is not None
     parts = {}
-    for label in setup.labels:
+    for label in prepared.labels:
         place = folder.folder / f"label-{label}"
         place.mkdir(exist_ok=True)
         parts[label] = replace(whole, folder=place, steering=replace(steering, only=label))

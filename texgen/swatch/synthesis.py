@@ -18,7 +18,7 @@ from texgen.files.mapped_arrays import mapped, release
 from texgen.files.publish import publish
 from texgen.swatch.bank.bank import Bank
 from texgen.swatch.bank.level import Level
-from texgen.swatch.cores import cores, searched
+from texgen.swatch.cpu_cores import cores, searched
 from texgen.swatch.field import Field, Kept
 from texgen.swatch.jit import is_compiled
 from texgen.swatch.presets import Settings, at

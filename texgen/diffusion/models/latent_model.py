@@ -21,8 +21,8 @@ from texgen.diffusion.models.networks.compiled import compiling
 from texgen.diffusion.models.networks.network import OfNetwork
 from texgen.diffusion.models.networks.tracing import kept_bytes
 from texgen.diffusion.models.vae import tiled
-from texgen.diffusion.models.vae.bundled import TextureAutoencoder
 from texgen.diffusion.models.vae.canvas_statistics import fixed_statistics
+from texgen.diffusion.models.vae.mini_autoencoder import TextureAutoencoder
 from texgen.errors import ModelError, TexgenError
 from tiling import Size, Tile, Wrap, canvas_size, cut
 

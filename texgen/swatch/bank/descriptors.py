@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from texgen.swatch.cores import in_parts
+from texgen.swatch.cpu_cores import in_parts
 from texgen.swatch.jit import compiled, in_order, inlined
 
 SAMPLES = 8000

@@ -23,7 +23,7 @@ from texgen.diffusion.models.loading.weights import fingerprint
 from texgen.diffusion.models.networks.joint_transformer import Family
 from texgen.diffusion.models.prompts import Prompts, folder_tokens
 from texgen.diffusion.models.transformer_model import FAMILIES
-from texgen.diffusion.models.vae.bundled import TextureAutoencoder
+from texgen.diffusion.models.vae.mini_autoencoder import TextureAutoencoder
 from texgen.diffusion.tensor_files import cached
 from texgen.errors import ModelError, OptionError
 from tiling import Size

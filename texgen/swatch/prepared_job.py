@@ -27,7 +27,7 @@ BORDER_PX, BORDER_SIDE = 8.0, 2048
 """Deviation of the blur that shows the distance to borders between labels, and approximate side of the target on which it is computed."""
 
 
-class Setup:
+class PreparedJob:
     """What is derived from a job before the search.
 
     Args:
