@@ -16,7 +16,7 @@ from texgen.diffusion.kept_pixels import Kept, on_grid
 from texgen.errors import InputError, OptionError
 from texgen.files import image as images
 from texgen.materials.exemplar import NONE
-from texgen.materials.holes import MARGIN, filled_in
+from texgen.materials.holes import COMPARED, MARGIN, faded, filled_in
 from texgen.swatch.steering import Given, Steering
 from tiling import Size, Tile
 
@@ -73,6 +73,13 @@ def test_kept_pixels_are_untouched_and_a_constant_mismatch_leaves_no_step():
     rim = (~mask) & ~disc(128, 128, 28)
     assert difference[rim].abs().max() < 0.03, "at the rim the mismatch is gone"
     assert (difference[64, 64] - 0.1).abs() < 0.005, "far from it the filling is as it was"
+
+
+def test_a_mismatch_fades_to_exactly_nothing_so_that_no_pixel_farther_away_counts_as_blended():
+    weight = np.zeros((64, 128), np.float32)
+    weight[:, :40] = 1
+    change = faded(np.random.default_rng(0).random((64, 128, 3), np.float32) * weight[..., None], weight)
+    assert (change[:, 40 : 40 + COMPARED] != 0).all() and not change[:, 40 + COMPARED :].any()
 
 
 def test_a_picture_that_ends_with_the_result_goes_on_to_the_end_of_the_canvas():

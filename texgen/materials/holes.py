@@ -20,7 +20,7 @@ def faded(mismatch: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The correction (H, W, C) to add to a filling, so that neither a step in colour nor one in grain remains at the rim.
 
     Normalised Gaussian means carry the mismatch into the hole, the widest first; each carries what the wider ones left, and fades to 0 at three
-    deviations from the rim. What the finest one leaves fades from each rim pixel inwards.
+    deviations from the rim. What the finest one leaves fades from each rim pixel inwards, to 0 at the same distance.
 
     Args:
         mismatch: Given pixels minus those that would fill their place, (H, W, C), float32.
@@ -37,7 +37,7 @@ def faded(mismatch: np.ndarray, weight: np.ndarray) -> np.ndarray:
         for c in range(mismatch.shape[2]):
             change[..., c] += blur((mismatch[..., c] - change[..., c]) * weight) / spread
     away, nearest = distance_transform_edt(weight == 0, return_indices=True)
-    left = np.exp((1 - np.maximum(away, 1)) / GRAIN).astype(np.float32)
+    left = np.where(away <= COMPARED, np.exp((1 - np.maximum(away, 1)) / GRAIN), 0).astype(np.float32)
     return change + (mismatch - change)[tuple(nearest)] * left[..., None]
 
 
