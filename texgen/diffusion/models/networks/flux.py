@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
 from texgen.diffusion.models.loading.components import text_encoder
-from texgen.diffusion.models.networks.joint_transformer import PATCH, Family
+from texgen.diffusion.models.networks.joint_transformer import PATCH, Family, one_by_one
 from texgen.diffusion.models.networks.network import Projected, project
 from texgen.diffusion.models.prompts import folder_tokens, t5_tokens
 from texgen.errors import ModelError
@@ -81,10 +81,7 @@ class Flux(Family):
         clip, t5 = (torch.cat([each[part] for each in told]) for part in self.text)
         pooled = text_encoder(CLIPTextModel, folder, self.text[0])(clip).pooler_output
         long = text_encoder(T5EncoderModel, folder, self.text[1])(t5)[0].float()
-        return [
-            {"encoder_hidden_states": words, "pooled_projections": whole}
-            for words, whole in zip(torch.split(long, 1), torch.split(pooled, 1), strict=True)
-        ]
+        return one_by_one(long, pooled)
 
     def layers(self, transformer: Any) -> list[str]:
         """The attention of all blocks with two streams, then of all blocks with one."""

@@ -92,6 +92,14 @@ class Family(Protocol):
         """
 
 
+def one_by_one(words: Tensor, pooled: Tensor) -> list[dict[str, Tensor]]:
+    """The condition of each prompt: hidden states (prompts, tokens, C) and pooled projections (prompts, P), split by prompt."""
+    return [
+        {"encoder_hidden_states": each, "pooled_projections": whole}
+        for each, whole in zip(torch.split(words, 1), torch.split(pooled, 1), strict=True)
+    ]
+
+
 class JointTransformer(OfNetwork, Denoiser):
     """A transformer whose joint attention can be captured; made by `opened`.
 

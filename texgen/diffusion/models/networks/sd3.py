@@ -15,7 +15,7 @@ from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
 from texgen.diffusion.knobs import GUIDANCE_SCALE
 from texgen.diffusion.models.loading.components import text_encoder
-from texgen.diffusion.models.networks.joint_transformer import Family
+from texgen.diffusion.models.networks.joint_transformer import Family, one_by_one
 from texgen.diffusion.models.networks.network import Projected, project
 from texgen.diffusion.models.prompts import folder_tokens, t5_tokens
 from texgen.errors import ModelError
@@ -96,11 +96,7 @@ class StableDiffusion3(Family):
             pooled = torch.cat([output[0] for output in outputs], -1)
         if self.text[2] in ids:
             long = text_encoder(T5EncoderModel, folder, self.text[2])(ids[self.text[2]])[0].float()
-        together = torch.cat([clip, long], 1)
-        return [
-            {"encoder_hidden_states": words, "pooled_projections": whole}
-            for words, whole in zip(torch.split(together, 1), torch.split(pooled, 1), strict=True)
-        ]
+        return one_by_one(torch.cat([clip, long], 1), pooled)
 
     def layers(self, transformer: Any) -> list[str]:
         """The joint attention of every block, followed by its image-only attention if it has one (3.5 medium)."""
