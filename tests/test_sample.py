@@ -271,6 +271,7 @@ def test_exemplars_that_are_not_numbers_are_an_error_of_both_loops(sd):
 
 
 def test_optimisation_lowers_the_loss_and_keeps_one_optimiser(sd):
+    sd = replace(sd, unet=tiny.unet(widths=tiny.SLIM, layers=tiny.PUBLISHED))
     z, guidance = canvas(sd, 16, 24), Guidance(lr=0.05)
     plans = list(rolled_schedule(Size(16, 24), Size(16, 16), Wrap(True, True), 10, seed=0))
     exemplars = [canvas(sd, seed=4) * 0.5]
@@ -283,7 +284,7 @@ def test_optimisation_lowers_the_loss_and_keeps_one_optimiser(sd):
     loop = loop_of(sd, z, guidance=guidance, steps=10, plans=plans, window="ones", exemplars=exemplars)
     moved = [step.latents.clone() for step in optimize(loop, Progress(latents=z))]
     assert len(moved) == 10
-    assert loss(moved[-1]) < 0.95 * loss(z)
+    assert loss(moved[-1]) < 0.9 * loss(z)
     stride = (moved[-1] - moved[-2]).abs().median()
     assert stride < 0.8 * 0.05, "a new optimiser's first step is the whole learning rate"
     assert torch.equal(z, canvas(sd, 16, 24)), "the start is not changed in place"

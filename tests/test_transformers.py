@@ -491,6 +491,18 @@ def test_a_tileable_canvas_of_many_tiles_is_expanded_on_the_command_line(capsys,
         assert image.size == (144, 128) and np.asarray(image).std() > 0
 
 
+def test_materials_are_painted_along_labels_and_a_content_takes_the_texture(folders, small):
+    """Masked attention distillation of the image tokens; Algorithm 1 from a content."""
+    options = {"seed": 1, "steps": 1, "native_size": SIDE_PX}
+    labels, target = np.zeros((64, 64), np.uint8), np.zeros((128, 128), np.uint8)
+    labels[:, 32:], target[64:] = 1, 1
+    painted = texgen.paint(small, labels=labels, target=target, model=folders["sd3"], **options)
+    content = Image.fromarray(np.arange(128 * 128 * 3, dtype=np.uint8).reshape(128, 128, 3))
+    moved = texgen.transfer(small, content, model=folders["flux"], **options)
+    for result in (painted, moved):
+        assert result.pixels.shape == (128, 128, 3) and result.recipe["ad_iterations"] >= 4
+
+
 class Killed(BaseException):
     """Ends a run at once, like a power cut."""
 
